@@ -1,0 +1,108 @@
+// For <op>.cpp only: what the host side of every op needs of torch, through its stable ABI.
+// The same binding is compiled for the CPU library and for the CUDA library.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+
+#include "dtype.h"
+#include "exec.h"
+
+#if defined(FASTGAN_BACKEND_CUDA)
+#define FASTGAN_KEY CUDA
+#else
+#define FASTGAN_KEY CPU
+#endif
+
+namespace fastgan {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline DType dtype_of(const char* op, const Tensor& t) {
+  switch (t.scalar_type()) {
+    case ScalarType::Double: return DType::kFloat64;
+    case ScalarType::Float: return DType::kFloat32;
+    case ScalarType::BFloat16: return DType::kBFloat16;
+    case ScalarType::Half: return DType::kFloat16;
+    default: break;
+  }
+  STD_TORCH_CHECK(false, op, ": native kernels take float64, float32, bfloat16 or float16; cast it");
+  return DType::kFloat32;
+}
+
+// Whether the strides are those of a dense tensor whose dimension 1 varies fastest.
+inline bool is_channels_last(const Tensor& t) {
+  const int64_t dims = t.dim();
+  if (dims != 4 && dims != 5) return false;
+  int64_t expected = 1;
+  for (int64_t k = 0; k < dims; ++k) {
+    const int64_t d = k == 0 ? 1 : k == dims - 1 ? 0 : dims - k;
+    if (t.size(d) != 1 && t.stride(d) != expected) return false;
+    expected *= t.size(d);
+  }
+  return true;
+}
+
+// The rule of fastgan/ops/_layout.py.
+inline MemoryFormat dense_format(const Tensor& t) {
+  if (t.is_contiguous() || !is_channels_last(t)) return MemoryFormat::Contiguous;
+  return t.dim() == 4 ? MemoryFormat::ChannelsLast : MemoryFormat::ChannelsLast3d;
+}
+
+inline Tensor dense_as(const Tensor& t, MemoryFormat format) {
+  return torch::stable::contiguous(t, format);
+}
+
+inline void* const_data(const Tensor& t) { return t.numel() ? t.data_ptr() : nullptr; }
+
+#if defined(FASTGAN_BACKEND_CUDA)
+
+struct Guard : torch::stable::accelerator::DeviceGuard {
+  explicit Guard(const Tensor& t)
+      : torch::stable::accelerator::DeviceGuard(t.get_device_index()) {}
+};
+
+inline Exec exec_of(const Tensor& t) {
+  void* stream = nullptr;
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream) == 0,
+                  "fastgan: the current CUDA stream cannot be had");
+  return {stream, nullptr};
+}
+
+#else
+
+struct Guard {
+  explicit Guard(const Tensor&) {}
+};
+
+// After a fork the thread pool's threads are gone and waiting for them would hang: run serially.
+inline void parallel_for_in_torch(int64_t n, int64_t grain, RangeFunction f, void* context) {
+  static const pid_t owner = getpid();
+  if (n <= grain || getpid() != owner) {
+    if (n > 0) f(0, n, context);
+    return;
+  }
+  STD_TORCH_CHECK(torch_parallel_for(0, n, grain, f, context) == 0,
+                  "fastgan: torch's parallel_for failed");
+}
+
+inline Exec exec_of(const Tensor&) { return {nullptr, parallel_for_in_torch}; }
+
+#endif
+
+inline void check_launch(const char* op, int error) {
+  STD_TORCH_CHECK(error == 0, op, ": the kernel could not be launched (error ", error, ")");
+}
+
+}  // namespace fastgan

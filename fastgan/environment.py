@@ -1,0 +1,61 @@
+"""Every `FASTGAN_*` environment variable, read here and nowhere else (the table is in README.md).
+
+Read when used, not when imported, so that a test or a notebook can set them late.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+def _flag(name: str) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise ValueError(f"{name}: expected 1 or 0, got {os.environ[name]!r}; unset it for the default")
+
+
+def _choice(name: str, choices: tuple[str, ...], default: str) -> str:
+    value = os.environ.get(name, "").strip().lower() or default
+    if value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(choices)}, got {os.environ[name]!r}; "
+            f"unset it for the default ({default})"
+        )
+    return value
+
+
+def require_native() -> bool:
+    """`FASTGAN_REQUIRE_NATIVE=1`: an op that would take a slow path raises instead."""
+    return _flag("FASTGAN_REQUIRE_NATIVE")
+
+
+def backend() -> str:
+    """`FASTGAN_BACKEND`: `auto` (native kernels where built) or `reference` (load no library)."""
+    return _choice("FASTGAN_BACKEND", ("auto", "reference"), "auto")
+
+
+def cuda_build() -> str:
+    """`FASTGAN_CUDA`: `auto` (build CUDA where a toolkit and a CUDA torch are), `1` or `0`."""
+    return _choice("FASTGAN_CUDA", ("auto", "1", "0"), "auto")
+
+
+def isa() -> str:
+    """`FASTGAN_ISA`: highest CPU instruction set to use; `auto` asks the processor."""
+    return _choice("FASTGAN_ISA", ("auto", "baseline", "avx2", "avx512"), "auto")
+
+
+def cache_dir() -> Path:
+    """`FASTGAN_CACHE_DIR`, else the platform's per-user cache folder. Nothing is created here."""
+    if explicit := os.environ.get("FASTGAN_CACHE_DIR"):
+        return Path(explicit).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/fastgan").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "fastgan"
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fastgan"

@@ -1,0 +1,162 @@
+"""Which kernels answer: loads the native library once and remembers, in words, why it could not."""
+
+import contextlib
+import importlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from fastgan import environment
+
+_log = logging.getLogger("fastgan")
+_forced_reference: ContextVar[bool] = ContextVar("fastgan_forced_reference", default=False)
+_said: set[str] = set()
+
+
+class NativeRequiredError(RuntimeError):
+    """An op would have taken a slow path while FASTGAN_REQUIRE_NATIVE=1."""
+
+
+def _import_file(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_cpu() -> tuple[ModuleType | None, str | None]:
+    module, why = _find_cpu()
+    if module is not None and environment.isa() != "auto":
+        module.limit_isa(environment.isa())
+    return module, why
+
+
+def _find_cpu() -> tuple[ModuleType | None, str | None]:
+    if environment.backend() == "reference":
+        return None, "FASTGAN_BACKEND=reference is set; unset it"
+    if importlib.util.find_spec("fastgan._C") is not None:
+        try:
+            return importlib.import_module("fastgan._C"), None
+        except ImportError as error:
+            return None, f"the installed library does not load ({error}); run `fastgan build --force`"
+    from fastgan import _build
+
+    cached = _build.cached_library("_C")
+    if cached is None:
+        return None, "the kernels are not built; run `fastgan build`"
+    try:
+        return _import_file("fastgan._C", cached), None
+    except ImportError as error:
+        return None, f"the built library does not load ({error}); run `fastgan build --force`"
+
+
+def _load_cuda() -> tuple[Path | None, str | None]:
+    if environment.backend() == "reference":
+        return None, "FASTGAN_BACKEND=reference is set; unset it"
+    if torch.version.cuda is None:
+        return None, "this torch has no CUDA; install a CUDA build of torch"
+    from fastgan import _build
+
+    path = _build.installed_library("_C_cuda") or _build.cached_library("_C_cuda")
+    if path is None:
+        return None, "the CUDA kernels are not built; run `fastgan build --cuda`"
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:
+        return None, f"the CUDA library does not load ({error}); run `fastgan build --cuda --force`"
+    return path, None
+
+
+_cpu_module, _cpu_reason = _load_cpu()
+_cuda_path, _cuda_reason = _load_cuda()
+
+
+def native_module() -> ModuleType | None:
+    """The `_C` extension (build facts, CPU features), or None."""
+    return _cpu_module
+
+
+def has_kernel(op: str, device_type: str) -> bool:
+    """Whether a native kernel of `fastgan::op` is registered for `cpu` or `cuda`."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"fastgan::{op}", device_type.upper())
+
+
+def reason(device_type: str) -> str | None:
+    """Why there is no native kernel on `device_type`, with the way out; None where there is."""
+    if device_type == "cpu":
+        return _cpu_reason
+    if device_type == "cuda":
+        return _cuda_reason
+    return f"fastgan has no native kernels for {device_type}; plain PyTorch answers"
+
+
+def note_slow_path(op: str, args: tuple[Any, ...]) -> None:
+    """Say once per device, in one line, that plain PyTorch answers; raise if native is required."""
+    tensor = next((a for a in args if isinstance(a, torch.Tensor)), None)
+    if tensor is None:
+        tensor = next((a[0] for a in args if isinstance(a, list) and a), None)
+    device_type = "cpu" if tensor is None else tensor.device.type
+    message = f"fastgan: {op} runs on plain PyTorch on {device_type}: {reason(device_type)}"
+    if environment.require_native():
+        raise NativeRequiredError(f"{message} (FASTGAN_REQUIRE_NATIVE=1 forbids the slow path)")
+    if device_type not in _said and environment.backend() != "reference":
+        _said.add(device_type)
+        _log.warning("%s", message)
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block, `fastgan.ops` functions run as plain differentiable torch ("reference").
+
+    Unlike the fallback, which keeps our derivative formulas, this leaves differentiation to torch:
+    it is the oracle that the ops are tested against. `name` is "reference" or "auto" (undo).
+    Not to be switched inside a function under `torch.compile`.
+    """
+    if name not in ("reference", "auto"):
+        raise ValueError(f"use_backend: name must be 'reference' or 'auto', got {name!r}")
+    token = _forced_reference.set(name == "reference")
+    try:
+        yield
+    finally:
+        _forced_reference.reset(token)
+
+
+def reference_is_forced() -> bool:
+    return not torch.compiler.is_compiling() and _forced_reference.get()
+
+
+def backends() -> dict[str, dict[str, dict[str, str | None]]]:
+    """For each op and device type, the backend that answers and, if not native, why.
+
+    `{"bias_act": {"cpu": {"active": "cpu" | "reference", "why": None | str}, "cuda": {...}}}`.
+    """
+    from fastgan.ops._define import defined_ops
+
+    table = {}
+    for op in defined_ops():
+        table[op] = {}
+        for device_type in ("cpu", "cuda"):
+            native = has_kernel(op, device_type)
+            why = None if native else (reason(device_type) or "no native kernel of this op")
+            table[op][device_type] = {"active": device_type if native else "reference", "why": why}
+    return table
+
+
+def library_facts() -> dict[str, str | None]:
+    """Paths, instruction set and build of the loaded native libraries (None where not loaded)."""
+    module = _cpu_module
+    return {
+        "cpu_library": None if module is None else str(module.__file__),
+        "cpu_isa": None if module is None else module.active_isa(),
+        "cpu_isa_supported": None if module is None else ", ".join(module.supported_isas()),
+        "compiler": None if module is None else module.compiler(),
+        "cuda_library": None if _cuda_path is None else str(_cuda_path),
+        "cpu_reason": _cpu_reason,
+        "cuda_reason": _cuda_reason,
+    }

@@ -1,0 +1,85 @@
+"""`define_op`: schema, reference, fake kernel and autograd of one op in one call.
+
+The schema lives in Python, so that an op exists with no compiler. A native library only adds
+kernels under the CPU or CUDA key; the reference, under the dispatcher's default key, answers
+everywhere else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fastgan.ops import _backend
+
+_LIBRARY = torch.library.Library("fastgan", "FRAGMENT")
+_NAMES: list[str] = []
+
+
+def defined_ops() -> tuple[str, ...]:
+    """Names of all ops defined so far, in order of definition."""
+    return tuple(_NAMES)
+
+
+def define_op(
+    schema: str,
+    *,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., None] | None = None,
+) -> Callable[..., Any]:
+    """Define `fastgan::<name>` from its `schema` and return the callable op.
+
+    `reference` is plain torch and is also what runs where no native kernel is registered; `fake`
+    gives shapes, dtypes and strides; `backward(ctx, *grads)` is the derivative, written with ops
+    that are differentiable themselves. An op without `backward` is the last rung of its ladder:
+    differentiating it raises NotImplementedError by name, never a silent None.
+    """
+    name = schema.partition("(")[0]
+    qualified = f"fastgan::{name}"
+    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+
+    def slow_path(*args: Any) -> Any:
+        _backend.note_slow_path(name, args)
+        return reference(*args)
+
+    _LIBRARY.impl(name, slow_path, "CompositeExplicitAutograd")
+    torch.library.register_fake(qualified, fake, lib=_LIBRARY)
+
+    def refuse(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(
+            f"{qualified} is not differentiable again: this is the highest order of derivative that "
+            "it supports; for a higher one, call it under fastgan.ops.use_backend('reference')"
+        )
+
+    torch.library.register_autograd(
+        qualified,
+        backward or refuse,
+        setup_context=setup_context,
+        lib=_LIBRARY,
+    )
+    _NAMES.append(name)
+    return getattr(torch.ops.fastgan, name).default
+
+
+def gradient_is_wanted(ctx: Any, position: int) -> bool:
+    """Whether the running backward pass needs the gradient of tensor input `position` of `ctx`.
+
+    `ctx.needs_input_grad` only says that an input requires grad. A penalty's inner pass,
+    `autograd.grad(D(x).sum(), x)`, asks for no parameter gradient at all, and the engine knows it:
+    asking the engine saves a bias reduction per layer and pass. Where it cannot be asked (tracing,
+    a leaf that is itself an input of `autograd.grad`), the answer is `needs_input_grad`.
+    """
+    if not ctx.needs_input_grad[position]:
+        return False
+    ask = getattr(torch._C, "_will_engine_execute_node", None)
+    if ask is None or torch.compiler.is_compiling():
+        return True
+    node = ctx.next_functions[position][0] if position < len(ctx.next_functions) else None
+    if node is None:
+        return True
+    try:
+        return ask(node)
+    except RuntimeError:
+        return True

@@ -1,0 +1,316 @@
+"""upfirdn2d: up-sample by zero insertion, pad or crop, filter, scale, down-sample, in one pass.
+
+For each plane of x [N, C, H, W]:
+
+    1. insert up - 1 zeros after every sample            [H·up_y, W·up_x]
+    2. pad (negative: crop), in up-sampled pixels        [H·up_y + y0 + y1, W·up_x + x0 + x1]
+    3. convolve with f (flip_filter=True: correlate)     valid positions only
+    4. multiply by gain
+    5. keep every down-th sample, the first included
+
+    OH = (H·up_y + y0 + y1 - taps_y) // down_y + 1       and likewise OW
+
+It is linear in x, and its adjoint is an upfirdn2d with up and down exchanged and the filter
+flipped: derivatives of any order. f is a constant: it takes no gradient. Capturable.
+Source: Crochiere & Rabiner, "Multirate Digital Signal Processing" (1983); Karras et al. (2020).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._define import define_op
+from fastgan.ops._layout import dense_format
+
+_SEPARABLE_FROM_TAPS = 8
+
+
+def _taps(f: torch.Tensor) -> tuple[int, int]:
+    """Filter height and width; a 1-D f is separable and square."""
+    return (f.shape[0], f.shape[0]) if f.dim() == 1 else (f.shape[0], f.shape[1])
+
+
+def _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1):
+    fh, fw = _taps(f)
+    return (
+        (x.shape[2] * up_y + y0 + y1 - fh) // down_y + 1,
+        (x.shape[3] * up_x + x0 + x1 - fw) // down_x + 1,
+    )
+
+
+def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter, gain):
+    """The definition, in differentiable torch; takes resolved arguments."""
+    n, c, h, w = x.shape
+    if x.numel() == 0:
+        size = _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1)
+        return x.new_zeros(n, c, *size) + x.sum()
+    y = x.reshape(n, c, h, 1, w, 1)
+    y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n, c, h * up_y, w * up_x)
+    y = F.pad(y, [x0, x1, y0, y1])
+    if not flip_filter:
+        f = f.flip(list(range(f.dim())))
+    scaled, f = (f * gain).to(x.dtype), f.to(x.dtype)  # the gain is applied once
+    if f.dim() == 2:
+        kernel = scaled.expand(c, 1, *f.shape)
+        return F.conv2d(y, kernel, groups=c, stride=(down_y, down_x))
+    y = F.conv2d(y, f.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c, stride=(1, down_x))
+    return F.conv2d(y, scaled.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c, stride=(down_y, 1))
+
+
+def _forward(x, f, *options):
+    return upfirdn2d_ref(x, f, *options).contiguous(memory_format=dense_format(x))
+
+
+def _fake(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter, gain):
+    size = _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1)
+    return torch.empty(
+        (x.shape[0], x.shape[1], *size),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=dense_format(x),
+    )
+
+
+def _setup(ctx, inputs, output):
+    x, f, *options = inputs
+    ctx.size = x.shape[2:]
+    ctx.options = options
+    ctx.save_for_backward(f)
+
+
+def _backward(ctx, dy):
+    (f,) = ctx.saved_tensors
+    up_x, up_y, down_x, down_y, x0, _x1, y0, _y1, flip_filter, gain = ctx.options
+    fh, fw = _taps(f)
+    h, w = ctx.size
+    dx = _op(
+        dy,
+        f,
+        down_x,
+        down_y,
+        up_x,
+        up_y,
+        fw - x0 - 1,
+        w * up_x - dy.shape[3] * down_x + x0 - up_x + 1,
+        fh - y0 - 1,
+        h * up_y - dy.shape[2] * down_y + y0 - up_y + 1,
+        not flip_filter,
+        gain,
+    )
+    return dx, *(None,) * 11
+
+
+_op = define_op(
+    "upfirdn2d(Tensor x, Tensor f, int up_x, int up_y, int down_x, int down_y, SymInt x0, SymInt x1, "
+    "SymInt y0, SymInt y1, bool flip_filter, float gain) -> Tensor",
+    reference=_forward,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_setup,
+)
+
+
+def _pair(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """(x, y) from an int or a pair of ints ≥ 1."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+        raise ValueError(f"{op}: {name} must be an int ≥ 1 or a pair [x, y] of them, got {value!r}")
+    return pair
+
+
+def _padding(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]:
+    """(x0, x1, y0, y1) from an int, [x, y] or [x0, x1, y0, y1]."""
+    pads = (value,) * 4 if isinstance(value, int | torch.SymInt) else tuple(value)
+    if len(pads) == 2:
+        pads = (pads[0], pads[0], pads[1], pads[1])
+    if len(pads) != 4 or not all(isinstance(v, int | torch.SymInt) for v in pads):
+        raise ValueError(
+            f"{op}: padding must be an int, [x, y] or [x0, x1, y0, y1] in up-sampled pixels, "
+            f"got {value!r}"
+        )
+    return pads
+
+
+def _filter(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if f is None:
+        return torch.ones(1, 1, dtype=dtype, device=x.device)
+    if not isinstance(f, torch.Tensor) or f.dim() not in (1, 2) or f.numel() == 0:
+        got = tuple(f.shape) if isinstance(f, torch.Tensor) else f
+        raise ValueError(
+            f"{op}: f must be a tensor [taps] (separable) or [taps_y, taps_x], got {got}; "
+            "make it with setup_filter"
+        )
+    if f.requires_grad:
+        raise ValueError(f"{op}: f is a constant and takes no gradient; pass f.detach()")
+    if f.device != x.device:
+        raise ValueError(f"{op}: f must be on {x.device} like x, got {f.device}; move it")
+    return f.to(dtype)
+
+
+def _check_input(op: str, x: torch.Tensor) -> None:
+    if x.dim() != 4:
+        raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}; reshape it")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{op}: x must be float64, float32, bfloat16 or float16, got {x.dtype}; cast it"
+        )
+
+
+def setup_filter(
+    f: torch.Tensor | Sequence | float | None,
+    device: torch.device | str | None = None,
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+    separable: bool | None = None,
+) -> torch.Tensor:
+    """Prepare a filter for upfirdn2d and its kin.
+
+    Args:
+        f: taps as a tensor or sequence, [taps] or [taps_y, taps_x]; a number or None is one tap.
+        device: where the result lives; None keeps f's.
+        normalize: divide by the sum, so that a constant image keeps its value.
+        flip_filter: reverse the taps once here.
+        gain: overall factor: a 1-D result, which is applied twice, is scaled by √gain.
+        separable: keep a 1-D f 1-D (True) or make it its outer product (False); None keeps 8 taps
+            or more 1-D, where two passes are cheaper.
+
+    Returns:
+        float32 [taps] or [taps_y, taps_x].
+    """
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
+    if f.dim() > 2 or f.numel() == 0:
+        raise ValueError(
+            f"setup_filter: f must be a number, [taps] or [taps_y, taps_x], got {tuple(f.shape)}"
+        )
+    if f.dim() == 0:
+        f = f.reshape(1)
+    if separable is None:
+        separable = f.dim() == 1 and f.numel() >= _SEPARABLE_FROM_TAPS
+    if f.dim() == 1 and not separable:
+        f = f.outer(f)
+    if separable and f.dim() == 2:
+        raise ValueError(
+            "setup_filter: separable=True needs a 1-D f, got shape "
+            f"{tuple(f.shape)}; pass the taps of one axis"
+        )
+    if normalize:
+        total = f.sum()
+        if not bool(total):
+            raise ValueError("setup_filter: the taps sum to 0; pass normalize=False")
+        f = f / total
+    if flip_filter:
+        f = f.flip(list(range(f.dim())))
+    if gain < 0 and f.dim() == 1:
+        raise ValueError("setup_filter: a separable filter cannot have a gain < 0; pass it to the op")
+    return f * gain ** (f.dim() / 2)
+
+
+def _run(op, x, f, up, down, padding, flip_filter, gain):
+    """`f`, `up`, `down`, `padding` are validated; checks that there is an output at all."""
+    options = (*up, *down, *padding)
+    if any(size < 1 for size in _output_size(x, f, *options)):
+        fh, fw = _taps(f)
+        raise ValueError(
+            f"{op}: x of {x.shape[2]}×{x.shape[3]} with up {up}, padding {padding} is smaller than "
+            f"the {fh}×{fw} filter; pad more"
+        )
+    if reference_is_forced():
+        return upfirdn2d_ref(x, f, *options, flip_filter, gain)
+    return _op(x, f, *options, flip_filter, gain)
+
+
+def upfirdn2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Pad, up-sample, filter and down-sample planes; the steps stand at the top of this file.
+
+    Args:
+        x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
+        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1.
+        up: zero-insertion factor, an int or [x, y].
+        down: decimation factor, an int or [x, y].
+        padding: an int, [x, y] or [x0, x1, y0, y1], in up-sampled pixels; negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: overall factor, applied once; may be negative.
+
+    Returns:
+        [N, C, OH, OW], x.dtype, channels_last where x is, else contiguous.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    _check_input("upfirdn2d", x)
+    f = _filter("upfirdn2d", f, x)
+    up, down = _pair("upfirdn2d", "up", up), _pair("upfirdn2d", "down", down)
+    return _run("upfirdn2d", x, f, up, down, _padding("upfirdn2d", padding), flip_filter, float(gain))
+
+
+def filter2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Filter x [N, C, H, W] to the same size; `padding` adds to (negative: crops) the output.
+
+    Arguments and errors as in `upfirdn2d`. An even filter leans half a pixel to the left.
+    """
+    _check_input("filter2d", x)
+    f = _filter("filter2d", f, x)
+    x0, x1, y0, y1 = _padding("filter2d", padding)
+    fh, fw = _taps(f)
+    pads = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
+    return _run("filter2d", x, f, (1, 1), (1, 1), pads, flip_filter, float(gain))
+
+
+def upsample2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    up: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Up-sample x [N, C, H, W] to [N, C, H·up_y, W·up_x] (plus `padding`), keeping its mean.
+
+    Arguments and errors as in `upfirdn2d`; the gain is multiplied by up_x·up_y.
+    """
+    _check_input("upsample2d", x)
+    f = _filter("upsample2d", f, x)
+    ux, uy = _pair("upsample2d", "up", up)
+    x0, x1, y0, y1 = _padding("upsample2d", padding)
+    fh, fw = _taps(f)
+    pads = (x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2)
+    return _run("upsample2d", x, f, (ux, uy), (1, 1), pads, flip_filter, float(gain) * ux * uy)
+
+
+def downsample2d(
+    x: torch.Tensor,
+    f: torch.Tensor | None,
+    down: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Down-sample x [N, C, H, W] by `down`; H and W that it does not divide are rounded down.
+
+    Arguments and errors as in `upfirdn2d`; `padding` is in input pixels.
+    """
+    _check_input("downsample2d", x)
+    f = _filter("downsample2d", f, x)
+    dx, dy = _pair("downsample2d", "down", down)
+    x0, x1, y0, y1 = _padding("downsample2d", padding)
+    fh, fw = _taps(f)
+    pads = (x0 + (fw - dx + 1) // 2, x1 + (fw - dx) // 2, y0 + (fh - dy + 1) // 2, y1 + (fh - dy) // 2)
+    return _run("downsample2d", x, f, (1, 1), (dx, dy), pads, flip_filter, float(gain))

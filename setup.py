@@ -1,0 +1,71 @@
+"""Ahead-of-time build of the kernels; everything else is in pyproject.toml.
+
+The kernels are built where torch is installed (README: `pip install --no-build-isolation`).
+In an isolated build, or without a compiler, the package is pure Python with the sources inside,
+the reference answers, and `fastgan build` compiles later. FASTGAN_REQUIRE_NATIVE=1 makes a failed
+build an error; FASTGAN_CUDA=auto|0|1 decides about CUDA.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("fastgan_build", ROOT / "fastgan" / "_build.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_build = load_build()
+
+
+class BuildKernels(build_ext):
+    def build_extension(self, extension):
+        name = extension.name.rpartition(".")[2]
+        try:
+            _build.build(name, Path(self.get_ext_fullpath(extension.name)).resolve())
+        except _build.BuildError as error:
+            if os.environ.get("FASTGAN_REQUIRE_NATIVE") == "1":
+                raise
+            print(f"fastgan: {name} is not built, plain PyTorch will answer: {error}", flush=True)
+
+
+class CopySources(build_py):
+    """Puts csrc/ into the package, so that `fastgan build` works from a wheel."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "fastgan" / "csrc"
+            shutil.copytree(
+                ROOT / "csrc",
+                target,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("emulator"),
+            )
+
+
+def extensions():
+    if importlib.util.find_spec("torch") is None:
+        return []
+    names = ["_C"]
+    if _build.cuda_is_wanted(os.environ.get("FASTGAN_CUDA", "auto")):
+        names.append("_C_cuda")
+    return [Extension(f"fastgan.{name}", sources=[], optional=True) for name in names]
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels, "build_py": CopySources},
+)
