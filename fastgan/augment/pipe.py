@@ -1,0 +1,141 @@
+"""Stochastic discriminator augmentation (Karras et al. 2020, section 2 and appendix B)."""
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.augment.bands import amplify_bands, band_filters
+from fastgan.augment.color import color
+from fastgan.augment.corruption import add_noise, cut_out
+from fastgan.augment.geometry import SYM6, draw_blit, draw_geom, gather_pixels, warp
+from fastgan.augment.matrices import compose
+
+# Names that StyleGAN2-ADA's users know, and the kinds of transform in each.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "blit": ("blit",),
+    "geom": ("geom",),
+    "color": ("color",),
+    "filter": ("filter",),
+    "noise": ("noise",),
+    "cutout": ("cutout",),
+    "bg": ("blit", "geom"),
+    "bgc": ("blit", "geom", "color"),
+    "bgcf": ("blit", "geom", "color", "filter"),
+    "bgcfn": ("blit", "geom", "color", "filter", "noise"),
+    "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
+}
+
+
+class AugmentPipe(nn.Module):
+    """Random differentiable augmentation of image batches; every transform is executed with
+    probability p per image.
+
+    y = pipe(x), x and y [N, C, H, W] floating point with values in about [-1, 1]; y is not clamped.
+    In this order:
+
+    - blit: x-flip, 90° rotation, integer translation. Pixels are copied exactly. Where H ≠ W a
+      quarter turn would change the shape, so that rotations are by 0° or 180° only.
+    - geom: isotropic scale, rotation, anisotropic scale, rotation, fractional translation. One
+      anti-aliased warp does these together with the image's blit transforms.
+    - color: brightness, contrast, luma flip, hue, saturation; C is 3, or 1 (then without hue and
+      saturation).
+    - filter: four frequency bands. noise: Gaussian. cutout: a zeroed rectangle.
+
+    The laws of the parameters stand beside the functions in geometry.py, color.py, bands.py and
+    corruption.py. Borders continue by reflection.
+
+    An image for which a transform is not executed passes it bit by bit: at p = 0, y equals x. The
+    cost is the same at every p, because p is read on the device alone.
+
+    Attributes:
+        p: 0-dim float32 buffer in [0, 1], part of the state_dict. Change it in place
+            (`pipe.p.fill_(0.3)`); there is no host copy of it, so that a captured step follows.
+        groups: the name given.
+
+    Randomness comes from torch's global generator of x's device. Parameters are drawn in float32;
+    half and bfloat16 images are computed in float32 and returned in their own dtype; autocast is
+    off inside. y is affine in x for given draws, so that derivatives of every order with respect to
+    x exist; p has no gradient. Shapes are static and nothing is read back: capturable. On CUDA the
+    gradients of gather and grid_sample add atomically, hence not bit-reproducibly.
+
+    Args:
+        groups: a key of `GROUPS`; the default is the paper's choice.
+        p: initial probability in [0, 1].
+
+    Raises:
+        ValueError: for an unknown group, p outside [0, 1], x not [N, C, H, W] with C, H, W ≥ 1, a C
+            that color can't take, or x on another device than p.
+        TypeError: for x that is not floating point.
+    """
+
+    p: Tensor
+    _sym6: Tensor
+    _bands: Tensor
+
+    def __init__(self, groups: str = "bgc", p: float = 0.0) -> None:
+        super().__init__()
+        if groups not in GROUPS:
+            known = ", ".join(GROUPS)
+            raise ValueError(f"AugmentPipe: groups must be one of {known}; got {groups!r}")
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"AugmentPipe: p must be a probability in [0, 1], got {p}")
+        self.groups = groups
+        self._kinds = GROUPS[groups]
+        sym6 = torch.tensor(SYM6, dtype=torch.float64)
+        self.register_buffer("p", torch.tensor(float(p), dtype=torch.float32))
+        self.register_buffer("_sym6", (sym6 / sym6.sum()).float(), persistent=False)
+        self.register_buffer("_bands", band_filters().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        if x.shape[0] == 0:
+            return x
+        with torch.autocast(x.device.type, enabled=False):
+            y = x if x.dtype in (torch.float32, torch.float64) else x.float()
+            y = self._move(y)
+            if "color" in self._kinds:
+                y = color(y, self.p)
+            if "filter" in self._kinds:
+                y = amplify_bands(y, self.p, self._bands)
+            if "noise" in self._kinds:
+                y = add_noise(y, self.p)
+            if "cutout" in self._kinds:
+                y = cut_out(y, self.p)
+            return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups!r}"
+
+    def _move(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        y = x
+        inverse = None
+        if "blit" in self._kinds:
+            inverse = draw_blit(n, height, width, self.p)
+            y = gather_pixels(x, inverse)
+        if "geom" in self._kinds:
+            geom, executed = draw_geom(n, height, width, self.p)
+            inverse = geom if inverse is None else compose(inverse, geom)
+            y = torch.where(executed.view(n, 1, 1, 1), warp(x, inverse, self._sym6), y)
+        return y
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or 0 in x.shape[1:]:
+            raise ValueError(
+                "AugmentPipe: x must be images [N, C, H, W] with C, H, W >= 1, "
+                f"got shape {tuple(x.shape)}; train data without pixels with augmentation off"
+            )
+        if not x.is_floating_point():
+            raise TypeError(
+                f"AugmentPipe: x must be floating point in about [-1, 1], got {x.dtype}; "
+                "scale bytes by x / 127.5 - 1"
+            )
+        if "color" in self._kinds and x.shape[1] not in (1, 3):
+            raise ValueError(
+                f"AugmentPipe: groups={self.groups!r} contains color, which needs 1 or 3 channels, "
+                f"got {x.shape[1]}; use groups='bg'"
+            )
+        if x.device != self.p.device:
+            raise ValueError(
+                f"AugmentPipe: x must be on {self.p.device} like p, got {x.device}; "
+                f"call pipe.to({str(x.device)!r})"
+            )

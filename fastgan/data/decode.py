@@ -1,0 +1,122 @@
+"""From the bytes of one picture to a uint8 array, with errors that name the file and the cure."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+# What Pillow's decoders raise for damaged files; anything else is a defect and should surface.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def convert_command(path: object, resolution: tuple[int, int] | None = None) -> str:
+    """The command line that cures sizes and channels that differ."""
+    h, w = resolution or (64, 64)
+    size = f"{w}" if h == w else f"{w}x{h}"
+    return f"`fastgan data convert {path} DEST.zip --resolution {size}`"
+
+
+def channels_of(data: bytes, name: str) -> int:
+    """1 for a grey picture, 3 for a colour or palette picture; reads the header alone."""
+    with _open(data, name) as image:
+        return 1 if image.mode in _GREY_MODES else 3
+
+
+def decode(
+    data: bytes,
+    name: str,
+    *,
+    channels: int | None = None,
+    resolution: tuple[int, int] | None = None,
+    is_square_crop: bool = False,
+) -> np.ndarray:
+    """uint8 [C, H, W] of an encoded picture; of an animation, its first frame.
+
+    The EXIF rotation is applied. Transparency is composited on white. `channels` 1 or 3 is the
+    wanted C (None: the picture's own); a colour picture is never made grey silently.
+    `resolution` (H, W): the largest centred region of that aspect ratio is cut out and resized
+    with Lanczos. `is_square_crop`: the largest centred square is cut out first.
+
+    Raises ValueError naming `name` for a file that is no picture, is cut short or damaged, has 16
+    or more bits per channel, or has colour where 1 channel is wanted.
+    """
+    with _open(data, name) as opened:
+        try:
+            opened.load()
+            image = _flatten(ImageOps.exif_transpose(opened))
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{name} is cut short or damaged ({error}); replace or remove it"
+            ) from error
+    if channels == 1 and image.mode == "RGB":
+        raise ValueError(
+            f"{name} has colour, but the first picture of the data set is grey; make them all "
+            f"colour with {convert_command('SRC')}"
+        )
+    if channels == 3 and image.mode == "L":
+        image = image.convert("RGB")
+    if is_square_crop:
+        image = _crop(image, 1, 1)
+    if resolution is not None:
+        h, w = resolution
+        image = _crop(image, h, w)
+        if image.size != (w, h):
+            image = image.resize((w, h), Image.Resampling.LANCZOS)
+    array = np.asarray(image, dtype=np.uint8)  # [H, W] or [H, W, 3]
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return np.ascontiguousarray(array)
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """PNG of a uint8 array [1 or 3, H, W]."""
+    pixels = array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0))
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, format="png", optimize=False)
+    return png.getvalue()
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+    except _DAMAGE as error:
+        what = "is empty" if not data else f"is not a picture that can be read ({error})"
+        raise ValueError(f"{name} {what}; replace or remove it") from error
+    if image.mode in _DEEP_MODES:
+        raise ValueError(
+            f"{name} has more than 8 bits per channel (mode {image.mode}), expected 8; convert it "
+            f"to an 8-bit PNG, choosing the range yourself"
+        )
+    return image
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Mode L for grey pictures, RGB for all others, on white where they are transparent."""
+    wanted = "L" if image.mode in _GREY_MODES else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert(wanted)
+
+
+def _crop(image: Image.Image, h: int, w: int) -> Image.Image:
+    """The largest centred region whose aspect ratio is h:w, in whole pixels and at least one."""
+    scale = min(image.height / h, image.width / w)
+    ch, cw = max(1, round(scale * h)), max(1, round(scale * w))
+    top, left = (image.height - ch) // 2, (image.width - cw) // 2
+    return image.crop((left, top, left + cw, top + ch))

@@ -1,0 +1,141 @@
+"""Batches as a pure function of (seed, position), so that resuming needs only the position."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgan.data.dataset import ImageDataset
+
+DEFAULT_RAM_LIMIT = 4 * 2**30
+
+
+class BatchLoader:
+    """Shuffled batches of a data set of N pictures.
+
+    The pictures are shown in epochs: positions e·N … e·N + N - 1 show each picture exactly once, in
+    an order drawn from (seed, e). A batch may cross an epoch's end. With `mirror`, a picture is
+    flipped left-right in one epoch of each pair (2k, 2k + 1) and not in the other; which one is
+    drawn from (seed, k).
+
+    All pictures are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
+    (default 4 GiB; `is_in_ram` says so). Otherwise each batch is decoded by `workers` threads, and
+    the batch that follows it is decoded ahead.
+
+    dataset    ImageDataset, or anything with len, [i] → (uint8 [C, H, W], float32 [label_dim]),
+               image_shape and label_dim
+    device     where the batches go; they travel as uint8 and become float there
+    progress   progress(done, N) while pictures are decoded into memory
+
+    Raises ValueError for batch, seed, workers or position out of range, and what the data set
+    raises for a bad picture.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch: int,
+        *,
+        seed: int,
+        mirror: bool = False,
+        device: torch.device | str = "cpu",
+        ram_limit: int = DEFAULT_RAM_LIMIT,
+        workers: int = 2,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        for what, value, least in (("batch", batch, 1), ("seed", seed, 0), ("workers", workers, 1)):
+            if value < least:
+                raise ValueError(f"BatchLoader: {what} must be at least {least}, got {value}")
+        self.dataset, self.batch, self.seed, self.mirror = dataset, batch, seed, mirror
+        self.device = torch.device(device)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fastgan-data")
+        self._ahead: tuple[int, list[Future]] = (-1, [])
+        self._pixels: Tensor | None = None
+        self._labels: Tensor | None = None
+        num_bytes = len(dataset) * int(np.prod(dataset.image_shape))
+        self.is_in_ram = num_bytes <= ram_limit
+        if self.is_in_ram:
+            self._pixels, self._labels = self._decode_all(progress)
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
+        """(x float32 [B, C, H, W] in [-1, 1], c float32 [B, label_dim]) after `position` pictures.
+
+        x = pixel / 127.5 - 1. Equal positions give equal batches, in whatever order they are asked
+        for. The tensors are the caller's to change.
+        """
+        indices, flips = self.indices_at(position)
+        if self._pixels is not None:
+            at = torch.from_numpy(indices)
+            x, c = self._pixels[at], self._labels[at]
+        else:
+            x, c = self._decode_batch(position, indices)
+        x, c = self._send(x), self._send(c)
+        x = x.to(torch.float32).div_(127.5).sub_(1)
+        if flips.any():
+            is_flipped = self._send(torch.from_numpy(flips))
+            x = torch.where(is_flipped[:, None, None, None], x.flip(3), x)
+        return x, c
+
+    def indices_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """(indices int64 [B] into the data set, flips bool [B]) of the batch at `position`."""
+        if position < 0:
+            raise ValueError(f"BatchLoader: position must be at least 0, got {position}")
+        count = len(self.dataset)
+        indices, flips = [], []
+        while (left := self.batch - sum(map(len, indices))) > 0:
+            epoch, offset = divmod(position, count)
+            part = self._order(epoch)[offset : offset + left]
+            indices.append(part)
+            flips.append(self._flip_bits(epoch // 2)[part] ^ bool(epoch % 2))
+            position += len(part)
+        return np.concatenate(indices), np.concatenate(flips) & self.mirror
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return self._rng(0, epoch).permutation(len(self.dataset)).astype(np.int64)
+
+    def _draw_flip_bits(self, pair: int) -> np.ndarray:
+        return self._rng(1, pair).randint(0, 2, len(self.dataset)).astype(bool)
+
+    def _rng(self, stream: int, number: int) -> np.random.RandomState:
+        # RandomState, not Generator: numpy promises never to change its sequences, and a resumed
+        # run must see the same order after numpy has been upgraded.
+        words = np.random.SeedSequence((self.seed, stream, number)).generate_state(8)
+        return np.random.RandomState(words)
+
+    def _decode_all(self, progress: Callable[[int, int], None] | None) -> tuple[Tensor, Tensor]:
+        count = len(self.dataset)
+        pixels = torch.empty((count, *self.dataset.image_shape), dtype=torch.uint8)
+        labels = torch.empty((count, self.dataset.label_dim))
+        rows = pixels.numpy()
+
+        def fill(index: int) -> np.ndarray:
+            rows[index], label = self.dataset[index]
+            return label
+
+        for index, label in enumerate(self._pool.map(fill, range(count))):
+            labels[index] = torch.from_numpy(label)
+            if progress is not None:
+                progress(index + 1, count)
+        return pixels, labels
+
+    def _decode_batch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        at, futures = self._ahead
+        if at != position:
+            futures = self._submit(indices)
+        following = position + self.batch
+        self._ahead = (following, self._submit(self.indices_at(following)[0]))
+        images, labels = zip(*(future.result() for future in futures), strict=True)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+
+    def _submit(self, indices: np.ndarray) -> list[Future]:
+        return [self._pool.submit(self.dataset.__getitem__, int(index)) for index in indices]
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)

@@ -1,0 +1,167 @@
+"""Score a generator against a data set: features once, then every metric on them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastgan.metrics.features import EfficientNetLite0
+from fastgan.metrics.frechet import frechet_distance
+from fastgan.metrics.kid import kid
+from fastgan.metrics.prdc import prdc
+
+NAMES = (
+    "kid_lite0",
+    "fd_lite0",
+    "precision_lite0",
+    "recall_lite0",
+    "density_lite0",
+    "coverage_lite0",
+)
+SampleFn = Callable[[int], Tensor]
+
+
+class Images(Protocol):
+    """What an evaluator needs of a data set: [i] → (uint8 [C, H, W], label)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """A value with everything that it depends on: compare only results that agree in the rest."""
+
+    name: str
+    value: float
+    num_real: int
+    num_fake: int
+    extractor: str
+    resize: str
+
+
+class Evaluator:
+    """Holds a data set's features, so that scoring again costs the fakes alone.
+
+    dataset      see `Images`; fastgan.data.ImageDataset is one
+    num_real     how many reals to compare with (None, or more than there are: all), drawn from seed
+    batch        images per call of the extractor
+    extractor    module: images → [N, num_features], with str attributes `name` and `resize`;
+                 default EfficientNetLite0
+    seed         also picks KID's subsets: equal fakes give equal values
+
+    Raises ImportError naming the extra when the default extractor's packages are missing.
+    """
+
+    def __init__(
+        self,
+        dataset: Images,
+        *,
+        num_real: int | None = None,
+        batch: int = 64,
+        device: torch.device | str = "cpu",
+        extractor: nn.Module | None = None,
+        seed: int = 0,
+    ) -> None:
+        for what, value in (("batch", batch), ("num_real", num_real)):
+            if value is not None and value < 1:
+                raise ValueError(f"Evaluator: {what} must be at least 1, got {value}")
+        self.dataset, self.batch, self.seed = dataset, batch, seed
+        self.num_real = min(num_real or len(dataset), len(dataset))
+        self.device = torch.device(device)
+        self.extractor = (EfficientNetLite0() if extractor is None else extractor).to(self.device)
+        self._real: Tensor | None = None
+
+    def real_features(self) -> Tensor:
+        """float32 [num_real, F] on the CPU; computed at the first call, then kept."""
+        if self._real is None:
+            order = np.random.RandomState(self.seed).permutation(len(self.dataset))
+            picked = order[: self.num_real]
+            self._real = self._extract(
+                torch.from_numpy(np.stack([self.dataset[int(i)][0] for i in part]))
+                for part in np.split(picked, range(self.batch, len(picked), self.batch))
+            )
+        return self._real
+
+    def evaluate(
+        self, names: Sequence[str], sample_fn: SampleFn, num_images: int
+    ) -> dict[str, MetricResult]:
+        """Scores `num_images` fakes by the metrics `names` (see `NAMES`).
+
+        sample_fn(n) returns n images [n, C, H, W], uint8 or float in [-1, 1], on any device; it is
+        called with at most `batch`. Raises ValueError for unknown names, too few images for a
+        metric, or images of a wrong number, shape or dtype, or not finite.
+        """
+        check_names(names)
+        real = self.real_features()
+        fake = self._extract(self._samples(sample_fn, num_images))
+        values = _score(names, real, fake, self.seed)
+        return {
+            name: MetricResult(
+                name=name,
+                value=values[name],
+                num_real=len(real),
+                num_fake=len(fake),
+                extractor=self.extractor.name,
+                resize=self.extractor.resize,
+            )
+            for name in names
+        }
+
+    def _samples(self, sample_fn: SampleFn, num_images: int) -> Iterable[Tensor]:
+        for start in range(0, num_images, self.batch):
+            wanted = min(self.batch, num_images - start)
+            x = sample_fn(wanted)
+            if len(x) != wanted:
+                raise ValueError(f"metrics: sample_fn({wanted}) returned {len(x)} images")
+            yield x
+
+    @torch.no_grad()
+    def _extract(self, batches: Iterable[Tensor]) -> Tensor:
+        features = [self.extractor(x.to(self.device)).float().cpu() for x in batches]
+        if not features:
+            raise ValueError("metrics: num_images must be at least 1, got 0")
+        return torch.cat(features)
+
+
+def compute(
+    names: Sequence[str],
+    sample_fn: SampleFn,
+    dataset: Images,
+    *,
+    num_images: int,
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Metric values by name, for one use: `num_images` fakes against as many reals (or all).
+
+    Keep an `Evaluator` instead to score several times against one data set, or to get records that
+    name the extractor, the resize and N. Arguments and errors are the Evaluator's.
+    """
+    check_names(names)
+    evaluator = Evaluator(dataset, num_real=num_images, batch=batch, device=device, seed=seed)
+    results = evaluator.evaluate(names, sample_fn, num_images)
+    return {name: result.value for name, result in results.items()}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError naming the first metric that doesn't exist, and those that do."""
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"metrics: no metric {name!r}; choose from {', '.join(NAMES)}")
+
+
+def _score(names: Sequence[str], real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:
+    values = {}
+    if "kid_lite0" in names:
+        values["kid_lite0"] = kid(real, fake, seed=seed)
+    if "fd_lite0" in names:
+        values["fd_lite0"] = frechet_distance(real, fake)
+    if set(names) - set(values):
+        four = prdc(real, fake)
+        values |= {f"{key}_lite0": value for key, value in vars(four).items()}
+    return values

@@ -1,0 +1,153 @@
+"""The synthesis half of StyleGAN2's generator: layers, blocks and network."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from fastgan.models._pyramid import size_name
+from fastgan.nn import EqualConv2d, ModulatedConv2d
+from fastgan.nn.noise import add_noise, check_noise_mode
+from fastgan.nn.resample import upsample_to
+from fastgan.ops import setup_filter
+
+if TYPE_CHECKING:
+    from fastgan.models.stylegan2 import Config
+
+HALF_POWER = math.sqrt(0.5)  # the two branches of a residual sum keep unit variance together
+
+
+class SynthesisLayer(ModulatedConv2d):
+    """Modulated 3 × 3 convolution, noise, bias, leaky ReLU; x [N, I, ...] -> [N, O, *size]."""
+
+    def __init__(
+        self,
+        config: "Config",
+        i: int,
+        o: int,
+        size: tuple[int, int],
+        up: int = 1,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__(
+            i,
+            o,
+            3,
+            config.w_dim,
+            up=up,
+            activation="lrelu",
+            resample_filter=config.resample_filter,
+            gain=math.sqrt(2) * scale,
+            clamp=None if config.conv_clamp is None else config.conv_clamp * scale,
+            fused=config.fused_modconv,
+        )
+        self.size = size if up > 1 else None
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(*size))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
+        y = self.convolve(x, w, self.size)
+        return self.activate(add_noise(y, self.noise_strength, noise_mode, self.noise_const))
+
+
+class SynthesisBlock(nn.Module):
+    """One size of G: (up-convolution or constant), convolution, and image output."""
+
+    def __init__(self, config: "Config", i: int, size: tuple[int, int], is_last: bool) -> None:
+        super().__init__()
+        o = config.channels(size)
+        self.architecture = config.g_architecture
+        self.size = size
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
+        self.num_convs = 1 if i == 0 else 2
+        is_residual = self.architecture == "resnet" and i > 0
+        if i == 0:
+            self.const = nn.Parameter(torch.randn(o, *size))
+        else:
+            self.conv0 = SynthesisLayer(config, i, o, size, up=2)
+        self.conv1 = SynthesisLayer(config, o, o, size, scale=HALF_POWER if is_residual else 1.0)
+        self.has_rgb = is_last or self.architecture == "skip"
+        if self.has_rgb:
+            self.torgb = ModulatedConv2d(
+                o,
+                config.img_channels,
+                1,
+                config.w_dim,
+                demodulate=False,
+                resample_filter=None,
+                clamp=config.conv_clamp,
+                fused=config.fused_modconv,
+            )
+        if is_residual:
+            self.skip = EqualConv2d(
+                i,
+                o,
+                1,
+                up=2,
+                bias=False,
+                resample_filter=config.resample_filter,
+                gain=HALF_POWER,
+            )
+
+    def forward(
+        self,
+        x: torch.Tensor | None,
+        img: torch.Tensor | None,
+        ws: torch.Tensor,
+        noise_mode: str,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        w = iter(ws.unbind(1))
+        if x is None:
+            x = self.const.to(ws.dtype).expand(ws.shape[0], -1, -1, -1)
+            x = self.conv1(x, next(w), noise_mode)
+        else:
+            shortcut = self.skip(x, self.size) if hasattr(self, "skip") else None
+            x = self.conv0(x, next(w), noise_mode)
+            x = self.conv1(x, next(w), noise_mode)
+            if shortcut is not None:
+                x = x + shortcut
+        if img is not None:
+            img = upsample_to(img, self.resample_filter, 2, self.size)
+        if self.has_rgb:
+            rgb = self.torgb(x, next(w))
+            # The image is a sum over sizes: low-precision layers must not round each partial sum.
+            rgb = rgb.to(torch.promote_types(rgb.dtype, torch.float32))
+            img = rgb if img is None else img + rgb
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, img_height, img_width], float32 at least.
+
+    Each convolution reads its own w; each image output reads the w of the next block's first
+    convolution (the last reads its own).
+    """
+
+    def __init__(self, config: "Config") -> None:
+        super().__init__()
+        self.w_dim = config.w_dim
+        self.names = [size_name(size) for size in config.sizes]
+        channels = 0
+        self.num_ws = 1  # the last image output's
+        for name, size in zip(self.names, config.sizes, strict=True):
+            block = SynthesisBlock(config, channels, size, is_last=size == config.sizes[-1])
+            self.add_module(name, block)
+            self.num_ws += block.num_convs
+            channels = config.channels(size)
+
+    def forward(self, ws: torch.Tensor, noise_mode: str = "random") -> torch.Tensor:
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(
+                f"SynthesisNetwork: ws must have shape [N, {self.num_ws}, {self.w_dim}], got "
+                f"{tuple(ws.shape)}; make it with G.mapping(z, c)"
+            )
+        check_noise_mode("SynthesisNetwork", noise_mode)
+        x = img = None
+        first = 0
+        for name in self.names:
+            block = self.get_submodule(name)
+            used = ws[:, first : first + block.num_convs + block.has_rgb]
+            x, img = block(x, img, used, noise_mode)
+            first += block.num_convs
+        return img

@@ -1,0 +1,175 @@
+"""DCGAN for any image size.
+
+G: [z, embed(c)] -> base map -> (transposed conv k4 s2, batch norm, ReLU)* -> tanh.
+D: (strided conv k4 s2, batch norm except in the first, leaky ReLU 0.2)* -> Linear -> 1 logit, plus
+   the projection <embed(c), sum of the last map> when conditional.
+Weights start from N(0, 0.02²), batch-norm scales from N(1, 0.02²). Sizes ceil-halve from the image
+to the base: G crops a doubled map to the next size, D zero-pads an odd one at the right and bottom.
+Source: Radford et al. 2016; projection, Miyato and Koyama 2018.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastgan.models._front_door import (
+    check_choice,
+    check_condition,
+    check_config,
+    check_latents,
+    check_samples,
+)
+from fastgan.models._pyramid import halving_sizes
+from fastgan.nn import FusedLeakyReLU
+from fastgan.nn.noise import check_noise_mode
+from fastgan.ops import bias_act
+
+__all__ = ["Config", "Discriminator", "Generator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the DCGAN.
+
+    g_channels, d_channels: width next to the image, doubled per halving up to channel_max.
+    embed_dim: width of the condition's embedding in G. d_norm: "batch" as in the paper, or "none":
+    gradient penalties are per-sample, so they want no batch statistics in D.
+    """
+
+    z_dim: int = 100
+    c_dim: int = 0
+    img_channels: int = 3
+    img_height: int = 64
+    img_width: int = 64
+    g_channels: int = 64
+    d_channels: int = 64
+    channel_max: int = 512
+    embed_dim: int = 50
+    d_norm: str = "batch"
+
+    def __post_init__(self) -> None:
+        check_config(self, z_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
+        check_config(self, g_channels=1, d_channels=1, channel_max=1, embed_dim=1)
+        check_choice(self, d_norm=("batch", "none"))
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) from the base to the image."""
+        return halving_sizes(self.img_height, self.img_width)
+
+    def widths(self, width: int) -> list[int]:
+        """Channels at every size but the image's (at the base, if that is the image)."""
+        levels = max(len(self.sizes) - 1, 1)
+        return [min(width * 2**i, self.channel_max) for i in reversed(range(levels))]
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class Generator(nn.Module):
+    """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
+
+    ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.z_dim = config.z_dim
+        self.c_dim = config.c_dim
+        self.sizes = config.sizes
+        widths = config.widths(config.g_channels)
+        features = config.z_dim
+        if config.c_dim > 0:
+            self.embed = nn.Linear(config.c_dim, config.embed_dim, bias=False)
+            features += config.embed_dim
+        base_h, base_w = self.sizes[0]
+        self.project = nn.Linear(features, widths[0] * base_h * base_w, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        if len(self.sizes) == 1:
+            convs = [nn.Conv2d(widths[0], config.img_channels, 3, padding=1)]
+        else:
+            outs = [*widths[1:], config.img_channels]
+            convs = [
+                nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False)
+                for i, o in zip(widths[:-1], outs[:-1], strict=True)
+            ]
+            convs.append(nn.ConvTranspose2d(widths[-1], outs[-1], 4, stride=2, padding=1))
+        self.convs = nn.ModuleList(convs)
+        _initialise(self)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        noise_mode: str = "random",
+    ) -> torch.Tensor:
+        check_latents("Generator", z, self.z_dim)
+        check_condition("Generator", c, z.shape[0], self.c_dim)
+        check_noise_mode("Generator", noise_mode)
+        h = z if truncation_psi == 1 else z * truncation_psi
+        if self.c_dim > 0:
+            h = torch.cat([h, self.embed(c.to(h.dtype))], 1)
+        y = self.project(h).unflatten(1, (-1, *self.sizes[0]))
+        sizes = self.sizes[1:] or self.sizes
+        for norm, conv, (height, width) in zip(self.norms, self.convs, sizes, strict=True):
+            y = bias_act(norm(y), act="relu", gain=1.0)
+            y = conv(y)[:, :, :height, :width]
+        return y.tanh()
+
+
+class Discriminator(nn.Module):
+    """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.c_dim = config.c_dim
+        widths = config.widths(config.d_channels)[::-1]
+        strided = len(config.sizes) > 1
+        layers: list[nn.Module] = []
+        channels = config.img_channels
+        for i, width in enumerate(widths):
+            has_norm = config.d_norm == "batch" and i > 0
+            if strided:
+                layers.append(nn.Conv2d(channels, width, 4, stride=2, padding=1, bias=False))
+            else:
+                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=False))
+            if has_norm:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(FusedLeakyReLU(width, bias=not has_norm, scale=1.0))
+            channels = width
+        self.layers = nn.ModuleList(layers)
+        base_h, base_w = config.sizes[0]
+        self.out = nn.Linear(channels * base_h * base_w, 1)
+        if config.c_dim > 0:
+            self.embed = nn.Linear(config.c_dim, channels, bias=False)
+        _initialise(self)
+
+    def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        config = self.config
+        shape = (config.img_channels, config.img_height, config.img_width)
+        check_samples("Discriminator", x, shape)
+        check_condition("Discriminator", c, x.shape[0], self.c_dim)
+        h = x
+        for layer in self.layers:
+            is_halving = isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)
+            if is_halving and (h.shape[2] % 2 or h.shape[3] % 2):
+                h = F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2))
+            h = layer(h)
+        y = self.out(h.flatten(1))
+        if self.c_dim > 0:
+            pooled = h.sum((2, 3))  # [N, C]
+            y = y + (pooled * self.embed(c.to(h.dtype))).sum(1, keepdim=True)
+        return y

@@ -1,0 +1,144 @@
+"""Fully connected GAN on data of any shape.
+
+G: [z, c] -> (Linear, optional batch norm, leaky ReLU 0.2)* -> Linear -> tanh or identity.
+D: [x, c] -> (Linear, optional batch or spectral norm, leaky ReLU 0.2)* -> Linear -> 1 logit.
+Source: Goodfellow et al. 2014; conditions by concatenation, Mirza and Osindero 2014; spectral
+norm, Miyato et al. 2018.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from fastgan.models._front_door import (
+    check_choice,
+    check_condition,
+    check_config,
+    check_latents,
+    check_samples,
+)
+from fastgan.nn import FusedLeakyReLU
+from fastgan.nn.noise import check_noise_mode
+
+__all__ = ["Config", "Discriminator", "Generator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the MLP GAN.
+
+    data_shape: shape of one sample; None means (img_channels, img_height, img_width).
+    g_hidden, d_hidden: widths of the hidden layers. g_norm: "none" or "batch". d_norm: "none",
+    "batch" or "spectral"; gradient penalties are per-sample, so they want no batch statistics.
+    output_activation: "tanh" for samples in [-1, 1], "linear" for unbounded ones.
+    """
+
+    z_dim: int = 64
+    c_dim: int = 0
+    img_channels: int = 1
+    img_height: int = 28
+    img_width: int = 28
+    data_shape: tuple[int, ...] | None = None
+    g_hidden: tuple[int, ...] = (256, 256)
+    d_hidden: tuple[int, ...] = (256, 256)
+    g_norm: str = "none"
+    d_norm: str = "none"
+    output_activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        check_config(self, z_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
+        check_choice(
+            self,
+            g_norm=("none", "batch"),
+            d_norm=("none", "batch", "spectral"),
+            output_activation=("tanh", "linear"),
+        )
+        for field in ("g_hidden", "d_hidden", "data_shape"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            object.__setattr__(self, field, tuple(value))  # JSON gives lists
+            if any(not isinstance(n, int) or n < 1 for n in value):
+                raise ValueError(f"Config: {field} must hold integers >= 1, got {value!r}")
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        if self.data_shape is not None:
+            return self.data_shape
+        return self.img_channels, self.img_height, self.img_width
+
+
+def _hidden_layers(features: int, widths: tuple[int, ...], norm: str) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width in widths:
+        linear = nn.Linear(features, width, bias=False)
+        layers.append(spectral_norm(linear) if norm == "spectral" else linear)
+        if norm == "batch":
+            layers.append(nn.BatchNorm1d(width))
+        layers.append(FusedLeakyReLU(width, bias=norm != "batch", scale=1.0))
+        features = width
+    return layers
+
+
+class Generator(nn.Module):
+    """z [N, z_dim], c [N, c_dim] or None -> [N, *config.sample_shape].
+
+    ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.z_dim = config.z_dim
+        self.c_dim = config.c_dim
+        features = (config.z_dim + config.c_dim, *config.g_hidden)[-1]
+        self.layers = nn.Sequential(
+            *_hidden_layers(config.z_dim + config.c_dim, config.g_hidden, config.g_norm),
+            nn.Linear(features, math.prod(config.sample_shape)),
+        )
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        noise_mode: str = "random",
+    ) -> torch.Tensor:
+        check_latents("Generator", z, self.z_dim)
+        check_condition("Generator", c, z.shape[0], self.c_dim)
+        check_noise_mode("Generator", noise_mode)
+        h = z if truncation_psi == 1 else z * truncation_psi
+        if self.c_dim > 0:
+            h = torch.cat([h, c.to(h.dtype)], 1)
+        y = self.layers(h)
+        if self.config.output_activation == "tanh":
+            y = y.tanh()
+        return y.unflatten(1, self.config.sample_shape)
+
+
+class Discriminator(nn.Module):
+    """x [N, *config.sample_shape], c [N, c_dim] or None -> logits [N, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.c_dim = config.c_dim
+        inputs = math.prod(config.sample_shape) + config.c_dim
+        last = nn.Linear((inputs, *config.d_hidden)[-1], 1)
+        self.layers = nn.Sequential(
+            *_hidden_layers(inputs, config.d_hidden, config.d_norm),
+            spectral_norm(last) if config.d_norm == "spectral" else last,
+        )
+
+    def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        check_samples("Discriminator", x, self.config.sample_shape)
+        check_condition("Discriminator", c, x.shape[0], self.c_dim)
+        h = x.flatten(1)
+        if self.c_dim > 0:
+            h = torch.cat([h, c.to(h.dtype)], 1)
+        return self.layers(h)

@@ -1,0 +1,32 @@
+"""Layers that own parameters: the parts of a GAN, each usable alone in an existing model.
+
+Every layer casts its parameters to the dtype of its input, works under ``torch.autocast`` and in
+float64, keeps channels-last maps channels-last, and is twice differentiable.
+"""
+
+from fastgan.nn.activation import FusedLeakyReLU
+from fastgan.nn.conv import EqualConv2d
+from fastgan.nn.linear import EqualLinear
+from fastgan.nn.mapping import MappingNetwork
+from fastgan.nn.modulation import ModulatedConv2d
+from fastgan.nn.noise import NoiseInjection
+from fastgan.nn.norm import PixelNorm
+from fastgan.nn.resample import Blur, Downsample, Upsample
+from fastgan.nn.stddev import MinibatchStddev
+from fastgan.nn.style_mixing import mix_styles, sample_cutoff
+
+__all__ = [
+    "Blur",
+    "Downsample",
+    "EqualConv2d",
+    "EqualLinear",
+    "FusedLeakyReLU",
+    "MappingNetwork",
+    "MinibatchStddev",
+    "ModulatedConv2d",
+    "NoiseInjection",
+    "PixelNorm",
+    "Upsample",
+    "mix_styles",
+    "sample_cutoff",
+]

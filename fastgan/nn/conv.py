@@ -1,0 +1,147 @@
+"""Convolution with an equalised learning rate, and its fusion with FIR resampling."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastgan.nn._shapes import check_at_least_one, check_maps
+from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
+from fastgan.ops import bias_act, setup_filter, upfirdn2d
+
+
+def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:
+    """Raise ValueError unless ``resample_conv2d`` can take the geometry."""
+    check_at_least_one(layer, kernel_size=kernel_size, up=up, down=down)
+    if kernel_size % 2 == 0:
+        raise ValueError(
+            f"{layer}: kernel_size must be odd for 'same' padding, got {kernel_size}; "
+            "use torch.nn.Conv2d for even kernels"
+        )
+    if up > 1 and down > 1:
+        raise ValueError(
+            f"{layer}: up and down must not both exceed 1, got up={up}, down={down}; use two layers"
+        )
+    if max(up, down) > 1 and not has_filter:
+        raise ValueError(
+            f"{layer}: resample_filter must be given when up or down exceeds 1, got None; "
+            "(1,) resamples without smoothing"
+        )
+
+
+def resample_conv2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    f: torch.Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    groups: int = 1,
+    size: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """'Same'-padded convolution joined with FIR up- or downsampling, exact at the borders.
+
+    x [N, groups·I, H, W], w [groups·O, I, k, k] (k odd), f a filter of ``setup_filter`` ->
+    [N, groups·O, up·H, up·W] or [N, groups·O, ceil(H / down), ceil(W / down)].
+
+    up > 1: zero-insertion, convolution with w, FIR with gain up². Done as a full transposed
+    convolution followed by the FIR, whose padding crops to the output: the maps in between are
+    never truncated, so the result is the composition on an infinite zero-padded plane for any
+    H × W, and ``size`` (up·(H − 1) < size <= up·H) only moves the last crop. Filtering first would
+    need k×k products at every output pixel: up² times as many. A transposed convolution with w is
+    a true convolution of the zero-inserted map: w is not flipped, as in StyleGAN2.
+    down > 1: FIR, then correlation with stride ``down``.
+    k = 1: commutes with the FIR, so it runs at the lower resolution.
+    """
+    k = w.shape[-1]
+    if up > 1 and k == 1:
+        return upsample_to(F.conv2d(x, w, groups=groups), f, up, size)
+    if down > 1 and k == 1:
+        return F.conv2d(downsample_to_ceil(x, f, down), w, groups=groups)
+    pad = k // 2
+    if up > 1:
+        crop_y, crop_x = output_crop("resample_conv2d", x.shape[2:], up, size)
+        fh, fw = f.shape[0], f.shape[-1]
+        wt = w.transpose(0, 1)  # [I, O, k, k]
+        if groups > 1:
+            wt = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # [groups·I, O, k, k]
+        y = F.conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
+        padding = (
+            pad + (fw + up - 1) // 2 - (k - 1),
+            pad + (fw - up) // 2 - (k - up) - crop_x,
+            pad + (fh + up - 1) // 2 - (k - 1),
+            pad + (fh - up) // 2 - (k - up) - crop_y,
+        )
+        return upfirdn2d(y, f, padding=padding, gain=up**2)
+    if down > 1:
+        fh, fw = f.shape[0], f.shape[-1]
+        padding = (
+            pad + (fw - down + 1) // 2,
+            pad + (fw - down) // 2 + -x.shape[3] % down,
+            pad + (fh - down + 1) // 2,
+            pad + (fh - down) // 2 + -x.shape[2] % down,
+        )
+        return F.conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
+    return F.conv2d(x, w, padding=pad, groups=groups)
+
+
+class EqualConv2d(nn.Module):
+    """y = clamp(act(resample_conv2d(x, w / sqrt(in_channels · k²)) + b) · gain)
+
+    Shapes: x [N, in_channels, H, W] -> [N, out_channels, H', W'] with H' = H, up·H or
+    ceil(H / down); ``forward(x, size=(h, w))`` picks any up-sampled size in up·(H − 1) + 1 .. up·H.
+    ``weight`` [out, in, k, k] ~ N(0, 1), ``bias`` [out] = 0; ``kernel_size`` is odd and padding is
+    'same'. ``resample_filter``: taps, kept as a buffer even where up = down = 1 (as in the state
+    dicts of StyleGAN2-ADA); None leaves the buffer out. ``activation``, ``gain`` and ``clamp`` as
+    in ``fastgan.ops.bias_act``: None means the activation's default gain and no clamp.
+
+    Source: Karras et al. 2018, section 4.1; Karras et al. 2020 (StyleGAN2), appendix B.
+    Errors: ValueError for even kernels, up and down both above 1, or a wrong x or size.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        up: int = 1,
+        down: int = 1,
+        bias: bool = True,
+        activation: str = "linear",
+        resample_filter: Sequence[float] | None = (1, 3, 3, 1),
+        gain: float | None = None,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_at_least_one("EqualConv2d", in_channels=in_channels, out_channels=out_channels)
+        check_resampling("EqualConv2d", kernel_size, up, down, resample_filter is not None)
+        self.in_channels = in_channels
+        self.up = up
+        self.down = down
+        self.activation = activation
+        self.gain = gain
+        self.clamp = clamp
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        f = None if resample_filter is None else setup_filter(resample_filter)
+        self.register_buffer("resample_filter", f)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        check_maps("EqualConv2d", x, self.in_channels)
+        if size is not None and self.up == 1:
+            raise ValueError(
+                f"EqualConv2d: size must be None when up=1, got {tuple(size)}; crop the output"
+            )
+        w = (self.weight * self.weight_gain).to(x.dtype)
+        y = resample_conv2d(x, w, self.resample_filter, up=self.up, down=self.down, size=size)
+        return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)
+
+    def extra_repr(self) -> str:
+        out_channels, _, k, _ = self.weight.shape
+        return (
+            f"{self.in_channels}, {out_channels}, kernel_size={k}, up={self.up}, "
+            f"down={self.down}, bias={self.bias is not None}, activation={self.activation}"
+        )

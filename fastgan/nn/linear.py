@@ -1,0 +1,62 @@
+"""Fully connected layer with an equalised learning rate."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastgan.nn._shapes import check_at_least_one, check_features
+from fastgan.ops import bias_act
+
+
+class EqualLinear(nn.Module):
+    """y = act(x @ (w · lr_multiplier / sqrt(in_features))ᵀ + b · lr_multiplier) · gain(act)
+
+    Shapes: x [..., in_features] with at least 2 dimensions -> y [..., out_features], in x's dtype
+    (autocast's dtype under autocast). ``weight`` [out, in] is drawn from N(0, 1) / lr_multiplier
+    and scaled at run time, so that an optimiser's step, relative to the weight, is the same for
+    every fan-in and is scaled by lr_multiplier; ``bias`` [out] starts so that the effective bias is
+    ``bias_init``. ``activation`` is any name that ``fastgan.ops.bias_act`` takes, with that
+    activation's default slope and gain.
+
+    Source: Karras et al. 2018, "Progressive Growing of GANs", section 4.1.
+    Errors: ValueError for sizes below 1, a multiplier that is not positive, or a wrong x.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activation: str = "linear",
+    ) -> None:
+        super().__init__()
+        check_at_least_one("EqualLinear", in_features=in_features, out_features=out_features)
+        if not lr_multiplier > 0:
+            raise ValueError(f"EqualLinear: lr_multiplier must be > 0, got {lr_multiplier}")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.activation = activation
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = (
+            nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier)) if bias else None
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_features("EqualLinear", "x", x, self.in_features)
+        y = F.linear(x, (self.weight * self.weight_gain).to(x.dtype))  # [..., out]
+        b = None
+        if self.bias is not None:
+            b = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
+        return bias_act(y, b, dim=y.ndim - 1, act=self.activation)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, "
+            f"lr_multiplier={self.bias_gain}, activation={self.activation}"
+        )

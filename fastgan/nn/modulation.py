@@ -1,0 +1,154 @@
+"""Style-modulated convolution with weight demodulation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
+from fastgan.nn.conv import check_resampling, resample_conv2d
+from fastgan.nn.linear import EqualLinear
+from fastgan.ops import bias_act, setup_filter
+
+DEMODULATION_EPS = 1e-8
+
+
+def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+    """d[n, o] = rsqrt(Σ_i s[n, i]² Σ_k w[o, i, k]² + 1e-8)
+
+    weight [O, I, k, k], styles [N, I] -> [N, O] in float32 (float64 for a float64 weight), also
+    under autocast. One GEMM: the modulated weights [N, O, I, k, k] never exist.
+    Source: Karras et al. 2020, equation 3.
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    with torch.autocast(weight.device.type, enabled=False):
+        energy = weight.to(dtype).square().sum((2, 3))  # [O, I]
+        return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPS).rsqrt()
+
+
+def modulated_conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    f: torch.Tensor | None = None,
+    *,
+    up: int = 1,
+    demodulate: bool = True,
+    fused: bool = False,
+    size: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Convolution with w'[n, o, i] = d[n, o] · s[n, i] · w[o, i], d = 1 without demodulation.
+
+    x [N, I, H, W], weight [O, I, k, k], styles [N, I] -> [N, O, up·H, up·W] (or ``size``). Both
+    paths give the same values up to rounding: ``fused`` builds w' and runs one grouped convolution;
+    otherwise x is scaled by s, convolved with the shared w, and scaled by d.
+    """
+    n = x.shape[0]
+    d = demodulation_coefficients(weight, styles) if demodulate else None  # [N, O]
+    if not fused or n == 0:  # a grouped convolution needs at least one group
+        x = x * styles.to(x.dtype)[:, :, None, None]
+        y = resample_conv2d(x, weight.to(x.dtype), f, up=up, size=size)
+        return y if d is None else y * d.to(y.dtype)[:, :, None, None]
+    w = weight * styles.to(weight.dtype)[:, None, :, None, None]  # [N, O, I, k, k]
+    if d is not None:
+        w = w * d[:, :, None, None, None]
+    x = x.flatten(0, 1).unsqueeze(0)  # [1, N·I, H, W]
+    y = resample_conv2d(x, w.flatten(0, 1).to(x.dtype), f, up=up, groups=n, size=size)
+    return y.squeeze(0).unflatten(0, (n, -1))  # [N, O, ...]
+
+
+class ModulatedConv2d(nn.Module):
+    """y = clamp(act(modulated_conv2d(x, weight, affine(w)) + b) · gain)
+
+    Shapes: x [N, in_channels, H, W], w [N, w_dim] -> [N, out_channels, up·H, up·W];
+    ``forward(x, w, size=(h, w))`` picks any size in up·(H − 1) + 1 .. up·H. ``affine`` turns w into
+    styles s [N, in_channels] and starts at s = 1 on average; ``weight`` [out, in, k, k] ~ N(0, 1)
+    is used unscaled when demodulated (demodulation undoes any scale) and times
+    1 / sqrt(in_channels · k²) otherwise. ``bias`` [out] = 0. ``resample_filter``, ``activation``,
+    ``gain`` and ``clamp`` as for ``EqualConv2d``. ``fused=True`` takes the grouped convolution.
+
+    Source: Karras et al. 2020 (StyleGAN2), section 2.2, equations 1 and 3.
+    Errors: ValueError for wrong sizes, x, w or size.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        w_dim: int,
+        up: int = 1,
+        demodulate: bool = True,
+        bias: bool = True,
+        activation: str = "linear",
+        resample_filter: Sequence[float] | None = (1, 3, 3, 1),
+        gain: float | None = None,
+        clamp: float | None = None,
+        fused: bool = False,
+    ) -> None:
+        super().__init__()
+        check_at_least_one(
+            "ModulatedConv2d", in_channels=in_channels, out_channels=out_channels, w_dim=w_dim
+        )
+        check_resampling("ModulatedConv2d", kernel_size, up, 1, resample_filter is not None)
+        self.in_channels = in_channels
+        self.w_dim = w_dim
+        self.up = up
+        self.demodulate = demodulate
+        self.activation = activation
+        self.gain = gain
+        self.clamp = clamp
+        self.fused = fused
+        self.style_gain = 1.0 if demodulate else 1 / math.sqrt(in_channels * kernel_size**2)
+        self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
+        f = None if resample_filter is None else setup_filter(resample_filter)
+        self.register_buffer("resample_filter", f)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def convolve(
+        self, x: torch.Tensor, w: torch.Tensor, size: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """The modulated convolution alone, before bias and activation (for noise in between)."""
+        check_maps("ModulatedConv2d", x, self.in_channels)
+        check_features("ModulatedConv2d", "w", w, self.w_dim)
+        if w.shape[:-1] != x.shape[:1]:
+            raise ValueError(
+                f"ModulatedConv2d: w must have shape [{x.shape[0]}, {self.w_dim}] for x of shape "
+                f"{tuple(x.shape)}, got {tuple(w.shape)}; give one latent per sample"
+            )
+        if size is not None and self.up == 1:
+            raise ValueError(
+                f"ModulatedConv2d: size must be None when up=1, got {tuple(size)}; crop the output"
+            )
+        styles = self.affine(w)  # [N, I]
+        if not self.demodulate:
+            styles = styles * self.style_gain
+        return modulated_conv2d(
+            x,
+            self.weight,
+            styles,
+            self.resample_filter,
+            up=self.up,
+            demodulate=self.demodulate,
+            fused=self.fused,
+            size=size,
+        )
+
+    def activate(self, y: torch.Tensor) -> torch.Tensor:
+        """Bias, activation, gain and clamp of a convolved y [N, out_channels, ...]."""
+        return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)
+
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, size: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        return self.activate(self.convolve(x, w, size))
+
+    def extra_repr(self) -> str:
+        out_channels, _, k, _ = self.weight.shape
+        return (
+            f"{self.in_channels}, {out_channels}, kernel_size={k}, w_dim={self.w_dim}, "
+            f"up={self.up}, demodulate={self.demodulate}, activation={self.activation}, "
+            f"fused={self.fused}"
+        )

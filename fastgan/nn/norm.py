@@ -1,0 +1,30 @@
+"""Normalisation to unit second moment."""
+
+import torch
+from torch import nn
+
+PIXEL_NORM_EPS = 1e-8
+
+
+def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
+    """y = x · rsqrt(mean over ``dim`` of x² + 1e-8), the mean in float32 at least."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    scale = (wide.square().mean(dim, keepdim=True) + PIXEL_NORM_EPS).rsqrt()
+    return x * scale.to(x.dtype)
+
+
+class PixelNorm(nn.Module):
+    """y = x / sqrt(mean over channels of x² + 1e-8)
+
+    Shapes: x [N, C, ...] -> the same, each feature vector along dimension 1 scaled to unit second
+    moment. No parameters. Source: Karras et al. 2018, section 4.2.
+    Errors: ValueError for x with fewer than 2 dimensions or an integer dtype.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim < 2 or not torch.is_floating_point(x):
+            raise ValueError(
+                f"PixelNorm: x must be floating with shape [N, C, ...], got {x.dtype} of shape "
+                f"{tuple(x.shape)}; convert or reshape it"
+            )
+        return pixel_norm(x)

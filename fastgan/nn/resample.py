@@ -1,0 +1,125 @@
+"""FIR resampling to exact sizes: functions on a filter, and the layers that hold one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from fastgan.nn._shapes import check_at_least_one, check_maps
+from fastgan.ops import filter2d, setup_filter, upfirdn2d
+
+
+def output_crop(
+    layer: str, in_size: Sequence[int], up: int, size: Sequence[int] | None
+) -> tuple[int, int]:
+    """Rows and columns to crop from an up·H × up·W map to reach ``size`` (None: nothing).
+
+    ``size`` (height, width) must be reachable: up·(n − 1) < size <= up·n per axis, which are just
+    the sizes whose ceil-division by ``up`` is n. Errors: ValueError otherwise.
+    """
+    if size is None:
+        return 0, 0
+    for n, wanted in zip(in_size, size, strict=True):
+        if not up * (n - 1) < wanted <= up * n:
+            raise ValueError(
+                f"{layer}: size must lie within {up * (n - 1) + 1}..{up * n} for an input side of "
+                f"{n} and up={up}, got {wanted} in {tuple(size)}; crop or pad the result instead"
+            )
+    return up * in_size[0] - size[0], up * in_size[1] - size[1]
+
+
+def upsample_to(
+    x: torch.Tensor, f: torch.Tensor, factor: int = 2, size: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Zero-insertion by ``factor``, then the filter with gain factor²; centred.
+
+    x [N, C, H, W] -> [N, C, factor·H, factor·W], cropped at the right and bottom to ``size``.
+    """
+    crop_y, crop_x = output_crop("upsample_to", x.shape[2:], factor, size)
+    fh, fw = f.shape[0], f.shape[-1]
+    padding = (
+        (fw + factor - 1) // 2,
+        (fw - factor) // 2 - crop_x,
+        (fh + factor - 1) // 2,
+        (fh - factor) // 2 - crop_y,
+    )
+    return upfirdn2d(x, f, up=factor, padding=padding, gain=factor**2)
+
+
+def downsample_to_ceil(x: torch.Tensor, f: torch.Tensor, factor: int = 2) -> torch.Tensor:
+    """The filter, centred on each run of ``factor`` pixels, then one pixel per run.
+
+    x [N, C, H, W] -> [N, C, ceil(H / factor), ceil(W / factor)]. Sides that ``factor`` does not
+    divide are read as if zero-padded at the right and bottom.
+    """
+    fh, fw = f.shape[0], f.shape[-1]
+    padding = (
+        (fw - factor + 1) // 2,
+        (fw - factor) // 2 + -x.shape[3] % factor,
+        (fh - factor + 1) // 2,
+        (fh - factor) // 2 + -x.shape[2] % factor,
+    )
+    return upfirdn2d(x, f, down=factor, padding=padding)
+
+
+class Upsample(nn.Module):
+    """x [N, C, H, W] -> [N, C, factor·H, factor·W] by zero-insertion and an FIR filter.
+
+    ``kernel``: 1-D taps (outer product, or separable from 8 taps on) or 2-D, normalised to sum 1;
+    the gain factor² keeps the mean. ``forward(x, size=(h, w))`` crops at the right and bottom to
+    any size with ceil(size / factor) = (H, W). Source: Karras et al. 2020, appendix B.
+    """
+
+    def __init__(self, kernel: Sequence[float] = (1, 3, 3, 1), factor: int = 2) -> None:
+        super().__init__()
+        check_at_least_one("Upsample", factor=factor)
+        self.factor = factor
+        self.register_buffer("resample_filter", setup_filter(kernel))
+
+    def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        check_maps("Upsample", x)
+        return upsample_to(x, self.resample_filter, self.factor, size)
+
+    def extra_repr(self) -> str:
+        return f"taps={tuple(self.resample_filter.shape)}, factor={self.factor}"
+
+
+class Downsample(nn.Module):
+    """x [N, C, H, W] -> [N, C, ceil(H / factor), ceil(W / factor)] by an FIR filter and decimation.
+
+    ``kernel`` as for ``Upsample``. Source: Karras et al. 2020, appendix B.
+    """
+
+    def __init__(self, kernel: Sequence[float] = (1, 3, 3, 1), factor: int = 2) -> None:
+        super().__init__()
+        check_at_least_one("Downsample", factor=factor)
+        self.factor = factor
+        self.register_buffer("resample_filter", setup_filter(kernel))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_maps("Downsample", x)
+        return downsample_to_ceil(x, self.resample_filter, self.factor)
+
+    def extra_repr(self) -> str:
+        return f"taps={tuple(self.resample_filter.shape)}, factor={self.factor}"
+
+
+class Blur(nn.Module):
+    """x [N, C, H, W] -> same shape, convolved with ``kernel`` (as for ``Upsample``).
+
+    ``padding`` (int, (x, y) or (x0, x1, y0, y1)) is added to the centring pad; negative crops.
+    """
+
+    def __init__(
+        self, kernel: Sequence[float] = (1, 3, 3, 1), padding: int | Sequence[int] = 0
+    ) -> None:
+        super().__init__()
+        self.padding = padding
+        self.register_buffer("resample_filter", setup_filter(kernel))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_maps("Blur", x)
+        return filter2d(x, self.resample_filter, padding=self.padding)
+
+    def extra_repr(self) -> str:
+        return f"taps={tuple(self.resample_filter.shape)}, padding={self.padding}"

@@ -1,0 +1,52 @@
+"""Minibatch standard deviation."""
+
+import torch
+from torch import nn
+
+from fastgan.nn._shapes import check_at_least_one, check_maps
+
+
+def largest_group(n: int, group_size: int) -> int:
+    """The largest divisor of ``n`` that is at most ``group_size`` (1 for n = 0)."""
+    return max((g for g in range(1, min(n, group_size) + 1) if n % g == 0), default=1)
+
+
+class MinibatchStddev(nn.Module):
+    """Append ``num_channels`` maps holding how much the samples of a group differ.
+
+    The batch is cut into N / G groups, sample n belonging to group n mod (N / G), with G the
+    largest divisor of N that is at most ``group_size``. Channels are cut into F = num_channels
+    runs. Per group and run:  mean over (channel, y, x) of sqrt(Var_group(x) + 1e-8).
+
+    Shapes: x [N, C, H, W] -> [N, C + num_channels, H, W], dtype and memory format of x; statistics
+    in float32 at least. G = 1 (a batch of one, or a prime N > group_size) gives the constant 1e-4.
+    Source: Karras et al. 2018, section 3, with groups as in Karras et al. 2020.
+    Errors: ValueError when C is not divisible by ``num_channels``.
+    """
+
+    def __init__(self, group_size: int = 4, num_channels: int = 1) -> None:
+        super().__init__()
+        check_at_least_one("MinibatchStddev", group_size=group_size, num_channels=num_channels)
+        self.group_size = group_size
+        self.num_channels = num_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_maps("MinibatchStddev", x)
+        n, channels, height, width = x.shape
+        if channels % self.num_channels:
+            raise ValueError(
+                f"MinibatchStddev: x must have a multiple of num_channels={self.num_channels} "
+                f"channels, got shape {tuple(x.shape)}; choose num_channels dividing {channels}"
+            )
+        g = largest_group(n, self.group_size)
+        runs = (g, n // g, self.num_channels, channels // self.num_channels, height, width)
+        y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(runs)
+        y = y - y.mean(0)  # [G, M, F, C / F, H, W]
+        y = (y.square().mean(0) + 1e-8).sqrt().mean((2, 3, 4))  # [M, F]
+        y = y.to(x.dtype).repeat(g, 1)[:, :, None, None].expand(-1, -1, height, width)
+        channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        keep = torch.channels_last if channels_last else torch.contiguous_format
+        return torch.cat([x, y.contiguous(memory_format=keep)], 1)
+
+    def extra_repr(self) -> str:
+        return f"group_size={self.group_size}, num_channels={self.num_channels}"

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+
+from fastgan.data import BatchLoader, ImageDataset
+
+
+class Numbered:
+    """Picture i is 2×3 pixels, row-wise i·2 and i·2 + 1, …; its label is [i]."""
+
+    def __init__(self, count):
+        self.count, self.image_shape, self.label_dim = count, (1, 2, 3), 1
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        x = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) + np.uint8(6 * i)
+        return x, np.array([i], dtype=np.float32)
+
+
+def shown(loader, positions):
+    return np.concatenate([loader.batch_at(p)[1][:, 0].numpy() for p in positions]).astype(int)
+
+
+@pytest.mark.parametrize("ram_limit", [0, 2**20], ids=["disk", "ram"])
+@pytest.mark.parametrize(("count", "batch"), [(7, 3), (5, 5), (1, 4), (4, 11)])
+def test_each_picture_once_per_epoch_across_borders(count, batch, ram_limit):
+    loader = BatchLoader(Numbered(count), batch, seed=3, ram_limit=ram_limit)
+    assert loader.is_in_ram == (ram_limit > 0)
+    seen = shown(loader, range(0, 4 * count * batch, batch))
+    epochs = seen.reshape(-1, count)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(count), (len(epochs), 1)))
+    if count >= 5:
+        assert len({tuple(e) for e in epochs}) > 1
+
+
+@pytest.mark.parametrize("ram_limit", [0, 2**20], ids=["disk", "ram"])
+def test_resume_needs_only_the_position(ram_limit):
+    def make():
+        return BatchLoader(Numbered(7), 3, seed=5, mirror=True, ram_limit=ram_limit)
+
+    straight = make()
+    expected = {p: straight.batch_at(p) for p in range(0, 60, 3)}
+    for p in (57, 0, 21, 24, 20 + 1, 3):
+        x, c = make().batch_at(p)
+        assert torch.equal(x, expected[p][0])
+        assert torch.equal(c, expected[p][1])
+        again = straight.batch_at(p)
+        assert torch.equal(again[0], x)
+
+
+def test_a_position_between_batches_continues_the_same_stream():
+    a = shown(BatchLoader(Numbered(7), 3, seed=5), range(0, 42, 3))
+    b = shown(BatchLoader(Numbered(7), 2, seed=5), range(1, 41, 2))
+    np.testing.assert_array_equal(a[1:41], b)
+
+
+def test_seed_changes_the_order_and_the_order_is_pinned():
+    def order(seed):
+        return BatchLoader(Numbered(10), 10, seed=seed).indices_at(0)[0].tolist()
+
+    assert order(0) != order(1)
+    assert order(0) == [7, 4, 2, 9, 1, 8, 3, 6, 0, 5]
+
+
+def test_batches_from_disk_equal_batches_from_ram():
+    a, b = (
+        BatchLoader(Numbered(7), 4, seed=1, mirror=True, ram_limit=r, workers=3) for r in (0, 2**20)
+    )
+    for p in (0, 4, 8, 9, 2):
+        for got, expected in zip(a.batch_at(p), b.batch_at(p), strict=True):
+            assert torch.equal(got, expected)
+
+
+def test_mirror_is_pure_and_shows_each_picture_both_ways_in_two_epochs():
+    n = 16
+    plain = BatchLoader(Numbered(n), n, seed=2)
+    mirrored = BatchLoader(Numbered(n), n, seed=2, mirror=True)
+    flips = np.zeros((2, n), dtype=bool)
+    for epoch in range(2):
+        x, c = plain.batch_at(epoch * n)
+        y, _ = mirrored.batch_at(epoch * n)
+        for xi, yi, ci in zip(x, y, c[:, 0].int(), strict=True):
+            is_flipped = torch.equal(yi, xi.flip(2))
+            assert is_flipped or torch.equal(yi, xi)
+            flips[epoch, ci] = is_flipped
+    np.testing.assert_array_equal(flips[0], ~flips[1])
+    assert 0 < flips[0].sum() < n
+
+
+def test_values_dtypes_and_ownership(draw):
+    draw.folder.mkdir()
+    from PIL import Image
+
+    Image.fromarray(np.array([[0, 255, 51]], dtype=np.uint8)).save(draw.folder / "a.png")
+    loader = BatchLoader(ImageDataset(draw.folder), 2, seed=0)
+    x, c = loader.batch_at(0)
+    assert x.dtype == c.dtype == torch.float32
+    assert x.shape == (2, 1, 1, 3)
+    assert c.shape == (2, 0)
+    torch.testing.assert_close(x[0, 0, 0], torch.tensor([-1.0, 1.0, -0.6]))
+    x.zero_()
+    assert loader.batch_at(0)[0].abs().sum() > 0
+
+
+def test_progress_and_early_error(draw):
+    for i in range(3):
+        draw(f"{i}.png", seed=i)
+    calls = []
+    BatchLoader(ImageDataset(draw.folder), 1, seed=0, progress=lambda *a: calls.append(a))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    draw("1.png", (2, 2))
+    with pytest.raises(ValueError, match=r"1\.png .* 2x2"):
+        BatchLoader(ImageDataset(draw.folder), 1, seed=0)
+
+
+@pytest.mark.parametrize("bad", [{"batch": 0}, {"seed": -1}, {"workers": 0}])
+def test_bad_arguments(bad):
+    kwargs = {"batch": 1, "seed": 0} | bad
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        BatchLoader(Numbered(3), kwargs.pop("batch"), **kwargs)
+
+
+def test_negative_position():
+    with pytest.raises(ValueError, match="position"):
+        BatchLoader(Numbered(3), 1, seed=0).batch_at(-1)

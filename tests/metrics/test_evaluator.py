@@ -1,0 +1,85 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from fastgan.metrics import NAMES, Evaluator, MetricResult, compute
+
+pytestmark = pytest.mark.usefixtures("metrics_extra")
+
+
+def sampler(pictures, seed=1):
+    """The same kind of pictures as float in [-1, 1], each call continuing where the last ended."""
+    x = torch.from_numpy(pictures(500, seed).x).float() / 127.5 - 1
+    position = 0
+
+    def sample(n):
+        nonlocal position
+        position += n
+        return x[position - n : position]
+
+    return sample
+
+
+def test_records_name_everything_a_value_depends_on(tiny, pictures):
+    evaluator = Evaluator(pictures(60), num_real=50, batch=16, extractor=tiny)
+    results = evaluator.evaluate(NAMES, sampler(pictures), 40)
+    assert tuple(results) == NAMES
+    for name, result in results.items():
+        assert dataclasses.asdict(result) == {
+            "name": name, "value": result.value, "num_real": 50, "num_fake": 40,
+            "extractor": "tiny", "resize": "none",
+        }  # fmt: skip
+        assert isinstance(result, MetricResult)
+        assert isinstance(result.value, float)
+        assert math.isfinite(result.value)
+
+
+def test_reals_are_extracted_once(tiny, pictures):
+    evaluator = Evaluator(pictures(30), batch=7, extractor=tiny)
+    evaluator.evaluate(["precision_lite0"], sampler(pictures), 20)
+    assert tiny.num_images == 30 + 20
+    evaluator.evaluate(["recall_lite0"], sampler(pictures), 20)
+    assert tiny.num_images == 30 + 20 + 20
+
+
+def test_equal_fakes_give_equal_values_whatever_the_batch(tiny, pictures):
+    def values(batch):
+        evaluator = Evaluator(pictures(80), batch=batch, extractor=tiny)
+        results = evaluator.evaluate(NAMES, sampler(pictures), 50)
+        return {name: result.value for name, result in results.items()}
+
+    assert values(16) == values(16)
+    assert values(16) == pytest.approx(values(50), rel=1e-4, abs=1e-6)
+
+
+def test_every_metric_sees_the_failure_that_it_is_for(tiny, pictures):
+    evaluator = Evaluator(pictures(200), extractor=tiny)
+    same = evaluator.evaluate(NAMES, sampler(pictures), 200)
+    g = torch.Generator().manual_seed(0)
+    noise = evaluator.evaluate(NAMES, lambda n: torch.rand(n, 3, 4, 4, generator=g) * 2 - 1, 200)
+    one = torch.from_numpy(pictures(1).x)
+    collapsed = evaluator.evaluate(NAMES, lambda n: one.expand(n, -1, -1, -1), 200)
+    for name in ("kid_lite0", "fd_lite0"):
+        assert same[name].value < min(noise[name].value, collapsed[name].value) / 3
+    for name in ("precision_lite0", "density_lite0"):
+        assert same[name].value > noise[name].value + 0.3
+    for name in ("recall_lite0", "coverage_lite0"):
+        assert same[name].value > collapsed[name].value + 0.3
+
+
+def test_bad_arguments_are_named(tiny, pictures):
+    evaluator = Evaluator(pictures(20), extractor=tiny)
+    with pytest.raises(ValueError, match=r"no metric 'fid'; choose from kid_lite0"):
+        evaluator.evaluate(["fid"], sampler(pictures), 20)
+    with pytest.raises(ValueError, match=r"no metric 'fid'"):
+        compute(["fid"], sampler(pictures), pictures(20), num_images=20)
+    with pytest.raises(ValueError, match=r"sample_fn\(20\) returned 3 images"):
+        evaluator.evaluate(NAMES, lambda n: torch.zeros(3, 3, 4, 4), 20)
+    with pytest.raises(ValueError, match="NaN"):
+        evaluator.evaluate(NAMES, lambda n: torch.full((n, 3, 4, 4), torch.nan), 20)
+    with pytest.raises(ValueError, match="num_images"):
+        evaluator.evaluate(NAMES, sampler(pictures), 0)
+    with pytest.raises(ValueError, match="batch"):
+        Evaluator(pictures(20), batch=0, extractor=tiny)

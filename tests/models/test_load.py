@@ -1,0 +1,137 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from fastgan.models import architectures, load_architecture
+
+IMAGE = {"img_channels": 2, "img_height": 9, "img_width": 12}
+
+
+def test_every_architecture_keeps_the_interface():
+    names = architectures()
+    assert {"dcgan", "mlp", "stylegan2"} <= set(names)
+    for name in names:
+        module = load_architecture(name)
+        for exported in ("Config", "Generator", "Discriminator"):
+            assert hasattr(module, exported), name
+        fields = {f.name for f in dataclasses.fields(module.Config)}
+        assert {"z_dim", "c_dim", "img_channels", "img_height", "img_width"} <= fields
+
+
+def test_unknown_names_are_refused_with_the_list():
+    for name in ("nope", "_pyramid", "dcgan.Config", "../dcgan"):
+        with pytest.raises(ValueError, match=r"must be one of .*dcgan, .*mlp, .*stylegan2"):
+            load_architecture(name)
+
+
+SMALL = {
+    "mlp": {"z_dim": 5, "g_hidden": (8,), "d_hidden": (8,)},
+    "dcgan": {"z_dim": 5, "g_channels": 4, "d_channels": 4},
+    "stylegan2": {
+        "z_dim": 5,
+        "w_dim": 6,
+        "channel_base": 64,
+        "channel_max": 8,
+        "mapping_layers": 2,
+        "d_mapping_layers": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_forward_contract(name, c_dim):
+    torch.manual_seed(0)
+    module = load_architecture(name)
+    config = module.Config(c_dim=c_dim, **IMAGE, **SMALL[name])
+    G, D = module.Generator(config), module.Discriminator(config)
+    assert (G.z_dim, G.c_dim, G.config) == (5, c_dim, config)
+    z = torch.randn(4, 5)
+    c = torch.eye(4)[:, :3].contiguous() if c_dim else None
+    x = G(z, c, truncation_psi=0.7, noise_mode="none")
+    assert x.shape == (4, 2, 9, 12)
+    assert D(x, c).shape == (4, 1)
+    D(x, c).sum().backward()
+    for network in (G, D):
+        for key, p in network.named_parameters():
+            if "noise_strength" not in key:  # unused without noise
+                assert p.grad is not None, key
+                assert p.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_condition_matters(name):
+    torch.manual_seed(0)
+    module = load_architecture(name)
+    config = module.Config(c_dim=3, **IMAGE, **SMALL[name])
+    G, D = module.Generator(config).eval(), module.Discriminator(config).eval()
+    z = torch.randn(1, 5).expand(2, -1)
+    c = torch.eye(3)[:2]
+    x = G(z, c, noise_mode="none")
+    assert not x[0].allclose(x[1])
+    same = x[:1].expand(2, -1, -1, -1)
+    logits = D(same, c)
+    assert not logits[0].allclose(logits[1], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_double_and_autocast(name):
+    torch.manual_seed(0)
+    module = load_architecture(name)
+    config = module.Config(c_dim=3, **IMAGE, **SMALL[name])
+    G, D = module.Generator(config).eval(), module.Discriminator(config).eval()
+    z, c = torch.randn(4, 5), torch.rand(4, 3)
+    x = G(z, c, noise_mode="none")
+    y = D(x, c)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = D(G(z, c, noise_mode="none"), c)
+    torch.testing.assert_close(low.float(), y, rtol=0.1, atol=0.1 * y.abs().max().item())
+    wide_x = G.double()(z.double(), c.double(), noise_mode="none")
+    wide_y = D.double()(wide_x, c.double())
+    assert wide_y.dtype == torch.float64
+    torch.testing.assert_close(wide_x.float(), x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(wide_y.float(), y, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_config_survives_json_and_is_frozen(name):
+    module = load_architecture(name)
+    config = module.Config(c_dim=3, **IMAGE, **SMALL[name])
+    again = module.Config(**json.loads(json.dumps(dataclasses.asdict(config))))
+    assert again == config
+    assert hash(again) == hash(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.z_dim = 3
+    module.Generator(again)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_wrong_inputs_are_refused(name):
+    module = load_architecture(name)
+    config = module.Config(c_dim=3, **IMAGE, **SMALL[name])
+    G, D = module.Generator(config), module.Discriminator(config)
+    z, c, x = torch.zeros(2, 5), torch.zeros(2, 3), torch.zeros(2, 2, 9, 12)
+    with pytest.raises(ValueError, match=r"Generator: z must be floating with shape \[N, 5\]"):
+        G(z[:, :4], c)
+    with pytest.raises(ValueError, match=r"Generator: c must have shape \[2, 3\], got None"):
+        G(z)
+    with pytest.raises(ValueError, match=r"Generator: c must be floating with shape \[2, 3\]"):
+        G(z, c[:1])
+    with pytest.raises(ValueError, match="noise_mode must be one of random, const, none"):
+        G(z, c, noise_mode="loud")
+    with pytest.raises(ValueError, match=r"Discriminator: x must be floating with shape \[N, 2, 9"):
+        D(x[:, :1], c)
+    with pytest.raises(ValueError, match=r"Discriminator: x must be floating"):
+        D(x.to(torch.uint8), c)
+    with pytest.raises(ValueError, match=r"Discriminator: c must be floating"):
+        D(x, c.long())
+    free = module.Config(**IMAGE, **SMALL[name])
+    with pytest.raises(ValueError, match=r"c must be None for an unconditional network"):
+        module.Discriminator(free)(x, c)
+    assert module.Discriminator(free)(x, torch.zeros(2, 0)).shape == (2, 1)
+    with pytest.raises(ValueError, match="Config: z_dim must be an integer >= 1, got 0"):
+        module.Config(z_dim=0)
+    with pytest.raises(ValueError, match="Config: img_height must be an integer >= 1"):
+        module.Config(img_height=1.5)

@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastgan.nn import EqualConv2d, ModulatedConv2d
+from fastgan.nn.modulation import demodulation_coefficients
+
+
+def build(fused=False, **options):
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(3, 4, 3, 5, fused=fused, **options).double()
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    return layer, x, torch.randn(2, 5, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_each_sample_has_its_own_weights(fused, demodulate):
+    layer, x, w = build(fused, demodulate=demodulate, activation="lrelu")
+    layer.bias.data = torch.randn(4, dtype=torch.float64)
+    s = w @ layer.affine.weight.t() / math.sqrt(5) + 1
+    for n in range(2):
+        weight = layer.weight * s[n][None, :, None, None]
+        if demodulate:
+            weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        else:
+            weight = weight / math.sqrt(27)
+        u = F.conv2d(x[n : n + 1], weight, layer.bias, padding=1)
+        expected = math.sqrt(2) * F.leaky_relu(u, 0.2)
+        torch.testing.assert_close(layer(x, w)[n : n + 1], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize(("up", "size"), [(1, None), (2, None), (2, (9, 12)), (3, None)])
+def test_fused_and_unfused_agree_in_value_and_gradient(up, size, demodulate):
+    layer, x, w = build(up=up, demodulate=demodulate, clamp=2.0)
+    results = []
+    for fused in (False, True):
+        layer.fused = fused
+        y = layer(x, w, size)
+        results.append([y, *torch.autograd.grad(y.square().sum(), list(layer.parameters()))])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_unit_styles_reduce_to_an_equalised_convolution():
+    layer, x, _ = build(up=2, demodulate=False)
+    conv = EqualConv2d(3, 4, 3, up=2).double()
+    conv.load_state_dict({k: layer.state_dict()[k] for k in conv.state_dict()})
+    w = torch.zeros(2, 5, dtype=torch.float64)
+    torch.testing.assert_close(layer(x, w), conv(x), rtol=1e-8, atol=1e-8)
+
+
+def test_demodulation_keeps_unit_variance_for_any_style():
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(64, 64, 1, 8)
+    y = layer(torch.randn(4, 64, 32, 32), 100 * torch.randn(4, 8))
+    assert y.std().item() == pytest.approx(1, rel=0.05)
+
+
+def test_coefficients_ignore_autocast():
+    weight, styles = torch.randn(4, 3, 3, 3), torch.randn(2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        d = demodulation_coefficients(weight, styles)
+    assert d.dtype == torch.float32
+    torch.testing.assert_close(d, demodulation_coefficients(weight, styles), rtol=0, atol=0)
+
+
+class WidestTensor(TorchDispatchMode):
+    """Records the largest number of dimensions that any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.dims = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.dims = max(self.dims, out.ndim)
+        return out
+
+
+@pytest.mark.parametrize(("fused", "dims"), [(False, 4), (True, 5)])
+def test_only_the_fused_path_builds_weights_per_sample(fused, dims):
+    layer, x, w = build(fused)
+    with WidestTensor() as widest:
+        layer(x, w)
+    assert widest.dims == dims
+
+
+def test_state_dict_names():
+    names = ["weight", "bias", "resample_filter", "affine.weight", "affine.bias"]
+    assert list(ModulatedConv2d(3, 4, 3, 5).state_dict()) == names
+    rgb = ModulatedConv2d(3, 4, 1, 5, demodulate=False, resample_filter=None)
+    assert "resample_filter" not in rgb.state_dict()
+    torch.testing.assert_close(rgb.affine.bias, torch.ones(3))
+
+
+def test_wrong_inputs_are_refused():
+    layer, x, w = build()
+    with pytest.raises(ValueError, match=r"ModulatedConv2d: x must have 3 channels"):
+        layer(x[:, :2], w)
+    with pytest.raises(ValueError, match=r"ModulatedConv2d: w must have shape \[N, 5\]"):
+        layer(x, w[:, :4])
+    with pytest.raises(ValueError, match=r"w must have shape \[2, 5\] for x of shape"):
+        layer(x, w[:1])
+    with pytest.raises(ValueError, match="size must be None when up=1"):
+        layer(x, w, (5, 6))
+    with pytest.raises(ValueError, match="resample_filter must be given"):
+        ModulatedConv2d(3, 4, 3, 5, up=2, resample_filter=None)
