@@ -7,6 +7,7 @@ build an error; FASTGAN_CUDA=auto|0|1 decides about CUDA.
 """
 
 import importlib.util
+import logging
 import os
 import shutil
 import sys
@@ -38,7 +39,10 @@ class BuildKernels(build_ext):
         except _build.BuildError as error:
             if os.environ.get("FASTGAN_REQUIRE_NATIVE") == "1":
                 raise
-            print(f"fastgan: {name} is not built, plain PyTorch will answer: {error}", flush=True)
+            self.announce(
+                f"fastgan: {name} is not built, plain PyTorch will answer: {error}",
+                level=logging.WARNING,
+            )
 
 
 class CopySources(build_py):

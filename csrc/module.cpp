@@ -26,7 +26,8 @@ PYBIND11_MODULE(_C, m) {
     for (int i = 0; i <= int(fastgan::supported_isa()); ++i) list.append(kIsaNames[i]);
     return list;
   });
-  m.def("limit_isa", [](const std::string& name) { fastgan::limit_isa(isa_named(name)); },
-        pybind11::arg("name"), "Use at most this instruction set, and never one that is missing.");
+  m.def(
+      "limit_isa", [](const std::string& name) { fastgan::limit_isa(isa_named(name)); },
+      pybind11::arg("name"), "Use at most this instruction set, and never one that is missing.");
   m.def("compiler", [] { return std::string(FASTGAN_COMPILER); });
 }

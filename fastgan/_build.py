@@ -141,19 +141,28 @@ def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
 
     def compile_one(source: Path, label: str, flags: list[str]) -> None:
         output = work / f"{source.stem}{label}.o"
-        command = [*compiler, *_CXX_FLAGS, *isa_define, *flags, "-c", str(source), "-o", str(output)]
+        command = [
+            *compiler,
+            *_CXX_FLAGS,
+            *isa_define,
+            *flags,
+            "-c",
+            str(source),
+            "-o",
+            str(output),
+        ]
         steps.append(Step(output, command))
 
-    compile_one(
-        root / "module.cpp", "", [*_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"']
-    )
+    compile_one(root / "module.cpp", "", [*_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"'])
     for source in sorted(root.glob("ops/*/*.cpp")):
         if not source.stem.endswith("_cpu"):
             compile_one(source, "", torch_flags)
             continue
         for isa, flags in (_X86_ISAS if _is_x86() else {"baseline": []}).items():
             compile_one(source, f"_{isa}", [f"-DFASTGAN_ISA={isa}", *flags])
-    shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    shared = (
+        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    )
     return steps, [*compiler, *shared, *(str(s.output) for s in steps), *torch_link]
 
 
@@ -173,7 +182,9 @@ def _gencode(architectures: str) -> list[str]:
 def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
     root, compiler, device_compiler = source_root(), cxx(), nvcc()
     if device_compiler is None:
-        raise BuildError("build: nvcc is not on the path; install the CUDA toolkit or set CUDA_HOME")
+        raise BuildError(
+            "build: nvcc is not on the path; install the CUDA toolkit or set CUDA_HOME"
+        )
     torch_flags, torch_link = _torch_flags()
     architectures = os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
     steps = []
@@ -182,7 +193,8 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
         steps.append(
             Step(
                 output,
-                [str(device_compiler), "-std=c++20", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden",
+                [str(device_compiler), "-std=c++20", "-O3", "-Xcompiler",
+                 "-fPIC,-fvisibility=hidden",
                  "--expt-relaxed-constexpr", "-Werror", "all-warnings", *_gencode(architectures),
                  "-DFASTGAN_BACKEND_CUDA", "-c", str(source), "-o", str(output)],
             )

@@ -37,7 +37,8 @@ inline DType dtype_of(const char* op, const Tensor& t) {
     case ScalarType::Half: return DType::kFloat16;
     default: break;
   }
-  STD_TORCH_CHECK(false, op, ": native kernels take float64, float32, bfloat16 or float16; cast it");
+  STD_TORCH_CHECK(false, op,
+                  ": native kernels take float64, float32, bfloat16 or float16; cast it");
   return DType::kFloat32;
 }
 
@@ -69,8 +70,7 @@ inline void* const_data(const Tensor& t) { return t.numel() ? t.data_ptr() : nul
 #if defined(FASTGAN_BACKEND_CUDA)
 
 struct Guard : torch::stable::accelerator::DeviceGuard {
-  explicit Guard(const Tensor& t)
-      : torch::stable::accelerator::DeviceGuard(t.get_device_index()) {}
+  explicit Guard(const Tensor& t) : torch::stable::accelerator::DeviceGuard(t.get_device_index()) {}
 };
 
 inline Exec exec_of(const Tensor& t) {

@@ -14,22 +14,22 @@
   }                                \
   inline const Table& op##_kernels() { return cuda::op; }
 #elif defined(FASTGAN_X86_ISAS)
-#define FASTGAN_KERNELS(Table, op)              \
-  namespace baseline {                          \
-  extern const Table op;                        \
-  }                                             \
-  namespace avx2 {                              \
-  extern const Table op;                        \
-  }                                             \
-  namespace avx512 {                            \
-  extern const Table op;                        \
-  }                                             \
-  inline const Table& op##_kernels() {          \
-    switch (active_isa()) {                     \
-      case Isa::kAvx512: return avx512::op;     \
-      case Isa::kAvx2: return avx2::op;         \
-      default: return baseline::op;             \
-    }                                           \
+#define FASTGAN_KERNELS(Table, op)          \
+  namespace baseline {                      \
+  extern const Table op;                    \
+  }                                         \
+  namespace avx2 {                          \
+  extern const Table op;                    \
+  }                                         \
+  namespace avx512 {                        \
+  extern const Table op;                    \
+  }                                         \
+  inline const Table& op##_kernels() {      \
+    switch (active_isa()) {                 \
+      case Isa::kAvx512: return avx512::op; \
+      case Isa::kAvx2: return avx2::op;     \
+      default: return baseline::op;         \
+    }                                       \
   }
 #else
 #define FASTGAN_KERNELS(Table, op) \

@@ -15,7 +15,7 @@ namespace fastgan {
 template <class... P, class... A>
 inline void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, A&&... arguments) {
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
+  kernel<<<grid, block, shared_bytes, stream> > >(static_cast<P>(arguments)...);
 }
 
 inline int last_error() { return static_cast<int>(cudaGetLastError()); }
@@ -79,11 +79,17 @@ __device__ __forceinline__ float load(__nv_bfloat16 v) { return __bfloat162float
 template <class T>
 __device__ __forceinline__ T narrow(compute_t<T> v);
 template <>
-__device__ __forceinline__ double narrow<double>(double v) { return v; }
+__device__ __forceinline__ double narrow<double>(double v) {
+  return v;
+}
 template <>
-__device__ __forceinline__ float narrow<float>(float v) { return v; }
+__device__ __forceinline__ float narrow<float>(float v) {
+  return v;
+}
 template <>
-__device__ __forceinline__ __half narrow<__half>(float v) { return __float2half_rn(v); }
+__device__ __forceinline__ __half narrow<__half>(float v) {
+  return __float2half_rn(v);
+}
 template <>
 __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);

@@ -191,8 +191,8 @@ def _refuse_compiled(D: Callable[..., torch.Tensor]) -> None:
             getattr(module, "_compiled_call_impl", None) is not None
         ):
             raise NotImplementedError(
-                f"gradient_norm_penalty: {type(module).__name__} is compiled by torch.compile, which "
-                "drops the penalty's gradient without an error; pass the uncompiled module, compile "
-                "the whole step with torch._dynamo.config.trace_autograd_ops=True, or use "
+                f"gradient_norm_penalty: {type(module).__name__} is compiled by torch.compile, "
+                "which drops the penalty's gradient without an error; pass the uncompiled module, "
+                "compile the whole step with torch._dynamo.config.trace_autograd_ops=True, or use "
                 "method='finite_difference'"
             )

@@ -45,8 +45,10 @@ def path_length_penalty(
     if y is None:
         y = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (J,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
-    lengths = J.float().square().sum(2).mean(1).sqrt() if J.dtype != torch.float64 else (
-        J.square().sum(2).mean(1).sqrt()
+    lengths = (
+        J.float().square().sum(2).mean(1).sqrt()
+        if J.dtype != torch.float64
+        else (J.square().sum(2).mean(1).sqrt())
     )
     target = pl_mean.lerp(lengths.detach().mean().to(pl_mean.dtype), decay)
     pl_mean.copy_(target.detach())

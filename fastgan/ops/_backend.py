@@ -44,7 +44,10 @@ def _find_cpu() -> tuple[ModuleType | None, str | None]:
         try:
             return importlib.import_module("fastgan._C"), None
         except ImportError as error:
-            return None, f"the installed library does not load ({error}); run `fastgan build --force`"
+            return (
+                None,
+                f"the installed library does not load ({error}); run `fastgan build --force`",
+            )
     from fastgan import _build
 
     cached = _build.cached_library("_C")

@@ -49,8 +49,9 @@ def define_op(
 
     def refuse(ctx: Any, *grads: Any) -> Any:
         raise NotImplementedError(
-            f"{qualified} is not differentiable again: this is the highest order of derivative that "
-            "it supports; for a higher one, call it under fastgan.ops.use_backend('reference')"
+            f"{qualified} is not differentiable again: this is the highest order of "
+            "derivative that it supports; for a higher one, call it under "
+            "fastgan.ops.use_backend('reference')"
         )
 
     torch.library.register_autograd(

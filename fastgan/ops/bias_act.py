@@ -70,7 +70,9 @@ def _exp_below_zero(u: torch.Tensor) -> torch.Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Activation(lambda u, _: u, lambda u, _: torch.ones_like(u), None, 0.0, 1.0),
-    "relu": Activation(lambda u, _: F.relu(u), lambda u, _: _slope(u, 0.0), None, 0.0, math.sqrt(2)),
+    "relu": Activation(
+        lambda u, _: F.relu(u), lambda u, _: _slope(u, 0.0), None, 0.0, math.sqrt(2)
+    ),
     "lrelu": Activation(F.leaky_relu, _slope, None, 0.2, math.sqrt(2)),
     "tanh": Activation(
         lambda u, _: u.tanh(),
@@ -95,11 +97,12 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "selu": Activation(
         lambda u, _: F.selu(u),
-        lambda u, _: _SELU_SCALE
-        * torch.where(u > 0, torch.ones_like(u), _SELU_ALPHA * _exp_below_zero(u)),
-        lambda u: _SELU_SCALE
-        * _SELU_ALPHA
-        * torch.where(u > 0, torch.zeros_like(u), _exp_below_zero(u)),
+        lambda u, _: (
+            _SELU_SCALE * torch.where(u > 0, torch.ones_like(u), _SELU_ALPHA * _exp_below_zero(u))
+        ),
+        lambda u: (
+            _SELU_SCALE * _SELU_ALPHA * torch.where(u > 0, torch.zeros_like(u), _exp_below_zero(u))
+        ),
         0.0,
         1.0,
     ),
@@ -158,8 +161,10 @@ def _derivative(x, b, y, dim, act, alpha, gain, clamp):
 def _backward_ref(dy, x, b, y, dim, act, alpha, gain, clamp, has_db):
     like = y if y is not None else x if x is not None else dy
     dy = dy.contiguous(memory_format=dense_format(like))
-    dx = dy * gain if y is None and x is None else dy * _derivative(
-        x, b, y, dim, act, alpha, gain, clamp
+    dx = (
+        dy * gain
+        if y is None and x is None
+        else dy * _derivative(x, b, y, dim, act, alpha, gain, clamp)
     )
     dx = dx.contiguous(memory_format=dense_format(like))
     return dx, (dx.sum(_all_but(dx, dim)) if has_db else dx.new_empty(0))
@@ -197,7 +202,9 @@ def _backward(ctx, dy):
         dy,
         saved.get("x"),
         saved.get("b"),
-        None if y is None else y.detach(),  # dy/du is locally constant in y: no edge, no useless walk
+        None
+        if y is None
+        else y.detach(),  # dy/du is locally constant in y: no edge, no useless walk
         *ctx.options,
         has_db,
     )
@@ -250,7 +257,8 @@ _backward_op = define_op(
     setup_context=_setup_backward,
 )
 _op = define_op(
-    "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp) -> Tensor",
+    "bias_act(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, float? clamp) "
+    "-> Tensor",
     reference=_forward,
     fake=lambda x, b, dim, act, alpha, gain, clamp: empty_dense(x),
     backward=_backward,
@@ -270,7 +278,7 @@ def bias_act(
     """y = clamp(gain · act(x + b), ±clamp), fused; the formulas stand at the top of this file.
 
     Args:
-        x: any shape with at least one dimension; float64, float32, bfloat16 or float16; any strides.
+        x: any shape; float64, float32, bfloat16 or float16; any strides.
         b: [x.shape[dim]], cast to x.dtype; None adds nothing.
         dim: the dimension that b runs along; negative counts from the end.
         act: linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus or swish.

@@ -48,7 +48,7 @@ def gradient_penalty_ref(
     """The definition, in differentiable torch: penalty [N] and squared norm [N]."""
     dtype = _sum_dtype(grads[0])
     s = sum(g.to(dtype).square().flatten(1).sum(1) for g in grads)
-    # sqrt has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there and put its value back.
+    # sqrt has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
     is_zero = s == 0
     p = _penalty(torch.where(is_zero, torch.ones_like(s), s), target, one_sided)
     return torch.where(is_zero, _penalty(torch.zeros_like(s), target, one_sided), p), s
@@ -135,7 +135,7 @@ def gradient_penalty(
     """Penalty [N] on the norm of per-sample gradients; formulas stand at the top of this file.
 
     Args:
-        grads: one gradient [N, ...], or several with equal N and dtype (several inputs of a critic).
+        grads: one gradient [N, ...], or several with equal N and dtype (a critic of many inputs).
         target: the norm that is not penalised: 0 for R1 and R2, 1 for WGAN-GP.
         one_sided: penalise only norms above `target` (which must then be > 0).
 

@@ -56,7 +56,9 @@ def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter,
         kernel = scaled.expand(c, 1, *f.shape)
         return F.conv2d(y, kernel, groups=c, stride=(down_y, down_x))
     y = F.conv2d(y, f.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c, stride=(1, down_x))
-    return F.conv2d(y, scaled.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c, stride=(down_y, 1))
+    return F.conv2d(
+        y, scaled.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c, stride=(down_y, 1)
+    )
 
 
 def _forward(x, f, *options):
@@ -103,8 +105,8 @@ def _backward(ctx, dy):
 
 
 _op = define_op(
-    "upfirdn2d(Tensor x, Tensor f, int up_x, int up_y, int down_x, int down_y, SymInt x0, SymInt x1, "
-    "SymInt y0, SymInt y1, bool flip_filter, float gain) -> Tensor",
+    "upfirdn2d(Tensor x, Tensor f, int up_x, int up_y, int down_x, int down_y, SymInt x0, "
+    "SymInt x1, SymInt y0, SymInt y1, bool flip_filter, float gain) -> Tensor",
     reference=_forward,
     fake=_fake,
     backward=_backward,
@@ -205,7 +207,9 @@ def setup_filter(
     if flip_filter:
         f = f.flip(list(range(f.dim())))
     if gain < 0 and f.dim() == 1:
-        raise ValueError("setup_filter: a separable filter cannot have a gain < 0; pass it to the op")
+        raise ValueError(
+            "setup_filter: a separable filter cannot have a gain < 0; pass it to the op"
+        )
     return f * gain ** (f.dim() / 2)
 
 
@@ -252,7 +256,9 @@ def upfirdn2d(
     _check_input("upfirdn2d", x)
     f = _filter("upfirdn2d", f, x)
     up, down = _pair("upfirdn2d", "up", up), _pair("upfirdn2d", "down", down)
-    return _run("upfirdn2d", x, f, up, down, _padding("upfirdn2d", padding), flip_filter, float(gain))
+    return _run(
+        "upfirdn2d", x, f, up, down, _padding("upfirdn2d", padding), flip_filter, float(gain)
+    )
 
 
 def filter2d(
@@ -291,7 +297,12 @@ def upsample2d(
     ux, uy = _pair("upsample2d", "up", up)
     x0, x1, y0, y1 = _padding("upsample2d", padding)
     fh, fw = _taps(f)
-    pads = (x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2)
+    pads = (
+        x0 + (fw + ux - 1) // 2,
+        x1 + (fw - ux) // 2,
+        y0 + (fh + uy - 1) // 2,
+        y1 + (fh - uy) // 2,
+    )
     return _run("upsample2d", x, f, (ux, uy), (1, 1), pads, flip_filter, float(gain) * ux * uy)
 
 
@@ -312,5 +323,10 @@ def downsample2d(
     dx, dy = _pair("downsample2d", "down", down)
     x0, x1, y0, y1 = _padding("downsample2d", padding)
     fh, fw = _taps(f)
-    pads = (x0 + (fw - dx + 1) // 2, x1 + (fw - dx) // 2, y0 + (fh - dy + 1) // 2, y1 + (fh - dy) // 2)
+    pads = (
+        x0 + (fw - dx + 1) // 2,
+        x1 + (fw - dx) // 2,
+        y0 + (fh - dy + 1) // 2,
+        y1 + (fh - dy) // 2,
+    )
     return _run("downsample2d", x, f, (1, 1), (dx, dy), pads, flip_filter, float(gain))

@@ -22,13 +22,19 @@ __device__ __forceinline__ A sigmoid(A u) {
 
 struct PiecewiseLinear {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A alpha) { return u > 0 ? u : u * alpha; }
+  static __device__ __forceinline__ A value(A u, A alpha) {
+    return u > 0 ? u : u * alpha;
+  }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A alpha) { return u > 0 ? A(1) : alpha; }
+  static __device__ __forceinline__ A slope(A u, A alpha) {
+    return u > 0 ? A(1) : alpha;
+  }
 };
 struct Tanh {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) { return hyperbolic_tangent(u); }
+  static __device__ __forceinline__ A value(A u, A) {
+    return hyperbolic_tangent(u);
+  }
   template <class A>
   static __device__ __forceinline__ A slope(A u, A) {
     const A t = hyperbolic_tangent(u);
@@ -37,7 +43,9 @@ struct Tanh {
 };
 struct Sigmoid {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) { return sigmoid(u); }
+  static __device__ __forceinline__ A value(A u, A) {
+    return sigmoid(u);
+  }
   template <class A>
   static __device__ __forceinline__ A slope(A u, A) {
     const A s = sigmoid(u);
@@ -46,9 +54,13 @@ struct Sigmoid {
 };
 struct Elu {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) { return u > 0 ? u : exponential_minus_1(u); }
+  static __device__ __forceinline__ A value(A u, A) {
+    return u > 0 ? u : exponential_minus_1(u);
+  }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A) { return u > 0 ? A(1) : exponential(u); }
+  static __device__ __forceinline__ A slope(A u, A) {
+    return u > 0 ? A(1) : exponential(u);
+  }
 };
 struct Selu {
   template <class A>
@@ -68,11 +80,15 @@ struct Softplus {
     return (u > 0 ? u : A(0)) + log_plus_1(exponential(u > 0 ? -u : u));
   }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A) { return sigmoid(u); }
+  static __device__ __forceinline__ A slope(A u, A) {
+    return sigmoid(u);
+  }
 };
 struct Swish {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) { return u * sigmoid(u); }
+  static __device__ __forceinline__ A value(A u, A) {
+    return u * sigmoid(u);
+  }
   template <class A>
   static __device__ __forceinline__ A slope(A u, A) {
     const A s = sigmoid(u);

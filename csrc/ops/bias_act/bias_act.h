@@ -10,18 +10,26 @@
 namespace fastgan {
 
 enum class Activation : int {
-  kLinear, kRelu, kLrelu, kTanh, kSigmoid, kElu, kSelu, kSoftplus, kSwish
+  kLinear,
+  kRelu,
+  kLrelu,
+  kTanh,
+  kSigmoid,
+  kElu,
+  kSelu,
+  kSoftplus,
+  kSwish
 };
 
 // All tensors are dense and hold [outer, channels, inner] in this order.
 struct BiasActParams {
-  const void* x;     // forward: in. backward: in, or null where y tells the branch
-  const void* b;     // [channels] or null
-  const void* y;     // backward of a piecewise-linear activation: the forward output, else null
-  const void* dy;    // backward: in
-  void* out;         // forward: y. backward: dx
-  void* db;          // backward: [channels] or null
-  void* scratch;     // backward with db: [bias_act_slices(p), channels] in the compute type
+  const void* x;   // forward: in. backward: in, or null where y tells the branch
+  const void* b;   // [channels] or null
+  const void* y;   // backward of a piecewise-linear activation: the forward output, else null
+  const void* dy;  // backward: in
+  void* out;       // forward: y. backward: dx
+  void* db;        // backward: [channels] or null
+  void* scratch;   // backward with db: [bias_act_slices(p), channels] in the compute type
   int64_t outer, channels, inner;
   double alpha, gain, clamp;  // clamp is infinite where there is none
   Activation act;

@@ -29,13 +29,19 @@ inline A sigmoid(A u) {
 // value(u) and slope(u) = dvalue/du, both before the gain.
 struct PiecewiseLinear {
   template <class A>
-  static A value(A u, A alpha) { return u > 0 ? u : u * alpha; }
+  static A value(A u, A alpha) {
+    return u > 0 ? u : u * alpha;
+  }
   template <class A>
-  static A slope(A u, A alpha) { return u > 0 ? A(1) : alpha; }
+  static A slope(A u, A alpha) {
+    return u > 0 ? A(1) : alpha;
+  }
 };
 struct Tanh {
   template <class A>
-  static A value(A u, A) { return sizeof(A) == 8 ? A(::tanh(double(u))) : A(::tanhf(float(u))); }
+  static A value(A u, A) {
+    return sizeof(A) == 8 ? A(::tanh(double(u))) : A(::tanhf(float(u)));
+  }
   template <class A>
   static A slope(A u, A alpha) {
     const A t = value(u, alpha);
@@ -44,7 +50,9 @@ struct Tanh {
 };
 struct Sigmoid {
   template <class A>
-  static A value(A u, A) { return sigmoid(u); }
+  static A value(A u, A) {
+    return sigmoid(u);
+  }
   template <class A>
   static A slope(A u, A) {
     const A s = sigmoid(u);
@@ -57,7 +65,9 @@ struct Elu {
     return u > 0 ? u : sizeof(A) == 8 ? A(::expm1(double(u))) : A(::expm1f(float(u)));
   }
   template <class A>
-  static A slope(A u, A) { return u > 0 ? A(1) : exponential(u); }
+  static A slope(A u, A) {
+    return u > 0 ? A(1) : exponential(u);
+  }
 };
 struct Selu {
   static constexpr double kScale = 1.0507009873554805, kAlpha = 1.6732632423543772;
@@ -80,11 +90,15 @@ struct Softplus {
     return (u > 0 ? u : A(0)) + tail;
   }
   template <class A>
-  static A slope(A u, A) { return sigmoid(u); }
+  static A slope(A u, A) {
+    return sigmoid(u);
+  }
 };
 struct Swish {
   template <class A>
-  static A value(A u, A) { return u * sigmoid(u); }
+  static A value(A u, A) {
+    return u * sigmoid(u);
+  }
   template <class A>
   static A slope(A u, A) {
     const A s = sigmoid(u);
@@ -269,8 +283,8 @@ void backward_typed(const BiasActParams& p, const Exec& exec) {
         for (int64_t c = 0; sums && c < p.channels; ++c) sums[c] = 0;
         for (int64_t o_ = slice * rows; o_ < smaller(p.outer, (slice + 1) * rows); ++o_) {
           const int64_t at = o_ * p.channels;
-          backward_channels_last<T, Act, kFromY>(
-              dy + at, reference ? reference + at : nullptr, b, dx + at, sums, p.channels, o);
+          backward_channels_last<T, Act, kFromY>(dy + at, reference ? reference + at : nullptr, b,
+                                                 dx + at, sums, p.channels, o);
         }
       }
     };
@@ -310,9 +324,8 @@ int backward(const BiasActParams& p, const Exec& exec) {
     if (p.y || !p.x) {
       backward_typed<T, PiecewiseLinear, true>(p, exec);
     } else {
-      dispatch_activation(p.act, [&](auto act) {
-        backward_typed<T, decltype(act), false>(p, exec);
-      });
+      dispatch_activation(p.act,
+                          [&](auto act) { backward_typed<T, decltype(act), false>(p, exec); });
     }
   });
   return 0;

@@ -1,8 +1,8 @@
 // CUDA kernels of bias_act. Memory-bound: what counts is 16-byte accesses, no 64-bit division, and
 // the bias gradient out of the pass that makes dx.
+#include "../../common/reduce.cuh"
 #include "activation.cuh"
 #include "bias_act.h"
-#include "../../common/reduce.cuh"
 
 namespace fastgan::cuda {
 namespace {
@@ -109,12 +109,14 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int k = 0; k < kN; ++k) {
       const A add = b ? load(b[channels.is_innermost ? c + k : c]) : A(0);
-      d.v[k] = narrow<T>(reference
-                             ? backward_one<Act, kFromY, A>(load(d.v[k]), load(r.v[k]) + add, o)
-                             : load(d.v[k]) * o.gain);
+      d.v[k] =
+          narrow<T>(reference ? backward_one<Act, kFromY, A>(load(d.v[k]), load(r.v[k]) + add, o)
+                              : load(d.v[k]) * o.gain);
     }
-    if (kN == 1) dx[i] = d.v[0];
-    else store16(dx + i, d);
+    if (kN == 1)
+      dx[i] = d.v[0];
+    else
+      store16(dx + i, d);
   }
 }
 
@@ -284,9 +286,8 @@ int backward(const BiasActParams& p, const Exec& exec) {
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
     if (p.y || !p.x) return backward_typed<T, PiecewiseLinear, true>(p, exec);
-    return dispatch_activation(p.act, [&](auto act) {
-      return backward_typed<T, decltype(act), false>(p, exec);
-    });
+    return dispatch_activation(
+        p.act, [&](auto act) { return backward_typed<T, decltype(act), false>(p, exec); });
   });
 }
 

@@ -35,9 +35,9 @@ std::tuple<Tensor, Tensor> penalty_forward(std::vector<Tensor> grads, double tar
   for (const Tensor& g : grads) {
     const int64_t inner = g.numel() / n;
     if (inner == 0) continue;
-    check_launch("gradient_penalty", kernels.square({g.data_ptr(), partial.data_ptr(), n, inner,
-                                                     columns, column, dtype},
-                                                    exec));
+    check_launch(
+        "gradient_penalty",
+        kernels.square({g.data_ptr(), partial.data_ptr(), n, inner, columns, column, dtype}, exec));
     column += penalty_chunks(inner);
   }
   check_launch("gradient_penalty",
@@ -60,11 +60,11 @@ std::vector<Tensor> penalty_backward(const Tensor& c, std::vector<Tensor> grads)
     const Tensor dense = dense_as(g, dense_format(g));
     Tensor out = torch::stable::empty_like(dense);
     if (out.numel() != 0) {
-      check_launch("gradient_penalty_backward",
-                   gradient_penalty_kernels().scale(
-                       {dense_c.data_ptr(), dense.data_ptr(), out.data_ptr(), c.size(0),
-                        g.numel() / c.size(0), dtype},
-                       exec_of(g)));
+      check_launch(
+          "gradient_penalty_backward",
+          gradient_penalty_kernels().scale({dense_c.data_ptr(), dense.data_ptr(), out.data_ptr(),
+                                            c.size(0), g.numel() / c.size(0), dtype},
+                                           exec_of(g)));
     }
     scaled.push_back(out);
   }

@@ -17,8 +17,8 @@ constexpr int64_t kPenaltyChunk = 8192;
 inline int64_t penalty_chunks(int64_t inner) { return (inner + kPenaltyChunk - 1) / kPenaltyChunk; }
 
 struct SquareParams {
-  const void* g;    // [n, inner], dense
-  void* partial;    // [n, columns] in the sum's type; this tensor fills columns from `column` on
+  const void* g;  // [n, inner], dense
+  void* partial;  // [n, columns] in the sum's type; this tensor fills columns from `column` on
   int64_t n, inner, columns, column;
   DType dtype;
 };

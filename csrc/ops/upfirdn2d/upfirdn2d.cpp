@@ -49,7 +49,9 @@ Tensor upfirdn2d_run(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_
   return y;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(fastgan, FASTGAN_KEY, m) { m.impl("upfirdn2d", TORCH_BOX(&upfirdn2d_run)); }
+STABLE_TORCH_LIBRARY_IMPL(fastgan, FASTGAN_KEY, m) {
+  m.impl("upfirdn2d", TORCH_BOX(&upfirdn2d_run));
+}
 
 }  // namespace
 }  // namespace fastgan

@@ -24,8 +24,8 @@ struct Upfirdn2dParams {
   int64_t n, c;
   Axis ax, ay;
   double gain;
-  bool is_separable;      // f is [taps], applied along both axes
-  bool is_flipped;        // correlate: f as it is; else convolve: f reversed
+  bool is_separable;  // f is [taps], applied along both axes
+  bool is_flipped;    // correlate: f as it is; else convolve: f reversed
   bool is_channels_last;
   DType dtype;
 };

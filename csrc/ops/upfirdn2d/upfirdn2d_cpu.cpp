@@ -191,10 +191,11 @@ void* scratch_bytes(int64_t values) {
   return std::malloc(size_t(values) * sizeof(A));
 }
 
-// f, reversed unless flipped, times gain, as one list of taps per axis where it is an outer product.
+// f, reversed unless flipped, times gain, as one list of taps per axis where it is an outer
+// product.
 template <class A>
 struct Filter {
-  A* grid;              // [ay.taps, ax.taps]
+  A* grid;                // [ay.taps, ax.taps]
   PhasedTaps<A> along_x;  // separable: one list. else: ay.taps lists
   PhasedTaps<A> along_y;
   bool is_separable;
@@ -326,12 +327,11 @@ int run_typed(const Upfirdn2dParams& p, const Exec& exec) {
   const Job<T> job{p, f, c, before * c, row_values};
   const int64_t out_row_bytes = p.ax.out * c * int64_t(sizeof(T));
   // A task is a few whole planes, or a piece of one; pieces are fixed by the shape alone.
-  const int64_t rows_per_task =
-      smaller(p.ay.out, divide_up(at_least_one(kGrainBytes / at_least_one(out_row_bytes)),
-                                  kRowsAtOnce) * kRowsAtOnce);
+  const int64_t rows_per_task = smaller(
+      p.ay.out, divide_up(at_least_one(kGrainBytes / at_least_one(out_row_bytes)), kRowsAtOnce) *
+                    kRowsAtOnce);
   const int64_t tasks_per_plane = divide_up(p.ay.out, rows_per_task);
-  const int64_t grain =
-      at_least_one(kGrainBytes / at_least_one(rows_per_task * out_row_bytes));
+  const int64_t grain = at_least_one(kGrainBytes / at_least_one(rows_per_task * out_row_bytes));
   bool failed = false;
   auto range = [&](int64_t begin, int64_t end) {
     const int64_t values = kRowsAtOnce * row_values + p.ax.out * c;

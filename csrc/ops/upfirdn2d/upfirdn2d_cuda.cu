@@ -87,11 +87,20 @@ int run(const Upfirdn2dParams& p, const Exec& exec) {
   if (numel == 0) return 0;
   if (!fits(p.ax) || !fits(p.ay)) return static_cast<int>(cudaErrorInvalidValue);
   const auto stream = static_cast<cudaStream_t>(exec.stream);
-  const Shape s{int(p.ay.in),   int(p.ax.in),   int(p.ay.out),  int(p.ax.out), int(p.ax.up),
-                int(p.ay.up),   int(p.ax.down), int(p.ay.down), int(p.ax.pad), int(p.ay.pad),
-                int(p.ax.taps), int(p.ay.taps), p.is_channels_last ? int(p.c) : 1};
-  const bool is_square =
-      p.ax.up == p.ay.up && p.ax.down == p.ay.down && p.ax.taps == p.ay.taps;
+  const Shape s{int(p.ay.in),
+                int(p.ax.in),
+                int(p.ay.out),
+                int(p.ax.out),
+                int(p.ax.up),
+                int(p.ay.up),
+                int(p.ax.down),
+                int(p.ay.down),
+                int(p.ax.pad),
+                int(p.ay.pad),
+                int(p.ax.taps),
+                int(p.ay.taps),
+                p.is_channels_last ? int(p.c) : 1};
+  const bool is_square = p.ax.up == p.ay.up && p.ax.down == p.ay.down && p.ax.taps == p.ay.taps;
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
     if (is_square && p.ax.taps == 4) {
