@@ -5,9 +5,9 @@ G: mapping(z, c) -> ws; a learned constant at the base, then per size one modula
    by repetition, the sum of the images bilinearly; both are cropped to the next size.
 D: a 4 × 4 convolution of stride 2 with leaky ReLU per halving, minibatch standard deviation, a
    3 × 3 convolution, and two linear layers; plus <embed(c), h> / sqrt(C) when conditional.
-The last doubling of G and the first halving of D are a single 4 × 4 convolution between the image
-and the maps of the size below, so that no feature map of the image's own size exists: most of the
-time of a small GAN would go there. Outside the minibatch statistic D is piecewise linear.
+The last doubling of G and the first halving of D are a single strided convolution between the
+image and the maps of the size below, so that no feature map of the image's own size exists: most
+of the time of a small GAN would go there. Outside the minibatch statistic D is piecewise linear.
 Source: modulation, image skips and equalised weights, Karras et al. 2020 (StyleGAN2); strided
 convolutions, Radford et al. 2016; projection, Miyato and Koyama 2018.
 """
@@ -32,7 +32,8 @@ from fastgan.ops import bias_act
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
-SMOOTH = (0.5, 1.5, 1.5, 0.5)  # bilinear doubling as a transposed convolution, times 2
+BILINEAR = (0.5, 1.5, 1.5, 0.5)  # bilinear doubling as a transposed convolution, times 2
+BLUR = (0.25, 0.5, 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +129,7 @@ class Generator(nn.Module):
     ) -> torch.Tensor:
         check_latents("Generator", z, self.z_dim)
         check_condition("Generator", c, z.shape[0], self.c_dim)
-        ws = self.mapping(
-            z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff
-        )
+        ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise_mode=noise_mode)
 
     def synthesis(self, ws: torch.Tensor, *, noise_mode: str = "random") -> torch.Tensor:
@@ -178,9 +177,7 @@ class Discriminator(nn.Module):
                 config.img_channels, channels, 1, activation="lrelu", resample_filter=None
             )
         self.mbstd = MinibatchStddev(config.mbstd_group)
-        self.conv = EqualConv2d(
-            channels + 1, channels, 3, activation="lrelu", resample_filter=None
-        )
+        self.conv = EqualConv2d(channels + 1, channels, 3, activation="lrelu", resample_filter=None)
         self.fc = EqualLinear(channels * math.prod(config.sizes[0]), channels, activation="lrelu")
         self.out = EqualLinear(channels, 1)
         if config.c_dim > 0:
@@ -203,25 +200,31 @@ class Discriminator(nn.Module):
 
 
 class _DoublingToImage(nn.Module):
-    """Modulated 4 × 4 transposed convolution of stride 2 from maps to an image of twice the size.
+    """Modulated transposed convolution of stride 2 from maps to an image of twice the size.
 
-    Every channel's kernel starts as a random multiple of the bilinear one, so that the first
-    images have no pattern of period two (the idea of Aitken et al. 2017, arXiv 1707.02937).
+    The 6 × 6 kernel is a learned 4 × 4 one convolved with [1, 2, 1]² / 16, and starts as a random
+    multiple of a smooth bump per channel: patterns of period two, which a strided D lets through
+    early in training, cannot start by themselves (StyleGAN2 blurs its maps for the same reason;
+    blurring the kernel is the same linear map, at no cost per pixel).
     """
 
     def __init__(self, channels: int, img_channels: int, w_dim: int) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, channels, bias_init=1.0)
-        smooth = torch.tensor(SMOOTH)
+        bilinear = torch.tensor(BILINEAR)
         scale = torch.randn(channels, img_channels, 1, 1) / 2
-        self.weight = nn.Parameter(scale * torch.outer(smooth, smooth))
+        self.weight = nn.Parameter(scale * torch.outer(bilinear, bilinear))
         self.weight_gain = 1 / math.sqrt(channels)
         self.bias = nn.Parameter(torch.zeros(img_channels))
+        blur = torch.tensor(BLUR)
+        self.register_buffer("blur", torch.outer(blur, blur)[None, None], persistent=False)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         x = x * self.affine(w)[:, :, None, None]
-        weight = (self.weight * self.weight_gain).to(x.dtype)
-        y = F.conv_transpose2d(x, weight, self.bias.to(x.dtype), stride=2, padding=1)
+        weight = self.weight * self.weight_gain
+        blurred = F.conv2d(weight.flatten(0, 1)[:, None], self.blur, padding=2)  # [I·O, 1, 6, 6]
+        weight = blurred.reshape(*weight.shape[:2], 6, 6).to(x.dtype)
+        y = F.conv_transpose2d(x, weight, self.bias.to(x.dtype), stride=2, padding=2)
         return y[:, :, : size[0], : size[1]]
 
 

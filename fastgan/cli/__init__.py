@@ -1,0 +1,41 @@
+"""The `fastgan` command. A command's module is imported only when that command is called."""
+
+import importlib
+
+import click
+
+from fastgan._version import __version__
+
+_COMMANDS = {
+    "train": "Train a GAN; with no options, on cartoon faces drawn on this machine.",
+    "generate": "Write images of a trained network.",
+    "evaluate": "Score a trained network against a data set.",
+    "data": "Convert, inspect or draw data sets.",
+    "doctor": "Say which kernels answer on this machine, and why.",
+    "build": "Compile the native kernels into the cache.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists its commands without importing them: `fastgan --help` loads neither torch nor rich."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"fastgan.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fastgan")
+def main() -> None:
+    """fastgan: GANs trained with fused, twice-differentiable kernels.
+
+    Start with `fastgan train`. Each command explains itself: `fastgan train --help`.
+    """

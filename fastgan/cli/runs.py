@@ -1,0 +1,100 @@
+"""Run folders: numbering new ones, finding old ones and their checkpoints."""
+
+import re
+from pathlib import Path
+
+import click
+
+_NUMBERED = re.compile(r"(\d{5,})(-.*)?")
+
+
+def list_runs(outdir: Path) -> list[Path]:
+    """Run folders `NNNNN-…` in `outdir`, in order of their number."""
+    if not outdir.is_dir():
+        return []
+    found = [
+        (int(match[1]), path)
+        for path in outdir.iterdir()
+        if path.is_dir() and (match := _NUMBERED.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def next_run_name(outdir: Path, description: str) -> str:
+    """`NNNNN-description` with the number after the highest one in `outdir`.
+
+    Characters other than letters, digits, `.`, `_`, `+` and `-` in `description` become `_`.
+    """
+    runs = list_runs(outdir)
+    number = int(_NUMBERED.fullmatch(runs[-1].name)[1]) + 1 if runs else 0
+    return f"{number:05d}-{re.sub(r'[^A-Za-z0-9._+-]+', '_', description)}"
+
+
+def create_run(outdir: Path, description: str) -> Path:
+    """Make the next numbered run folder; two processes at once get two numbers."""
+    outdir.mkdir(parents=True, exist_ok=True)
+    while True:
+        run_dir = outdir / next_run_name(outdir, description)
+        try:
+            run_dir.mkdir()
+        except FileExistsError:
+            continue
+        return run_dir
+
+
+def has_checkpoints(run_dir: Path) -> bool:
+    return any((run_dir / "checkpoints").glob("ckpt-*.json"))
+
+
+def _newest_checkpoint(run_dir: Path, flag: str) -> Path:
+    from fastgan.training import checkpoint
+
+    newest = checkpoint.latest(run_dir, report=lambda line: click.echo(line, err=True))
+    if newest is None:
+        raise click.BadParameter(
+            f"{run_dir} holds no intact checkpoint (checkpoints/ckpt-*.safetensors); "
+            "the run may have ended before its first one was written",
+            param_hint=flag,
+        )
+    return newest
+
+
+def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
+    """The checkpoint that `text` means, for the option `flag`.
+
+    `latest`: the newest one of the newest run in `outdir`; a run folder, or the number or name of
+    one in `outdir`: its newest one; a .safetensors file or the .json beside it: that one.
+    """
+    if text == "latest":
+        for run_dir in reversed(list_runs(outdir)):
+            if has_checkpoints(run_dir):
+                return _newest_checkpoint(run_dir, flag)
+        raise click.BadParameter(
+            f"no run with a checkpoint in {outdir}; --outdir says where the runs are",
+            param_hint=flag,
+        )
+    path = Path(text)
+    if path.suffix == ".json":
+        path = path.with_suffix(".safetensors")
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    if path.is_dir():
+        return _newest_checkpoint(path, flag)
+    for run_dir in list_runs(outdir):
+        number = _NUMBERED.fullmatch(run_dir.name)[1]
+        if text == run_dir.name or (text.isdigit() and int(text) == int(number)):
+            return _newest_checkpoint(run_dir, flag)
+    raise click.BadParameter(
+        f"expected 'latest', a run folder, the number of a run in {outdir}, or a checkpoint "
+        f"(.safetensors); found nothing at {text!r}",
+        param_hint=flag,
+    )
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run folder of `RUN/checkpoints/ckpt-….safetensors`."""
+    if checkpoint.resolve().parent.name != "checkpoints":
+        raise click.ClickException(
+            f"{checkpoint} does not lie in a run folder's checkpoints/; put it and its .json there"
+        )
+    return checkpoint.parent.parent

@@ -1,0 +1,240 @@
+"""`fastgan train`: from flags to a run folder, a run, and the command that continues it."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from fastgan.cli.data import Resolution
+from fastgan.cli.flags import (
+    cfg_names,
+    continue_config,
+    flag_name,
+)
+from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
+from fastgan.cli.progress import count_bar, is_terminal
+from fastgan.cli.runs import create_run, find_checkpoint, next_run_name, run_of
+
+_OF_CFG = "the cfg's"
+
+
+def _option(*names: str, **attributes: Any):
+    return click.option(*names, **{"show_default": attributes.pop("shown", True), **attributes})
+
+
+# fmt: off
+@click.command()
+@_option("--outdir", default="runs", type=click.Path(path_type=Path), help="Where run folders go.")
+@_option("--cfg", default="faces", type=click.Choice(cfg_names()), help="Recipe.")
+@_option("--data", default=AVATARS,
+         help="Folder or zip of images; 'avatars': cartoon faces drawn on this machine.")
+@_option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
+         help="Resize the images, 64 or 64x48 (width x height).")
+@_option("--cond", type=bool, default=False, help="Condition on the labels of the data.")
+@_option("--mirror", type=bool, shown=_OF_CFG, help="Add horizontal mirrors of the images.")
+@_option("--kimg", type=click.FloatRange(min=0, min_open=True), shown=_OF_CFG,
+         help="Train for so many thousand images.")
+@_option("--minutes", type=click.FloatRange(min=0, min_open=True), shown="no limit",
+         help="Stop, saved, after so many minutes of training.")
+@_option("--batch", type=click.IntRange(min=1), shown=_OF_CFG, help="Images per step.")
+@_option("--gamma", type=click.FloatRange(min=0), shown=_OF_CFG,
+         help="Weight of the gradient penalties.")
+@_option("--glr", type=click.FloatRange(min=0, min_open=True), shown=_OF_CFG,
+         help="Learning rate of G.")
+@_option("--dlr", type=click.FloatRange(min=0, min_open=True), shown=_OF_CFG,
+         help="Learning rate of D.")
+@_option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), shown=_OF_CFG,
+         help="Augmentation of what D sees.")
+@_option("--p", type=click.FloatRange(0, 1), shown=_OF_CFG,
+         help="Probability for --aug fixed (the first one for ada).")
+@_option("--target", type=click.FloatRange(0, 1), shown=_OF_CFG, help="Target for --aug ada.")
+@_option("--cbase", type=click.IntRange(min=1), shown=_OF_CFG, help="Channels x resolution.")
+@_option("--cmax", type=click.IntRange(min=1), shown=_OF_CFG, help="Most channels of a layer.")
+@_option("--map-depth", type=click.IntRange(min=1), shown=_OF_CFG, help="Layers of the mapping.")
+@_option("--mbstd-group", type=click.IntRange(min=1), shown=_OF_CFG,
+         help="Images per minibatch-stddev group.")
+@_option("--metrics", shown=_OF_CFG, help="Scores at each snapshot, comma-separated, or 'none'.")
+@_option("--tick", type=click.FloatRange(min=0, min_open=True), shown=_OF_CFG,
+         help="Thousand images between progress reports.")
+@_option("--snap", type=click.IntRange(min=1), shown=_OF_CFG,
+         help="Ticks between snapshots (pictures, checkpoint, scores).")
+@_option("--seed", type=click.IntRange(min=0), shown=_OF_CFG, help="Random seed.")
+@_option("--device", shown="cuda where there is one, else cpu", help="cpu, cuda or cuda:1.")
+@_option("--resume", metavar="latest|RUN|CKPT", shown="a new run",
+         help="Go on in the same run folder, with the run's own options.")
+@_option("--gpus", type=click.IntRange(min=1), default=1, help="Only 1 in this version.")
+@_option("--batch-gpu", type=click.IntRange(min=1), shown="--batch",
+         help="Only --batch in this version.")
+@_option("--freezed", type=click.IntRange(min=0), default=0, help="Only 0 in this version.")
+@_option("--fp32", type=bool, default=True, help="Only true in this version.")
+@_option("--workers", type=click.IntRange(min=1), default=2, help="Only 2 in this version.")
+@_option("--desc", default="", shown="none", help="Words for the name of the run folder.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the options and stop.")
+@click.pass_context
+def command(ctx: click.Context, **options: Any) -> None:
+    """Train a GAN.
+
+    With no options: cartoon faces, drawn once on this machine, into ./runs. Ctrl-C saves and says
+    how to go on.
+    """
+    _refuse_missing_features(options)
+    click.echo("fastgan: loading PyTorch ...")
+    flags = _given_flags(ctx, options)
+    from fastgan.training.checkpoint import CheckpointError
+    from fastgan.training.loop import TrainingDiverged
+
+    try:
+        _train(options, flags)
+    except (ValueError, OSError, ImportError, CheckpointError, TrainingDiverged) as error:
+        raise click.ClickException(str(error)) from error
+# fmt: on
+
+
+def _refuse_missing_features(options: dict[str, Any]) -> None:
+    batch, batch_gpu = options["batch"], options["batch_gpu"]
+    for name, is_missing, instead in (
+        ("gpus", options["gpus"] != 1, "training on several GPUs; leave it at 1"),
+        ("freezed", options["freezed"] != 0, "freezing layers of D; leave it at 0"),
+        ("fp32", not options["fp32"], "lower precision than float32; leave it at true"),
+        ("workers", options["workers"] != 2, "another number of decoding threads; leave it at 2"),
+        ("batch_gpu", batch_gpu is not None and batch_gpu != batch,
+         "gradient accumulation; leave it out, or give --batch the same value"),
+    ):  # fmt: skip
+        if is_missing:
+            raise click.BadParameter(f"not in this version: {instead}", param_hint=flag_name(name))
+
+
+_NOT_CONFIG = {"outdir", "resume", "minutes", "desc", "dry_run", "gpus", "batch_gpu", "freezed",
+               "fp32", "workers"}  # fmt: skip
+
+
+def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the configuration that were typed, not defaulted."""
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_CONFIG and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if "data" in given:
+        given["data"] = data_path(given["data"])
+    if "metrics" in given:
+        words = given["metrics"].split(",")
+        given["metrics"] = tuple(w.strip() for w in words if w.strip() not in ("", "none"))
+    return given
+
+
+def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
+    from fastgan.cli.display import TerminalDisplay, TickLines, TimeLimit
+    from fastgan.training import loop
+    from fastgan.training.checkpoint import read_config
+    from fastgan.training.checkpoint_file import read_document
+    from fastgan.training.log import RunLog
+    from fastgan.training.pictures import Pictures
+    from fastgan.training.report import Report
+
+    _check_metric_names(flags.get("metrics", ()))
+    outdir: Path = options["outdir"]
+    checkpoint = None
+    if options["resume"] is not None:
+        checkpoint = find_checkpoint(options["resume"], outdir, flag="--resume")
+        config = continue_config(read_config(checkpoint), flags)
+        if read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
+            click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
+            return
+    else:
+        config, data_name = new_config(options, flags)
+        description = describe_run(config, data_name, options["desc"])
+    _check_metrics_run(config.metrics)
+    _print_device(config)
+    if options["dry_run"]:
+        click.echo(json.dumps(config.to_dict(), indent=2))
+        where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
+        click.echo(f"dry run: would train in {where}")
+        return
+    if config.data.path is None:
+        _draw_avatars(config)
+    run_dir = run_of(checkpoint) if checkpoint else create_run(outdir, description)
+    click.echo(f"run folder  {run_dir}")
+    click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
+    display = TerminalDisplay() if is_terminal() else TickLines()
+    limit = TimeLimit(options["minutes"])
+    observers = (RunLog(), Pictures(), Report(), display, limit)
+    state = loop.train(config, run_dir, resume=checkpoint, observers=observers)
+    _print_end(state.kimg, state.reason, run_dir, options, limit)
+
+
+def _draw_avatars(config: Any) -> None:
+    from fastgan.data import default_dataset
+
+    click.echo("data        cartoon faces (drawn at the first run, then kept)")
+    with count_bar("drawing faces") as progress:
+        path = default_dataset(
+            max(config.model.img_height, config.model.img_width), progress=progress
+        )
+    click.echo(f"            {path}")
+
+
+def _check_metric_names(names: tuple[str, ...]) -> None:
+    from fastgan import metrics
+
+    unknown = [name for name in names if name not in metrics.NAMES]
+    if unknown:
+        raise click.BadParameter(
+            f"no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
+            param_hint="--metrics",
+        )
+
+
+def _check_metrics_run(names: tuple[str, ...]) -> None:
+    """Before training, not at the first snapshot."""
+    from fastgan import metrics
+
+    reason = metrics.available() if names else None
+    if reason is not None:
+        raise click.BadParameter(f"{reason}; or use --metrics none", param_hint="--metrics")
+
+
+def _print_device(config: Any) -> None:
+    import torch
+
+    from fastgan import ops
+
+    try:
+        device = torch.device(config.device)
+    except RuntimeError as error:
+        raise click.BadParameter(
+            f"expected cpu, cuda or cuda:N, got {config.device!r}", param_hint="--device"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise click.BadParameter(
+            f"{config.device} asked for, but this torch sees no CUDA device; leave --device out, "
+            "or see `fastgan doctor`",
+            param_hint="--device",
+        )
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    click.echo(f"device      {where}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    answers: dict[str, list[str]] = {}
+    for op, devices in ops.backends().items():
+        active = devices[device.type]["active"] if device.type in devices else "reference"
+        if not op.endswith("_backward"):
+            answers.setdefault(active, []).append(op)
+    hint = " (`fastgan doctor` says why)" if "reference" in answers else ""
+    shown = "; ".join(f"{active}: {', '.join(by)}" for active, by in answers.items())
+    click.echo(f"backends    {shown}{hint}")
+
+
+def _print_end(
+    kimg: float, reason: str, run_dir: Path, options: dict[str, Any], limit: Any
+) -> None:
+    resume = ["fastgan", "train", "--resume", str(run_dir)]
+    generate = ["fastgan", "generate", "--network", str(run_dir), "--seeds", "0-7"]
+    if reason == "finished":
+        click.echo(f"finished at {kimg:.1f} kimg; images: {shlex.join(generate)}")
+        return
+    why = f"{options['minutes']:g} minutes are over" if limit.was_reached else "stopped as asked"
+    click.echo(f"{why}; saved at {kimg:.1f} kimg in {run_dir}")
+    click.echo(f"go on with:  {shlex.join(resume)}")
+    click.echo(f"images:      {shlex.join(generate)}")

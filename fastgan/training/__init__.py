@@ -1,0 +1,46 @@
+"""Training: configurations, the step, the loop, checkpoints, logs and recipes.
+
+`load_recipe(name)` gives a function that makes a `TrainConfig`; `train(config, run_dir)` runs it;
+`load_generator(run_dir)` gives the generator back.
+"""
+
+from fastgan.training.checkpoint import CheckpointError, load_generator
+from fastgan.training.config import (
+    AdamConfig,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from fastgan.training.log import RunLog
+from fastgan.training.loop import TrainingDiverged, sample_grid, train
+from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.recipes import load_recipe
+from fastgan.training.state import Batch, TrainState, build_state, create_state
+from fastgan.training.step import train_step
+
+__all__ = [
+    "AdamConfig",
+    "AugmentConfig",
+    "Batch",
+    "CheckpointError",
+    "DataConfig",
+    "EmaConfig",
+    "Observer",
+    "RunInfo",
+    "RunLog",
+    "ScheduleConfig",
+    "Snapshot",
+    "Tick",
+    "TrainConfig",
+    "TrainState",
+    "TrainingDiverged",
+    "build_state",
+    "create_state",
+    "load_generator",
+    "load_recipe",
+    "sample_grid",
+    "train",
+    "train_step",
+]

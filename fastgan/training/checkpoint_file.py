@@ -1,0 +1,207 @@
+"""A checkpoint on disk: NAME.safetensors with every tensor, NAME.json with the rest.
+
+The JSON holds the tensor file's size and SHA-256, a hash of itself, and a version per field. Both
+are written beside their places, forced to the disk and renamed, the JSON last: a checkpoint exists
+when its JSON does. A kill or a power cut at any moment leaves the older checkpoints.
+Neither file can run code.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+__all__ = [
+    "FIELDS",
+    "CheckpointError",
+    "json_of",
+    "read_document",
+    "read_tensors",
+    "remove",
+    "remove_temporaries",
+    "verify",
+    "write",
+]
+
+FORMAT = "fastgan-checkpoint"
+# Versions of what each field holds. A change of meaning raises its number here.
+FIELDS = {
+    "config": 1,
+    "counters": 1,
+    "environment": 1,
+    "G": 1,
+    "D": 1,
+    "G_ema": 1,
+    "g_optimizer": 1,
+    "d_optimizer": 1,
+    "augment": 1,
+    "ada": 1,
+    "pl_mean": 1,
+    "stats": 1,
+    "grid": 1,
+    "rng": 1,
+}
+_DOCUMENT_KEYS = {"format", "fields", "tensors", "config", "counters", "environment", "sha256"}
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint can't be written, or what is on the disk is not one that can be used."""
+
+
+def json_of(path: Path) -> Path:
+    """NAME.json of NAME.safetensors or NAME.json."""
+    path = Path(path)
+    if path.suffix not in (".json", ".safetensors"):
+        raise CheckpointError(
+            f"checkpoint: expected a .safetensors or .json file, got {path}; a run folder's "
+            "checkpoints are in its checkpoints/ folder"
+        )
+    return path.with_suffix(".json")
+
+
+def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Writes path (.json) and its tensor file; `values`: config, counters, environment.
+
+    OSError where the disk refuses; then neither of the two new files exists.
+    """
+    tensor_path = path.with_suffix(".safetensors")
+    blob = safetensors.torch.save(tensors)
+    document = values | {
+        "format": FORMAT,
+        "fields": FIELDS,
+        "tensors": {"size": len(blob), "sha256": hashlib.sha256(blob).hexdigest()},
+    }
+    document["sha256"] = _document_hash(document)
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    is_whole = False
+    temporaries = [p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (tensor_path, path)]
+    try:
+        for temporary, data in zip(temporaries, (blob, text.encode()), strict=True):
+            _write_durably(temporary, data)
+        path.unlink(missing_ok=True)
+        temporaries[0].replace(tensor_path)
+        _sync_folder(path.parent)
+        temporaries[1].replace(path)
+        _sync_folder(path.parent)
+        is_whole = True
+    finally:
+        if not is_whole:
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+            if not path.exists():
+                tensor_path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Deletes a checkpoint, JSON first, so that it never half exists."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Deletes the temporary files that killed processes left."""
+    for path in folder.glob(".ckpt-*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The JSON, checked: its own hash, the format, and that every field's version is known."""
+    path = json_of(path)
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint: can't read {path}: {error.strerror}; a checkpoint is a .safetensors "
+            "file with its .json beside it"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint: {path} is not valid JSON ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"checkpoint: {path} is no {FORMAT} file")
+    if document.get("sha256") != _document_hash(document):
+        raise CheckpointError(
+            f"checkpoint: {path} was changed or damaged (its SHA-256 does not fit); "
+            "use an older checkpoint"
+        )
+    _check_same(path, "JSON key", document.keys(), _DOCUMENT_KEYS)
+    _check_same(path, "field", document["fields"].keys(), FIELDS.keys())
+    for name, version in document["fields"].items():
+        if version != FIELDS[name]:
+            raise CheckpointError(
+                f"checkpoint: {path} holds version {version} of field {name!r}, this fastgan "
+                f"reads version {FIELDS[name]}; load it with the fastgan that wrote it"
+            )
+    return document
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The checked document, after comparing the tensor file's size and SHA-256 with it."""
+    document = read_document(path)
+    tensor_path = json_of(path).with_suffix(".safetensors")
+    try:
+        size = tensor_path.stat().st_size
+        with tensor_path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint: can't read {tensor_path}: {error.strerror}") from error
+    _check_hash(tensor_path, document, size, digest)
+    return document
+
+
+def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
+    """All tensors on the CPU; the bytes that are used are the bytes whose hash was compared."""
+    tensor_path = json_of(path).with_suffix(".safetensors")
+    try:
+        blob = tensor_path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint: can't read {tensor_path}: {error.strerror}") from error
+    _check_hash(tensor_path, document, len(blob), hashlib.sha256(blob).hexdigest())
+    try:
+        return safetensors.torch.load(blob)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"checkpoint: {tensor_path} is no safetensors file: {error}"
+        ) from error
+
+
+def _check_hash(path: Path, document: dict[str, Any], size: int, digest: str) -> None:
+    expected = document["tensors"]
+    if (size, digest) != (expected["size"], expected["sha256"]):
+        raise CheckpointError(
+            f"checkpoint: {path} is damaged: {size} bytes with SHA-256 {digest[:12]}…, expected "
+            f"{expected['size']} with {expected['sha256'][:12]}…; use an older checkpoint"
+        )
+
+
+def _check_same(path: Path, what: str, found: Any, expected: Any) -> None:
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    if missing or unknown:
+        raise CheckpointError(
+            f"checkpoint: {path} has not the {what}s that this fastgan reads; missing: "
+            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
+
+
+def _document_hash(document: dict[str, Any]) -> str:
+    rest = {key: value for key, value in document.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,237 @@
+"""The training loop: steps, ticks, snapshots, and stopping well."""
+
+import resource
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgan.data import BatchLoader
+from fastgan.metrics import Evaluator
+from fastgan.training import checkpoint
+from fastgan.training.config import TrainConfig
+from fastgan.training.grids import fakes_name
+from fastgan.training.interrupt import stop_requests
+from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.sampling import make_evaluator, measure, own_random_numbers, sample_grid
+from fastgan.training.source import Loader, first_samples, open_dataset
+from fastgan.training.state import Batch, TrainState, build_state
+from fastgan.training.step import train_step
+
+__all__ = [
+    "Observer",
+    "RunInfo",
+    "Snapshot",
+    "Tick",
+    "TrainingDiverged",
+    "is_tick_due",
+    "sample_grid",
+    "train",
+]
+
+_HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images"}
+FIRST_TICK_STEPS = 3  # people want to see that it lives
+
+
+class TrainingDiverged(FloatingPointError):
+    """A loss or a weight became NaN or infinite. Nothing was saved since."""
+
+
+def is_tick_due(nimg: int, batch: int, tick_kimg: float) -> bool:
+    """Whether a tick ends with the step that reached nimg: at step 3, then every tick_kimg."""
+    if nimg == FIRST_TICK_STEPS * batch:
+        return True
+    tick_nimg = tick_kimg * 1000
+    return nimg // tick_nimg > (nimg - batch) // tick_nimg
+
+
+def train(
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    resume: Path | None = None,
+    observers: Sequence[Observer] = (),
+    loader: Loader | None = None,
+) -> TrainState:
+    """Trains until `config.total_kimg` and returns the state; `state.reason` says why it ended.
+
+    resume: a checkpoint to continue from, bit for bit on the CPU when config, data and thread
+    count are the same; a config that differs is used as given. loader: batches from elsewhere
+    (default: from `config.data`); its condition must be one-hot or real [N, c_dim], or empty.
+
+    SIGINT or SIGTERM lets the step finish, writes a checkpoint and returns with reason
+    "interrupted"; a second SIGINT raises KeyboardInterrupt at once. TrainingDiverged at the tick
+    after a loss became non-finite. CheckpointError where the checkpoint can't be read or written.
+    """
+    state = build_state(config)
+    document = None if resume is None else checkpoint.load(state, resume)
+    dataset = None
+    if loader is None:
+        dataset = open_dataset(config)
+        is_mirrored = config.data.mirror
+        loader = BatchLoader(
+            dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device
+        )
+    info = RunInfo(
+        config=config,
+        run_dir=run_dir,
+        state=state,
+        reals=lambda n: first_samples(loader, n),
+        dataset_name=getattr(dataset, "name", type(loader).__name__),
+        dataset_size=None if dataset is None else len(dataset),
+        g_parameters=sum(p.numel() for p in state.G.parameters()),
+        d_parameters=sum(p.numel() for p in state.D.parameters()),
+        resumed_from=resume,
+        resumed_kimg=state.kimg,
+        changes=() if document is None else _changes_since(document, state),
+    )
+    return _Run(state, loader, make_evaluator(state, dataset), run_dir, observers).run(info)
+
+
+class _Run:
+    """One call of `train`: the clocks and the watchers around a state."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        loader: Loader,
+        evaluator: Evaluator | None,
+        run_dir: Path,
+        observers: Sequence[Observer],
+    ):
+        self.state = state
+        self.loader = loader
+        self.evaluator = evaluator
+        self.run_dir = run_dir
+        self.observers = observers
+        self.earlier_sec = state.elapsed_sec
+        self.begin = self.tick_begin = self.tick_end = time.perf_counter()
+        self.tick_nimg = state.nimg
+
+    def run(self, info: RunInfo) -> TrainState:
+        reason = "failed"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._tell("on_start", info)
+            with stop_requests() as stop:
+                reason = self._steps(stop)
+        except TrainingDiverged:
+            reason = "diverged"
+            raise
+        except KeyboardInterrupt:
+            reason = "interrupted"
+            raise
+        finally:
+            self.state.reason = reason
+            self._tell("on_end", reason)
+        return self.state
+
+    def _steps(self, stop: threading.Event) -> str:
+        state, config = self.state, self.state.config
+        self.tick_begin = time.perf_counter()
+        last_saved = None
+        while state.nimg < config.total_nimg:
+            x, c = self.loader.batch_at(state.nimg)
+            c = c.to(state.device) if state.G.c_dim else None
+            train_step(state, Batch(x=x.to(state.device), c=c))
+            self._tell("on_step", state.nimg)
+            is_last = state.nimg >= config.total_nimg
+            if is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg):
+                number = self._tick()
+                if is_last or number % config.snapshot_every_ticks == 0:
+                    self._snapshot(is_first=number == 0 and not is_last)
+                    last_saved = state.nimg
+                self.tick_begin = time.perf_counter()
+            if stop.is_set() and not is_last:
+                if last_saved != state.nimg:
+                    self._save()
+                return "interrupted"
+        return "finished"
+
+    def _tick(self) -> int:
+        state = self.state
+        losses = state.stats.read()  # waits for the device, so that the clock reads true
+        now = time.perf_counter()
+        self._require_finite(losses)
+        kimg = (state.nimg - self.tick_nimg) / 1000
+        seconds = now - self.tick_begin
+        state.elapsed_sec = self.earlier_sec + now - self.begin
+        number, state.tick = state.tick, state.tick + 1
+        is_cuda = state.device.type == "cuda"
+        self._tell(
+            "on_tick",
+            Tick(
+                tick=number,
+                kimg=state.kimg,
+                total_sec=state.elapsed_sec,
+                sec_per_tick=seconds,
+                sec_per_kimg=seconds / kimg,
+                img_per_sec=1000 * kimg / seconds,
+                maintenance_sec=self.tick_begin - self.tick_end,
+                cpumem_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                gpumem_gb=torch.cuda.max_memory_allocated(state.device) / 2**30 if is_cuda else 0.0,
+                augment=float(getattr(state.augment, "p", 0.0)),
+                losses=losses,
+                eta_sec=max(state.config.total_kimg - state.kimg, 0) * seconds / kimg,
+            ),
+        )
+        state.stats.reset()
+        if is_cuda:
+            torch.cuda.reset_peak_memory_stats(state.device)
+        self.tick_nimg, self.tick_end = state.nimg, now
+        return number
+
+    def _snapshot(self, *, is_first: bool) -> None:
+        state, path = self.state, self._save()
+        has_metrics = self.evaluator is not None and not is_first
+        snapshot = Snapshot(
+            kimg=state.kimg,
+            images=self.run_dir / fakes_name(state.kimg),
+            checkpoint=path,
+            metrics=measure(state, self.evaluator) if has_metrics else {},
+        )
+        self._tell("on_snapshot", snapshot)
+
+    def _save(self) -> Path:
+        self._require_finite(self.state.stats.read())
+        self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
+        return checkpoint.save(self.state, self.run_dir)
+
+    def _require_finite(self, statistics: dict[str, float]) -> None:
+        values = {name: torch.tensor(value) for name, value in statistics.items()}
+        for prefix, network in (("G", self.state.G), ("D", self.state.D)):
+            values |= {f"{prefix}.{name}": p for name, p in network.named_parameters()}
+        broken = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            newest = checkpoint.latest(self.run_dir)
+            raise TrainingDiverged(
+                f"train: {', '.join(broken[:4])}{' …' if len(broken) > 4 else ''} became NaN or "
+                f"infinite before kimg {self.state.kimg:.3f}; nothing was saved since. The last "
+                f"good checkpoint is {newest or 'none'}; resume it with a lower learning rate, a "
+                "larger r1_gamma or another seed"
+            )
+
+    def _tell(self, event: str, argument: object) -> None:
+        for observer in self.observers:
+            with own_random_numbers(self.state):
+                getattr(observer, event)(argument)
+
+
+def _changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
+    """What differs from the saved run and moves its numbers: settings, torch, threads, device."""
+    old = document["config"] | {"environment": document["environment"]}
+    new = state.config.to_dict() | {"environment": checkpoint.environment(state)}
+    return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
+                              {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{where}{key}.")
+        elif before != after:
+            yield f"{where}{key}: {before} → {after}"

@@ -1,0 +1,311 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastgan.training import step
+from fastgan.training.config import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.state import Batch, create_state
+
+PHASES = [
+    step.d_step,
+    step.d_penalty_step,
+    step.d_full_step,
+    step.g_step,
+    step.g_penalty_step,
+    step.g_full_step,
+]
+EVERYTHING = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gp_weight": 0.5, "pl_weight": 2.0}
+
+
+class Mlp(nn.Module):
+    z_dim, c_dim = 3, 0
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, 16), nn.LeakyReLU(0.2), nn.Linear(16, outputs)
+        )
+
+    def forward(self, x, c=None):
+        return self.layers(x)
+
+
+def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
+    """MLP, binary cross-entropy on logits (softplus), Adam: Goodfellow et al., algorithm 1."""
+    config = tiny.config(
+        model=tiny.Config(z_dim=3, data_shape=(2,)),
+        g_optimizer=AdamConfig(lr=1e-3, betas=(0.5, 0.9)),
+        d_optimizer=AdamConfig(lr=3e-3, betas=(0.5, 0.9)),
+        ema=EmaConfig(half_life_kimg=0, rampup_ratio=None),
+    )
+    real = torch.randn(20, 4, 2, generator=torch.Generator().manual_seed(5))
+
+    torch.manual_seed(0)
+    G, D = Mlp(3, 2), Mlp(2, 1)
+    g_opt = torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.5, 0.9), fused=True)
+    d_opt = torch.optim.Adam(D.parameters(), lr=3e-3, betas=(0.5, 0.9), fused=True)
+    expected = []
+    for x in real:
+        d_opt.zero_grad()
+        fake = G(torch.randn(4, 3)).detach()
+        d_loss = F.softplus(-D(x)).mean() + F.softplus(D(fake)).mean()
+        d_loss.backward()
+        d_opt.step()
+        g_opt.zero_grad()
+        g_loss = F.softplus(-D(G(torch.randn(4, 3)))).mean()
+        g_loss.backward()
+        g_opt.step()
+        expected.append((d_loss.item(), g_loss.item()))
+
+    torch.manual_seed(0)
+    state = create_state(config, Mlp(3, 2), Mlp(2, 1))
+    trace = []
+    for x in real:
+        step.train_step(state, Batch(x=x))
+        means = state.stats.read()
+        trace.append((means["Loss/D"], means["Loss/G"]))
+        state.stats.reset()
+    assert trace == expected
+    for ours, theirs in ((state.G, G), (state.D, D), (state.G_ema, G)):
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_touches_one_network_only(tiny, phase):
+    config = tiny.config(**EVERYTHING, objective="relativistic")
+    state, batch = tiny.state(config), tiny.batch(config)
+    trained, other = (state.D, state.G) if phase in PHASES[:3] else (state.G, state.D)
+    before = {id(p): p.detach().clone() for net in (trained, other) for p in net.parameters()}
+    phase(state, batch)
+    for name, p in other.named_parameters():
+        assert torch.equal(p, before[id(p)]), f"{name} moved"
+        assert p.grad is None, f"{name} has a gradient"
+        assert p.requires_grad, f"{name} stayed frozen"
+    for name, p in trained.named_parameters():
+        if p.grad is not None and p.grad.any():
+            assert not torch.equal(p, before[id(p)]), f"{name} did not move"
+    assert any(not torch.equal(p, before[id(p)]) for p in trained.parameters())
+
+
+def test_frozen_parameters_stay_frozen(tiny):
+    config = tiny.config()
+    G, D = tiny.G(config.model), tiny.D(config.model)
+    D.conv.requires_grad_(False)
+    state = create_state(config, G, D)
+    before = D.conv.weight.clone()
+    step.train_step(state, tiny.batch(config))
+    assert torch.equal(D.conv.weight, before)
+    assert not D.conv.weight.requires_grad
+
+
+def test_which_phases_run_depends_on_the_step_number_alone(tiny):
+    lazy = tiny.config(r1_gamma=1.0, d_reg_interval=3, pl_weight=1.0, g_reg_interval=2)
+    names = [[phase.__name__ for phase in step.phases(i, lazy)] for i in range(7)]
+    d, dp, g, gp = "d_step", "d_penalty_step", "g_step", "g_penalty_step"
+    assert names == [
+        [d, dp, g, gp],
+        [d, g],
+        [d, g, gp],
+        [d, dp, g],
+        [d, g, gp],
+        [d, g],
+        [d, dp, g, gp],
+    ]
+    eager = tiny.config(r2_gamma=1.0, pl_weight=1.0)
+    assert step.phases(5, eager) == (step.d_full_step, step.g_full_step)
+    assert step.phases(0, tiny.config(d_reg_interval=4)) == (step.d_step, step.g_step)
+
+
+def with_sgd(state):
+    """The state with plain gradient descent of rate 1: what moves is the gradient."""
+    for name, net in (("d_optimizer", state.D), ("g_optimizer", state.G)):
+        setattr(state, name, torch.optim.SGD(net.parameters(), lr=1.0))
+    return state
+
+
+def d_loss_by_hand(state, batch, config, *, main, penalty):
+    """Independent of the code under test: double backward written out, same random numbers."""
+    D = copy.deepcopy(state.D)
+    with torch.no_grad():
+        z = torch.randn([4, state.G.z_dim])
+        fake = copy.deepcopy(state.G).synthesis(copy.deepcopy(state.G).mapping(z))
+    loss = torch.zeros([])
+    if main:
+        loss = loss + F.softplus(-D(batch.x)).mean() + F.softplus(D(fake)).mean()
+    for x, gamma in ((batch.x, config.r1_gamma), (fake, config.r2_gamma)):
+        x = x.detach().requires_grad_()
+        (g,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
+        loss = loss + penalty * gamma / 2 * g.square().sum([1, 2, 3]).mean()
+    params = list(D.parameters())
+    grads = torch.autograd.grad(loss, params, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("phase", "interval", "main", "penalty"),
+    [
+        (step.d_step, 1, True, 0),
+        (step.d_penalty_step, 5, False, 5),
+        (step.d_full_step, 1, True, 1),
+    ],
+)
+def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, penalty):
+    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, d_reg_interval=interval)
+    state, batch = with_sgd(tiny.state(config)), tiny.batch(config)
+    before = [p.detach().clone() for p in state.D.parameters()]
+    torch.manual_seed(11)
+    expected = d_loss_by_hand(state, batch, config, main=main, penalty=penalty)
+    torch.manual_seed(11)
+    phase(state, batch)
+    for old, p, grad in zip(before, state.D.parameters(), expected, strict=True):
+        torch.testing.assert_close(old - p, grad, rtol=1e-4, atol=1e-6)
+
+
+def test_gamma_scale_weighs_the_penalty(tiny):
+    config = tiny.config(
+        r1_gamma=2.0, schedule=ScheduleConfig(anneal_kimg=0.008, gamma_end=0.0, lr_end=0.5)
+    )
+    state = tiny.state(config)
+    scales, rates = [], []
+    for position in (0, 4, 8):
+        step.train_step(state, tiny.batch(config, position))
+        scales.append(state.gamma_scale.item())
+        rates.append(state.d_optimizer.param_groups[0]["lr"].item() / config.d_optimizer.lr)
+    assert scales == pytest.approx([1, 0.5, 0])
+    assert rates == pytest.approx([1, 0.75, 0.5])
+    with_sgd(state)
+    before = copy.deepcopy(state.D.state_dict())
+    step.d_penalty_step(state, tiny.batch(config))
+    assert all(torch.equal(before[name], p) for name, p in state.D.state_dict().items())
+
+
+def test_lazy_path_length_weighs_interval_times(tiny):
+    moves = []
+    for interval in (1, 4):
+        config = tiny.config(pl_weight=2.0, g_reg_interval=interval)
+        state = with_sgd(tiny.state(config))
+        before = [p.detach().clone() for p in state.G.parameters()]
+        torch.manual_seed(3)
+        step.g_penalty_step(state, tiny.batch(config))
+        moves.append([p - old for old, p in zip(before, state.G.parameters(), strict=True)])
+        assert state.pl_mean > 0
+    for one, four in zip(*moves, strict=True):
+        torch.testing.assert_close(four, 4 * one, rtol=1e-4, atol=1e-6)
+
+
+def test_full_generator_step_is_the_sum_of_both(tiny):
+    config = tiny.config(pl_weight=2.0)
+    state, batch = with_sgd(tiny.state(config)), tiny.batch(config)
+    before = [p.detach().clone() for p in state.G.parameters()]
+    torch.manual_seed(3)
+    z = torch.randn(4, state.G.z_dim)
+    G, D = copy.deepcopy(state.G), state.D
+    ws = G.mapping(z)
+    fake = G.synthesis(ws)
+    main = F.softplus(-D(fake)).mean()
+    y = torch.randn_like(fake) / (8 * 7) ** 0.5
+    (J,) = torch.autograd.grad((fake * y).sum(), ws, create_graph=True)
+    lengths = J.square().sum(2).mean(1).sqrt()
+    loss = main + 2.0 * (lengths - 0.01 * lengths.detach().mean()).square().mean()
+    expected = torch.autograd.grad(loss, list(G.parameters()))
+    torch.manual_seed(3)
+    step.g_full_step(state, batch)
+    for old, p, grad in zip(before, state.G.parameters(), expected, strict=True):
+        torch.testing.assert_close(old - p, grad, rtol=1e-4, atol=1e-6)
+
+
+class Recorder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.detach().clone())
+        return x.flip(3)
+
+
+def test_real_and_fake_pass_through_the_same_augmentation(tiny):
+    config = tiny.config(objective="relativistic")
+    state, batch = tiny.state(config), tiny.batch(config)
+    state.augment, inputs = Recorder(), []
+    state.D.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
+    step.train_step(state, batch)
+    assert len(inputs) == len(state.augment.seen) == 4  # D: real, fake; G: fake, real
+    assert all(torch.equal(y, x.flip(3)) for x, y in zip(state.augment.seen, inputs, strict=True))
+    assert sum(torch.equal(x, batch.x) for x in state.augment.seen) == 2
+
+
+def test_conditions_reach_both_networks(tiny):
+    config = tiny.config(
+        model=tiny.Config(c_dim=3), data=dataclasses.replace(tiny.config().data, use_labels=True),
+        pl_weight=1.0, r1_gamma=1.0,
+    )  # fmt: skip
+    state, batch = tiny.state(config), tiny.batch(config)
+    seen = []
+    state.D.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    step.train_step(state, batch)
+    assert len(seen) == 4  # D: real, fake, real for R1; G: fake
+    assert all(torch.equal(c, batch.c) for c in seen)
+    changed = state.G.fc.weight[:, state.G.z_dim :] != tiny.state(config).G.fc.weight[:, 5:]
+    assert changed.any()
+
+
+def test_style_mixing_takes_later_layers_from_another_latent(tiny):
+    config = tiny.config(style_mixing_prob=1.0, batch=16)
+    state = tiny.state(config)
+    _, ws = step.generate(state, 16, None)  # [N, 3, w_dim]
+    assert not torch.equal(ws[:, 0], ws[:, 2])
+    is_mixed = (ws[:, 0] != ws[:, 2]).any(1)
+    assert is_mixed.all()
+    is_early = (ws[:, 1] == ws[:, 0]).all(1)
+    assert 0 < is_early.sum() < 16  # the crossover differs between samples
+
+
+def test_adaptive_p_follows_the_signs_every_four_steps(tiny):
+    config = tiny.config(augment=AugmentConfig(mode="ada", p=0.5, ada_kimg=1.0, groups="blit"))
+    state = tiny.state(config)
+    for bias, p in ((100.0, 0.516), (-100.0, 0.5)):
+        with torch.no_grad():
+            state.D.out.bias.fill_(bias)
+        for i in range(4):
+            assert state.augment.p.item() == pytest.approx(0.5 if bias > 0 else 0.516), i
+            step.train_step(state, tiny.batch(config, i))
+        assert state.augment.p.item() == pytest.approx(p)
+
+
+class NoHostReads(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise AssertionError("a step read a device value on the host")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_never_waits_for_the_device(tiny):
+    config = tiny.config(
+        **EVERYTHING, style_mixing_prob=0.5, augment=AugmentConfig(mode="ada", p=0.2)
+    )
+    state, batch = tiny.state(config), tiny.batch(config)
+    with NoHostReads():
+        for _ in range(4):
+            step.train_step(state, batch)
+        with pytest.raises(AssertionError, match="read a device value"):
+            state.pl_mean.item()
+
+
+def test_counters_and_statistics(tiny):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2, gp_weight=1.0)
+    state = tiny.state(config)
+    for i in range(3):
+        step.train_step(state, tiny.batch(config, 4 * i))
+    assert (state.step, state.nimg, state.tick) == (3, 12, 0)
+    counts = dict(zip(state.stats.names, state.stats.sums[:, 1].tolist(), strict=True))
+    assert counts == {
+        "Loss/D": 3, "Loss/G": 3, "Loss/r1": 2, "Loss/r2": 0, "Loss/gp": 2, "Loss/pl": 0,
+        "Logits/real": 3, "Logits/fake": 3,
+    }  # fmt: skip
