@@ -15,15 +15,14 @@ _AVATAR_RESOLUTION = 64
 
 def new_config(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, str]:
     """The configuration that the flags describe, and the data's name for the run folder."""
-    from fastgan.training.config import DataConfig
     from fastgan.training.recipes import load_recipe
 
     shape, c_dim, name = _look_at_data(options)
-    data = DataConfig(
-        path=data_path(options["data"]),
-        resolution=options["resolution"],
-        use_labels=c_dim > 0,
-    )
+    data = {
+        "path": data_path(options["data"]),
+        "resolution": options["resolution"],
+        "use_labels": c_dim > 0,
+    }
 
     # a recipe may derive other settings from the batch
     given = {"batch": flags["batch"]} if "batch" in flags else {}

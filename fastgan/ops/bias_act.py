@@ -155,7 +155,7 @@ def _derivative(x, b, y, dim, act, alpha, gain, clamp):
     if clamp is None:
         return slope
     # y holds the clamp value as its dtype rounds it, so the bound must be rounded alike.
-    return torch.where(v.abs() < v.new_full((), clamp), slope, torch.zeros_like(slope))
+    return torch.where(v.abs() >= v.new_full((), clamp), torch.zeros_like(slope), slope)
 
 
 def _backward_ref(dy, x, b, y, dim, act, alpha, gain, clamp, has_db):
@@ -242,7 +242,7 @@ def _double_backward(ctx, ddx, ddb):
         curvature = ddf(u) * gain
         if clamp is not None:
             v = ACTIVATIONS[act].f(u, alpha) * gain
-            curvature = torch.where(v.abs() < clamp, curvature, torch.zeros_like(curvature))
+            curvature = torch.where(v.abs() >= clamp, torch.zeros_like(curvature), curvature)
         d_x = g * dy * curvature
         d_b = None if b is None else d_x.sum(_all_but(d_x, dim))
     return d_dy, d_x, d_b, None, *nothing

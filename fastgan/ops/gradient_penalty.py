@@ -24,6 +24,10 @@ def _sum_dtype(g: torch.Tensor) -> torch.dtype:
     return torch.float64 if g.dtype == torch.float64 else torch.float32
 
 
+def _sum_per_sample(t: torch.Tensor) -> torch.Tensor:
+    return t.unsqueeze(-1).flatten(1).sum(1)  # [N] is allowed, and so is N = 0
+
+
 def _penalty(s: torch.Tensor, target: float, one_sided: bool) -> torch.Tensor:
     if target == 0:
         return s
@@ -47,7 +51,7 @@ def gradient_penalty_ref(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The definition, in differentiable torch: penalty [N] and squared norm [N]."""
     dtype = _sum_dtype(grads[0])
-    s = sum(g.to(dtype).square().flatten(1).sum(1) for g in grads)
+    s = sum(_sum_per_sample(g.to(dtype).square()) for g in grads)
     # sqrt has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
     is_zero = s == 0
     p = _penalty(torch.where(is_zero, torch.ones_like(s), s), target, one_sided)
@@ -56,7 +60,7 @@ def gradient_penalty_ref(
 
 def _forward(grads, target, one_sided):
     dtype = _sum_dtype(grads[0])
-    s = sum(g.to(dtype).square().flatten(1).sum(1) for g in grads)
+    s = sum(_sum_per_sample(g.to(dtype).square()) for g in grads)
     return _penalty(s, target, one_sided).clone(), s
 
 
@@ -109,7 +113,7 @@ def _double_backward(ctx, ddgrads):
         (torch.zeros_like(g) if ddg is None else ddg, g)
         for ddg, g in zip(ddgrads, grads, strict=True)
     ]
-    d_c = sum((ddg.to(c.dtype) * g.to(c.dtype)).flatten(1).sum(1) for ddg, g in pairs)
+    d_c = sum(_sum_per_sample(ddg.to(c.dtype) * g.to(c.dtype)) for ddg, g in pairs)
     return d_c, _backward_op(c, [ddg for ddg, _ in pairs])
 
 

@@ -48,7 +48,9 @@ def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter,
         return x.new_zeros(n, c, *size) + x.sum()
     y = x.reshape(n, c, h, 1, w, 1)
     y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n, c, h * up_y, w * up_x)
-    y = F.pad(y, [x0, x1, y0, y1])
+    pads = [x0, x1, y0, y1]
+    y = F.pad(y, [max(p, 0) for p in pads])  # first, so that a crop may reach into the padding
+    y = F.pad(y, [min(p, 0) for p in pads])
     if not flip_filter:
         f = f.flip(list(range(f.dim())))
     scaled, f = (f * gain).to(x.dtype), f.to(x.dtype)  # the gain is applied once
@@ -116,7 +118,7 @@ _op = define_op(
 
 def _pair(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """(x, y) from an int or a pair of ints ≥ 1."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
         raise ValueError(f"{op}: {name} must be an int ≥ 1 or a pair [x, y] of them, got {value!r}")
     return pair
@@ -124,7 +126,7 @@ def _pair(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 def _padding(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]:
     """(x0, x1, y0, y1) from an int, [x, y] or [x0, x1, y0, y1]."""
-    pads = (value,) * 4 if isinstance(value, int | torch.SymInt) else tuple(value)
+    pads = tuple(value) if isinstance(value, Sequence) else (value,) * 4
     if len(pads) == 2:
         pads = (pads[0], pads[0], pads[1], pads[1])
     if len(pads) != 4 or not all(isinstance(v, int | torch.SymInt) for v in pads):

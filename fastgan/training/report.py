@@ -56,7 +56,7 @@ def _charts(run: RunFiles) -> str:
     return f'<h2>Curves</h2><div class="charts">{"".join(figures)}</div>'
 
 
-def _tiles(run: RunFiles) -> str:
+def _tiles(run: RunFiles, is_running: bool) -> str:
     last = run.stats[-1] if run.stats else {}
     total = run.options.get("total_kimg")
     goal = f" / {format_number(float(total))}" if isinstance(total, int | float) else ""
@@ -64,7 +64,7 @@ def _tiles(run: RunFiles) -> str:
         ("thousand images", format_number(last.get("kimg", 0.0)), goal),
         ("images per second", format_number(last.get("img_per_sec", 0.0)), ""),
         ("trained for", _duration(last.get("total_sec")), ""),
-        ("time left", _duration(last.get("eta_sec")), ""),
+        ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
     ]
     if run.scores:
         name, points = next(iter(run.scores.items()))
@@ -142,7 +142,7 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head><body><main>"
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
-        f"{_tiles(run)}{_pictures(run)}{_charts(run)}{_progress(run)}"
+        f"{_tiles(run, is_running)}{_pictures(run)}{_charts(run)}{_progress(run)}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
         "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
         "</main></body></html>"

@@ -78,7 +78,7 @@ def test_everything_from_outside_is_escaped():
 
 
 def test_numbers_settings_and_scores_are_shown():
-    text = _Tags(render(_run(), state="finished", facts={"Machine": {"device": "abacus"}})).text
+    text = _Tags(render(_run(), state="running", facts={"Machine": {"device": "abacus"}})).text
 
     for expected in ("8", " / 9", "100", "24s", "1m 00s", "model.z_dim", "abacus", "kid_lite0"):
         assert expected in text
@@ -89,6 +89,7 @@ def test_only_a_running_page_reloads_itself(state, reloads):
     page = render(_run(), state=state, facts={})
 
     assert ('http-equiv="refresh"' in page) == reloads
+    assert ("1m 00s" in page) == reloads  # the time left
 
 
 def test_an_empty_run_is_a_page_too():

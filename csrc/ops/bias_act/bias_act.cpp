@@ -45,7 +45,7 @@ void set_options(BiasActParams& p, const Tensor& x, const std::string& act, doub
   p.act = activation_of(act);
   p.alpha = p.act == Activation::kRelu ? 0.0 : p.act == Activation::kLinear ? 1.0 : alpha;
   p.gain = gain;
-  p.clamp = clamp.value_or(std::numeric_limits<double>::infinity());
+  p.clamp = clamp.value_or(std::numeric_limits<double>::quiet_NaN());
   p.dtype = dtype_of("bias_act", x);
 }
 

@@ -31,7 +31,7 @@ struct BiasActParams {
   void* db;        // backward: [channels] or null
   void* scratch;   // backward with db: [bias_act_slices(p), channels] in the compute type
   int64_t outer, channels, inner;
-  double alpha, gain, clamp;  // clamp is infinite where there is none
+  double alpha, gain, clamp;  // clamp is NaN where there is none: all comparisons fail
   Activation act;
   DType dtype;
 };

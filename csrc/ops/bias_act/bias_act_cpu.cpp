@@ -200,11 +200,11 @@ inline A backward_one(A dy, A reference, const Options<A>& o) {
   if (kFromY) {
     const A slope = reference > 0 ? o.gain : o.gain * o.alpha;
     const A size = reference < 0 ? -reference : reference;
-    return size < o.clamp ? dy * slope : A(0);
+    return size >= o.clamp ? A(0) : dy * slope;  // a NaN is never hidden
   }
   const A v = o.gain * Act::value(reference, o.alpha);
   const A size = v < 0 ? -v : v;
-  return size < o.clamp ? dy * (o.gain * Act::slope(reference, o.alpha)) : A(0);
+  return size >= o.clamp ? A(0) : dy * (o.gain * Act::slope(reference, o.alpha));
 }
 
 // What the derivative is read off: y, or u = x + b, or nothing (linear without clamp).

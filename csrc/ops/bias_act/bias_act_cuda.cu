@@ -36,7 +36,7 @@ __device__ __forceinline__ A backward_one(A dy, A reference, const Options<A>& o
     v = o.gain * Act::value(reference, o.alpha);
     slope = o.gain * Act::slope(reference, o.alpha);
   }
-  return (v < 0 ? -v : v) < o.clamp ? dy * slope : A(0);
+  return (v < 0 ? -v : v) >= o.clamp ? A(0) : dy * slope;  // a NaN is never hidden
 }
 
 // Where element i of [outer, channels, inner] finds its channel.

@@ -8,6 +8,8 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
+constexpr int64_t kBlock = 512;  // a sum of short sums keeps its last digits
+
 int square(const SquareParams& p, const Exec& exec) {
   const int64_t chunks = penalty_chunks(p.inner);
   dispatch(p.dtype, [&](auto type) {
@@ -19,10 +21,15 @@ int square(const SquareParams& p, const Exec& exec) {
         const T* g = static_cast<const T*>(p.g) + n * p.inner + chunk * kPenaltyChunk;
         const int64_t length = smaller(kPenaltyChunk, p.inner - chunk * kPenaltyChunk);
         A sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < length; ++i) {
-          const A v = load(g[i]);
-          sum += v * v;
+        for (int64_t start = 0; start < length; start += kBlock) {
+          const int64_t stop = smaller(length, start + kBlock);
+          A part = 0;
+#pragma omp simd reduction(+ : part)
+          for (int64_t i = start; i < stop; ++i) {
+            const A v = load(g[i]);
+            part += v * v;
+          }
+          sum += part;
         }
         static_cast<A*>(p.partial)[n * p.columns + p.column + chunk] = sum;
       }

@@ -228,6 +228,7 @@ Filter<A> make_filter(const Upfirdn2dParams& p) {
   f.along_x = {take(ty * p.ax.up * lx), lx};
   const A *given = static_cast<const A*>(p.f), gain = A(p.gain);
   auto at = [&](int64_t k, int64_t n) { return p.is_flipped ? k : n - 1 - k; };
+  auto size = [](A v) { return v < 0 ? -v : v; };  // not squares: those leave the range
   f.is_separable = true;
   if (p.is_separable) {
     for (int64_t k = 0; k < ty; ++k) fy[k] = given[at(k, ty)] * gain;
@@ -237,16 +238,15 @@ Filter<A> make_filter(const Upfirdn2dParams& p) {
     for (int64_t y = 0; y < ty; ++y)
       for (int64_t x = 0; x < tx; ++x) {
         const A v = f.grid[y * tx + x] = given[at(y, ty) * tx + at(x, tx)];
-        const A best = f.grid[py * tx + px];
-        if (v * v > best * best) py = y, px = x;
+        if (size(v) > size(f.grid[py * tx + px])) py = y, px = x;
       }
     const A pivot = f.grid[py * tx + px], epsilon = sizeof(A) == 8 ? A(2.3e-16) : A(1.2e-7);
     for (int64_t k = 0; k < ty; ++k) fy[k] = f.grid[k * tx + px];
     for (int64_t k = 0; k < tx; ++k) fx[k] = pivot == 0 ? A(0) : f.grid[py * tx + k] / pivot;
     for (int64_t y = 0; y < ty; ++y)
       for (int64_t x = 0; x < tx; ++x) {
-        const A v = f.grid[y * tx + x], error = v - fy[y] * fx[x], bound = epsilon * v;
-        if (error * error > bound * bound) f.is_separable = false;
+        const A v = f.grid[y * tx + x], error = v - fy[y] * fx[x];
+        if (!(size(error) <= size(epsilon * v))) f.is_separable = false;
       }
     for (int64_t k = 0; k < ty; ++k) fy[k] *= gain;
     for (int64_t k = 0; k < ty * tx; ++k) f.grid[k] *= gain;

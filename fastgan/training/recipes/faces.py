@@ -28,7 +28,7 @@ def recipe(
         g_optimizer=adam,
         d_optimizer=adam,
         batch=16,
-        r1_gamma=2.0,
+        r1_gamma=5.0,
         d_reg_interval=8,
         ema=EmaConfig(half_life_kimg=5.0, rampup_ratio=0.05),
         total_kimg=300.0,

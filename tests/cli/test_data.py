@@ -1,0 +1,60 @@
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fastgan.cli.data import Resolution
+
+
+def test_convert_packs_a_folder_with_labels(cli, images):
+    flags = ["--labels", "folders", "--resolution", "6x4"]
+    output = cli("data", "convert", images, "a.zip", *flags).output
+
+    assert "resolution  6x4 RGB" in output
+    assert "images      8" in output
+    assert "labels      2 per image" in output
+
+
+def test_convert_says_when_the_file_is_there(cli, images):
+    cli("data", "convert", images, "a.zip")
+    assert "--overwrite" in cli("data", "convert", images, "a.zip", code=1).output
+
+    cli("data", "convert", images, "a.zip", "--overwrite")
+
+
+def test_info_of_grey_images_without_labels(cli):
+    folder = cli.folder / "grey"
+    folder.mkdir()
+    Image.new("L", (7, 5)).save(folder / "a.png")
+    output = cli("data", "info", folder, "--check").output
+
+    assert "resolution  7x5 grey" in output
+    assert "labels      none" in output
+
+
+def test_info_refuses_what_is_no_data_set(cli):
+    (cli.folder / "empty").mkdir()
+
+    assert "Error" in cli("data", "info", "empty", code=1).output
+    assert "does not exist" in cli("data", "info", "nowhere", code=2).output
+
+
+def test_avatars_are_drawn_and_trainable(cli):
+    output = cli("data", "avatars", "faces.zip", "--count", 4, "--resolution", 16).output
+    assert "resolution  16x16 RGB" in output
+    assert "drawing faces: 4 of 4" in output
+
+    cli("train", "--data", "faces.zip", "--cfg", "mlp", "--batch", 4, "--kimg", 0.004)
+
+
+@given(width=st.integers(1, 9999), height=st.integers(1, 9999))
+def test_resolutions_are_width_by_height(width, height):
+    assert Resolution().convert(f"{width}x{height}", None, None) == (height, width)
+    assert Resolution().convert(str(width), None, None) == (width, width)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "8x0", "-8", "8x8x8", "8.5", "64 x 64"])
+def test_bad_resolutions_are_refused(text):
+    with pytest.raises(click.BadParameter, match="expected 64 or 64x48"):
+        Resolution().convert(text, None, None)

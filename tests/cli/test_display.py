@@ -1,0 +1,86 @@
+import io
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from fastgan.cli import display
+from fastgan.training.observer import Snapshot, Tick
+
+
+def _tick():
+    return Tick(
+        tick=3, kimg=12.0, total_sec=96.0, sec_per_tick=32.1, sec_per_kimg=8.02, img_per_sec=124.7,
+        maintenance_sec=0.4, cpumem_gb=1.5, gpumem_gb=0.0, augment=0.25,
+        losses={"Loss/D": 0.5, "Logits/real": -1.25}, eta_sec=100.0,
+    )  # fmt: skip
+
+
+def _info(tmp_path):
+    config = SimpleNamespace(total_kimg=100.0, total_nimg=100_000)
+    return SimpleNamespace(
+        config=config, state=SimpleNamespace(nimg=0), run_dir=tmp_path, resumed_from=None
+    )
+
+
+def _snapshot(tmp_path):
+    return Snapshot(
+        kimg=12.0, images=tmp_path / "fakes000012.png", checkpoint=tmp_path / "ckpt-000012",
+        metrics={"kid_lite0": 0.123456},
+    )  # fmt: skip
+
+
+def test_a_tick_is_one_line_with_greppable_words(capsys, tmp_path):
+    lines = display.TickLines()
+    lines.on_tick(_tick())
+    lines.on_snapshot(_snapshot(tmp_path))
+    first, second = capsys.readouterr().out.splitlines()
+
+    for words in ("tick 3", "kimg 12.0", "sec/kimg 8.02", "gpumem 0.00", "augment 0.250",
+                  "Loss/D 0.500", "Logits/real -1.250"):  # fmt: skip
+        assert words in first
+    assert "ckpt-000012" in second
+    assert "kid_lite0 0.1235" in second
+
+
+def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=160, height=20)
+    monkeypatch.setattr(display, "Console", lambda: console)
+    clock = iter(range(100, 200, 2))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    screen = display.TerminalDisplay()
+    screen.on_start(_info(tmp_path))
+    screen.on_step(1000)
+    screen.on_tick(_tick())
+    screen.on_snapshot(_snapshot(tmp_path))
+    screen.on_end("finished")
+
+    for words in ("1.00 / 100", "500 img/s", "2.00 sec/kimg", "3m 18s left", "Loss/D 0.500",
+                  "report.html", "fakes000012.png", "kid_lite0 0.1235", "p 0.250"):  # fmt: skip
+        assert words in out.getvalue(), words
+
+
+def test_a_time_limit_asks_once(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(display.signal, "raise_signal", asked.append)
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    limit = display.TimeLimit(0.5)
+    limit.on_start(_info(tmp_path))
+    limit.on_step(1)
+    assert asked == []
+
+    now[0] = 30.0
+    limit.on_step(2)
+    limit.on_step(3)
+    assert asked == [display.signal.SIGTERM]
+    assert limit.was_reached
+
+
+def test_no_limit_never_asks(monkeypatch, tmp_path):
+    monkeypatch.setattr(display.signal, "raise_signal", lambda number: 1 / 0)
+    limit = display.TimeLimit(None)
+    limit.on_start(_info(tmp_path))
+    limit.on_step(1)
+
+    assert not limit.was_reached

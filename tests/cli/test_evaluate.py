@@ -1,0 +1,49 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from fastgan import metrics
+
+
+@pytest.fixture
+def small_extractor(monkeypatch):
+    """Channel means instead of EfficientNet: fast, and needs no extra."""
+
+    class Means(torch.nn.Module):
+        name, resize = "means", "none"
+
+        def forward(self, x):
+            return x.float().mean((2, 3))
+
+    monkeypatch.setattr("fastgan.metrics.evaluator.EfficientNetLite0", Means)
+    monkeypatch.setattr(metrics, "available", lambda: None)
+
+
+def test_scores_are_printed_and_kept(cli, trained, small_extractor):
+    run_dir = shutil.copytree(trained, cli.folder / "runs" / trained.name)
+    flags = ["--network", "latest", "--metrics", "fd_lite0,recall_lite0", "--num", 8]
+    first = cli("evaluate", *flags).output
+    cli("evaluate", *flags)
+
+    lines = (run_dir / "metric-fd_lite0.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) == 2
+    assert rows[0]["results"] == rows[1]["results"]  # same seed, same score
+    assert (rows[0]["kimg"], rows[0]["num_fake"], rows[0]["extractor"]) == (0.02, 8, "means")
+    assert "with 8 generated and 8 real images; means" in first
+    assert (run_dir / "metric-recall_lite0.jsonl").exists()
+
+
+@pytest.mark.parametrize("names", ["fid50k_full", "", "kid_lite0,nope"])
+def test_unknown_metrics_are_refused(cli, trained, names):
+    output = cli("evaluate", "--network", trained, "--metrics", names, code=2).output
+
+    assert "expected some of kid_lite0" in " ".join(output.split())
+
+
+def test_a_missing_extra_is_named(cli, trained, monkeypatch):
+    monkeypatch.setattr(metrics, "available", lambda: "pip install 'fastgan[metrics]'")
+
+    assert "fastgan[metrics]" in cli("evaluate", "--network", trained, code=1).output

@@ -1,0 +1,206 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+FAST = ["--batch", 4, "--cfg", "mlp"]
+
+
+def _options(run_dir):
+    return json.loads((run_dir / "training_options.json").read_text(encoding="utf-8"))
+
+
+def _kimg(run_dir):
+    lines = (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["kimg"] for line in lines]
+
+
+@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "stylegan2"])
+def test_every_cfg_trains_end_to_end(cli, images, cfg):
+    output = cli("train", "--data", images, "--kimg", 0.02, "--cfg", cfg, "--batch", 4).output
+    (run_dir,) = (cli.folder / "runs").iterdir()
+
+    assert run_dir.name.startswith(f"00000-noise-{cfg}-batch4")
+    for name in ("training_options.json", "log.txt", "stats.jsonl", "reals.png",
+                 "fakes000000.png", "progress.gif", "report.html"):  # fmt: skip
+        assert (run_dir / name).stat().st_size > 0, name
+    assert re.search(r"tick 0 +kimg \d.* sec/kimg \d.* gpumem 0.00 +augment 0.000", output)
+    assert "backends    " in output
+    assert "finished at 0.0 kimg" in output
+
+
+def test_flags_reach_the_options(cli, images):
+    cli("data", "convert", images, "noise.zip", "--labels", "folders")
+    cli("train", "--data", "noise.zip", "--cfg", "stylegan2", "--batch", 4, "--kimg", 0.008,
+        "--gamma", 0.5, "--glr", 0.003, "--dlr", 0.004, "--cbase", 64, "--cmax", 16,
+        "--map-depth", 1, "--mbstd-group", 2, "--seed", 9, "--tick", 0.004, "--snap", 2,
+        "--mirror", "true", "--cond", "true", "--desc", "my words", "--outdir", "elsewhere",
+        "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "none")  # fmt: skip
+    run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-batch4-gamma0.5-my_words"
+    options = _options(run_dir)
+    model, data = options["model"], options["data"]
+
+    assert (options["r1_gamma"], options["seed"], options["metrics"]) == (0.5, 9, [])
+    assert (options["g_optimizer"]["lr"], options["d_optimizer"]["lr"]) == (0.003, 0.004)
+    assert (model["channel_base"], model["channel_max"], model["mapping_layers"]) == (64, 16, 1)
+    assert (model["mbstd_group"], model["c_dim"]) == (2, 2)
+    assert (model["img_height"], model["img_width"]) == (8, 16)
+    assert (data["mirror"], data["use_labels"], data["resolution"]) == (True, True, [8, 16])
+    assert (options["augment"]["mode"], options["augment"]["p"]) == ("fixed", 0.3)
+    assert (options["tick_kimg"], options["snapshot_every_ticks"]) == (0.004, 2)
+
+
+def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
+    gammas = []
+    for batch in (4, 8):
+        output = cli("train", "--data", images, "--cfg", "stylegan2", "--dry-run", "--batch", batch)
+        gammas.append(float(re.search(r'"r1_gamma": ([\d.e-]+)', output.output)[1]))
+
+    assert gammas[0] == pytest.approx(2 * gammas[1])
+
+
+def test_a_dry_run_writes_nothing(cli):
+    output = cli("train", "--dry-run").output
+
+    assert "would train in runs/00000-avatars64-faces" in output
+    assert list(cli.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--gpus", 2], "--gpus: not in this version"),
+        (["--freezed", 4], "--freezed: not in this version"),
+        (["--batch-gpu", 2], "--batch-gpu: not in this version"),
+        (["--fp32", "false"], "--fp32: not in this version"),
+        (["--workers", 3], "--workers: not in this version"),
+        (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
+        (["--resolution", "8x"], "expected 64 or 64x48"),
+        (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
+        (["--cfg", "dcgan", "--map-depth", 2], "works with --cfg"),
+        (["--cfg", "mlp", "--cmax", 2], "works with --cfg dcgan,"),
+        (["--cfg", "dcgan", "--p", 0.5], "--p: has no effect with --aug noaug"),
+        (["--cfg", "dcgan", "--aug", "fixed"], "--aug: fixed needs a probability"),
+        (["--aug", "fixed", "--p", 0.5, "--target", 0.6], "--target: has no effect"),
+        (["--metrics", "fid50k_full"], "no metric 'fid50k_full'"),
+        (["--device", "cuda"], "sees no CUDA device"),
+        (["--device", "gpu"], "expected cpu, cuda or cuda:N"),
+        (["--kimg", 0], "--kimg"),
+        (["--resume", "latest"], "no run with a checkpoint"),
+    ],
+)
+def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
+    if flags[:2] == ["--device", "cuda"]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has CUDA")
+    output = cli("train", "--data", images, "--dry-run", *flags, code=2).output
+
+    assert words in " ".join(output.split())
+    assert not (cli.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--cfg", "mlp", "--aug", "ada"], "augment.mode"),
+    ],
+)
+def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):
+    output = cli("train", "--data", images, "--dry-run", *flags, code=1).output
+
+    assert f"Error: {words}" in output or words in output.splitlines()[-1]
+    assert not (cli.folder / "runs").exists()
+
+
+def test_resume_goes_on_in_the_same_folder(cli, images):
+    cli("train", "--data", images, *FAST, "--kimg", 0.02, "--tick", 0.008)
+    (run_dir,) = (cli.folder / "runs").iterdir()
+    assert "--kimg adds more" in cli("train", "--resume", "latest").output
+
+    output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4).output
+
+    assert "at 0.0 kimg" in output
+    assert list((cli.folder / "runs").iterdir()) == [run_dir]
+    assert _options(run_dir)["total_kimg"] == 0.04
+    kimg = _kimg(run_dir)
+    assert kimg == sorted(set(kimg))
+    assert kimg[-1] == 0.04
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--batch", 8], ["--cfg", "dcgan"], ["--gamma", 3], ["--cond", "true"], ["--seed", 1],
+     ["--resolution", "9x7"], ["--cbase", 5]],
+)  # fmt: skip
+def test_a_resumed_run_refuses_other_options_by_name(cli, trained, flags):
+    output = cli("train", "--resume", trained, "--dry-run", *flags, code=2).output
+
+    assert f"{flags[0]}: {flags[1]}" in " ".join(output.split()).replace("True", "true")
+    assert "keeps its options" in " ".join(output.split())
+
+
+def test_a_resumed_run_takes_its_own_options_again(cli, images, trained):
+    output = cli("train", "--resume", trained, "--kimg", 1, *FAST, "--gamma", 1, "--data", images,
+                 "--resolution", 8, "--cond", "false", "--dry-run").output  # fmt: skip
+
+    assert "dry run: would train in" in output
+
+
+def test_minutes_stop_and_save(cli, images):
+    output = cli("train", "--data", images, *FAST, "--minutes", 0.001).output
+
+    assert "0.001 minutes are over; saved at" in output
+    assert "go on with:  fastgan train --resume runs/00000-noise-mlp-batch4-gamma1" in output
+    assert list(cli.folder.glob("runs/*/checkpoints/ckpt-*.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_exits_0_and_resumes(cli, images, number):
+    command = "from fastgan.cli import main; main()"
+    flags = [str(flag) for flag in ("train", "--data", images, *FAST, "--tick", 0.02)]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", command, *flags], cwd=cli.folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    with process:
+        seen = ""
+        for line in process.stdout:
+            seen += line
+            if line.startswith("tick 2"):
+                process.send_signal(number)
+                break
+        seen += process.stdout.read()
+
+    assert process.returncode == 0, seen
+    assert "stopped as asked; saved at" in seen
+    (run_dir,) = (cli.folder / "runs").iterdir()
+    cli("train", "--resume", "latest", "--kimg", _kimg(run_dir)[-1] + 0.5, "--minutes", 0.001)
+
+
+def test_a_conditional_run_generates_by_class(cli, images):
+    cli("data", "convert", images, "noise.zip", "--labels", "folders")
+    cli("train", "--data", "noise.zip", *FAST, "--kimg", 0.008, "--cond", "true")
+    for index in (0, 1):
+        cli("generate", "--network", "latest", "--seeds", 5, "--class", index, "--outdir", index)
+    pictures = [(cli.folder / f"{index}/seed0005.png").read_bytes() for index in (0, 1)]
+
+    assert pictures[0] != pictures[1]
+    output = cli("generate", "--network", "latest", "--class", 2, code=2).output
+    assert "has classes 0 to 1, got 2" in " ".join(output.split())
+
+
+def test_what_no_flag_names_stays_as_the_recipe_has_it(cli):
+    from fastgan.training.recipes import load_recipe
+
+    output = cli("train", "--dry-run", "--device", "cpu").output
+    options = json.loads("{" + output.partition("{")[2].rpartition("}")[0] + "}")
+
+    expected = load_recipe("faces")(resolution=(64, 64)).to_dict()
+    assert options == expected
