@@ -1,0 +1,1 @@
+"""Checked measurements of fastgan on this machine: `python -m benchmarks`. See README.md."""

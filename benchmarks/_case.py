@@ -1,0 +1,104 @@
+"""Case: one op at one shape, and the three modes in which it is measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+MODES = ("forward", "forward+backward", "double")
+
+Function = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a bench file declares; `cases()` of every `bench_*.py` returns a sequence of these.
+
+    `run` is the public function, `plain` the same in plain torch without `use_backend` (which
+    torch.compile cannot see); both map tensors of `shapes` to one tensor. `floor_elements` counts,
+    per mode, the elements of x's dtype that any implementation must read or write.
+    """
+
+    op: str
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    run: Function
+    plain: Function
+    floor_elements: Mapping[str, int]
+    dtype: torch.dtype = torch.float32
+    is_channels_last: bool = False
+    is_quick: bool = False
+
+    def __post_init__(self) -> None:
+        if set(self.floor_elements) != set(MODES):
+            raise ValueError(
+                f"Case {self.op} {self.name}: floor_elements must name {', '.join(MODES)}, got "
+                f"{', '.join(self.floor_elements)}"
+            )
+
+    @property
+    def layout(self) -> str:
+        if len(self.shapes[0]) != 4:
+            return "dense"
+        return "NHWC" if self.is_channels_last else "NCHW"
+
+    def floor_bytes(self, mode: str) -> int:
+        return self.floor_elements[mode] * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Inputs, the gradient dy of y, and the gradient ddx of dx; seeded, so that all agree."""
+
+    inputs: tuple[torch.Tensor, ...]
+    dy: torch.Tensor
+    ddx: torch.Tensor
+
+    def double(self) -> "Tensors":
+        """The same values in float64, as fresh leaves."""
+        return Tensors(
+            tuple(_leaf(x.double()) for x in self.inputs),
+            _leaf(self.dy.double()),
+            self.ddx.double(),
+        )
+
+
+def make_tensors(case: Case) -> Tensors:
+    """Standard normal tensors of the case's shapes, dtype and layout."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(shape: tuple[int, ...]) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator).to(case.dtype)
+        is_nhwc = case.is_channels_last and x.dim() == 4
+        return x.contiguous(memory_format=torch.channels_last) if is_nhwc else x
+
+    inputs = tuple(_leaf(normal(shape)) for shape in case.shapes)
+    with torch.no_grad():
+        y = case.plain(*inputs)
+    dy = normal(tuple(y.shape)).to(y.dtype)
+    return Tensors(inputs, _leaf(dy), normal(case.shapes[0]))
+
+
+def evaluate(mode: str, run: Function, t: Tensors) -> dict[str, torch.Tensor | None]:
+    """Run `mode` and name what comes out; None is a gradient that the graph does not hold.
+
+    forward            y, without a graph
+    forward+backward   y and the gradients of all inputs
+    double             y, then dx alone with a graph (the inner pass of R1), then the gradients of
+                       dx with respect to dy and all inputs
+    """
+    if mode == "forward":
+        with torch.no_grad():
+            return {"y": run(*t.inputs)}
+    y = run(*t.inputs)
+    if mode == "forward+backward":
+        grads = torch.autograd.grad(y, t.inputs, t.dy)
+        return {"y": y} | {f"d{i}": g for i, g in enumerate(grads)}
+    (dx,) = torch.autograd.grad(y, t.inputs[:1], t.dy, create_graph=True)
+    seconds = torch.autograd.grad(dx, (t.dy, *t.inputs), t.ddx, allow_unused=True)
+    names = ("d_dy", *(f"d_d{i}" for i in range(len(t.inputs))))
+    return {"y": y, "dx": dx} | dict(zip(names, seconds, strict=True))
+
+
+def _leaf(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().requires_grad_()

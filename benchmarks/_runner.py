@@ -1,0 +1,119 @@
+"""Find the bench files, check every variant, then measure: no number from a wrong result."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from benchmarks._case import MODES, Case, Function, evaluate, make_tensors
+from benchmarks._correctness import check, expected, reference
+from benchmarks._timer import Protocol, Samples, measure
+
+BASE = "native"
+FLOOR = "copy"
+_NO_DOUBLE = "torch.compile cannot: AOTAutograd has no double backward"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One case in one mode: `samples`, or the words of the check that `failure` holds.
+
+    `samples` holds the variants and, under FLOOR, a copy of x, whose time times `floor_factor` is
+    the time that moving `floor_bytes` takes. `absent` says why a variant was not measured.
+    """
+
+    case: Case
+    mode: str
+    samples: Samples | None
+    failure: str | None
+    floor_factor: float
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def bench_files() -> dict[str, Path]:
+    """Every `bench_<name>.py` below this folder, by <name>."""
+    root = Path(__file__).parent
+    return {path.stem.removeprefix("bench_"): path for path in sorted(root.rglob("bench_*.py"))}
+
+
+def load_cases(names: Iterable[str] = (), *, is_quick: bool = False) -> list[Case]:
+    """The cases of the named bench files (all, if none is named); `is_quick` keeps the short ones.
+
+    Raises ValueError for a name that has no bench file.
+    """
+    files = bench_files()
+    names = list(names) or list(files)
+    cases = []
+    for name in names:
+        if name not in files:
+            raise ValueError(f"benchmarks: no bench_{name}.py; there are {', '.join(files)}")
+        path = files[name].relative_to(Path(__file__).parent).with_suffix("")
+        module = importlib.import_module(".".join(("benchmarks", *path.parts)))
+        cases += [case for case in module.cases() if case.is_quick or not is_quick]
+    return cases
+
+
+@contextlib.contextmanager
+def native_required() -> Iterator[None]:
+    """Within the block FASTGAN_REQUIRE_NATIVE=1: an op that lacks its kernel raises in words."""
+    before = os.environ.get("FASTGAN_REQUIRE_NATIVE")
+    os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FASTGAN_REQUIRE_NATIVE"]
+        else:
+            os.environ["FASTGAN_REQUIRE_NATIVE"] = before
+
+
+def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
+    """native, reference and, if `is_compiled`, torch.compile of the plain torch function."""
+    variants = {BASE: case.run, "reference": reference(case)}
+    if is_compiled:
+        torch.compiler.reset()  # the recompile limit counts per function, not per case
+        variants["compile"] = torch.compile(case.plain, fullgraph=True, dynamic=False)
+    return variants
+
+
+def run_case(case: Case, protocol: Protocol, variants: Mapping[str, Function]) -> Iterator[Row]:
+    """Check, then measure, `variants` (BASE among them) of `case` in every mode."""
+    for mode in MODES:
+        absent = {"compile": _NO_DOUBLE} if mode == "double" and "compile" in variants else {}
+        present = {name: run for name, run in variants.items() if name not in absent}
+        yield _run_mode(case, mode, protocol, present, absent)
+
+
+def _run_mode(case, mode, protocol, variants, absent) -> Row:
+    tensors = make_tensors(case)
+    want = expected(case, mode, tensors)
+    failures = []
+    for name, run in variants.items():
+        if wrong := check(evaluate(mode, run, tensors), want):
+            failures.append(f"{name}: {wrong}")
+    del want
+    x = tensors.inputs[0].detach()
+    factor = case.floor_bytes(mode) / (2 * x.numel() * x.element_size())
+    samples = None
+    if not failures:
+        target = torch.empty_like(x)
+        calls = {name: _call(mode, run, tensors) for name, run in variants.items()}
+        calls[FLOOR] = lambda: target.copy_(x)
+        samples = measure(calls, protocol)
+    failure = "; ".join(failures) or None
+    return Row(
+        case=case,
+        mode=mode,
+        samples=samples,
+        failure=failure,
+        floor_factor=factor,
+        absent=absent,
+    )
+
+
+def _call(mode, run, tensors):
+    return lambda: evaluate(mode, run, tensors)

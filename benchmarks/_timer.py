@@ -1,0 +1,107 @@
+"""Interleaved timing: every round times every variant once, so that load hits all of them alike."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+_FLUSH_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How rows are measured.
+
+    `threads` 1 uses the process CPU clock, which other processes do not disturb; more threads use
+    wall time. `cache` "warm" repeats a variant on the same tensors after one untimed call; "cold"
+    writes 128 MiB before every call, outside the clock.
+    """
+
+    threads: int = 1
+    rounds: int = 9
+    sample_seconds: float = 0.03
+    cache: str = "warm"
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.rounds < 1:
+            raise ValueError(
+                f"Protocol: threads and rounds must be ≥ 1, got {self.threads} and {self.rounds}"
+            )
+        if self.cache not in ("warm", "cold"):
+            raise ValueError(f"Protocol: cache must be 'warm' or 'cold', got {self.cache!r}")
+
+    @property
+    def clock(self) -> str:
+        return "process CPU time" if self.threads == 1 else "wall time"
+
+    def now(self) -> float:
+        return time.process_time() if self.threads == 1 else time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds per call of each variant, one entry per round."""
+
+    seconds: Mapping[str, list[float]]
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+    def ratios(self, name: str, base: str) -> list[float]:
+        """name / base, round by round."""
+        pairs = zip(self.seconds[name], self.seconds[base], strict=True)
+        return [a / b for a, b in pairs]
+
+
+def measure(variants: Mapping[str, Callable[[], object]], protocol: Protocol) -> Samples:
+    """Time `variants` in one process: `protocol.rounds` rounds of one sample of each.
+
+    A sample is as many calls as fill `sample_seconds` (found in the warm-up), averaged; the order
+    rotates by one from round to round, so that no variant always runs behind the same one.
+    """
+    sampler = _Sampler(protocol)
+    calls = {name: sampler.calls_per_sample(fn) for name, fn in variants.items()}
+    names = list(variants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(protocol.rounds):
+            turn = i % len(names)
+            for name in names[turn:] + names[:turn]:
+                seconds[name].append(sampler.sample(variants[name], calls[name]))
+    finally:
+        gc.enable()
+    return Samples(seconds)
+
+
+class _Sampler:
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        size = _FLUSH_BYTES if protocol.cache == "cold" else 0
+        self.flush = torch.empty(size, dtype=torch.uint8)
+
+    def calls_per_sample(self, fn: Callable[[], object]) -> int:
+        fn()  # first calls build graphs, pick oneDNN kernels, grow the heap
+        once = max(self.sample(fn, 1), 1e-7)
+        return max(1, round(self.protocol.sample_seconds / once))
+
+    def sample(self, fn: Callable[[], object], calls: int) -> float:
+        """Seconds per call over `calls` calls."""
+        now = self.protocol.now
+        if self.protocol.cache == "warm":
+            fn()
+            start = now()
+            for _ in range(calls):
+                fn()
+            return (now() - start) / calls
+        total = 0.0
+        for _ in range(calls):
+            self.flush.add_(1)
+            start = now()
+            fn()
+            total += now() - start
+        return total / calls
