@@ -172,7 +172,8 @@ def _finite_difference(D, xs, conditions, target, one_sided):
     moves = [g.detach() * _like(step / norm, g).to(g.dtype) for g in grads]
     ahead = D(*(x.detach() + m for x, m in zip(xs, moves, strict=True)), *conditions)
     behind = D(*(x.detach() - m for x, m in zip(xs, moves, strict=True)), *conditions)
-    rate = (ahead - behind).flatten(1).sum(1) / (2 * step)  # ≈ ‖g‖, differentiable in parameters
+    # ≈ ‖g‖, differentiable in D's parameters; logits [N] are allowed
+    rate = (ahead - behind).unsqueeze(-1).flatten(1).sum(1) / (2 * step)
     surrogate = slope / norm * rate.to(norm.dtype)
     return value.detach() + surrogate - surrogate.detach()
 
@@ -187,8 +188,10 @@ def _refuse_compiled(D: Callable[..., torch.Tensor]) -> None:
         return
     modules = D.modules() if isinstance(D, torch.nn.Module) else [D]
     for module in modules:
-        if hasattr(module, "_torchdynamo_orig_callable") or (
-            getattr(module, "_compiled_call_impl", None) is not None
+        if (
+            hasattr(module, "_torchdynamo_orig_callable")
+            or hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable")
+            or getattr(module, "_compiled_call_impl", None) is not None
         ):
             raise NotImplementedError(
                 f"gradient_norm_penalty: {type(module).__name__} is compiled by torch.compile, "

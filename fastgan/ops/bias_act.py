@@ -117,8 +117,9 @@ def _along(b: torch.Tensor, x: torch.Tensor, dim: int) -> torch.Tensor:
     return b.reshape([-1 if i == dim else 1 for i in range(x.dim())])
 
 
-def _all_but(x: torch.Tensor, dim: int) -> list[int]:
-    return [i for i in range(x.dim()) if i != dim]
+def _sum_along(t: torch.Tensor, dim: int) -> torch.Tensor:
+    """Sum over all dimensions but `dim`; the added one is for a 1-D t, which has no other."""
+    return t.unsqueeze(-1).sum([i for i in range(t.dim() + 1) if i != dim])
 
 
 def bias_act_ref(
@@ -167,7 +168,7 @@ def _backward_ref(dy, x, b, y, dim, act, alpha, gain, clamp, has_db):
         else dy * _derivative(x, b, y, dim, act, alpha, gain, clamp)
     )
     dx = dx.contiguous(memory_format=dense_format(like))
-    return dx, (dx.sum(_all_but(dx, dim)) if has_db else dx.new_empty(0))
+    return dx, (_sum_along(dx, dim) if has_db else dx.new_empty(0))
 
 
 def _backward_fake(dy, x, b, y, dim, act, alpha, gain, clamp, has_db):
@@ -244,7 +245,7 @@ def _double_backward(ctx, ddx, ddb):
             v = ACTIVATIONS[act].f(u, alpha) * gain
             curvature = torch.where(v.abs() >= clamp, torch.zeros_like(curvature), curvature)
         d_x = g * dy * curvature
-        d_b = None if b is None else d_x.sum(_all_but(d_x, dim))
+        d_b = None if b is None else _sum_along(d_x, dim)
     return d_dy, d_x, d_b, None, *nothing
 
 

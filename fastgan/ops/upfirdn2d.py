@@ -43,8 +43,8 @@ def _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1):
 def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter, gain):
     """The definition, in differentiable torch; takes resolved arguments."""
     n, c, h, w = x.shape
-    if x.numel() == 0:
-        size = _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1)
+    size = _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1)
+    if x.numel() == 0 or 0 in size:  # a convolution takes neither
         return x.new_zeros(n, c, *size) + x.sum()
     y = x.reshape(n, c, h, 1, w, 1)
     y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n, c, h * up_y, w * up_x)

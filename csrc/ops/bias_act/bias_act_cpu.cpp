@@ -1,30 +1,20 @@
 // CPU kernels of bias_act: one pass over memory, compiled once per instruction set.
 #include "bias_act.h"
 
-#include <cmath>
-
-#include "../../common/cpu.h"
+#include "../../common/cpu_math.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
 // Elements that one partial sum of the bias gradient covers: fixed by the shape alone, so that
 // the result does not depend on the number of threads.
-constexpr int64_t kSliceElements = 8192;
+constexpr int64_t kSliceElements = 8192, kSliceRows = 128;
+constexpr int64_t kSlicesAtOnce = 32;
 
 template <class A>
 struct Options {
   A alpha, gain, clamp;
 };
-
-template <class A>
-inline A exponential(A v) {
-  return sizeof(A) == 8 ? A(::exp(double(v))) : A(::expf(float(v)));
-}
-template <class A>
-inline A sigmoid(A u) {
-  return A(1) / (A(1) + exponential(-u));
-}
 
 // value(u) and slope(u) = dvalue/du, both before the gain.
 struct PiecewiseLinear {
@@ -40,11 +30,11 @@ struct PiecewiseLinear {
 struct Tanh {
   template <class A>
   static A value(A u, A) {
-    return sizeof(A) == 8 ? A(::tanh(double(u))) : A(::tanhf(float(u)));
+    return hyperbolic_tangent(u);
   }
   template <class A>
-  static A slope(A u, A alpha) {
-    const A t = value(u, alpha);
+  static A slope(A u, A) {
+    const A t = hyperbolic_tangent(u);
     return A(1) - t * t;
   }
 };
@@ -62,11 +52,11 @@ struct Sigmoid {
 struct Elu {
   template <class A>
   static A value(A u, A) {
-    return u > 0 ? u : sizeof(A) == 8 ? A(::expm1(double(u))) : A(::expm1f(float(u)));
+    return u > 0 ? u : expm1_below_zero(u > 0 ? A(0) : u);
   }
   template <class A>
   static A slope(A u, A) {
-    return u > 0 ? A(1) : exponential(u);
+    return u > 0 ? A(1) : exponential(u > 0 ? A(0) : u);
   }
 };
 struct Selu {
@@ -85,9 +75,7 @@ struct Selu {
 struct Softplus {
   template <class A>
   static A value(A u, A) {
-    const A small = exponential(u > 0 ? -u : u);
-    const A tail = sizeof(A) == 8 ? A(::log1p(double(small))) : A(::log1pf(float(small)));
-    return (u > 0 ? u : A(0)) + tail;
+    return (u > 0 ? u : A(0)) + log1p_below_one(exponential(u > 0 ? -u : u));
   }
   template <class A>
   static A slope(A u, A) {
@@ -122,7 +110,7 @@ void dispatch_activation(Activation act, F&& f) {
 }
 
 template <class Act, class A>
-inline A forward_one(A u, const Options<A>& o) {
+inline A forward_one(A u, Options<A> o) {
   const A v = o.gain * Act::value(u, o.alpha);
   const A low = v < -o.clamp ? -o.clamp : v;  // a NaN passes through both comparisons
   return low > o.clamp ? o.clamp : low;
@@ -141,8 +129,7 @@ inline void for_rows(const BiasActParams& p, int64_t begin, int64_t end, F&& row
 }
 
 template <class T, class Act>
-void forward_range(const BiasActParams& p, const Options<compute_t<T>>& o, int64_t begin,
-                   int64_t end) {
+void forward_range(const BiasActParams& p, Options<compute_t<T>> o, int64_t begin, int64_t end) {
   using A = compute_t<T>;
   const T* x = static_cast<const T*>(p.x);
   const T* b = static_cast<const T*>(p.b);
@@ -193,10 +180,13 @@ int forward(const BiasActParams& p, const Exec& exec) {
   return 0;
 }
 
+// Options go by value everywhere: read through a reference, a branch of a select becomes a load
+// that must not happen early, and the loop stays scalar.
+//
 // dx of one element. kFromY: the branch is read off the forward output (gain > 0, alpha ≥ 0), whose
 // clamp bound is rounded to the storage type as the output itself was.
 template <class Act, bool kFromY, class A>
-inline A backward_one(A dy, A reference, const Options<A>& o) {
+inline A backward_one(A dy, A reference, Options<A> o) {
   if (kFromY) {
     const A slope = reference > 0 ? o.gain : o.gain * o.alpha;
     const A size = reference < 0 ? -reference : reference;
@@ -216,7 +206,7 @@ struct Reference {
 
 template <class T, class Act, bool kFromY>
 compute_t<T> backward_row(const T* dy, const T* reference, compute_t<T> bias, T* dx, int64_t length,
-                          const Options<compute_t<T>>& o) {
+                          Options<compute_t<T>> o) {
   using A = compute_t<T>;
   A sum = 0;
   if (!reference) {
@@ -237,26 +227,45 @@ compute_t<T> backward_row(const T* dy, const T* reference, compute_t<T> bias, T*
   return sum;
 }
 
+constexpr int64_t kBlock = 512;  // channels at once: what they come to waits in L1
+
 template <class T, class Act, bool kFromY>
 void backward_channels_last(const T* dy, const T* reference, const T* bias, T* dx,
-                            compute_t<T>* sums, int64_t channels, const Options<compute_t<T>>& o) {
+                            compute_t<T>* sums, int64_t channels, Options<compute_t<T>> o) {
   using A = compute_t<T>;
+  A d[kBlock], r[kBlock];
+  for (int64_t start = 0; start < channels; start += kBlock) {
+    const int64_t n = smaller(kBlock, channels - start);
+    // One plain loop per purpose: the compiler vectorises each of these, not their combination.
 #pragma omp simd
-  for (int64_t k = 0; k < channels; ++k) {
-    A d = load(dy[k]);
-    if (reference) {
-      d = backward_one<Act, kFromY, A>(d, load(reference[k]) + (bias ? load(bias[k]) : A(0)), o);
+    for (int64_t k = 0; k < n; ++k) d[k] = load(dy[start + k]);
+    if (!reference) {
+#pragma omp simd
+      for (int64_t k = 0; k < n; ++k) d[k] *= o.gain;
     } else {
-      d *= o.gain;
+#pragma omp simd
+      for (int64_t k = 0; k < n; ++k) r[k] = load(reference[start + k]);
+      if (bias) {
+#pragma omp simd
+        for (int64_t k = 0; k < n; ++k) r[k] += load(bias[start + k]);
+      }
+#pragma omp simd
+      for (int64_t k = 0; k < n; ++k) d[k] = backward_one<Act, kFromY, A>(d[k], r[k], o);
     }
-    store(dx + k, d);
-    if (sums) sums[k] += d;
+    T* dx_at = dx + start;
+#pragma omp simd
+    for (int64_t k = 0; k < n; ++k) store(dx_at + k, d[k]);
+    if (!sums) continue;
+    A* sums_at = sums + start;
+#pragma omp simd
+    for (int64_t k = 0; k < n; ++k) sums_at[k] += d[k];
   }
 }
 
 // Rows of [channels, inner] (inner > 1: pieces of one channel's plane) that one slice covers.
 int64_t slice_rows(const BiasActParams& p) {
-  return p.inner == 1 ? at_least_one(kSliceElements / at_least_one(p.channels)) : 0;
+  if (p.inner != 1) return 0;
+  return at_least_one(smaller(kSliceRows, kSliceElements / at_least_one(p.channels)));
 }
 int64_t slices_per_row(const BiasActParams& p) { return divide_up(p.inner, kSliceElements); }
 
@@ -310,7 +319,12 @@ void backward_typed(const BiasActParams& p, const Exec& exec) {
     auto range = [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
         A sum = 0;
-        for (int64_t s = 0; s < count; ++s) sum += scratch[s * p.channels + c];
+        for (int64_t s = 0; s < count; s += kSlicesAtOnce) {  // sums of sums keep their last digits
+          const int64_t stop = smaller(count, s + kSlicesAtOnce);
+          A part = 0;
+          for (int64_t k = s; k < stop; ++k) part += scratch[k * p.channels + c];
+          sum += part;
+        }
         store(db + c, sum);
       }
     };
