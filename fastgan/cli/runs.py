@@ -42,6 +42,12 @@ def create_run(outdir: Path, description: str) -> Path:
         return run_dir
 
 
+def remove_if_empty(run_dir: Path) -> None:
+    """Takes back the folder of a run that failed before it wrote anything."""
+    if run_dir.is_dir() and not any(run_dir.iterdir()):
+        run_dir.rmdir()
+
+
 def has_checkpoints(run_dir: Path) -> bool:
     return any((run_dir / "checkpoints").glob("ckpt-*.json"))
 

@@ -16,7 +16,13 @@ from fastgan.cli.flags import (
 )
 from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
 from fastgan.cli.progress import count_bar, is_terminal
-from fastgan.cli.runs import create_run, find_checkpoint, next_run_name, run_of
+from fastgan.cli.runs import (
+    create_run,
+    find_checkpoint,
+    next_run_name,
+    remove_if_empty,
+    run_of,
+)
 
 _OF_CFG = "the cfg's"
 
@@ -162,7 +168,11 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
     display = TerminalDisplay() if is_terminal() else TickLines()
     limit = TimeLimit(options["minutes"])
     observers = (RunLog(), Pictures(), Report(), display, limit)
-    state = loop.train(config, run_dir, resume=checkpoint, observers=observers)
+    try:
+        state = loop.train(config, run_dir, resume=checkpoint, observers=observers)
+    except BaseException:
+        remove_if_empty(run_dir)
+        raise
     _print_end(state.kimg, state.reason, run_dir, options, limit)
 
 

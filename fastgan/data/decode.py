@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -90,11 +90,16 @@ def encode_png(array: np.ndarray) -> bytes:
     return png.getvalue()
 
 
+def _words(error: BaseException) -> str:
+    """Pillow's message for an unknown format shows an object's address instead."""
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
 def _open(data: bytes, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
     except _DAMAGE as error:
-        what = "is empty" if not data else f"is not a picture that can be read ({error})"
+        what = "is empty" if not data else f"is not a picture that can be read ({_words(error)})"
         raise ValueError(f"{name} {what}; replace or remove it") from error
     if image.mode in _DEEP_MODES:
         raise ValueError(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 FAST = ["--batch", 4, "--cfg", "mlp"]
 
@@ -204,3 +205,14 @@ def test_what_no_flag_names_stays_as_the_recipe_has_it(cli):
 
     expected = load_recipe("faces")(resolution=(64, 64)).to_dict()
     assert options == expected
+
+
+def test_a_run_that_fails_before_it_starts_leaves_no_folder(cli):
+    images = cli.folder / "data"
+    images.mkdir()
+    Image.new("RGB", (16, 16)).save(images / "good.png")
+    (images / "torn.png").write_bytes(b"not a picture")
+    result = cli("train", "--data", images, code=1)
+    assert "torn.png" in result.output
+    assert "unknown format" in result.output
+    assert list((cli.folder / "runs").iterdir()) == []
