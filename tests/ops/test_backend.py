@@ -1,0 +1,274 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from _tolerances import LIMITS
+
+from fastgan import ops
+from fastgan.ops import NativeRequiredError, _backend, bias_act, use_backend
+
+ROOT = Path(__file__).parents[2]
+NO_LIBRARY = "import sys; sys.modules['fastgan._C'] = None\n"  # as if it were not installed
+
+# Several shapes and types of every op, into one .npz.
+COMPUTE = """
+import sys
+import numpy as np, torch
+from fastgan import ops
+torch.manual_seed(0)
+out = {}
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    for shape in ((2, 3, 9, 33), (1, 19, 8, 5)):
+        for fmt in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(shape).to(dtype).contiguous(memory_format=fmt).requires_grad_()
+            b = torch.randn(shape[1]).to(dtype).requires_grad_()
+            name = f"{dtype} {shape} {fmt}"
+            for act in ("lrelu", "swish", "softplus"):
+                y = ops.bias_act(x, b, act=act, clamp=1.5)
+                out[f"bias_act {act} {name}"] = y
+                for k, g in zip("xb", torch.autograd.grad(y.sum(), [x, b])):
+                    out[f"bias_act {act} d{k} {name}"] = g
+            for taps in ([1, 3, 3, 1], [1, 2, 4], [[1, 2], [5, 3]], list(range(1, 13))):
+                f = ops.setup_filter(taps)
+                for up, down in ((1, 1), (2, 1), (1, 2), (3, 2)):
+                    y = ops.upfirdn2d(x, f, up=up, down=down, padding=5)
+                    out[f"upfirdn2d {taps} {up} {down} {name}"] = y
+            out[f"gradient_penalty {name}"] = ops.gradient_penalty(x, 1.0)
+np.savez(sys.argv[1], **{k: v.detach().double().numpy() for k, v in out.items()})
+"""
+
+
+def python(code, *args, **env):
+    """Run `code` in a new interpreter without this run's FASTGAN_ variables; its stdout."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTGAN_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, args)],
+        env=clean | {"OMP_NUM_THREADS": "1"} | env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def native(backend):
+    if backend != "cpu":
+        pytest.skip("needs the native CPU library: --backend cpu")
+    return _backend.native_module()
+
+
+def test_this_run_uses_the_backend_it_was_asked_for(backend, device):
+    """Without it every test of a native kernel could pass on plain PyTorch."""
+    table = ops.backends()
+    assert list(table) == [
+        "bias_act_backward",
+        "bias_act",
+        "gradient_penalty_backward",
+        "gradient_penalty",
+        "upfirdn2d",
+    ]
+    for answers in table.values():
+        answer = answers[device.type]
+        assert answer["active"] == (device.type if backend != "reference" else "reference")
+        assert (answer["why"] is None) == (backend != "reference")
+
+
+def test_library_facts(backend):
+    facts = ops.library_facts()
+    if backend == "reference":
+        assert facts["cpu_library"] is facts["cpu_isa"] is facts["compiler"] is None
+        assert "FASTGAN_BACKEND=reference" in facts["cpu_reason"]
+    else:
+        assert Path(facts["cpu_library"]).is_file()
+        assert facts["cpu_isa"] in facts["cpu_isa_supported"].split(", ")
+        assert facts["cpu_reason"] is None
+    if facts["cuda_library"] is None:
+        assert facts["cuda_reason"]
+
+
+def test_use_backend_calls_no_op(device):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Spy(TorchDispatchMode):
+        seen = frozenset()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.seen |= {func.namespace}
+            return func(*args, **(kwargs or {}))
+
+    x = torch.randn(2, 3, 4, 4, device=device, requires_grad=True)
+
+    def everything():
+        y = ops.upsample2d(bias_act(x, act="lrelu"), torch.ones(2, 2, device=device))
+        (g,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        ops.gradient_penalty(g).sum().backward()
+
+    with Spy() as spy:
+        everything()
+        assert "fastgan" in spy.seen
+    with use_backend("reference"), Spy() as spy:
+        everything()
+        with use_backend("auto"):
+            bias_act(torch.zeros(1, 1, device=device), act="relu")
+            assert "fastgan" in spy.seen
+            spy.seen = frozenset()
+        everything()
+        assert "fastgan" not in spy.seen
+
+
+def test_use_backend_ends_with_its_block():
+    with pytest.raises(RuntimeError, match="inside"), use_backend("reference"):
+        raise RuntimeError("inside")
+    assert not _backend.reference_is_forced()
+
+
+def test_use_backend_refuses_other_names():
+    with pytest.raises(ValueError, match=r"use_backend: name must be .*got 'cuda'"):
+        use_backend("cuda").__enter__()
+
+
+def test_the_slow_path_is_said_once(monkeypatch, caplog):
+    monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "0")
+    monkeypatch.setenv("FASTGAN_BACKEND", "auto")
+    monkeypatch.setattr(_backend, "_said", set())
+    monkeypatch.setattr(_backend, "_cpu_reason", "the kernels are not built; run `fastgan build`")
+    with caplog.at_level(logging.WARNING, logger="fastgan"):
+        for op in ("bias_act", "upfirdn2d"):
+            _backend.note_slow_path(op, (torch.zeros(1), None))
+        _backend.note_slow_path("gradient_penalty", ([torch.zeros(1)], 0.0, False))
+    assert [record.getMessage() for record in caplog.records] == [
+        "fastgan: bias_act runs on plain PyTorch on cpu: the kernels are not built; "
+        "run `fastgan build`"
+    ]
+
+
+def test_a_chosen_reference_says_nothing(monkeypatch, caplog):
+    monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "0")
+    monkeypatch.setenv("FASTGAN_BACKEND", "reference")
+    monkeypatch.setattr(_backend, "_said", set())
+    with caplog.at_level(logging.WARNING, logger="fastgan"):
+        _backend.note_slow_path("bias_act", (torch.zeros(1), None))
+    assert not caplog.records
+
+
+def test_an_unknown_device_is_explained():
+    assert "no native kernels for xpu" in _backend.reason("xpu")
+
+
+def test_without_the_library_the_reference_answers(tmp_path):
+    code = NO_LIBRARY + (
+        "import torch; from fastgan import ops\n"
+        "for _ in range(2): y = ops.bias_act(torch.ones(1, 1), act='relu')\n"
+        "assert abs(y.item() - 2 ** 0.5) < 1e-6\n"
+        "assert ops.backends()['bias_act']['cpu']['active'] == 'reference'"
+    )
+    done = python(code, FASTGAN_CACHE_DIR=str(tmp_path))
+    lines = [line for line in done.stderr.splitlines() if "fastgan" in line]
+    assert len(lines) == 1, done.stderr
+    assert "run `fastgan build`" in lines[0]
+
+
+def test_require_native_forbids_the_slow_path(tmp_path):
+    code = NO_LIBRARY + (
+        "import torch; from fastgan import ops\n"
+        "try: ops.upfirdn2d(torch.ones(1, 1, 2, 2), None, up=2)\n"
+        "except ops.NativeRequiredError as error: print(error)"
+    )
+    done = python(code, FASTGAN_CACHE_DIR=str(tmp_path), FASTGAN_REQUIRE_NATIVE="1")
+    assert "upfirdn2d runs on plain PyTorch" in done.stdout
+    assert "run `fastgan build`" in done.stdout
+    assert "FASTGAN_REQUIRE_NATIVE=1" in done.stdout
+
+
+def test_require_native_in_this_process(monkeypatch):
+    monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "1")
+    with pytest.raises(NativeRequiredError, match="forbids the slow path"):
+        _backend.note_slow_path("bias_act", (torch.zeros(1),))
+    monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "maybe")
+    with pytest.raises(ValueError, match=r"FASTGAN_REQUIRE_NATIVE: expected 1 or 0, got 'maybe'"):
+        _backend.note_slow_path("bias_act", (torch.zeros(1),))
+
+
+def test_fastgan_backend_reference_loads_no_library():
+    code = (
+        "import json, sys; from fastgan import ops\n"
+        "print(json.dumps([ops.library_facts(), 'fastgan._C' in sys.modules]))"
+    )
+    facts, is_loaded = json.loads(python(code, FASTGAN_BACKEND="reference").stdout)
+    assert facts["cpu_library"] is None
+    assert not is_loaded
+
+
+@pytest.mark.parametrize("variable", ["FASTGAN_BACKEND", "FASTGAN_ISA"])
+def test_a_misspelt_choice_is_refused(variable, monkeypatch):
+    from fastgan import environment
+
+    monkeypatch.setenv(variable, "fast")
+    read = {"FASTGAN_BACKEND": environment.backend, "FASTGAN_ISA": environment.isa}[variable]
+    with pytest.raises(ValueError, match=f"{variable}: expected one of .*'fast'; unset"):
+        read()
+
+
+def test_every_instruction_set_gives_the_same_results(native, tmp_path):
+    code = COMPUTE + "print(ops.library_facts()['cpu_isa'])"
+    results = {"reference": None} | dict.fromkeys(native.supported_isas())
+    for name in results:
+        path = tmp_path / f"{name}.npz"
+        env = {"FASTGAN_BACKEND" if name == "reference" else "FASTGAN_ISA": name}
+        assert python(code, path, **env).stdout.split() == ["None" if name == "reference" else name]
+        results[name] = np.load(path)
+    plain, first = results["reference"], results["baseline"]
+    for isa in native.supported_isas():
+        assert set(results[isa]) == set(plain)
+        for name in plain:
+            dtype = getattr(torch, name.split("torch.")[1].split()[0])
+            unit = torch.finfo(dtype).eps * np.abs(first[name]).max()
+            # A sum of hundreds is taken in another order.
+            many = 16 if " db " in name else 4
+            found = results[isa][name]
+            np.testing.assert_allclose(found, first[name], 0, many * unit, err_msg=name)
+            # Plain PyTorch rounds to 16 bits between its steps, and so may land beyond a kink.
+            if dtype in LIMITS or "bias_act" not in name:
+                np.testing.assert_allclose(found, plain[name], 0, 4 * many * unit, err_msg=name)
+
+
+def test_limit_isa_refuses_other_names(native):
+    with pytest.raises(ValueError, match="limit_isa: expected baseline, avx2 or avx512, got sse"):
+        native.limit_isa("sse")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_op_works_in_a_forked_child(native):
+    """The thread pool does not survive a fork; waiting for it would hang (data loaders fork)."""
+    code = """
+import os, signal, torch
+from fastgan import ops
+torch.set_num_threads(2)
+x = torch.randn(8, 16, 64, 64)
+b, f = torch.zeros(16), ops.setup_filter([1, 3, 3, 1])
+want = ops.upfirdn2d(ops.bias_act(x, b, act="lrelu"), f)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    got = ops.upfirdn2d(ops.bias_act(x, b, act="lrelu"), f)
+    same = memoryview(got.numpy()).tobytes() == memoryview(want.numpy()).tobytes()
+    os._exit(0 if same else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code).stdout.strip() == "0"
+
+
+def test_uninitialised_memory_is_poisoned(device):
+    """The fixture of this folder works: a kernel that leaves a hole leaves a NaN."""
+    assert torch.empty(3, device=device).isnan().all()
+    assert torch.empty_like(torch.zeros(2, 2, device=device)).isnan().all()

@@ -1,0 +1,259 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from _tolerances import assert_accurate, numpy64
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgan.ops import gradient_penalty, interpolate_samples, use_backend
+
+TARGETS = {"zero-centred": (0.0, False), "two-sided": (1.5, False), "one-sided": (1.5, True)}
+SHAPES = {
+    "vector": [(5, 7)],
+    "image": [(3, 2, 9, 5)],
+    "scalars": [(4,)],
+    "several": [(3, 5), (3, 2, 4, 4), (3,), (3, 1, 63)],
+    "one sample": [(1, 64)],
+    "one long sample": [(2, 40000)],
+    "chunk and one": [(2, 8193), (2, 8192), (2, 8191)],
+    "empty batch": [(0, 3)],
+    "empty samples": [(3, 0), (3, 2)],
+    "nothing": [(2, 0)],
+}
+
+
+def oracle(grads, target, one_sided):
+    """(penalty, squared norm, its derivative factor dp/ds) per sample."""
+    grads = [numpy64(g) for g in grads]
+    s = np.array([sum((g[n] ** 2).sum() for g in grads) for n in range(len(grads[0]))])
+    excess = np.sqrt(s) - target
+    excess = np.maximum(excess, 0) if one_sided else excess
+    slope = np.divide(excess, np.sqrt(s), out=np.zeros_like(s), where=s > 0)
+    return (s, s, np.ones_like(s)) if target == 0 else (excess**2, s, slope)
+
+
+def random(shapes, dtype, device):
+    return [torch.randn(shape, device=device).to(dtype) for shape in shapes]
+
+
+def run(grads, dp, target, one_sided, name="auto"):
+    leaves = [g.detach().requires_grad_() for g in grads]
+    with use_backend(name):
+        p = gradient_penalty(leaves, target, one_sided)
+        return p.detach(), torch.autograd.grad(p, leaves, dp)
+
+
+def check_against_oracle(grads, target, one_sided):
+    sum_dtype = torch.float64 if grads[0].dtype == torch.float64 else torch.float32
+    want, s, slope = oracle(grads, target, one_sided)
+    dp = torch.randn(len(want), device=grads[0].device).to(sum_dtype)
+    p, dgrads = run(grads, dp, target, one_sided)
+    _, plain = run(grads, dp, target, one_sided, "reference")
+    assert p.dtype == sum_dtype  # 16-bit sums too: the limit below is float32's
+    norm = np.sqrt(s)
+    assert_accurate(p, want, s + (target + norm) ** 2 * (target > 0), what="penalty")
+    for i, (g, dg, theirs) in enumerate(zip(grads, dgrads, plain, strict=True)):
+        per_sample = [-1] + [1] * (g.dim() - 1)
+        want_dg = (2 * numpy64(dp) * slope).reshape(per_sample) * numpy64(g)
+        ratio = 1 + np.divide(target, norm, out=np.zeros_like(s), where=s > 0)
+        scale = (2 * np.abs(numpy64(dp)) * ratio).reshape(per_sample) * np.abs(numpy64(g))
+        assert dg.dtype == g.dtype
+        assert_accurate(dg, want_dg, scale, plain=theirs, what=f"gradient {i}")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_values_and_gradients(shapes, target, dtype, device, seed):
+    check_against_oracle(random(SHAPES[shapes], dtype, device), *TARGETS[target])
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 9, 5), (4, 63), (2, 3, 2, 3, 5)], ids=str)
+def test_layouts(shape, lay_out, dtype, device, seed):
+    check_against_oracle([lay_out(g) for g in random([shape, shape], dtype, device)], 1.0, False)
+
+
+def test_one_tensor_or_a_list(device):
+    g = torch.tensor([[3.0, 4.0], [0.0, 2.0]], device=device)
+    assert gradient_penalty(g).tolist() == gradient_penalty([g]).tolist() == [25.0, 4.0]
+    assert gradient_penalty([g, g]).tolist() == [50.0, 8.0]
+    assert gradient_penalty(g, 1.0).tolist() == [16.0, 1.0]
+    assert gradient_penalty(g, 3.0, one_sided=True).tolist() == [4.0, 0.0]
+    assert gradient_penalty(g, 3.0).tolist() == [4.0, 1.0]
+
+
+def test_sixteen_bit_values_are_summed_in_float32(device):
+    g = torch.full((1, 70000), 1.0, device=device)
+    assert gradient_penalty(g.half()).item() == gradient_penalty(g.bfloat16()).item() == 70000
+    squares_overflow = (300 * g).half()
+    assert gradient_penalty(squares_overflow).item() == pytest.approx(70000 * 300.0**2, rel=1e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_a_zero_gradient_gives_no_nan(target, name, device):
+    value, one_sided = TARGETS[target]
+    g = torch.zeros(2, 3, dtype=torch.float64, device=device)
+    g[1] = 2.0
+    g.requires_grad_()
+    with use_backend(name):
+        p = gradient_penalty(g, value, one_sided)
+        (dg,) = torch.autograd.grad(p.sum(), g, create_graph=True)
+        (ddg,) = torch.autograd.grad(dg.sum(), g)
+    assert p[0].item() == (0 if one_sided else value**2)
+    assert (dg[0] == 0).all()
+    assert ddg.isfinite().all()
+    assert (dg[1] != 0).all()
+
+
+def test_nan_stays(device):
+    g = torch.tensor([[math.nan, 1.0], [1.0, 1.0]], device=device)
+    for target, one_sided in TARGETS.values():
+        p, (dg,) = run([g], torch.ones(2, device=device), target, one_sided)
+        assert p.isnan().tolist() == [True, False]
+        assert dg[0, 0].isnan()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_derivatives_to_the_third_order(target, device, seed):
+    options = TARGETS[target]
+    grads = [torch.randn(3, 2, dtype=torch.float64, device=device) + 0.5 for _ in range(2)]
+    grads[0][0] *= 0.1  # below the target
+    grads[1][0] *= 0.1
+    grads = [g.requires_grad_() for g in grads]
+    call = lambda *t: gradient_penalty(list(t), *options)  # noqa: E731
+    assert torch.autograd.gradcheck(call, grads)
+    assert torch.autograd.gradgradcheck(call, grads)
+
+    def second(*t):
+        dg = torch.autograd.grad(call(*t).square().sum(), t, create_graph=True)
+        return torch.autograd.grad(sum(d.square().sum() for d in dg), t, create_graph=True)
+
+    assert torch.autograd.gradcheck(second, grads)
+
+
+def test_some_gradients_unused(device):
+    """Only one of two inputs asks for a gradient."""
+    a = torch.randn(2, 3, dtype=torch.float64, device=device, requires_grad=True)
+    b = torch.randn(2, 4, dtype=torch.float64, device=device)
+    (da,) = torch.autograd.grad(gradient_penalty([a, b]).sum(), a)
+    torch.testing.assert_close(da, 2 * a.detach())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shapes", ["several", "empty batch", "empty samples"])
+def test_opcheck(shapes, target, device, seed):
+    grads = [g.requires_grad_() for g in random(SHAPES[shapes], torch.float32, device)]
+    op = torch.ops.fastgan.gradient_penalty.default
+    torch.library.opcheck(op, (grads, *TARGETS[target]))
+    if target == "zero-centred":
+        c = torch.randn(grads[0].shape[0], device=device, requires_grad=True)
+        torch.library.opcheck(torch.ops.fastgan.gradient_penalty_backward.default, (c, grads))
+
+
+def test_opcheck_channels_last(device, seed):
+    g = torch.randn(2, 3, 4, 5, device=device).contiguous(memory_format=torch.channels_last)
+    c = torch.randn(2, device=device)
+    torch.library.opcheck(torch.ops.fastgan.gradient_penalty_backward.default, (c, [g]))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_without_a_graph_break(engine, device, seed):
+    torch.compiler.reset()
+    compiled = torch.compile(gradient_penalty, fullgraph=True, backend=engine)
+    grads = [g.requires_grad_() for g in random(SHAPES["several"], torch.float32, device)]
+    p = compiled(grads, 1.0)
+    got = torch.autograd.grad(p.sum(), grads)
+    want_p, want = run(grads, torch.ones_like(p), 1.0, False)
+    torch.testing.assert_close(p, want_p)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_autocast_changes_nothing(device, seed):
+    grads = random(SHAPES["several"], torch.float32, device)
+    with torch.autocast(device.type, torch.bfloat16):
+        p = gradient_penalty(grads, 1.0)
+    assert p.dtype == torch.float32
+    assert torch.equal(p, gradient_penalty(grads, 1.0))
+
+
+def test_threads_change_no_bit(backend, device, seed):
+    if backend == "reference":
+        pytest.skip("plain PyTorch promises no order of summation")
+    grads = random([(16, 3, 64, 65), (16, 20001)], torch.float32, device)
+    results, threads = [], torch.get_num_threads()
+    for count in (1, 2, 2):
+        torch.set_num_threads(count)
+        p, dgrads = run(grads, torch.ones(16, device=device), 1.0, False)
+        results.append([p, *dgrads])
+    torch.set_num_threads(threads)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_interpolation(dtype, device, seed):
+    real, fake = random([(3, 2, 4), (3, 2, 4)], dtype, device)
+    t = torch.tensor([0.0, 1.0, 0.25], device=device)
+    x = interpolate_samples(real, fake, t)
+    assert x.dtype == dtype
+    assert torch.equal(x[0], fake[0])
+    assert torch.equal(x[1], real[1])
+    want = 0.25 * numpy64(real[2]) + 0.75 * numpy64(fake[2])
+    scale = np.abs(numpy64(real[2])) + np.abs(numpy64(fake[2]))
+    assert_accurate(x[2], want, scale, plain=(0.25 * real[2] + 0.75 * fake[2]))
+
+
+def test_interpolation_is_differentiable(device, seed):
+    inputs = [torch.randn(2, 3, dtype=torch.float64, device=device) for _ in range(2)]
+    inputs = [*inputs, torch.rand(2, dtype=torch.float64, device=device)]
+    inputs = [t.requires_grad_() for t in inputs]
+    assert torch.autograd.gradcheck(interpolate_samples, inputs)
+    assert torch.autograd.gradgradcheck(interpolate_samples, inputs)
+
+
+G = torch.zeros(2, 3)
+ERRORS = {
+    "no gradients": (TypeError, r"gradient_penalty: grads must be one or more tensors",
+                     lambda: gradient_penalty([])),
+    "a list of numbers": (TypeError, r"gradient_penalty: grads must be",
+                          lambda: gradient_penalty([1.0])),
+    "integers": (TypeError, r"gradient_penalty: grads\[1\] must be floating point .*int64",
+                 lambda: gradient_penalty([G, G.long()])),
+    "mixed dtypes": (TypeError, r"gradient_penalty: grads\[1\] .*float64.* beside .*float32",
+                     lambda: gradient_penalty([G, G.double()])),
+    "batch sizes": (ValueError, r"gradient_penalty: grads\[1\] must be \[N, \.\.\.\] with N = 2",
+                    lambda: gradient_penalty([G, G[:1]])),
+    "no batch": (ValueError, r"gradient_penalty: grads\[0\] must be \[N",
+                 lambda: gradient_penalty(torch.tensor(1.0))),
+    "target": (ValueError, r"gradient_penalty: target must be ≥ 0.*got -1",
+               lambda: gradient_penalty(G, -1.0)),
+    "one-sided zero": (ValueError, r"gradient_penalty: target must be .*> 0 when one_sided",
+                       lambda: gradient_penalty(G, 0.0, one_sided=True)),
+    "unlike samples": (ValueError, r"interpolate_samples: real and fake must be alike",
+                       lambda: interpolate_samples(G, G[:, :2], torch.zeros(2))),
+    "shape of t": (ValueError, r"interpolate_samples: t must have shape \(2,\), got \(2, 1\)",
+                   lambda: interpolate_samples(G, G, torch.zeros(2, 1))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_argument(name):
+    error, message, call = ERRORS[name]
+    with pytest.raises(error, match=message):
+        call()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    n=st.integers(0, 4),
+    inner=st.lists(st.lists(st.integers(0, 6), max_size=3), min_size=1, max_size=3),
+    target=st.sampled_from(sorted(TARGETS)),
+)
+def test_random_calls(device, n, inner, target):
+    torch.manual_seed(n)
+    grads = [torch.randn(n, *shape, dtype=torch.float64, device=device) for shape in inner]
+    check_against_oracle(grads, *TARGETS[target])

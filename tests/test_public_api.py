@@ -1,0 +1,37 @@
+"""The public names, frozen: a change here is a change for users and belongs in CHANGELOG.md."""
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "fastgan": """
+        __version__ augment data losses metrics models nn ops training
+    """,
+    "fastgan.ops": """
+        NativeRequiredError backends bias_act downsample2d filter2d gradient_penalty
+        interpolate_samples library_facts setup_filter upfirdn2d upsample2d use_backend
+    """,
+    "fastgan.nn": """
+        Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU MappingNetwork MinibatchStddev
+        ModulatedConv2d NoiseInjection PixelNorm Upsample mix_styles sample_cutoff
+    """,
+    "fastgan.losses": "load_objective objectives",
+    "fastgan.models": "architectures load_architecture",
+    "fastgan.data": "BatchLoader ImageDataset convert default_dataset",
+    "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
+    "fastgan.augment": "AdaController AugmentPipe GROUPS",
+    "fastgan.training": """
+        AdamConfig AugmentConfig Batch CheckpointError DataConfig EmaConfig Observer RunInfo RunLog
+        ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged build_state
+        create_state load_generator load_recipe sample_grid train train_step
+    """,
+}
+
+
+@pytest.mark.parametrize("package", NAMES)
+def test_public_names(package):
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(NAMES[package].split())
+    for name in module.__all__:
+        assert getattr(module, name) is not None
