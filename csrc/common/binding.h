@@ -65,6 +65,18 @@ inline Tensor dense_as(const Tensor& t, MemoryFormat format) {
   return torch::stable::contiguous(t, format);
 }
 
+// Takes over a string argument. An op declares it as StringHandle: the conversion to std::string in
+// the headers of torch 2.11 to 2.13 leaks a string per call.
+inline std::string take_string(StringHandle handle) {
+  const char* data = nullptr;
+  size_t length = 0;
+  const bool is_read =
+      torch_string_c_str(handle, &data) == 0 && torch_string_length(handle, &length) == 0;
+  std::string text = is_read ? std::string(data, length) : std::string();
+  STD_TORCH_CHECK(torch_delete_string(handle) == 0 && is_read, "fastgan: a string cannot be read");
+  return text;
+}
+
 inline void* const_data(const Tensor& t) { return t.numel() ? t.data_ptr() : nullptr; }
 
 #if defined(FASTGAN_BACKEND_CUDA)

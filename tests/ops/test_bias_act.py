@@ -489,3 +489,10 @@ def test_random_calls(device, shape, act, gain, clamp, data):
     torch.manual_seed(len(shape))
     x, b, dy = random(shape, torch.float64, device, data.draw(st.booleans()), dim)
     check_against_oracle(x, b, dim, dy, {"act": act, "gain": gain, "clamp": clamp})
+
+
+def test_infinite_and_nan_inputs_are_those_of_torch(device):
+    x = torch.tensor([float("-inf"), float("inf"), float("nan"), -1.0, 0.0], device=device)
+    for act, expected in (("relu", x.relu()), ("lrelu", torch.nn.functional.leaky_relu(x, 0.2))):
+        y = bias_act(x, act=act, gain=1.0)
+        torch.testing.assert_close(y, expected, equal_nan=True)

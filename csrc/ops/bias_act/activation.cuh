@@ -23,7 +23,7 @@ __device__ __forceinline__ A sigmoid(A u) {
 struct PiecewiseLinear {
   template <class A>
   static __device__ __forceinline__ A value(A u, A alpha) {
-    return u > 0 ? u : u * alpha;
+    return u > 0 ? u : alpha == 0 && u < 0 ? A(0) : u * alpha;  // relu(-inf) is 0, relu(NaN) NaN
   }
   template <class A>
   static __device__ __forceinline__ A slope(A u, A alpha) {

@@ -63,7 +63,7 @@ Tensor like_shaped(const Tensor& t, const Tensor& like, MemoryFormat format) {
   return dense_as(t, format);
 }
 
-Tensor bias_act_forward(const Tensor& x, std::optional<Tensor> b, int64_t dim, std::string act,
+Tensor bias_act_forward(const Tensor& x, std::optional<Tensor> b, int64_t dim, StringHandle act,
                         double alpha, double gain, std::optional<double> clamp) {
   Guard guard(x);
   const MemoryFormat format = dense_format(x);
@@ -71,7 +71,7 @@ Tensor bias_act_forward(const Tensor& x, std::optional<Tensor> b, int64_t dim, s
   Tensor y = torch::stable::empty_like(dense);
   BiasActParams p{};
   set_shape(p, x, format, dim, b.has_value());
-  set_options(p, x, act, alpha, gain, clamp);
+  set_options(p, x, take_string(act), alpha, gain, clamp);
   if (b) b = bias_of(*b, x, p.channels);
   if (x.numel() == 0) return y;
   p.x = dense.data_ptr();
@@ -83,7 +83,7 @@ Tensor bias_act_forward(const Tensor& x, std::optional<Tensor> b, int64_t dim, s
 
 std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& dy, std::optional<Tensor> x,
                                              std::optional<Tensor> b, std::optional<Tensor> y,
-                                             int64_t dim, std::string act, double alpha,
+                                             int64_t dim, StringHandle act, double alpha,
                                              double gain, std::optional<double> clamp,
                                              bool has_db) {
   Guard guard(dy);
@@ -95,7 +95,7 @@ std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& dy, std::optional<Ten
   Tensor dx = torch::stable::empty_like(dense_dy);
   BiasActParams p{};
   set_shape(p, like, format, dim, b.has_value() || has_db);
-  set_options(p, like, act, alpha, gain, clamp);
+  set_options(p, like, take_string(act), alpha, gain, clamp);
   if (b) b = bias_of(*b, like, p.channels);
   Tensor db = torch::stable::new_empty(dx, {has_db ? p.channels : 0});
   if (dx.numel() == 0) {

@@ -20,7 +20,7 @@ struct Options {
 struct PiecewiseLinear {
   template <class A>
   static A value(A u, A alpha) {
-    return u > 0 ? u : u * alpha;
+    return u > 0 ? u : alpha == 0 && u < 0 ? A(0) : u * alpha;  // relu(-inf) is 0, relu(NaN) NaN
   }
   template <class A>
   static A slope(A u, A alpha) {

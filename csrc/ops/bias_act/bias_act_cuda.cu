@@ -134,15 +134,15 @@ __device__ __forceinline__ compute_t<T> backward_element(const BiasActParams& p,
   return d;
 }
 
-// With db, planes: block (s, c) takes slice s of channel c's outer·inner elements.
+// With db, planes: block (c, s) takes slice s of channel c's outer·inner elements.
 template <class T, class Act, bool kFromY, class Divisor>
 __global__ void __launch_bounds__(kThreads)
     backward_planes_kernel(BiasActParams p, Options<compute_t<T>> o, Divisor inner,
                            int64_t per_slice) {
   using A = compute_t<T>;
   if (kFromY) o.clamp = load(narrow<T>(o.clamp));
-  const int64_t c = blockIdx.y, total = p.outer * p.inner;
-  const int64_t begin = int64_t(blockIdx.x) * per_slice;
+  const int64_t c = blockIdx.x, total = p.outer * p.inner;
+  const int64_t begin = int64_t(blockIdx.y) * per_slice;
   const int64_t end = begin + per_slice < total ? begin + per_slice : total;
   const A bias = !kFromY && p.b ? load(static_cast<const T*>(p.b)[c]) : A(0);
   A sum = 0;
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
     sum += backward_element<T, Act, kFromY>(p, i, bias, o);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) static_cast<A*>(p.scratch)[int64_t(blockIdx.x) * p.channels + c] = sum;
+  if (threadIdx.x == 0) static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + c] = sum;
 }
 
 // With db, channels innermost: 32 channels by 8 rows of threads walk down one slice of rows.
@@ -168,8 +168,8 @@ __global__ void __launch_bounds__(kThreads)
   if (kFromY) o.clamp = load(narrow<T>(o.clamp));
   ColumnSums<A>& memory = shared<ColumnSums<A>>();
   const int column = threadIdx.x % kColumns, row = threadIdx.x / kColumns;
-  const int64_t c = int64_t(blockIdx.y) * kColumns + column;
-  const int64_t begin = int64_t(blockIdx.x) * per_slice;
+  const int64_t c = int64_t(blockIdx.x) * kColumns + column;
+  const int64_t begin = int64_t(blockIdx.y) * per_slice;
   const int64_t end = begin + per_slice < p.outer ? begin + per_slice : p.outer;
   A sum = 0;
   if (c < p.channels) {
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   if (row != 0 || c >= p.channels) return;
   for (int k = 1; k < kRows; ++k) sum += memory.sums[k][column];
-  static_cast<A*>(p.scratch)[int64_t(blockIdx.x) * p.channels + c] = sum;
+  static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + c] = sum;
 }
 
 template <class T>
@@ -266,11 +266,11 @@ int backward_typed(const BiasActParams& p, const Exec& exec) {
     }
     const int64_t count = slices(p);
     if (p.inner == 1) {
-      const dim3 grid(unsigned(count), unsigned((p.channels + kColumns - 1) / kColumns));
+      const dim3 grid(unsigned((p.channels + kColumns - 1) / kColumns), unsigned(count));
       launch(backward_columns_kernel<T, Act, kFromY>, grid, dim3(kThreads), 0, stream, p, o,
              per_slice(p));
     } else {
-      const dim3 grid(unsigned(count), unsigned(p.channels));
+      const dim3 grid(unsigned(p.channels), unsigned(count));  // y ends at 65535, x does not
       launch(backward_planes_kernel<T, Act, kFromY, Divisor>, grid, dim3(kThreads), 0, stream, p, o,
              Divisor(p.inner), per_slice(p));
     }
