@@ -62,7 +62,8 @@ abi: $(VENV)/.linters
 	$(BIN)/torch-abi-audit --check torch fastgan/_C*.so
 
 cuda-check: $(VENV)/.installed
-	$(BIN)/fastgan build --cuda --force
+	rm -rf build/cuda-check
+	FASTGAN_CACHE_DIR=build/cuda-check $(BIN)/fastgan build --cuda
 
 OTHER_TORCH ?= 2.11.0
 abi-run: $(VENV)/.installed

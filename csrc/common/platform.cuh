@@ -15,7 +15,7 @@ namespace fastgan {
 template <class... P, class... A>
 inline void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, A&&... arguments) {
-  kernel<<<grid, block, shared_bytes, stream> > >(static_cast<P>(arguments)...);
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
 }
 
 inline int last_error() { return static_cast<int>(cudaGetLastError()); }

@@ -13,6 +13,10 @@ def command(cuda: bool, force: bool) -> None:
     from fastgan import _build
 
     for name in ("_C", "_C_cuda") if cuda else ("_C",):
+        installed = _build.installed_library(name)
+        if installed is not None and not force:
+            click.echo(f"{installed} came with the installation; --force builds another")
+            continue
         click.echo(f"building {name} ...")
         start = time.monotonic()
         try:
@@ -20,7 +24,6 @@ def command(cuda: bool, force: bool) -> None:
         except (_build.BuildError, OSError) as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"{path} ({time.monotonic() - start:.1f} s)")
-        installed = _build.installed_library(name)
         if installed is not None:
             click.echo(f"note: {installed}, which came with the installation, is used before it")
     click.echo("`fastgan doctor` shows what answers now")

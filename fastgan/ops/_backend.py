@@ -40,23 +40,21 @@ def _load_cpu() -> tuple[ModuleType | None, str | None]:
 def _find_cpu() -> tuple[ModuleType | None, str | None]:
     if environment.backend() == "reference":
         return None, "FASTGAN_BACKEND=reference is set; unset it"
+    from fastgan import _build
+
+    why = "the kernels are not built; run `fastgan build`"
     if importlib.util.find_spec("fastgan._C") is not None:
         try:
             return importlib.import_module("fastgan._C"), None
         except ImportError as error:
-            return (
-                None,
-                f"the installed library does not load ({error}); run `fastgan build --force`",
-            )
-    from fastgan import _build
-
+            why = f"the installed library does not load ({error}); run `fastgan build --force`"
     cached = _build.cached_library("_C")
-    if cached is None:
-        return None, "the kernels are not built; run `fastgan build`"
-    try:
-        return _import_file("fastgan._C", cached), None
-    except ImportError as error:
-        return None, f"the built library does not load ({error}); run `fastgan build --force`"
+    if cached is not None:
+        try:
+            return _import_file("fastgan._C", cached), None
+        except ImportError as error:
+            why = f"the built library does not load ({error}); run `fastgan build --force`"
+    return None, why
 
 
 def _load_cuda() -> tuple[Path | None, str | None]:

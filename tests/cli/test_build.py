@@ -21,10 +21,21 @@ def test_build_calls_the_builder_and_prints_the_path(cli, monkeypatch, flags, bu
         return Path("somewhere") / name
 
     monkeypatch.setattr(_build, "build_cached", build_cached)
+    monkeypatch.setattr(_build, "installed_library", lambda name: None)
     output = cli("build", *flags).output
 
     assert calls == built
     assert all(str(Path("somewhere") / name) in output for name, _ in built)
+
+
+def test_what_came_with_the_installation_is_not_built_again(cli, monkeypatch):
+    monkeypatch.setattr(_build, "installed_library", lambda name: Path("installed") / name)
+    monkeypatch.setattr(_build, "build_cached", lambda name, *, force: pytest.fail("was built"))
+
+    output = cli("build").output
+
+    assert str(Path("installed") / "_C") in output
+    assert "--force" in output
 
 
 def test_a_failed_build_is_an_error_in_words(cli, monkeypatch):
@@ -32,5 +43,6 @@ def test_a_failed_build_is_an_error_in_words(cli, monkeypatch):
         raise _build.BuildError("build: no C++ compiler found; install g++")
 
     monkeypatch.setattr(_build, "build_cached", build_cached)
+    monkeypatch.setattr(_build, "installed_library", lambda name: None)
 
     assert "Error: build: no C++ compiler found" in cli("build", code=1).output
