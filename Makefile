@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP_FLAGS ?=
+TORCH_FLAGS ?=
 DEMO_MINUTES ?= 5
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
@@ -25,7 +26,8 @@ help:
 # torch comes first and alone, so that nothing else resolves it; then the package with its kernels.
 $(VENV)/.installed: pyproject.toml setup.py fastgan/_build.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH) 'setuptools>=77' wheel 'pybind11>=2.13'
+	$(PIP) $(TORCH_FLAGS) $(TORCH)
+	$(PIP) 'setuptools>=77' wheel 'pybind11>=2.13'
 	$(PIP) --no-build-isolation -e '.[metrics,test]'
 	touch $@
 

@@ -31,8 +31,8 @@ CUDA_ARCHITECTURES = "8.0;9.0+PTX"
 LOCK_TIMEOUT_SECONDS = 600
 _X86_ISAS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma", "-mf16c"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c",
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
                "-mprefer-vector-width=512"],
 }  # fmt: skip
 _CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
@@ -166,6 +166,17 @@ def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
     return steps, [*compiler, *shared, *(str(s.output) for s in steps), *torch_link]
 
 
+def cuda_architectures() -> str:
+    return os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
+
+
+def _nvcc_version() -> str:
+    compiler = nvcc()
+    if compiler is None:
+        return ""
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+
+
 def _gencode(architectures: str) -> list[str]:
     flags = []
     for entry in architectures.replace(" ", ";").split(";"):
@@ -186,7 +197,6 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
             "build: nvcc is not on the path; install the CUDA toolkit or set CUDA_HOME"
         )
     torch_flags, torch_link = _torch_flags()
-    architectures = os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
     steps = []
     for source in sorted(root.glob("ops/*/*.cu")):
         output = work / f"{source.stem}.o"
@@ -195,7 +205,8 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
                 output,
                 [str(device_compiler), "-std=c++20", "-O3", "-Xcompiler",
                  "-fPIC,-fvisibility=hidden",
-                 "--expt-relaxed-constexpr", "-Werror", "all-warnings", *_gencode(architectures),
+                 "--expt-relaxed-constexpr", "-Werror", "all-warnings",
+                 *_gencode(cuda_architectures()),
                  "-DFASTGAN_BACKEND_CUDA", "-c", str(source), "-o", str(output)],
             )
         )  # fmt: skip
@@ -309,25 +320,32 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _read_manifest(path: Path) -> dict | None:
+    """None for a missing or torn one, which means to build again."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def build_cached(name: str = "_C", *, force: bool = False) -> Path:
     """Build `name` into the per-user cache (folder mode 0700) unless it is there; returns its path.
 
-    A rebuild happens with `force`, or when the compiler is another one than last time.
+    A rebuild happens with `force`, or when a compiler or the CUDA architectures changed.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     manifest = folder / f"{name}.json"
-    compilers = {"cxx": compiler_version(cxx())}
-    if name == "_C_cuda" and nvcc() is not None:
-        compilers["nvcc"] = str(nvcc())
+    made_by = {"cxx": compiler_version(cxx())}
+    if name == "_C_cuda":
+        made_by |= {"nvcc": _nvcc_version(), "architectures": cuda_architectures()}
     with _locked(folder):
         ready = cached_library(name)
-        same = manifest.is_file() and json.loads(manifest.read_text()) == compilers
-        if ready is not None and same and not force:
+        if ready is not None and not force and _read_manifest(manifest) == made_by:
             return ready
         output = folder / f"{name}{library_suffix()}"
         build(name, output)
         output.chmod(0o700)
-        manifest.write_text(json.dumps(compilers))
+        manifest.write_text(json.dumps(made_by))
     return output

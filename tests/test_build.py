@@ -169,3 +169,13 @@ def test_a_real_build(cache):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env=env)  # fmt: skip
     assert done.stdout.strip() == str(path)
+
+
+def test_a_torn_manifest_means_to_build_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(_build, "compiler_version", lambda command: "some compiler")
+    monkeypatch.setattr(_build, "build", lambda name, output: output.write_bytes(b"library"))
+    path = _build.build_cached("_C")
+    (path.parent / "_C.json").write_text("")
+    path.write_bytes(b"old")
+    assert _build.build_cached("_C").read_bytes() == b"library"

@@ -98,10 +98,12 @@ struct Guard {
   explicit Guard(const Tensor&) {}
 };
 
+// Set when the library is loaded, not at the first call, which may come after a fork.
+inline const pid_t kOwner = getpid();
+
 // After a fork the thread pool's threads are gone and waiting for them would hang: run serially.
 inline void parallel_for_in_torch(int64_t n, int64_t grain, RangeFunction f, void* context) {
-  static const pid_t owner = getpid();
-  if (n <= grain || getpid() != owner) {
+  if (n <= grain || getpid() != kOwner) {
     if (n > 0) f(0, n, context);
     return;
   }

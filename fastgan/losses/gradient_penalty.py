@@ -29,6 +29,10 @@ from fastgan.ops import gradient_penalty, interpolate_samples
 
 Inputs = torch.Tensor | Sequence[torch.Tensor]
 METHODS = ("auto", "double_backward", "finite_difference")
+_NO_DEPENDENCE = (
+    "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run D outside "
+    "torch.no_grad(), without detach(), on the very tensors that are penalised"
+)
 FINITE_DIFFERENCE_STEP = 0.03  # of the norm of each sample
 
 
@@ -146,11 +150,10 @@ def _gradients(
     logits: torch.Tensor, xs: tuple[torch.Tensor, ...], create_graph: bool
 ) -> list[torch.Tensor]:
     if not logits.requires_grad:
-        raise ValueError(
-            "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run it "
-            "outside torch.no_grad() and without detach()"
-        )
+        raise ValueError(_NO_DEPENDENCE)
     grads = torch.autograd.grad(logits.sum(), xs, create_graph=create_graph, allow_unused=True)
+    if all(g is None for g in grads):
+        raise ValueError(_NO_DEPENDENCE)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, xs, strict=True)]
 
 
@@ -166,10 +169,10 @@ def _finite_difference(D, xs, conditions, target, one_sided):
         [g.detach().to(scale.dtype) * _like(scale, g) for g in grads], target, one_sided
     )
     (slope,) = torch.autograd.grad(value.sum(), scale)  # dp/d‖g‖ · ‖g‖
-    tiny = torch.finfo(scale.dtype).tiny
-    norm = _per_sample_norm(grads).clamp(min=tiny)
+    norm = _per_sample_norm(grads)
+    norm = torch.where(norm > 0, norm, torch.ones_like(norm))  # slope is 0 where the norm is
     step = FINITE_DIFFERENCE_STEP * _per_sample_norm(xs).clamp(min=1.0)
-    moves = [g.detach() * _like(step / norm, g).to(g.dtype) for g in grads]
+    moves = [(g.detach().to(norm.dtype) * _like(step / norm, g)).to(g.dtype) for g in grads]
     ahead = D(*(x.detach() + m for x, m in zip(xs, moves, strict=True)), *conditions)
     behind = D(*(x.detach() - m for x, m in zip(xs, moves, strict=True)), *conditions)
     # ≈ ‖g‖, differentiable in D's parameters; logits [N] are allowed

@@ -45,11 +45,11 @@ def path_length_penalty(
     if y is None:
         y = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (J,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
-    lengths = (
-        J.float().square().sum(2).mean(1).sqrt()
-        if J.dtype != torch.float64
-        else (J.square().sum(2).mean(1).sqrt())
-    )
+    squares = J.to(torch.promote_types(J.dtype, torch.float32)).square().sum(2).mean(1)
+    # √ has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
+    is_zero = squares == 0
+    roots = torch.where(is_zero, torch.ones_like(squares), squares).sqrt()
+    lengths = torch.where(is_zero, torch.zeros_like(squares), roots)
     target = pl_mean.lerp(lengths.detach().mean().to(pl_mean.dtype), decay)
     pl_mean.copy_(target.detach())
     return (lengths - target.to(lengths.dtype)).square()

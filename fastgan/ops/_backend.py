@@ -64,14 +64,17 @@ def _load_cuda() -> tuple[Path | None, str | None]:
         return None, "this torch has no CUDA; install a CUDA build of torch"
     from fastgan import _build
 
-    path = _build.installed_library("_C_cuda") or _build.cached_library("_C_cuda")
-    if path is None:
-        return None, "the CUDA kernels are not built; run `fastgan build --cuda`"
-    try:
-        torch.ops.load_library(str(path))
-    except OSError as error:
-        return None, f"the CUDA library does not load ({error}); run `fastgan build --cuda --force`"
-    return path, None
+    why = "the CUDA kernels are not built; run `fastgan build --cuda`"
+    for path in (_build.installed_library("_C_cuda"), _build.cached_library("_C_cuda")):
+        if path is None:
+            continue
+        try:
+            torch.ops.load_library(str(path))
+        except OSError as error:
+            why = f"the CUDA library does not load ({error}); run `fastgan build --cuda --force`"
+        else:
+            return path, None
+    return None, why
 
 
 _cpu_module, _cpu_reason = _load_cpu()

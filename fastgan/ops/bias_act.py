@@ -15,8 +15,9 @@
     softplus  ln(1 + e^u)                           -, 1
     swish     u · sigmoid(u)                        -, √2
 
-Derivatives: any order. The gradient is 0 where |v| ≥ clamp. The bias gradient comes from the pass
-that makes dx, and is skipped where the running backward pass does not ask for it. Capturable.
+Derivatives: any order. The gradient is 0 where |v| ≥ clamp (torch.clamp, and so the reference's
+own autograd, lets it through at equality). The bias gradient comes from the pass that makes dx,
+and is skipped where the running backward pass does not ask for it. Capturable.
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), appendix B.
 """
 

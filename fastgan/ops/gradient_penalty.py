@@ -4,8 +4,9 @@
     p[n] = (√s[n] - target)²                    target 0 (zero-centred, R1, R2): p = s
     p[n] = max(√s[n] - target, 0)²              one_sided
 
-The sum runs in float32 (float64 for float64) in an order fixed by the shapes alone: the same
-result for any number of threads. Where s = 0 and target > 0, the norm's derivative is taken as 0.
+The sum runs in float32 (float64 for float64) in memory order, in pieces fixed by the shapes alone:
+the same result for any number of threads. Where s = 0 and target > 0, the norm's derivative is
+taken as 0.
 Derivatives: any order. Capturable.
 Source: R1, R2: Mescheder et al., "Which Training Methods for GANs do actually Converge?" (2018),
 eq. 9-10; WGAN-GP: Gulrajani et al. (2017), eq. 3; one-sided: Petzka et al. (2018), eq. 8.

@@ -41,7 +41,7 @@ def save(
             "environment": environment(state),
         }
         file.write(path, tensors, values)
-        _prune(folder, keep_last, keep_every_kimg)
+        _prune(folder, keep_last, keep_every_kimg, path)
     except OSError as error:
         kept = sorted(p.name for p in folder.glob("ckpt-*.json"))
         raise CheckpointError(
@@ -96,11 +96,11 @@ def latest(run_dir: Path, *, report: Callable[[str], None] | None = None) -> Pat
     found, broken = [], []
     for path in folder.glob("ckpt-*.json"):
         try:
-            found.append((file.read_document(path)["counters"]["nimg"], path))
+            found.append(_age(path, file.read_document(path)["counters"]["nimg"]))
         except CheckpointError as error:
             broken.append(str(error))
     newest = None
-    for _, path in sorted(found, reverse=True):
+    for _, _, path in sorted(found, reverse=True):
         try:
             file.verify(path)
         except CheckpointError as error:
@@ -212,10 +212,20 @@ def _check_tensors(path: Path, saved: dict[str, Tensor], live: dict[str, Tensor]
 
 
 def _free_name(folder: Path, nimg: int) -> Path:
+    """A name that no checkpoint has: one is never replaced, so none can be lost half-way."""
     path = folder / f"ckpt-{nimg // 1000:06d}.json"
-    if path.exists() and _nimg_of(path) != nimg:
-        return path.with_stem(f"{path.stem}-{nimg:09d}")
-    return path
+    if not path.exists():
+        return path
+    path = path.with_stem(f"{path.stem}-{nimg:09d}")
+    again, number = path, 2
+    while again.exists():
+        again, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return again
+
+
+def _age(path: Path, nimg: int) -> tuple[int, int, Path]:
+    """Sorts checkpoints from old to new; of one moment saved twice, the later copy is newer."""
+    return nimg, path.stat().st_mtime_ns, path
 
 
 def _nimg_of(path: Path) -> int | None:
@@ -226,11 +236,31 @@ def _nimg_of(path: Path) -> int | None:
         return None
 
 
-def _prune(folder: Path, keep_last: int, keep_every_kimg: int | None) -> None:
-    """Unreadable ones are left alone: a newer fastgan may read them."""
+def set_aside_newer(run_dir: Path, nimg: int) -> list[Path]:
+    """Moves the checkpoints beyond `nimg` into checkpoints/abandoned; returns their new paths.
+
+    For a run that goes on from an older checkpoint: what came after it belongs to another
+    history, and would count as the newest, and keep the new ones from being kept.
+    """
+    folder = Path(run_dir) / "checkpoints"
+    moved = []
+    for path in sorted(folder.glob("ckpt-*.json")):
+        if (_nimg_of(path) or 0) > nimg:
+            target = folder / "abandoned"
+            target.mkdir(exist_ok=True)
+            for half in (path, path.with_suffix(".safetensors")):
+                half.replace(target / half.name)
+            moved.append(target / path.name)
+    return moved
+
+
+def _prune(folder: Path, keep_last: int, keep_every_kimg: int | None, written: Path) -> None:
+    """Unreadable ones are left alone: a newer fastgan may read them. So is the one just written."""
     ages = {path: _nimg_of(path) for path in folder.glob("ckpt-*.json")}
-    readable = sorted((nimg, path) for path, nimg in ages.items() if nimg is not None)
-    for nimg, path in readable[:-keep_last]:
+    readable = sorted(_age(path, nimg) for path, nimg in ages.items() if nimg is not None)
+    for nimg, _, path in readable[:-keep_last]:
+        if path == written:
+            continue
         if keep_every_kimg is None or (nimg // 1000) % keep_every_kimg != 0:
             file.remove(path)
     file.remove_temporaries(folder)

@@ -68,6 +68,8 @@ def train(
     """
     state = build_state(config)
     document = None if resume is None else checkpoint.load(state, resume)
+    if resume is not None:
+        checkpoint.set_aside_newer(run_dir, state.nimg)
     dataset = None
     if loader is None:
         dataset = open_dataset(config)

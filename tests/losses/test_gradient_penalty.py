@@ -353,3 +353,29 @@ def test_errors_name_the_argument(name):
     error, message, call = ERRORS[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_critic_that_ignores_its_input_is_refused():
+    w = torch.ones((), requires_grad=True)
+    with pytest.raises(ValueError, match="does not depend on x"):
+        r1(lambda x: w * torch.ones(x.shape[0], 1), torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_finite_difference_stays_finite_where_the_gradient_is_tiny_or_zero(dtype):
+    D = nn.Linear(4096, 1).to(dtype)
+    with torch.no_grad():
+        D.weight.mul_(1e-6)
+        D.weight[:, ::2] = 0
+    x = torch.randn(3, 4096).to(dtype)
+    penalty = gradient_norm_penalty(D, x, method="finite_difference")
+    penalty.mean().backward()
+    assert torch.isfinite(penalty).all()
+    assert torch.isfinite(D.weight.grad).all()
+
+    nothing = nn.Linear(4096, 1).to(dtype)
+    nn.init.zeros_(nothing.weight)
+    penalty = gradient_norm_penalty(nothing, x, method="finite_difference")
+    penalty.mean().backward()
+    assert torch.equal(penalty, torch.zeros(3))
+    assert torch.isfinite(nothing.weight.grad).all()

@@ -118,3 +118,11 @@ def test_errors_name_the_argument(name):
     message, call = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_generator_that_ignores_its_latents_has_a_finite_gradient():
+    w = torch.zeros((), requires_grad=True)
+    ws = torch.randn(2, 3, 4, requires_grad=True)
+    images = (w * ws.sum((1, 2)))[:, None, None, None].expand(2, 1, 4, 4)
+    path_length_penalty(images, ws, torch.ones(())).mean().backward()
+    assert torch.isfinite(w.grad)

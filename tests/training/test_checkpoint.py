@@ -286,8 +286,8 @@ def test_names_and_what_is_kept(tiny, config, tmp_path):
     kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     left = [n for n in names if n != "ckpt-000001"]
     assert kept == {f"{n}{suffix}" for n in left for suffix in (".json", ".safetensors")}
-    checkpoint.save(state, tmp_path, keep_last=1)
-    assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == {names[-1]}
+    written = checkpoint.save(state, tmp_path, keep_last=1)
+    assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == {written.stem}
     with pytest.raises(ValueError, match="keep_last must be at least 1"):
         checkpoint.save(state, tmp_path, keep_last=0)
 
@@ -332,3 +332,35 @@ def test_another_network_is_refused_in_words(tiny, config, tmp_path):
     wider = tiny.state(tiny.config(model=tiny.Config(z_dim=6)))
     with pytest.raises(CheckpointError, match=r"G.fc.weight is \(6, 5\).*expected \(6, 6\)"):
         checkpoint.load(wider, saved)
+
+
+def test_going_on_from_an_older_checkpoint_sets_the_newer_ones_aside(tiny, config, tmp_path):
+    state = tiny.state(config)
+    paths = []
+    for _ in range(4):
+        run(tiny, state, 3)
+        paths.append(checkpoint.save(state, tmp_path))
+    older = paths[2]
+    nimg = checkpoint_file.read_document(older)["counters"]["nimg"]
+
+    moved = checkpoint.set_aside_newer(tmp_path, nimg)
+
+    assert [path.parent.name for path in moved] == ["abandoned"]
+    assert checkpoint.latest(tmp_path) == older
+    again = tiny.state(config)
+    checkpoint.load(again, older)
+    run(tiny, again, 1)
+    written = checkpoint.save(again, tmp_path, keep_last=1)
+    assert written.exists()
+    assert checkpoint.latest(tmp_path) == written
+
+
+def test_what_was_just_written_stays_even_beside_newer_ones(tiny, config, tmp_path):
+    state = tiny.state(config)
+    run(tiny, state, 5)
+    for _ in range(3):
+        run(tiny, state, 1)
+        checkpoint.save(state, tmp_path)
+    young = tiny.state(config)
+    run(tiny, young, 1)
+    assert checkpoint.save(young, tmp_path).exists()

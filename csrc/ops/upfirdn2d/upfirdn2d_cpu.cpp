@@ -337,7 +337,7 @@ int run_typed(const Upfirdn2dParams& p, const Exec& exec) {
     const int64_t values = kRowsAtOnce * row_values + p.ax.out * c;
     A* buffer = static_cast<A*>(scratch_bytes<A>(values));
     if (!buffer) {
-      failed = true;
+      __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
       return;
     }
     for (int64_t i = 0; i < values; ++i) buffer[i] = 0;
