@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fastgan.cli.new_run import data_path
 from fastgan.cli.runs import find_checkpoint, run_of
 
 
@@ -15,7 +16,7 @@ from fastgan.cli.runs import find_checkpoint, run_of
 @click.option("--network", required=True, metavar="latest|RUN|CKPT",
               help="Run folder (its newest checkpoint), its number in --runs, or a checkpoint.")
 @click.option("--data", show_default="what the run was trained on",
-              help="Folder or zip of images to compare with.")
+              help="Folder or zip of images to compare with; 'avatars': the drawn faces.")
 @click.option("--metrics", "names", default="kid_lite0", show_default=True,
               help="Comma-separated names.")
 @click.option("--num", type=click.IntRange(min=1), default=1000, show_default=True,
@@ -87,7 +88,8 @@ def _open_dataset(config: dict[str, Any], data: str | None) -> Any:
     from fastgan.data import ImageDataset, default_dataset
 
     size = (config["model"]["img_height"], config["model"]["img_width"])
-    path = data or config["data"]["path"] or default_dataset(max(size))
+    path = config["data"]["path"] if data is None else data_path(data)
+    path = path or default_dataset(max(size))
     return ImageDataset(path, resolution=size, use_labels=config["model"]["c_dim"] > 0)
 
 
