@@ -8,7 +8,6 @@ build an error; FASTGAN_CUDA=auto|0|1 decides about CUDA.
 
 import importlib.util
 import logging
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,15 +19,17 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 
-def load_build():
-    spec = importlib.util.spec_from_file_location("fastgan_build", ROOT / "fastgan" / "_build.py")
+def load(name):
+    """A module of the package by path: the package itself imports torch, which may be absent."""
+    path = ROOT / "fastgan" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"fastgan_setup_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-_build = load_build()
+_build, environment = load("_build"), load("environment")
 
 
 class BuildKernels(build_ext):
@@ -37,7 +38,7 @@ class BuildKernels(build_ext):
         try:
             _build.build(name, Path(self.get_ext_fullpath(extension.name)).resolve())
         except _build.BuildError as error:
-            if os.environ.get("FASTGAN_REQUIRE_NATIVE") == "1":
+            if environment.require_native():
                 raise
             self.announce(
                 f"fastgan: {name} is not built, plain PyTorch will answer: {error}",
@@ -62,9 +63,14 @@ class CopySources(build_py):
 
 def extensions():
     if importlib.util.find_spec("torch") is None:
+        if environment.require_native():
+            raise _build.BuildError(
+                "FASTGAN_REQUIRE_NATIVE=1, but torch is not installed where this is built; install "
+                "it first and use pip's --no-build-isolation"
+            )
         return []
     names = ["_C"]
-    if _build.cuda_is_wanted(os.environ.get("FASTGAN_CUDA", "auto")):
+    if _build.cuda_is_wanted(environment.cuda_build()):
         names.append("_C_cuda")
     return [Extension(f"fastgan.{name}", sources=[], optional=True) for name in names]
 

@@ -81,8 +81,13 @@ def d_step(state: TrainState, batch: Batch) -> None:
 
 
 def d_penalty_step(state: TrainState, batch: Batch) -> None:
-    real, fake = _d_inputs(state, batch)
-    loss = _d_penalty(state, real, fake, batch.c) * state.config.d_reg_interval
+    config = state.config
+    if config.r2_gamma > 0 or config.gp_weight > 0:
+        real, fake = _d_inputs(state, batch)
+    else:
+        with torch.no_grad():
+            real, fake = state.augment(batch.x), None  # R1 alone looks at real samples only
+    loss = _d_penalty(state, real, fake, batch.c) * config.d_reg_interval
     _apply(state.d_optimizer, loss)
 
 
@@ -148,7 +153,7 @@ def _d_loss(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> 
     return loss
 
 
-def _d_penalty(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> Tensor:
+def _d_penalty(state: TrainState, real: Tensor, fake: Tensor | None, c: Tensor | None) -> Tensor:
     config, loss = state.config, None
     method = config.penalty_method
     terms: list[tuple[str, float, Callable[[], Tensor]]] = [
