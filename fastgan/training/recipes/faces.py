@@ -29,7 +29,7 @@ def recipe(
         batch=16,
         r1_gamma=5.0,
         d_reg_interval=8,
-        ema=EmaConfig(half_life_kimg=5.0, rampup_ratio=0.05),
+        ema=EmaConfig(half_life_kimg=20.0, rampup_ratio=0.05),
         total_kimg=1500.0,
         tick_kimg=2.0,
         snapshot_every_ticks=2,
