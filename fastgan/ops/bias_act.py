@@ -140,8 +140,6 @@ def bias_act_ref(
 
 def _forward(x, b, dim, act, alpha, gain, clamp):
     y = bias_act_ref(x, b, dim, act, alpha, gain, clamp)
-    if y is x:
-        y = x.clone()
     return y.contiguous(memory_format=dense_format(x))
 
 
