@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 BACKENDS = ("reference", "cpu", "emulator", "cuda")
+EMULATOR = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser):
@@ -22,6 +23,18 @@ def pytest_addoption(parser):
         help="reference: plain PyTorch and our derivative formulas; cpu (default), cuda: the "
         "native library, required; emulator: the CUDA sources on the CPU",
     )
+    parser.addoption(
+        "--only-ops",
+        default="",
+        metavar="OP[,OP]",
+        help="with --backend emulator: build the kernels of these ops only",
+    )
+    parser.addoption(
+        "--sanitize",
+        choices=("address",),
+        help="with --backend emulator or cpu: a library under ASAN and UBSAN; `make sanitize` "
+        "sets the preloads that it needs",
+    )
 
 
 def pytest_configure(config):
@@ -29,10 +42,12 @@ def pytest_configure(config):
     name = config.getoption("--backend")
     for variable in ("FASTGAN_BACKEND", "FASTGAN_REQUIRE_NATIVE", "FASTGAN_ISA"):
         os.environ.pop(variable, None)
-    if name == "reference":
-        os.environ["FASTGAN_BACKEND"] = "reference"
-    else:
+    if name in ("reference", "emulator"):
+        os.environ["FASTGAN_BACKEND"] = "reference"  # the CPU library stays unloaded
+    if name != "reference":
         os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
+    if name == "emulator":
+        _load_emulator(config)
     if name == "cpu":
         from fastgan.ops import _backend
 
@@ -40,11 +55,28 @@ def pytest_configure(config):
             raise pytest.UsageError(f"--backend cpu: {_backend.reason('cpu')}")
 
 
+def _load_emulator(config):
+    """Registers the CUDA kernels for CPU tensors, where the CPU library's would otherwise be."""
+    import native_build
+    import torch
+
+    import fastgan.ops  # noqa: F401  (the ops must exist before kernels are given to them)
+    from fastgan import _build
+
+    only = [op for op in config.getoption("--only-ops").split(",") if op]
+    try:
+        library = native_build.emulator(config.getoption("--sanitize"), only)
+    except _build.BuildError as error:
+        raise pytest.UsageError(f"--backend emulator: {error}") from error
+    torch.ops.load_library(str(library))
+    config.stash[EMULATOR] = library
+
+
 def pytest_report_header(config):
     from fastgan.ops import library_facts
 
-    facts = library_facts()
-    return f"fastgan backend: {config.getoption('--backend')}, library: {facts['cpu_library']}"
+    library = config.stash.get(EMULATOR, library_facts()["cpu_library"])
+    return f"fastgan backend: {config.getoption('--backend')}, library: {library}"
 
 
 def _absence(name: str) -> str | None:
@@ -53,8 +85,6 @@ def _absence(name: str) -> str | None:
 
     from fastgan.ops import _backend
 
-    if name == "emulator":
-        return "--backend emulator: csrc/emulator does not exist yet"
     if name == "cuda" and not torch.cuda.is_available():
         return "--backend cuda: torch sees no CUDA device"
     if name == "cuda":
@@ -77,6 +107,17 @@ def device(backend):
     import torch
 
     return torch.device("cuda" if backend == "cuda" else "cpu")
+
+
+@pytest.fixture
+def on_device(device):
+    """New tensors are made on the run's device, for tests that name none."""
+    import torch
+
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 tests expect float32
+    with torch.device(device):
+        yield
 
 
 @pytest.fixture(params=["float64", "float32", "bfloat16", "float16"])

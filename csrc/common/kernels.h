@@ -1,13 +1,14 @@
 // One table of launchers per op and instruction set, and the choice between them.
 //
 // <op>_cpu.cpp is compiled once per instruction set, each time into its own namespace; <op>_cuda.cu
-// defines the same table in namespace cuda. FASTGAN_KERNELS(Table, op), used once in <op>.h,
-// declares them and defines `const Table& op##_kernels()`, which a binding calls.
+// defines the same table in namespace cuda, for a GPU and for the emulator alike.
+// FASTGAN_KERNELS(Table, op), used once in <op>.h, declares them and defines
+// `const Table& op##_kernels()`, which a binding calls.
 #pragma once
 
 #include "isa.h"
 
-#if defined(FASTGAN_BACKEND_CUDA)
+#if defined(FASTGAN_BACKEND_CUDA) || defined(FASTGAN_EMULATOR)
 #define FASTGAN_KERNELS(Table, op) \
   namespace cuda {                 \
   extern const Table op;           \

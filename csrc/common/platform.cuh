@@ -1,5 +1,5 @@
-// The only header that tells nvcc from the emulator: launches, shared memory and 16-byte memory
-// access. Kernel files include this and their own header, and no torch header.
+// The only header that tells nvcc from the emulator: launches, shared memory, flat indices and
+// 16-byte memory access. Kernel files include this and their own header, and no torch header.
 #pragma once
 
 #if defined(FASTGAN_EMULATOR)
@@ -9,6 +9,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+
+#include <cstdint>
 
 namespace fastgan {
 
@@ -20,6 +22,15 @@ inline void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_by
 
 inline int last_error() { return static_cast<int>(cudaGetLastError()); }
 
+// Lets `kernel` be launched with more dynamic shared memory than the 48 KB that need no asking.
+template <class K>
+int allow_shared(K* kernel, size_t bytes) {
+  if (bytes <= 48 * 1024) return 0;
+  return static_cast<int>(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                               static_cast<int>(bytes)));
+}
+
 // One statically sized shared object per kernel and type.
 template <class T>
 __device__ __forceinline__ T& shared() {
@@ -27,11 +38,24 @@ __device__ __forceinline__ T& shared() {
   return *reinterpret_cast<T*>(raw);
 }
 
+// The dynamic shared memory of the block.
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[];
+  return reinterpret_cast<T*>(dynamic_shared_bytes);
+}
+
+// The flat index of a tensor of up to narrow_limit() elements. Unsigned, so that an index plus the
+// step of a grid loop still fits. The emulator has a class here that checks every result.
+using NarrowIndex = uint32_t;
+inline int64_t narrow_limit() { return (int64_t(1) << 31) - 1; }
+
 }  // namespace fastgan
 
 #endif
 
 #include <cstdint>
+#include <type_traits>
 
 #include "dtype.h"
 
@@ -52,9 +76,13 @@ __device__ __forceinline__ Vec<T> load16(const T* p) {
   return r;
 }
 
+// One 128-bit number, because nvcc 13.0 may split the store of a uint4 into its words; and made
+// from the words, because a cast of the whole Vec goes through local memory.
 template <class T>
 __device__ __forceinline__ void store16(T* p, const Vec<T>& v) {
-  *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&v);
+  const uint4 bits = *reinterpret_cast<const uint4*>(&v);
+  const uint64_t low = bits.x | uint64_t(bits.y) << 32, high = bits.z | uint64_t(bits.w) << 32;
+  *reinterpret_cast<unsigned __int128*>(p) = low | static_cast<unsigned __int128>(high) << 64;
 }
 
 inline bool is_aligned16(const void* p) { return (reinterpret_cast<uintptr_t>(p) & 15) == 0; }
@@ -95,34 +123,53 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);
 }
 
-// Division by a number that is fixed for the launch: a multiplication and a shift instead of the
-// dozens of instructions of an integer division. Exact for 0 ≤ n < 2^31 and 1 ≤ d < 2^31
-// (Granlund & Montgomery 1994, "Division by Invariant Integers using Multiplication").
-struct FastDivisor {
+// Division of flat indices by a number that is fixed for the launch. Narrow: a multiplication and a
+// shift instead of the dozens of instructions of an integer division, exact for 1 ≤ d < 2^31 and
+// every n (Granlund & Montgomery 1994, "Division by Invariant Integers using Multiplication").
+template <class Index>
+struct Divisor {
   uint32_t divisor, multiplier, shift;
 
-  FastDivisor() = default;
-  explicit FastDivisor(int64_t d) : divisor(uint32_t(d)), shift(0) {
+  Divisor() = default;
+  explicit Divisor(int64_t d) : divisor(uint32_t(d)), shift(0) {
     while ((uint64_t(1) << shift) < divisor) ++shift;
     multiplier = uint32_t(((uint64_t(1) << 32) * ((uint64_t(1) << shift) - divisor)) / divisor + 1);
   }
-  __device__ __forceinline__ int64_t divide(int64_t n) const {
+  __device__ __forceinline__ Index divide(Index n) const {
     const uint32_t m = uint32_t(n);
     const uint64_t high = (uint64_t(m) * multiplier) >> 32;
-    return int64_t((high + m) >> shift);
+    return Index(uint32_t((high + m) >> shift));
   }
 };
-
-// The same interface for indices of 2^31 and more.
-struct WideDivisor {
+template <>
+struct Divisor<int64_t> {
   int64_t divisor;
 
-  WideDivisor() = default;
-  explicit WideDivisor(int64_t d) : divisor(d) {}
+  Divisor() = default;
+  explicit Divisor(int64_t d) : divisor(d) {}
   __device__ __forceinline__ int64_t divide(int64_t n) const { return n / divisor; }
 };
 
+// Calls f with the type of flat indices that `numel`, the largest tensor of the launch, allows.
+template <class F>
+int dispatch_index(int64_t numel, F&& f) {
+  return numel <= narrow_limit() ? f(NarrowIndex{}) : f(int64_t{});
+}
+
+// The names of before; they go when the last op has moved to Divisor<Index>.
 constexpr int64_t kMaxNarrowIndex = (int64_t(1) << 31) - 1;
+struct FastDivisor : Divisor<uint32_t> {
+  FastDivisor() = default;
+  explicit FastDivisor(int64_t d) : Divisor<uint32_t>(d) {}
+  __device__ __forceinline__ int64_t divide(int64_t n) const {
+    return int64_t(Divisor<uint32_t>::divide(uint32_t(n)));
+  }
+};
+struct WideDivisor : Divisor<int64_t> {
+  WideDivisor() = default;
+  explicit WideDivisor(int64_t d) : Divisor<int64_t>(d) {}
+};
+
 constexpr int kThreads = 256;
 
 // A grid that covers `work` items and no more blocks than keep the largest GPU busy.

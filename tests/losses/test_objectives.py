@@ -46,13 +46,13 @@ def test_closed_form_values_and_gradients(name):
     assert y.shape == ()
     assert y.item() == pytest.approx(d_real(REAL).mean() + d_fake(FAKE).mean(), rel=1e-12)
     y.backward()
-    np.testing.assert_allclose(real.grad, s_real(REAL) / 4, rtol=1e-12)
-    np.testing.assert_allclose(fake.grad, s_fake(FAKE) / 3, rtol=1e-12)
+    np.testing.assert_allclose(real.grad.cpu(), s_real(REAL) / 4, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad.cpu(), s_fake(FAKE) / 3, rtol=1e-12)
     fake = leaf(FAKE)
     y = loss.generator_loss(fake)
     assert y.item() == pytest.approx(g_fake(FAKE).mean(), rel=1e-12)
     y.backward()
-    np.testing.assert_allclose(fake.grad, t_fake(FAKE) / 3, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad.cpu(), t_fake(FAKE) / 3, rtol=1e-12)
 
 
 def test_relativistic_closed_form():
@@ -63,13 +63,13 @@ def test_relativistic_closed_form():
     y = loss.discriminator_loss(real, fake)
     assert y.item() == pytest.approx(softplus(-margin).mean(), rel=1e-12)
     y.backward()
-    np.testing.assert_allclose(real.grad, -sigmoid(-margin) / 3, rtol=1e-12)
-    np.testing.assert_allclose(fake.grad, sigmoid(-margin) / 3, rtol=1e-12)
+    np.testing.assert_allclose(real.grad.cpu(), -sigmoid(-margin) / 3, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad.cpu(), sigmoid(-margin) / 3, rtol=1e-12)
     fake = leaf(FAKE)
     y = loss.generator_loss(fake, leaf(REAL[:3]))
     assert y.item() == pytest.approx(softplus(margin).mean(), rel=1e-12)
     y.backward()
-    np.testing.assert_allclose(fake.grad, -sigmoid(margin) / 3, rtol=1e-12)
+    np.testing.assert_allclose(fake.grad.cpu(), -sigmoid(margin) / 3, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", objectives())

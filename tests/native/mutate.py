@@ -1,0 +1,239 @@
+"""The mutation check: bugs planted in the CUDA kernels, each of which a detector must see.
+
+    python tests/native/mutate.py [--fast] [--only TEXT] [--list]
+
+prints the table bug × detector and exits with 1 where a bug is missed by a detector that must see
+it, or where the kernels as they are get flagged. The bugs are in tests/native/mutations/*.toml;
+each is planted in a copy of csrc/, so the shipped sources know nothing of them. --fast leaves out
+the sanitizers and the bugs that only they see.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import native_build
+
+BUGS = Path(__file__).with_name("mutations")
+SEEDS = range(1, 11)
+TIMEOUT_SECONDS = 120
+# Optimising costs more time than it saves: a bug's kernels run for a fraction of a second.
+QUICK = ["-O0"]
+
+
+class StaleMutationError(Exception):
+    """A kernel has changed so that a bug can no longer be planted in it."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One bug: in `file` (below csrc/) of `op`, `old`, which is there once, becomes `new`.
+
+    cases: texts of which one is in the name of each driver case to run. seen_by: the detectors that
+    must see it; "random" must see it under every seed.
+    """
+
+    name: str
+    kind: str
+    op: str
+    file: str
+    cases: tuple[str, ...]
+    seen_by: tuple[str, ...]
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A build of the driver and how it is run, once per seed."""
+
+    name: str
+    sanitize: str | None
+    order: str
+    seeds: tuple[int, ...] = (1,)
+    narrow_limit: int | None = None
+
+
+DETECTORS = (
+    Detector("forward", None, "forward"),
+    Detector("reverse", None, "reverse"),
+    Detector("random", None, "random", tuple(SEEDS)),
+    Detector("narrow", None, "random", narrow_limit=100),
+    Detector("address", "address", "random"),
+    Detector("thread", "thread", "forward"),
+)
+FAST = ("random", "narrow")
+# What a sanitizer says → how the table calls it; the first that fits.
+FINDINGS = {
+    "Sanitizer: SEGV": "crash",
+    "WARNING: ThreadSanitizer": "race",
+    "ERROR: AddressSanitizer": "overflow",
+    "misaligned address": "misaligned",
+    "runtime error": "undefined",
+}
+EXIT_CODES = {0: "", 2: "wrong", 3: "error"}
+
+
+def load() -> list[Mutation]:
+    found = []
+    for path in sorted(BUGS.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutation"]:
+            lists = {key: tuple(entry[key]) for key in ("cases", "seen_by")}
+            found.append(Mutation(**{**entry, **lists}))
+    return found
+
+
+def planted(mutation: Mutation) -> str:
+    """The text of the mutation's file with the bug in it."""
+    text = (native_build.CSRC / mutation.file).read_text(encoding="utf-8")
+    count = text.count(mutation.old)
+    if count != 1:
+        raise StaleMutationError(
+            f"mutation {mutation.name!r} ({mutation.op}): its text is {count} times in "
+            f"csrc/{mutation.file}, expected once: the kernel changed; renew this mutation"
+        )
+    return text.replace(mutation.old, mutation.new)
+
+
+def plant(mutation: Mutation) -> Path:
+    """A csrc/ with the bug in it; always the same folder, so that its objects are found again."""
+    text = planted(mutation)
+    folder = "".join(c if c.isalnum() else "-" for c in f"{mutation.op} {mutation.name}")
+    csrc = native_build.OUTPUT / "mutations" / folder / "csrc"
+    shutil.rmtree(csrc, ignore_errors=True)
+    shutil.copytree(native_build.CSRC, csrc)
+    (csrc / mutation.file).write_text(text, encoding="utf-8")
+    return csrc
+
+
+def finding(done: subprocess.CompletedProcess[str]) -> str:
+    """What one run of the driver found; empty if nothing."""
+    said = done.stdout + done.stderr
+    for text, word in FINDINGS.items():
+        if text in said:
+            return word
+    if done.returncode < 0:
+        return "crash"
+    if done.returncode not in EXIT_CODES:
+        raise RuntimeError(f"driver: exit code {done.returncode}\n{said}")
+    return EXIT_CODES[done.returncode]
+
+
+def run(driver: Path, detector: Detector, seed: int, cases: Iterable[str] = ()) -> str:
+    environment = os.environ | {
+        "FASTGAN_EMULATOR_ORDER": detector.order,
+        "FASTGAN_EMULATOR_SEED": str(seed),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "TSAN_OPTIONS": "halt_on_error=1",
+    }
+    environment.pop("FASTGAN_EMULATOR_NARROW_LIMIT", None)
+    if detector.narrow_limit is not None:
+        environment["FASTGAN_EMULATOR_NARROW_LIMIT"] = str(detector.narrow_limit)
+    chosen = [word for text in cases for word in ("--only", text)]
+    try:
+        done = subprocess.run(
+            [driver, *chosen], capture_output=True, text=True, env=environment,
+            timeout=TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "hang"
+    return finding(done)
+
+
+def build(detector: Detector, only: Sequence[str], csrc: Path) -> Path:
+    return native_build.driver("emulator", detector.sanitize, only, csrc=csrc, extra=QUICK)
+
+
+def check(mutation: Mutation, detectors: Iterable[Detector]) -> dict[str, list[str]]:
+    """Findings per detector and seed."""
+    csrc = plant(mutation)
+    return {
+        d.name: [run(build(d, [mutation.op], csrc), d, s, mutation.cases) for s in d.seeds]
+        for d in detectors
+    }
+
+
+def check_clean(
+    mutations: Sequence[Mutation], detectors: Iterable[Detector]
+) -> dict[str, list[str]]:
+    """What the detectors find, under every seed, in the cases that bugs are looked for in, where
+    there is no bug.
+    """
+    found: dict[str, list[str]] = {}
+    for op in sorted({m.op for m in mutations}):
+        cases = sorted({case for m in mutations if m.op == op for case in m.cases})
+        for d in detectors:
+            driver = build(d, [op], native_build.CSRC)
+            found.setdefault(d.name, []).extend(run(driver, d, seed, cases) for seed in SEEDS)
+    return found
+
+
+def cell(findings: Sequence[str]) -> str:
+    """`wrong`, or `wrong 7/10` where not every seed saw it."""
+    seen = [f for f in findings if f]
+    words = "/".join(sorted(set(seen)))
+    return words if len(seen) in (0, len(findings)) else f"{words} {len(seen)}/{len(findings)}"
+
+
+def table(rows: Iterable[tuple[str, str, dict[str, list[str]]]], names: Sequence[str]) -> str:
+    lines = [["bug", "op", *names], ["---"] * (len(names) + 2)]
+    for name, op, found in rows:
+        lines.append([name, op, *(cell(found[d]) or "-" for d in names)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def faults(mutation: Mutation, found: dict[str, list[str]]) -> list[str]:
+    """What is wrong with the detectors, given what they found of this bug."""
+    return [
+        f"{mutation.name!r} ({mutation.op}) is missed by {name!r}: {found[name]}"
+        for name in mutation.seen_by
+        if name in found and not all(found[name])
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fast", action="store_true", help="no sanitizers")
+    parser.add_argument("--only", default="", metavar="TEXT", help="bugs with TEXT in op or name")
+    parser.add_argument("--list", action="store_true", help="name the bugs; build nothing")
+    options = parser.parse_args(argv)
+    detectors = [d for d in DETECTORS if not options.fast or d.name in FAST]
+    names = [d.name for d in detectors]
+    mutations = [
+        m for m in load()
+        if options.only in f"{m.op} {m.name}" and set(m.seen_by) & set(names)
+    ]  # fmt: skip
+    if options.list:
+        print("\n".join(f"{m.op}: {m.name} [{m.kind}]" for m in mutations))
+        return 0
+    wrong = []
+    try:
+        clean = check_clean(mutations, detectors)  # first: the others share what it builds
+        with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            results = list(pool.map(lambda m: check(m, detectors), mutations))
+    except StaleMutationError as error:
+        print(error)
+        return 1
+    for name in names:
+        if any(clean[name]):
+            wrong.append(f"the kernels as they are get flagged by {name!r}: {clean[name]}")
+    for mutation, found in zip(mutations, results, strict=True):
+        wrong += faults(mutation, found)
+    rows = [("none", "each", clean)]
+    rows += [(m.name, m.op, found) for m, found in zip(mutations, results, strict=True)]
+    print(table(rows, names))
+    print("\n".join(wrong) if wrong else f"{len(mutations)} bugs, all seen; clean: never flagged")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
