@@ -62,11 +62,11 @@ def source_root() -> Path:
 
 
 def source_hash() -> str:
-    """Digest of every source and header and of this file."""
+    """Digest of every shipped source and header and of this file."""
     root = source_root()
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(root.rglob("*")):
-        if path.suffix in {".cpp", ".cu", ".h", ".cuh"}:
+        if path.suffix in {".cpp", ".cu", ".h", ".cuh"} and path.parent.name != "emulator":
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -82,12 +82,17 @@ def cxx() -> list[str]:
 
 
 def nvcc() -> Path | None:
-    """nvcc of $CUDA_HOME, else on the path, else None."""
+    """nvcc of $CUDA_HOME, else on the path, else of the wheels of `fastgan[nvcc]`, else None."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     if home and (Path(home) / "bin" / "nvcc").is_file():
         return Path(home) / "bin" / "nvcc"
-    found = shutil.which("nvcc")
-    return Path(found) if found else None
+    if found := shutil.which("nvcc"):
+        return Path(found)
+    spec = importlib.util.find_spec("nvidia")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        if (path := Path(folder) / "cu13" / "bin" / "nvcc").is_file():
+            return path
+    return None
 
 
 def compiler_version(command: list[str]) -> str:
@@ -112,7 +117,7 @@ def _torch_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _torch_flags() -> tuple[list[str], list[str]]:
+def torch_flags() -> tuple[list[str], list[str]]:
     """Compiler and linker flags for torch's stable ABI."""
     folder = _torch_folder()
     include = ["-isystem", str(folder / "include")]
@@ -134,7 +139,7 @@ def _is_x86() -> bool:
 
 def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
     root, compiler = source_root(), cxx()
-    torch_flags, torch_link = _torch_flags()
+    stable_abi, torch_link = torch_flags()
     version = compiler_version(compiler).replace('"', "'")
     isa_define = ["-DFASTGAN_X86_ISAS"] if _is_x86() else []
     steps = []
@@ -156,7 +161,8 @@ def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
     compile_one(root / "module.cpp", "", [*_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"'])
     for source in sorted(root.glob("ops/*/*.cpp")):
         if not source.stem.endswith("_cpu"):
-            compile_one(source, "", torch_flags)
+            if source.with_name(f"{source.stem}_cpu.cpp").is_file():  # else plain torch answers
+                compile_one(source, "", stable_abi)
             continue
         for isa, flags in (_X86_ISAS if _is_x86() else {"baseline": []}).items():
             compile_one(source, f"_{isa}", [f"-DFASTGAN_ISA={isa}", *flags])
@@ -194,9 +200,10 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
     root, compiler, device_compiler = source_root(), cxx(), nvcc()
     if device_compiler is None:
         raise BuildError(
-            "build: nvcc is not on the path; install the CUDA toolkit or set CUDA_HOME"
+            "build: nvcc is not on the path; install the CUDA toolkit, or pip install "
+            "'fastgan[nvcc]', or set CUDA_HOME"
         )
-    torch_flags, torch_link = _torch_flags()
+    stable_abi, torch_link = torch_flags()
     steps = []
     for source in sorted(root.glob("ops/*/*.cu")):
         output = work / f"{source.stem}.o"
@@ -214,9 +221,13 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
         if source.stem.endswith("_cpu"):
             continue
         output = work / f"{source.stem}_host.o"
-        flags = [*_CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *torch_flags]
+        flags = [*_CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *stable_abi]
         steps.append(Step(output, [*compiler, *flags, "-c", str(source), "-o", str(output)]))
-    link = [str(device_compiler), "-shared", "-cudart", "static", *(str(s.output) for s in steps)]
+    libraries = (
+        device_compiler.parents[1] / "lib"
+    )  # where the wheels have what a toolkit has in lib64
+    link = [str(device_compiler), "-shared", "-cudart", "static", f"-L{libraries}"]
+    link += [str(s.output) for s in steps]
     stub = _torch_cuda_stub(work, compiler)
     return steps, [*link, *stub, *torch_link, "-ltorch_cuda"]
 

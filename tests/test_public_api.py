@@ -9,8 +9,9 @@ NAMES = {
         __version__ augment data losses metrics models nn ops training
     """,
     "fastgan.ops": """
-        NativeRequiredError backends bias_act downsample2d filter2d gradient_penalty
-        interpolate_samples library_facts setup_filter upfirdn2d upsample2d use_backend
+        NativeRequiredError adam_ema_ backends bias_act channel_dot demodulation downsample2d
+        filter2d gradient_penalty interpolate_samples library_facts minibatch_stddev modulate
+        noise_bias_act setup_filter upfirdn2d upsample2d use_backend
     """,
     "fastgan.nn": """
         Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU MappingNetwork MinibatchStddev

@@ -63,6 +63,7 @@ def test_an_op_has_its_rooms(op):
         folder / f"{op}.cpp",
         folder / f"{op}_cuda.cu",
         ROOT / "tests" / "ops" / f"test_{op}.py",
+        ROOT / "tests" / "native" / f"{op}.cpp",
         ROOT / "benchmarks" / "ops" / f"bench_{op}.py",
     ):
         assert path.is_file(), f"{op} has no {path.relative_to(ROOT)}"

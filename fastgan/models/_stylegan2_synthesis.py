@@ -8,7 +8,7 @@ from torch import nn
 
 from fastgan.models._pyramid import size_name
 from fastgan.nn import EqualConv2d, ModulatedConv2d
-from fastgan.nn.noise import add_noise, check_noise_mode
+from fastgan.nn.noise import check_noise_mode, make_noise
 from fastgan.nn.resample import upsample_to
 from fastgan.ops import setup_filter
 
@@ -47,8 +47,9 @@ class SynthesisLayer(ModulatedConv2d):
         self.register_buffer("noise_const", torch.randn(*size))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
-        y = self.convolve(x, w, self.size)
-        return self.activate(add_noise(y, self.noise_strength, noise_mode, self.noise_const))
+        y, scale = self.convolve(x, w, self.size)
+        noise = make_noise(y, noise_mode, self.noise_const)
+        return self.activate(y, scale, noise, None if noise is None else self.noise_strength)
 
 
 class SynthesisBlock(nn.Module):

@@ -9,22 +9,7 @@ from torch import nn
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, resample_conv2d
 from fastgan.nn.linear import EqualLinear
-from fastgan.ops import bias_act, setup_filter
-
-DEMODULATION_EPS = 1e-8
-
-
-def demodulation_coefficients(weight: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
-    """d[n, o] = rsqrt(Σ_i s[n, i]² Σ_k w[o, i, k]² + 1e-8)
-
-    weight [O, I, k, k], styles [N, I] -> [N, O] in float32 (float64 for a float64 weight), also
-    under autocast. One GEMM: the modulated weights [N, O, I, k, k] never exist.
-    Source: Karras et al. 2020, equation 3.
-    """
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    with torch.autocast(weight.device.type, enabled=False):
-        energy = weight.to(dtype).square().sum((2, 3))  # [O, I]
-        return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPS).rsqrt()
+from fastgan.ops import bias_act, demodulation, modulate, noise_bias_act, setup_filter
 
 
 def modulated_conv2d(
@@ -37,25 +22,26 @@ def modulated_conv2d(
     demodulate: bool = True,
     fused: bool = False,
     size: Sequence[int] | None = None,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Convolution with w'[n, o, i] = d[n, o] · s[n, i] · w[o, i], d = 1 without demodulation.
 
-    x [N, I, H, W], weight [O, I, k, k], styles [N, I] -> [N, O, up·H, up·W] (or ``size``). Both
-    paths give the same values up to rounding: ``fused`` builds w' and runs one grouped convolution;
-    otherwise x is scaled by s, convolved with the shared w, and scaled by d.
+    x [N, I, H, W], weight [O, I, k, k], styles [N, I] -> y [N, O, up·H, up·W] (or ``size``) and the
+    factors d [N, O] that y is still to be multiplied by, None where there are none left.
+    ``fused`` builds w' and runs one grouped convolution; otherwise x is scaled by s and convolved
+    with the shared w, and d is left to the pass that adds noise and bias. Both paths give the same
+    values up to rounding. Source: Karras et al. 2020, section 2.2.
     """
     n = x.shape[0]
-    d = demodulation_coefficients(weight, styles) if demodulate else None  # [N, O]
+    d = demodulation(weight, styles) if demodulate else None  # [N, O]
     if not fused or n == 0:  # a grouped convolution needs at least one group
-        x = x * styles.to(x.dtype)[:, :, None, None]
-        y = resample_conv2d(x, weight.to(x.dtype), f, up=up, size=size)
-        return y if d is None else y * d.to(y.dtype)[:, :, None, None]
+        y = resample_conv2d(modulate(x, styles), weight.to(x.dtype), f, up=up, size=size)
+        return y, d
     w = weight * styles.to(weight.dtype)[:, None, :, None, None]  # [N, O, I, k, k]
     if d is not None:
         w = w * d[:, :, None, None, None]
     x = x.flatten(0, 1).unsqueeze(0)  # [1, N·I, H, W]
     y = resample_conv2d(x, w.flatten(0, 1).to(x.dtype), f, up=up, groups=n, size=size)
-    return y.squeeze(0).unflatten(0, (n, -1))  # [N, O, ...]
+    return y.squeeze(0).unflatten(0, (n, -1)), None  # [N, O, ...]
 
 
 class ModulatedConv2d(nn.Module):
@@ -109,8 +95,9 @@ class ModulatedConv2d(nn.Module):
 
     def convolve(
         self, x: torch.Tensor, w: torch.Tensor, size: Sequence[int] | None = None
-    ) -> torch.Tensor:
-        """The modulated convolution alone, before bias and activation (for noise in between)."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The modulated convolution alone: y [N, out_channels, ...], and the factors
+        [N, out_channels] that ``activate`` is still to multiply it by, or None."""
         check_maps("ModulatedConv2d", x, self.in_channels)
         check_features("ModulatedConv2d", "w", w, self.w_dim)
         if w.shape[:-1] != x.shape[:1]:
@@ -136,14 +123,23 @@ class ModulatedConv2d(nn.Module):
             size=size,
         )
 
-    def activate(self, y: torch.Tensor) -> torch.Tensor:
-        """Bias, activation, gain and clamp of a convolved y [N, out_channels, ...]."""
-        return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)
+    def activate(
+        self,
+        y: torch.Tensor,
+        scale: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        strength: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """clamp(act(scale · y + strength · noise + b) · gain) in one pass over a convolved y."""
+        epilogue = {"act": self.activation, "gain": self.gain, "clamp": self.clamp}
+        if scale is None and noise is None:
+            return bias_act(y, self.bias, **epilogue)
+        return noise_bias_act(y, scale, noise, strength, self.bias, **epilogue)
 
     def forward(
         self, x: torch.Tensor, w: torch.Tensor, size: Sequence[int] | None = None
     ) -> torch.Tensor:
-        return self.activate(self.convolve(x, w, size))
+        return self.activate(*self.convolve(x, w, size))
 
     def extra_repr(self) -> str:
         out_channels, _, k, _ = self.weight.shape

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fastgan.nn._shapes import check_maps
+from fastgan.ops import noise_bias_act
 
 NOISE_MODES = ("random", "const", "none")
 
@@ -18,36 +19,31 @@ def check_noise_mode(function: str, noise_mode: str) -> None:
         )
 
 
-def add_noise(
-    x: torch.Tensor, strength: torch.Tensor, noise_mode: str, const: torch.Tensor | None
-) -> torch.Tensor:
-    """y = x + strength · noise, noise ~ N(0, 1) shared by the channels of a sample.
+def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> torch.Tensor | None:
+    """The noise to add to x [N, C, H, W], shared by the channels of a sample.
 
-    x [N, C, H, W], strength [] -> [N, C, H, W]. ``noise_mode``: "random" draws [N, 1, H, W] from
-    the default generator of x's device, "const" uses ``const`` [H, W] for every sample, "none"
-    returns x.
+    ``noise_mode``: "random" draws N(0, 1) of [N, 1, H, W] from the default generator of x's device,
+    "const" is ``const`` [H, W] for every sample, "none" is None.
     Errors: ValueError for another mode, or for "const" without a fitting ``const``.
     """
-    check_noise_mode("add_noise", noise_mode)
+    check_noise_mode("make_noise", noise_mode)
     if noise_mode == "none":
-        return x
+        return None
     if noise_mode == "random":
-        noise = torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)
-    elif const is None or const.shape != x.shape[2:]:
+        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+    if const is None or const.shape != x.shape[2:]:
         got = "none" if const is None else f"noise of size {tuple(const.shape)}"
         raise ValueError(
-            f"add_noise: noise_mode='const' needs a fixed noise of size {tuple(x.shape[2:])}, "
+            f"make_noise: noise_mode='const' needs a fixed noise of size {tuple(x.shape[2:])}, "
             f"got {got}; build the layer with that size or use noise_mode='random'"
         )
-    else:
-        noise = const.to(x.dtype)
-    return x + noise * strength.to(x.dtype)
+    return const
 
 
 class NoiseInjection(nn.Module):
     """y = x + noise_strength · noise with a learned scalar strength that starts at 0.
 
-    Shapes: x [N, C, H, W] -> the same; noise as in ``add_noise``. ``size`` (H, W) registers the
+    Shapes: x [N, C, H, W] -> the same; noise as in ``make_noise``. ``size`` (H, W) registers the
     fixed noise ``noise_const`` for noise_mode="const"; without it only "random" and "none" work.
     Source: Karras et al. 2019 (StyleGAN), section 2; Karras et al. 2020, section 2.1 (one strength
     per layer).
@@ -60,4 +56,5 @@ class NoiseInjection(nn.Module):
 
     def forward(self, x: torch.Tensor, noise_mode: str = "random") -> torch.Tensor:
         check_maps("NoiseInjection", x)
-        return add_noise(x, self.noise_strength, noise_mode, self.noise_const)
+        noise = make_noise(x, noise_mode, self.noise_const)
+        return x if noise is None else noise_bias_act(x, None, noise, self.noise_strength)

@@ -4,11 +4,7 @@ import torch
 from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_maps
-
-
-def largest_group(n: int, group_size: int) -> int:
-    """The largest divisor of ``n`` that is at most ``group_size`` (1 for n = 0)."""
-    return max((g for g in range(1, min(n, group_size) + 1) if n % g == 0), default=1)
+from fastgan.ops import minibatch_stddev
 
 
 class MinibatchStddev(nn.Module):
@@ -32,18 +28,14 @@ class MinibatchStddev(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_maps("MinibatchStddev", x)
-        n, channels, height, width = x.shape
+        channels, height, width = x.shape[1:]
         if channels % self.num_channels:
             raise ValueError(
                 f"MinibatchStddev: x must have a multiple of num_channels={self.num_channels} "
                 f"channels, got shape {tuple(x.shape)}; choose num_channels dividing {channels}"
             )
-        g = largest_group(n, self.group_size)
-        runs = (g, n // g, self.num_channels, channels // self.num_channels, height, width)
-        y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(runs)
-        y = y - y.mean(0)  # [G, M, F, C / F, H, W]
-        y = (y.square().mean(0) + 1e-8).sqrt().mean((2, 3, 4))  # [M, F]
-        y = y.to(x.dtype).repeat(g, 1)[:, :, None, None].expand(-1, -1, height, width)
+        y = minibatch_stddev(x, self.group_size, self.num_channels)  # [N, num_channels]
+        y = y[:, :, None, None].expand(-1, -1, height, width)
         channels_last = x.is_contiguous(memory_format=torch.channels_last)
         keep = torch.channels_last if channels_last else torch.contiguous_format
         return torch.cat([x, y.contiguous(memory_format=keep)], 1)

@@ -1,19 +1,30 @@
 """Fused GAN kernels as functions on tensors: no parameters, no state. One file per op."""
 
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
+from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.bias_act import bias_act
+from fastgan.ops.demodulation import demodulation
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
+from fastgan.ops.minibatch_stddev import minibatch_stddev
+from fastgan.ops.modulate import channel_dot, modulate
+from fastgan.ops.noise_bias_act import noise_bias_act
 from fastgan.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [
     "NativeRequiredError",
+    "adam_ema_",
     "backends",
     "bias_act",
+    "channel_dot",
+    "demodulation",
     "downsample2d",
     "filter2d",
     "gradient_penalty",
     "interpolate_samples",
     "library_facts",
+    "minibatch_stddev",
+    "modulate",
+    "noise_bias_act",
     "setup_filter",
     "upfirdn2d",
     "upsample2d",

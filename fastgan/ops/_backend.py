@@ -17,6 +17,7 @@ from fastgan import environment
 _log = logging.getLogger("fastgan")
 _forced_reference: ContextVar[bool] = ContextVar("fastgan_forced_reference", default=False)
 _said: set[str] = set()
+NOT_WORTH_IT = "this op has no native kernel here; plain PyTorch is its implementation"
 
 
 class NativeRequiredError(RuntimeError):
@@ -101,11 +102,17 @@ def reason(device_type: str) -> str | None:
 
 
 def note_slow_path(op: str, args: tuple[Any, ...]) -> None:
-    """Say once per device, in one line, that plain PyTorch answers; raise if native is required."""
+    """Say once per device, in one line, that plain PyTorch answers; raise if native is required.
+
+    Where the device's library is loaded, an op that is not in it has no kernel there by design,
+    because a benchmark showed no gain: nothing is said.
+    """
     tensor = next((a for a in args if isinstance(a, torch.Tensor)), None)
     if tensor is None:
         tensor = next((a[0] for a in args if isinstance(a, list) and a), None)
     device_type = "cpu" if tensor is None else tensor.device.type
+    if reason(device_type) is None:
+        return
     message = f"fastgan: {op} runs on plain PyTorch on {device_type}: {reason(device_type)}"
     if environment.require_native():
         raise NativeRequiredError(f"{message} (FASTGAN_REQUIRE_NATIVE=1 forbids the slow path)")
@@ -147,7 +154,7 @@ def backends() -> dict[str, dict[str, dict[str, str | None]]]:
         table[op] = {}
         for device_type in ("cpu", "cuda"):
             native = has_kernel(op, device_type)
-            why = None if native else (reason(device_type) or "no native kernel of this op")
+            why = None if native else (reason(device_type) or NOT_WORTH_IT)
             table[op][device_type] = {"active": device_type if native else "reference", "why": why}
     return table
 

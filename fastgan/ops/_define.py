@@ -35,6 +35,9 @@ def define_op(
     gives shapes, dtypes and strides; `backward(ctx, *grads)` is the derivative, written with ops
     that are differentiable themselves. An op without `backward` is the last rung of its ladder:
     differentiating it raises NotImplementedError by name, never a silent None.
+
+    An op whose schema says that it writes to its arguments, `Tensor(a!)`, has no derivative, and
+    torch lets none be registered: its public function refuses arguments that want a gradient.
     """
     name = schema.partition("(")[0]
     qualified = f"fastgan::{name}"
@@ -47,6 +50,11 @@ def define_op(
 
     _LIBRARY.impl(name, slow_path, "CompositeExplicitAutograd")
     torch.library.register_fake(qualified, fake, lib=_LIBRARY)
+    op = getattr(torch.ops.fastgan, name).default
+    _NAMES.append(name)
+    if op._schema.is_mutable:
+        _note_writes(op, name)
+        return op
 
     def refuse(ctx: Any, *grads: Any) -> Any:
         raise NotImplementedError(
@@ -55,30 +63,54 @@ def define_op(
             "fastgan.ops.use_backend('reference')"
         )
 
+    def set_up(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.tensor_positions = [i for i, x in enumerate(inputs) if isinstance(x, torch.Tensor)]
+        if setup_context is not None:
+            setup_context(ctx, inputs, output)
+
     torch.library.register_autograd(
         qualified,
         backward or refuse,
-        setup_context=setup_context,
+        setup_context=set_up,
         lib=_LIBRARY,
     )
-    _NAMES.append(name)
-    return getattr(torch.ops.fastgan, name).default
+    return op
+
+
+def _note_writes(op: Callable[..., Any], name: str) -> None:
+    """Count each call as a new version of what `op` writes to: a backward pass that saved it from
+    before must raise, not use what is there now."""
+    written = [
+        i
+        for i, argument in enumerate(op._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+
+    def count_versions(keyset: torch._C.DispatchKeySet, *args: Any) -> Any:
+        for i in written:
+            if args[i] is not None:
+                torch.autograd.graph.increment_version(args[i])
+        return op.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *args)
+
+    _LIBRARY.impl(name, count_versions, "ADInplaceOrView", with_keyset=True)
 
 
 def gradient_is_wanted(ctx: Any, position: int) -> bool:
-    """Whether the running backward pass needs the gradient of tensor input `position` of `ctx`.
+    """Whether the running backward pass needs the gradient of input `position` of `ctx`, a tensor.
 
     `ctx.needs_input_grad` only says that an input requires grad. A penalty's inner pass,
     `autograd.grad(D(x).sum(), x)`, asks for no parameter gradient at all, and the engine knows it:
     asking the engine saves a bias reduction per layer and pass. Where it cannot be asked (tracing,
     a leaf that is itself an input of `autograd.grad`), the answer is `needs_input_grad`.
+    Not for an op that takes a list of tensors.
     """
     if not ctx.needs_input_grad[position]:
         return False
     ask = getattr(torch._C, "_will_engine_execute_node", None)
     if ask is None or torch.compiler.is_compiling():
         return True
-    node = ctx.next_functions[position][0] if position < len(ctx.next_functions) else None
+    slot = ctx.tensor_positions.index(position)  # the engine knows nothing of an absent input
+    node = ctx.next_functions[slot][0] if slot < len(ctx.next_functions) else None
     if node is None:
         return True
     try:

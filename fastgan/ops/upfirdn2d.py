@@ -25,6 +25,7 @@ from fastgan.ops._define import define_op
 from fastgan.ops._layout import dense_format
 
 _SEPARABLE_FROM_TAPS = 8
+_MOST_SAMPLES = 2**31 - 1  # along one axis: kernels count them in 32 bits
 
 
 def _taps(f: torch.Tensor) -> tuple[int, int]:
@@ -215,14 +216,23 @@ def setup_filter(
     return f * gain ** (f.dim() / 2)
 
 
+def _named(op, x, up, padding):
+    return f"{op}: x of {x.shape[2]}×{x.shape[3]} with up {up}, padding {padding}"
+
+
 def _run(op, x, f, up, down, padding, flip_filter, gain):
-    """`f`, `up`, `down`, `padding` are validated; checks that there is an output at all."""
-    options = (*up, *down, *padding)
-    if any(size < 1 for size in _output_size(x, f, *options)):
-        fh, fw = _taps(f)
+    """`f`, `up`, `down`, `padding` are validated; checks the sizes that they make together."""
+    options, (fh, fw), (x0, x1, y0, y1) = (*up, *down, *padding), _taps(f), padding
+    width = x.shape[3] * up[0] + abs(x0) + abs(x1) + fw
+    height = x.shape[2] * up[1] + abs(y0) + abs(y1) + fh
+    if width > _MOST_SAMPLES or height > _MOST_SAMPLES:
         raise ValueError(
-            f"{op}: x of {x.shape[2]}×{x.shape[3]} with up {up}, padding {padding} is smaller than "
-            f"the {fh}×{fw} filter; pad more"
+            f"{_named(op, x, up, padding)} spans {height}×{width} samples with the filter, "
+            f"expected at most {_MOST_SAMPLES} along each axis; split x or pad less"
+        )
+    if any(size < 1 for size in _output_size(x, f, *options)):
+        raise ValueError(
+            f"{_named(op, x, up, padding)} is smaller than the {fh}×{fw} filter; pad more"
         )
     if reference_is_forced():
         return upfirdn2d_ref(x, f, *options, flip_filter, gain)

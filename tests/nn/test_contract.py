@@ -87,7 +87,7 @@ def test_parameters_follow_the_dtype_of_x(name):
 def test_trains_under_autocast(name):
     layer, inputs = build(name)
     y = layer(*inputs)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(inputs[0].device.type, torch.bfloat16):
         low = layer(*(x.requires_grad_() for x in inputs))
         loss = low.float().square().sum()
     loss.backward()

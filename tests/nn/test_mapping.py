@@ -55,7 +55,7 @@ def test_w_avg_follows_the_batch_mean_in_training_only():
 
 def test_w_avg_stays_float32_under_autocast():
     net = build(c_dim=0)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(net.w_avg.device.type, torch.bfloat16):
         net(torch.randn(8, 4))
     assert net.w_avg.dtype == torch.float32
     assert net.w_avg.ne(0).any()

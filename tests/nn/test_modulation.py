@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.nn import EqualConv2d, ModulatedConv2d
-from fastgan.nn.modulation import demodulation_coefficients
+from fastgan.nn.modulation import modulated_conv2d
 
 
 def build(fused=False, **options):
@@ -61,12 +61,43 @@ def test_demodulation_keeps_unit_variance_for_any_style():
     assert y.std().item() == pytest.approx(1, rel=0.05)
 
 
-def test_coefficients_ignore_autocast():
+def test_factors_ignore_autocast():
+    """d is left to the epilogue in float32: neither it nor the energies are rounded to bfloat16."""
     weight, styles = torch.randn(4, 3, 3, 3), torch.randn(2, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        d = demodulation_coefficients(weight, styles)
+    x = torch.randn(2, 3, 5, 5)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        y, d = modulated_conv2d(x, weight, styles)
+    assert y.dtype == torch.bfloat16
     assert d.dtype == torch.float32
-    torch.testing.assert_close(d, demodulation_coefficients(weight, styles), rtol=0, atol=0)
+    torch.testing.assert_close(d, modulated_conv2d(x, weight, styles)[1], rtol=0, atol=0)
+
+
+def test_factors_noise_and_bias_join_in_one_pass():
+    layer, x, w = build(activation="lrelu", clamp=0.9)
+    layer.bias.data = torch.randn(4, dtype=torch.float64)
+    noise = torch.randn(2, 1, 5, 6, dtype=torch.float64)
+    strength = torch.tensor(0.7, dtype=torch.float64)
+    y, d = layer.convolve(x, w)
+    u = y * d[:, :, None, None] + strength * noise + layer.bias[:, None, None]
+    expected = (math.sqrt(2) * F.leaky_relu(u, 0.2)).clamp(-0.9, 0.9)
+    torch.testing.assert_close(layer.activate(y, d, noise, strength), expected)
+
+
+def test_the_epilogue_rounds_bfloat16_once():
+    """Scaling, noise and bias one after another round three times more."""
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(8, 16, 3, 5, activation="lrelu")
+    layer.bias.data = torch.randn(16)
+    x, w = torch.randn(4, 8, 16, 16).bfloat16(), torch.randn(4, 5).bfloat16()
+    noise, strength = torch.randn(4, 1, 16, 16).bfloat16(), torch.tensor(0.7)
+    with torch.no_grad():
+        y, d = layer.convolve(x, w)
+        exact = layer.activate(y.double(), d.double(), noise.double(), strength)
+        once = layer.activate(y, d, noise, strength)
+        u = y * d.bfloat16()[:, :, None, None] + noise * strength.bfloat16()
+        in_steps = layer.activate(u)
+    ours, theirs = ((t.double() - exact).abs().mean() for t in (once, in_steps))
+    assert ours < 0.6 * theirs
 
 
 class WidestTensor(TorchDispatchMode):

@@ -2,15 +2,7 @@ import pytest
 import torch
 
 from fastgan.nn import MinibatchStddev
-from fastgan.nn.stddev import largest_group
-
-
-@pytest.mark.parametrize(
-    ("n", "group_size", "expected"),
-    [(8, 4, 4), (6, 4, 3), (7, 4, 1), (3, 4, 3), (9, 4, 3), (1, 4, 1)],
-)
-def test_group_is_the_largest_fitting_divisor(n, group_size, expected):
-    assert largest_group(n, group_size) == expected
+from fastgan.ops.minibatch_stddev import largest_group
 
 
 @pytest.mark.parametrize(("n", "runs"), [(8, 1), (6, 2), (4, 4), (7, 1)])

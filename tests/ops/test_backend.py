@@ -71,6 +71,9 @@ def python(code, *args, **env):
     return done
 
 
+OPS_OF_OTHER_ROOMS = {"channel_dot": "modulate"}
+
+
 @pytest.fixture
 def native(backend):
     if backend != "cpu":
@@ -81,22 +84,22 @@ def native(backend):
 def test_this_run_uses_the_backend_it_was_asked_for(backend, device):
     """Without it every test of a native kernel could pass on plain PyTorch."""
     table = ops.backends()
-    assert list(table) == [
-        "bias_act_backward",
-        "bias_act",
-        "gradient_penalty_backward",
-        "gradient_penalty",
-        "upfirdn2d",
-    ]
-    for answers in table.values():
+    sources = {"emulator": "cuda.cu", "cuda": "cuda.cu", "cpu": "cpu.cpp"}
+    folder = ROOT / "csrc" / "ops"
+    for op, answers in table.items():
+        room = OPS_OF_OTHER_ROOMS.get(op, op.removesuffix("_backward").removesuffix("_"))
+        assert (folder / room).is_dir(), f"{op}: add its room to OPS_OF_OTHER_ROOMS"
+        end = sources.get(backend)
+        is_native = end is not None and (folder / room / f"{room}_{end}").is_file()
         answer = answers[device.type]
-        assert answer["active"] == (device.type if backend != "reference" else "reference")
-        assert (answer["why"] is None) == (backend != "reference")
+        assert answer["active"] == (device.type if is_native else "reference"), op
+        assert (answer["why"] is None) == is_native, op
+    assert {"bias_act", "bias_act_backward", "gradient_penalty", "upfirdn2d"} <= set(table)
 
 
 def test_library_facts(backend):
     facts = ops.library_facts()
-    if backend == "reference":
+    if backend in ("reference", "emulator"):  # the emulator takes the CPU library's place
         assert facts["cpu_library"] is facts["cpu_isa"] is facts["compiler"] is None
         assert "FASTGAN_BACKEND=reference" in facts["cpu_reason"]
     else:
@@ -203,10 +206,20 @@ def test_require_native_forbids_the_slow_path(tmp_path):
 
 def test_require_native_in_this_process(monkeypatch):
     monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "1")
+    x = torch.zeros(1, device="meta")  # a device that no library of ours serves
     with pytest.raises(NativeRequiredError, match="forbids the slow path"):
-        _backend.note_slow_path("bias_act", (torch.zeros(1),))
+        _backend.note_slow_path("bias_act", (x,))
     monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "maybe")
     with pytest.raises(ValueError, match=r"FASTGAN_REQUIRE_NATIVE: expected 1 or 0, got 'maybe'"):
+        _backend.note_slow_path("bias_act", (x,))
+
+
+def test_an_op_without_a_kernel_by_design_is_no_slow_path(monkeypatch, caplog):
+    monkeypatch.setenv("FASTGAN_REQUIRE_NATIVE", "1")
+    monkeypatch.setattr(_backend, "_cpu_reason", None)
+    _backend.note_slow_path("bias_act", (torch.zeros(1),))
+    monkeypatch.setattr(_backend, "_cpu_reason", "the kernels are not built")
+    with pytest.raises(NativeRequiredError, match="the kernels are not built"):
         _backend.note_slow_path("bias_act", (torch.zeros(1),))
 
 
@@ -313,7 +326,7 @@ def _heap_in_use() -> int:
     "call",
     [
         lambda x, b: bias_act(x, b, act="lrelu", clamp=1.0),
-        lambda x, b: upfirdn2d(x, setup_filter([1, 3, 3, 1]), up=2, padding=2),
+        lambda x, b: upfirdn2d(x, setup_filter([1, 3, 3, 1], x.device), up=2, padding=2),
         lambda x, b: gradient_penalty([x, x]),
     ],
     ids=["bias_act", "upfirdn2d", "gradient_penalty"],

@@ -448,6 +448,35 @@ def test_threads_change_no_bit(act, fmt, backend, device, seed):
             assert torch.equal(a, c)
 
 
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("shape", [(2, 8, 4, 4), (2, 3, 5, 7)], ids=str)
+@pytest.mark.parametrize("act", ["lrelu", "swish"])
+def test_wide_indices_change_no_bit(act, shape, fmt, backend, device, seed, monkeypatch):
+    if backend != "emulator":
+        pytest.skip("only the emulator can lower the limit of narrow indices")
+    x, b, dy = random(shape, torch.bfloat16, device)
+    x = x.contiguous(memory_format=fmt)
+
+    def everything():
+        """y, dx, db, and the dx of a pass that asks for no db."""
+        leaf = x.clone().requires_grad_()
+        (alone,) = torch.autograd.grad(bias_act(leaf, b, act=act, clamp=1.0), leaf, dy)
+        return *run(x, b, 1, dy, {"act": act, "clamp": 1.0}), alone
+
+    narrow = everything()
+    for limit in (x.numel(), x.numel() - 1, 1):
+        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
+        for name, a, c in zip(("y", "dx", "db", "dx alone"), narrow, everything(), strict=True):
+            assert torch.equal(a, c), f"{name}, limit {limit}"
+
+
+@pytest.mark.parametrize("shape", [(5, 300, 4, 4), (3, 9, 8, 8), (2, 3, 24, 20)], ids=str)
+def test_bias_gradient_of_small_planes(shape, dtype, device, seed):
+    """Several planes to a warp, more channels than a block takes, and planes no power of two."""
+    x, b, dy = random(shape, dtype, device)
+    check_against_oracle(x, b, 1, dy, {"act": "lrelu"})
+
+
 X = torch.zeros(2, 3)
 ERRORS = {
     "act": (ValueError, r"bias_act: act must be one of linear.*got 'gelu'", (X,), {"act": "gelu"}),

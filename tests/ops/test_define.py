@@ -3,7 +3,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.losses.gradient_penalty import r1
-from fastgan.ops import _define, bias_act
+from fastgan.ops import _define, bias_act, noise_bias_act
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def test_a_wanted_bias_gradient_always_comes(way, is_leaf):
 
 def test_a_bias_used_twice(device):
     """Reached by two paths, of which an inner pass needs none."""
-    x = torch.randn(3, 4, requires_grad=True)
-    b = torch.randn(4, requires_grad=True)
+    x = torch.randn(3, 4, device=device, requires_grad=True)
+    b = torch.randn(4, device=device, requires_grad=True)
     y = bias_act(bias_act(x, b, act="tanh"), b, act="tanh")
     (dx,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     dx.square().sum().backward()
@@ -142,3 +142,14 @@ def test_a_bias_used_twice(device):
     (want_dx,) = torch.autograd.grad(want_y.sum(), x, create_graph=True)
     (want,) = torch.autograd.grad(want_dx.square().sum(), want_b)
     torch.testing.assert_close(b.grad, want)
+
+
+def test_a_wanted_gradient_after_an_absent_tensor(device):
+    """The engine's list of inputs has no place for an optional tensor that is None."""
+    x = torch.randn(2, 3, 4, device=device, requires_grad=True)
+    b = torch.randn(3, device=device, requires_grad=True)
+    middle = b * 2  # not a leaf: the engine is asked about its node
+    y = noise_bias_act(x, None, None, None, middle, act="lrelu")
+    (db,) = torch.autograd.grad(y.sum(), b)
+    want = torch.where(x + 2 * b.reshape(1, 3, 1) > 0, 1.0, 0.2) * 2**0.5 * 2
+    torch.testing.assert_close(db, want.sum((0, 2)).detach())

@@ -17,6 +17,7 @@ SHAPES = {
     "several": [(3, 5), (3, 2, 4, 4), (3,), (3, 1, 63)],
     "one sample": [(1, 64)],
     "one long sample": [(2, 40000)],
+    "samples that share a block": [(37, 9), (37, 130), (37, 1000)],
     "chunk and one": [(2, 8193), (2, 8192), (2, 8191)],
     "empty batch": [(0, 3)],
     "empty samples": [(3, 0), (3, 2)],
@@ -72,6 +73,21 @@ def test_values_and_gradients(shapes, target, dtype, device, seed):
 @pytest.mark.parametrize("shape", [(3, 2, 9, 5), (4, 63), (2, 3, 2, 3, 5)], ids=str)
 def test_layouts(shape, lay_out, dtype, device, seed):
     check_against_oracle([lay_out(g) for g in random([shape, shape], dtype, device)], 1.0, False)
+
+
+@pytest.mark.parametrize("inner", [3, 8, 21, 300])
+@pytest.mark.parametrize("offset", [1, 4, 7])
+def test_samples_that_begin_anywhere(offset, inner, dtype, device, seed):
+    flat = torch.full([5 * inner + 8], math.nan, device=device).to(dtype)
+    g = flat[offset:][: 5 * inner].view(5, inner).copy_(torch.randn(5, inner))
+    check_against_oracle([g], 1.0, False)
+
+
+def test_more_samples_than_a_grid_is_high(device):
+    g = torch.randn(65539, 1, device=device)
+    p, (dg,) = run([g], torch.ones(65539, device=device), 0.0, False)
+    assert torch.equal(p, g[:, 0].square())
+    assert torch.equal(dg, 2 * g)
 
 
 def test_one_tensor_or_a_list(device):

@@ -327,6 +327,146 @@ def test_threads_change_no_bit(fmt, backend, device, seed):
             assert torch.equal(a, b)
 
 
+# What GANs call: 4 taps by 2 up, 2 down or neither, and 12 separable taps by 2 up or 2 down; an odd
+# padding begins on another phase of the zeros. "square" is no outer product.
+SPECIAL = {
+    "up 2": (setup_filter([1, 3, 3, 1]), {"up": 2, "padding": (2, 1, 2, 1), "gain": 4.0}),
+    "up 2 odd": (taps(4), {"up": 2, "padding": (1, 2, 3, 0), "flip_filter": True}),
+    "up 2 square": (taps(4, 4), {"up": 2, "padding": (2, 1, 1, 2)}),
+    "down 2": (setup_filter([1, 3, 3, 1]), {"down": 2, "padding": (1, 2, 3, 1)}),
+    "down 2 square": (taps(4, 4), {"down": 2, "padding": (2, 1, 1, 3), "flip_filter": True}),
+    "blur": (taps(4), {"padding": (2, 2, 2, 1), "gain": -1.5}),
+    "blur square": (taps(4, 4), {"padding": (1, 2, 2, 2), "flip_filter": True}),
+    "up 2 by 12": (taps(12), {"up": 2, "padding": (6, 5, 6, 5), "gain": 2.0}),
+    "up 2 by 12 odd": (taps(12), {"up": 2, "padding": (7, 4, 5, 6), "flip_filter": True}),
+    "down 2 by 12": (taps(12), {"down": 2, "padding": (5, 6, 6, 5), "gain": -1.0}),
+}
+
+
+def check_against_reference(x, f, options, backend):
+    """Values and gradients, at sizes where the oracle crawls: the reference in float64 instead."""
+    # A square filter sums 16 products in an order that is oneDNN's affair: kernels keep to 2 eps,
+    # plain PyTorch need not.
+    any_order = backend == "reference" and f.ndim == 2
+    dy = torch.randn_like(upfirdn2d(x, f, **options))
+    y, dx = run(x, f, dy, options)
+    plain_y, plain_dx = run(x, f, dy, options, "reference")
+    want_y, want_dx = run(x.double(), f, dy.double(), options, "reference")
+    sizes = options | {"gain": abs(options.get("gain", 1.0))}
+    scale_y, scale_dx = run(x.double().abs(), f.abs(), dy.double().abs(), sizes, "reference")
+    assert_accurate(y, want_y, scale_y, plain=plain_y, or_twice_plain=any_order)
+    assert_accurate(dx, want_dx, scale_dx, plain=plain_dx, what="dx", or_twice_plain=any_order)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", SPECIAL)
+def test_every_width(case, dtype, backend, device, seed):
+    """Rows that begin and end anywhere in 16 bytes, in a strip and in a tile of up to 256."""
+    f, options = SPECIAL[case]
+    for width in [*range(1, 71, 1 if dtype == torch.bfloat16 else 5), 127, 128, 129, 257, 300]:
+        check_against_reference(
+            random((2, 1, 3, width), dtype, device), f.to(device), options, backend
+        )
+
+
+@pytest.mark.parametrize("case", SPECIAL)
+def test_every_height(case, backend, device, seed):
+    f, options = SPECIAL[case]
+    for height in (*range(1, 36), 63, 64, 65, 129, 600):
+        x = random((1, 2, height, 5), torch.bfloat16, device)
+        check_against_reference(x, f.to(device), options, backend)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 8, 24, 128, 136], ids=str)
+@pytest.mark.parametrize("case", SPECIAL)
+def test_channels_last_by_vectors_and_one_by_one(case, channels, backend, device, seed):
+    f, options = SPECIAL[case]
+    for dtype, h, w in ((torch.bfloat16, 5, 4), (torch.float32, 3, 6), (torch.float16, 1, 7)):
+        x = random((2, channels, h, w), dtype, device).contiguous(memory_format=torch.channels_last)
+        check_against_reference(x, f.to(device), options, backend)
+
+
+@pytest.mark.parametrize("case", SPECIAL)
+def test_many_small_planes(case, backend, device, seed):
+    """Enough planes that a block takes several, and a last block that has fewer."""
+    f, options = SPECIAL[case]
+    for shape in ((1, 1061, 3, 4), (2, 797, 4, 4), (1, 2113, 1, 2)):
+        x = random(shape, torch.bfloat16, device)
+        y = upfirdn2d(x, f.to(device), **options)
+        want = upfirdn2d(x[:, -7:], f.to(device), **options)
+        assert torch.equal(y[:, -7:], want)  # 7 planes go one by one
+        check_against_reference(x[:, :600].contiguous(), f.to(device), options, backend)
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(
+    "padding", [(70, 3, 5, 40), (-3, 9, 9, -3), (-1, -2, -3, 0), (9, -4, -5, 20)], ids=str
+)
+@pytest.mark.parametrize("case", SPECIAL)
+def test_pads_beyond_the_image_and_crops(case, padding, fmt, backend, device, seed):
+    f, options = SPECIAL[case]
+    x = random((2, 8, 19, 18), torch.bfloat16, device).contiguous(memory_format=fmt)
+    check_against_reference(x, f.to(device), options | {"padding": padding}, backend)
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", SPECIAL)
+def test_memory_around_x_stays_outside(case, dtype, fmt, device, seed):
+    """x begins anywhere in 16 bytes, between NaNs, and one of its own planes is NaN."""
+    f, options = SPECIAL[case]
+    x = random((1, 8, 5, 7), dtype, device)
+    want = upfirdn2d(x.contiguous(memory_format=fmt), f.to(device), **options)
+    for offset in range(9):
+        parent = torch.full((x.numel() + offset + 9,), math.nan, dtype=dtype, device=device)
+        view = parent[offset : offset + x.numel()].view(1, 5, 7, 8).permute(0, 3, 1, 2)
+        if fmt == torch.contiguous_format:
+            view = parent[offset : offset + x.numel()].view(x.shape)
+        view.copy_(x)
+        got = upfirdn2d(view, f.to(device), **options)
+        torch.testing.assert_close(
+            got, want, rtol=0, atol=0 if fmt == torch.contiguous_format else 1e-5
+        )
+        view[:, 3] = math.nan
+        got = upfirdn2d(view, f.to(device), **options)
+        assert got[:, 3].isnan().any()
+        assert got[:, [0, 1, 2, 4, 5, 6, 7]].isfinite().all()
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("case", [*SPECIAL, "up 3 down 2", "separable even"])
+def test_wide_indices_change_no_result(case, fmt, backend, device, seed, monkeypatch):
+    """Over the limit in all: the same bits. Over it in one plane: the general kernel."""
+    if backend != "emulator":
+        pytest.skip("only the emulator can lower the limit of 32-bit indices")
+    f, options = (SPECIAL | CASES)[case]
+    x = random((3, 8, 9, 11), torch.float32, device).contiguous(memory_format=fmt)
+    want = run(x, f, torch.ones_like, options)
+    for limit in (8 * 40 * 40, 40 * 40, 16):
+        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
+        for got, value in zip(run(x, f, torch.ones_like, options), want, strict=True):
+            if case not in SPECIAL or limit == 8 * 40 * 40:
+                assert torch.equal(got, value)
+            torch.testing.assert_close(got, value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("case", [*SPECIAL, "general"])
+def test_the_order_of_threads_changes_no_bit(case, fmt, backend, device, seed, monkeypatch):
+    if backend != "emulator":
+        pytest.skip("only the emulator can choose the order of threads")
+    f, options = (SPECIAL | CASES)[case]
+    x = random((2, 3, 21, 37), torch.bfloat16, device).contiguous(memory_format=fmt)
+    results = []
+    for order, number in (("forward", 1), ("reverse", 1), ("random", 1), ("random", 2)):
+        monkeypatch.setenv("FASTGAN_EMULATOR_ORDER", order)
+        monkeypatch.setenv("FASTGAN_EMULATOR_SEED", str(number))
+        results.append(run(x, f, torch.ones_like, options))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
 def test_setup_filter_rules(device):
     assert setup_filter(None).tolist() == setup_filter(3.0).tolist() == [[1.0]]
     assert setup_filter([1, 3]).tolist() == [[1 / 16, 3 / 16], [3 / 16, 9 / 16]]
@@ -421,6 +561,9 @@ ERRORS = {
                            lambda: upfirdn2d(X, F, padding=0.5)),
     "small x": (ValueError, r"upfirdn2d: x of 4×4 .* smaller than the 5×3 filter; pad more",
                 lambda: upfirdn2d(X, torch.ones(5, 3))),
+    "long axis": (ValueError, r"upfirdn2d: x of 4×4 with up \(1, 1\).* spans 7×2147483651 samples "
+                  r".*at most 2147483647.*split x or pad less",
+                  lambda: upfirdn2d(X, F, padding=(2**31 - 4, 0, 0, 0))),
     "rank of setup_filter": (ValueError, r"setup_filter: f must be",
                              lambda: setup_filter(torch.ones(1, 1, 1))),
     "separable 2-D": (ValueError, r"setup_filter: separable=True needs a 1-D f",

@@ -1,4 +1,5 @@
-// The nine activations and their slopes on the device, before the gain.
+// The nine activations and their slopes on the device, before the gain, and the sets of them among
+// which a kernel chooses at run time: the branch is the same for all threads.
 #pragma once
 
 #include "../../common/platform.cuh"
@@ -20,96 +21,103 @@ __device__ __forceinline__ A sigmoid(A u) {
   return A(1) / (A(1) + exponential(-u));
 }
 
+// value(u, alpha) and slope(u, alpha) = dvalue/du.
 struct PiecewiseLinear {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A alpha) {
+  __device__ __forceinline__ A value(A u, A alpha) const {
     return u > 0 ? u : alpha == 0 && u < 0 ? A(0) : u * alpha;  // relu(-inf) is 0, relu(NaN) NaN
   }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A alpha) {
+  __device__ __forceinline__ A slope(A u, A alpha) const {
     return u > 0 ? A(1) : alpha;
   }
 };
 struct Tanh {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) {
+  __device__ __forceinline__ A value(A u, A) const {
     return hyperbolic_tangent(u);
   }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A) {
+  __device__ __forceinline__ A slope(A u, A) const {
     const A t = hyperbolic_tangent(u);
     return A(1) - t * t;
   }
 };
-struct Sigmoid {
+struct SigmoidOrSwish {
+  bool is_swish;
+
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) {
-    return sigmoid(u);
-  }
-  template <class A>
-  static __device__ __forceinline__ A slope(A u, A) {
+  __device__ __forceinline__ A value(A u, A) const {
     const A s = sigmoid(u);
-    return s * (A(1) - s);
+    return is_swish ? u * s : s;
+  }
+  template <class A>
+  __device__ __forceinline__ A slope(A u, A) const {
+    const A s = sigmoid(u), ds = s * (A(1) - s);
+    return is_swish ? s + u * ds : ds;
   }
 };
-struct Elu {
+struct EluOrSelu {
+  bool is_selu;
+
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) {
-    return u > 0 ? u : exponential_minus_1(u);
+  __device__ __forceinline__ A value(A u, A) const {
+    return scale(u) * (u > 0 ? u : exponential_minus_1(u));
   }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A) {
-    return u > 0 ? A(1) : exponential(u);
+  __device__ __forceinline__ A slope(A u, A) const {
+    return scale(u) * (u > 0 ? A(1) : exponential(u));
   }
-};
-struct Selu {
+
+ private:
   template <class A>
-  static __device__ __forceinline__ A value(A u, A alpha) {
-    const A e = Elu::value(u, alpha);
-    return A(1.0507009873554805) * (u > 0 ? e : A(1.6732632423543772) * e);
-  }
-  template <class A>
-  static __device__ __forceinline__ A slope(A u, A alpha) {
-    const A e = Elu::slope(u, alpha);
-    return A(1.0507009873554805) * (u > 0 ? e : A(1.6732632423543772) * e);
+  __device__ __forceinline__ A scale(A u) const {
+    constexpr double kScale = 1.0507009873554805, kAlpha = 1.6732632423543772;
+    return !is_selu ? A(1) : u > 0 ? A(kScale) : A(kScale * kAlpha);
   }
 };
 struct Softplus {
   template <class A>
-  static __device__ __forceinline__ A value(A u, A) {
+  __device__ __forceinline__ A value(A u, A) const {
     return (u > 0 ? u : A(0)) + log_plus_1(exponential(u > 0 ? -u : u));
   }
   template <class A>
-  static __device__ __forceinline__ A slope(A u, A) {
+  __device__ __forceinline__ A slope(A u, A) const {
     return sigmoid(u);
   }
 };
-struct Swish {
-  template <class A>
-  static __device__ __forceinline__ A value(A u, A) {
-    return u * sigmoid(u);
-  }
-  template <class A>
-  static __device__ __forceinline__ A slope(A u, A) {
-    const A s = sigmoid(u);
-    return s + u * s * (A(1) - s);
+
+// Sets of activations: pick(act, f) calls f with the one that `act` names.
+struct PiecewiseLinearOnly {
+  template <class F>
+  static __device__ __forceinline__ void pick(Activation, F&& f) {
+    f(PiecewiseLinear{});
   }
 };
-
-template <class F>
-int dispatch_activation(Activation act, F&& f) {
-  switch (act) {
-    case Activation::kLinear:
-    case Activation::kRelu:
-    case Activation::kLrelu: return f(PiecewiseLinear{});
-    case Activation::kTanh: return f(Tanh{});
-    case Activation::kSigmoid: return f(Sigmoid{});
-    case Activation::kElu: return f(Elu{});
-    case Activation::kSelu: return f(Selu{});
-    case Activation::kSoftplus: return f(Softplus{});
-    case Activation::kSwish: return f(Swish{});
+struct SmoothOnly {
+  template <class F>
+  static __device__ __forceinline__ void pick(Activation act, F&& f) {
+    if (act == Activation::kTanh)
+      f(Tanh{});
+    else if (act == Activation::kSoftplus)
+      f(Softplus{});
+    else if (act == Activation::kElu || act == Activation::kSelu)
+      f(EluOrSelu{act == Activation::kSelu});
+    else
+      f(SigmoidOrSwish{act == Activation::kSwish});
   }
-  return 1;
+};
+inline __host__ __device__ bool is_piecewise_linear(Activation act) {
+  return act == Activation::kLinear || act == Activation::kRelu || act == Activation::kLrelu;
 }
+struct AnyActivation {
+  template <class F>
+  static __device__ __forceinline__ void pick(Activation act, F&& f) {
+    if (is_piecewise_linear(act))
+      f(PiecewiseLinear{});
+    else
+      SmoothOnly::pick(act, f);
+  }
+};
 
 }  // namespace fastgan::cuda

@@ -1,293 +1,313 @@
 // CUDA kernels of bias_act. Memory-bound: what counts is 16-byte accesses, no 64-bit division, and
 // the bias gradient out of the pass that makes dx.
-#include "../../common/reduce.cuh"
+#include "../../common/partial_sums.cuh"
+#include "../../common/run.cuh"
 #include "activation.cuh"
 #include "bias_act.h"
 
 namespace fastgan::cuda {
 namespace {
 
-template <class A>
+template <class T>
 struct Options {
+  using A = compute_t<T>;
   A alpha, gain, clamp;
+  Activation act;
+  bool is_from_y;  // backward: the branch is read off the forward output
+
+  explicit Options(const BiasActParams& p)
+      : alpha(A(p.alpha)),
+        gain(A(p.gain)),
+        clamp(A(p.clamp)),
+        act(p.dy && (p.y || !p.x) ? Activation::kLrelu : p.act),
+        is_from_y(p.y != nullptr) {}
 };
 
 template <class T>
-Options<compute_t<T>> options_of(const BiasActParams& p) {
-  using A = compute_t<T>;
-  return {A(p.alpha), A(p.gain), A(p.clamp)};
-}
+struct Arrays {
+  const T *dy, *reference, *b;  // reference: x; backward from y: y, and no b
+  T* out;
 
-template <class Act, class A>
-__device__ __forceinline__ A forward_one(A u, const Options<A>& o) {
-  const A v = o.gain * Act::value(u, o.alpha);
+  explicit Arrays(const BiasActParams& p)
+      : dy(static_cast<const T*>(p.dy)),
+        reference(static_cast<const T*>(p.y ? p.y : p.x)),
+        b(p.y ? nullptr : static_cast<const T*>(p.b)),
+        out(static_cast<T*>(p.out)) {}
+};
+
+template <class Act, class T, class A>
+__device__ __forceinline__ A forward_one(Act act, A u, const Options<T>& o) {
+  const A v = o.gain * act.value(u, o.alpha);
   const A low = v < -o.clamp ? -o.clamp : v;  // a NaN passes through both comparisons
   return low > o.clamp ? o.clamp : low;
 }
 
-// dx of one element; kFromY reads the branch off the forward output.
-template <class Act, bool kFromY, class A>
-__device__ __forceinline__ A backward_one(A dy, A reference, const Options<A>& o) {
-  A v, slope;
-  if (kFromY) {
-    v = reference;
-    slope = v > 0 ? o.gain : o.gain * o.alpha;
-  } else {
-    v = o.gain * Act::value(reference, o.alpha);
-    slope = o.gain * Act::slope(reference, o.alpha);
-  }
+// dx of one element. y > 0 where u > 0, so that either tells the slope.
+template <class Act, class T, class A>
+__device__ __forceinline__ A backward_one(Act act, A dy, A reference, const Options<T>& o) {
+  const A v = o.is_from_y ? reference : o.gain * act.value(reference, o.alpha);
+  const A slope = o.gain * act.slope(reference, o.alpha);
   return (v < 0 ? -v : v) >= o.clamp ? A(0) : dy * slope;  // a NaN is never hidden
 }
 
+enum class Direction { kForward, kBackward, kEither };
+
+// Elements i … i + kN - 1: bias(k) is added to what act is evaluated at, and each result goes,
+// before it is rounded, to take(k, value).
+template <class Acts, Direction kDirection, int kN, class Index, class T, class Bias, class Take>
+__device__ __forceinline__ void transform(const Arrays<T>& arrays, Index i, const Options<T>& o,
+                                          Bias&& bias, Take&& take) {
+  using A = compute_t<T>;
+  const bool is_backward = kDirection == Direction::kBackward ||
+                           (kDirection == Direction::kEither && arrays.dy != nullptr);
+  Run<T, kN> dy, reference, out;
+  if (is_backward) dy = load_run<kN>(arrays.dy + i);
+  if (arrays.reference) reference = load_run<kN>(arrays.reference + i);
+  Acts::pick(o.act, [&](auto act) {
+#pragma unroll
+    for (int k = 0; k < kN; ++k) {
+      // Linear without clamp has no reference: its alpha is 1 and its slope the same everywhere.
+      const A u = arrays.reference ? load(reference.v[k]) + bias(k) : A(0);
+      const A value = is_backward ? backward_one(act, load(dy.v[k]), u, o) : forward_one(act, u, o);
+      take(k, value);
+      out.v[k] = narrow<T>(value);
+    }
+  });
+  store_run<kN>(arrays.out + i, out);
+}
+
+// y holds the bound as its dtype rounds it.
+template <class T>
+__device__ __forceinline__ Options<T> as_stored(Options<T> o) {
+  if (o.is_from_y) o.clamp = load(narrow<T>(o.clamp));
+  return o;
+}
+
 // Where element i of [outer, channels, inner] finds its channel.
-template <class Divisor>
+template <class Index>
 struct Channels {
-  Divisor inner, channels;
+  Divisor<Index> inner, channels;
   int64_t count;
   bool is_innermost;
 
   explicit Channels(const BiasActParams& p)
       : inner(p.inner), channels(p.channels), count(p.channels), is_innermost(p.inner == 1) {}
-  __device__ __forceinline__ int64_t of(int64_t i) const {
-    const int64_t row = is_innermost ? i : inner.divide(i);
-    return row - channels.divide(row) * count;
+  __device__ __forceinline__ Index of(Index i) const {
+    const Index row = is_innermost ? i : inner.divide(i);
+    return row - channels.divide(row) * Index(count);
   }
 };
 
-// kN elements a step: 16 bytes, all in one channel, or (channels innermost) in kN adjacent ones.
-template <class T, class Act, int kN, class Divisor>
+// Without db: kN elements a step, all in one channel or (channels innermost) in kN adjacent ones.
+template <class T, class Acts, Direction kDirection, int kN, class Index>
 __global__ void __launch_bounds__(kThreads)
-    forward_kernel(BiasActParams p, Options<compute_t<T>> o, Channels<Divisor> channels,
-                   int64_t steps) {
+    elementwise_kernel(Arrays<T> arrays, Options<T> given, Channels<Index> channels,
+                       int64_t steps) {
   using A = compute_t<T>;
-  const T* x = static_cast<const T*>(p.x);
-  const T* b = static_cast<const T*>(p.b);
-  T* y = static_cast<T*>(p.out);
-  const int64_t stride = int64_t(gridDim.x) * kThreads;
-  for (int64_t s = int64_t(blockIdx.x) * kThreads + threadIdx.x; s < steps; s += stride) {
-    const int64_t i = s * kN;
-    const int64_t c = b ? channels.of(i) : 0;
-    if (kN == 1) {
-      y[i] = narrow<T>(forward_one<Act, A>(load(x[i]) + (b ? load(b[c]) : A(0)), o));
-      continue;
+  const Options<T> o = as_stored(given);
+  const Index stride = Index(gridDim.x * kThreads);
+  for (Index step = Index(blockIdx.x * kThreads + threadIdx.x); step < Index(steps);
+       step += stride) {
+    const Index i = step * kN;
+    Run<T, kN> biases;
+    A common = A(0);
+    if (arrays.b) {
+      const Index c = channels.of(i);
+      if (channels.is_innermost)
+        biases = load_run<kN>(arrays.b + c);
+      else
+        common = load(arrays.b[c]);
     }
-    Vec<T> v = load16(x + i);
-    Vec<T> bias;
-    if (b && channels.is_innermost) bias = load16(b + c);
-    const A common = b && !channels.is_innermost ? load(b[c]) : A(0);
-#pragma unroll
-    for (int k = 0; k < Vec<T>::kN; ++k) {
-      const A add = b && channels.is_innermost ? load(bias.v[k]) : common;
-      v.v[k] = narrow<T>(forward_one<Act, A>(load(v.v[k]) + add, o));
-    }
-    store16(y + i, v);
+    const bool is_common = !arrays.b || !channels.is_innermost;
+    transform<Acts, kDirection, kN>(
+        arrays, i, o, [&](int k) { return is_common ? common : load(biases.v[k]); }, [](int, A) {});
   }
 }
 
-template <class T, class Act, bool kFromY, int kN, class Divisor>
-__global__ void __launch_bounds__(kThreads)
-    backward_kernel(BiasActParams p, Options<compute_t<T>> o, Channels<Divisor> channels,
-                    int64_t steps) {
-  using A = compute_t<T>;
-  const T* dy = static_cast<const T*>(p.dy);
-  const T* reference = static_cast<const T*>(kFromY ? p.y : p.x);
-  const T* b = kFromY ? nullptr : static_cast<const T*>(p.b);
-  T* dx = static_cast<T*>(p.out);
-  if (kFromY) o.clamp = load(narrow<T>(o.clamp));
-  const int64_t stride = int64_t(gridDim.x) * kThreads;
-  for (int64_t s = int64_t(blockIdx.x) * kThreads + threadIdx.x; s < steps; s += stride) {
-    const int64_t i = s * kN;
-    const int64_t c = b ? channels.of(i) : 0;
-    Vec<T> d, r;
-    if (kN == 1) {
-      d.v[0] = dy[i];
-      if (reference) r.v[0] = reference[i];
-    } else {
-      d = load16(dy + i);
-      if (reference) r = load16(reference + i);
-    }
-#pragma unroll
-    for (int k = 0; k < kN; ++k) {
-      const A add = b ? load(b[channels.is_innermost ? c + k : c]) : A(0);
-      d.v[k] =
-          narrow<T>(reference ? backward_one<Act, kFromY, A>(load(d.v[k]), load(r.v[k]) + add, o)
-                              : load(d.v[k]) * o.gain);
-    }
-    if (kN == 1)
-      dx[i] = d.v[0];
-    else
-      store16(dx + i, d);
-  }
-}
-
-// One element of dx with the channel known; returned unrounded for the bias gradient.
-template <class T, class Act, bool kFromY>
-__device__ __forceinline__ compute_t<T> backward_element(const BiasActParams& p, int64_t i,
-                                                         compute_t<T> bias,
-                                                         const Options<compute_t<T>>& o) {
-  using A = compute_t<T>;
-  const T* reference = static_cast<const T*>(kFromY ? p.y : p.x);
-  const A dy = load(static_cast<const T*>(p.dy)[i]);
-  const A d =
-      reference ? backward_one<Act, kFromY, A>(dy, load(reference[i]) + bias, o) : dy * o.gain;
-  static_cast<T*>(p.out)[i] = narrow<T>(d);
-  return d;
-}
-
-// With db, planes: block (c, s) takes slice s of channel c's outer·inner elements.
-template <class T, class Act, bool kFromY, class Divisor>
-__global__ void __launch_bounds__(kThreads)
-    backward_planes_kernel(BiasActParams p, Options<compute_t<T>> o, Divisor inner,
-                           int64_t per_slice) {
-  using A = compute_t<T>;
-  if (kFromY) o.clamp = load(narrow<T>(o.clamp));
-  const int64_t c = blockIdx.x, total = p.outer * p.inner;
-  const int64_t begin = int64_t(blockIdx.y) * per_slice;
-  const int64_t end = begin + per_slice < total ? begin + per_slice : total;
-  const A bias = !kFromY && p.b ? load(static_cast<const T*>(p.b)[c]) : A(0);
-  A sum = 0;
-  for (int64_t e = begin + threadIdx.x; e < end; e += kThreads) {
-    const int64_t outer = inner.divide(e);
-    const int64_t i = (outer * p.channels + c) * p.inner + (e - outer * p.inner);
-    sum += backward_element<T, Act, kFromY>(p, i, bias, o);
-  }
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + c] = sum;
-}
-
-// With db, channels innermost: 32 channels by 8 rows of threads walk down one slice of rows.
-constexpr int kColumns = 32, kRows = kThreads / kColumns;
-template <class A>
-struct ColumnSums {
-  A sums[kRows][kColumns];
+// How the kernels that also make db go over [outer, channels, inner], counted in runs of kN
+// elements (an index that is not visibly a multiple of kN costs the compiler its 16-byte stores). A
+// slice is `rows` outer items and, of planes, one of `pieces` pieces of `piece` runs each. No
+// division is left to the threads but one of 32 bits, so that one index type serves all sizes.
+struct Walk {
+  int width, pieces;
+  int64_t piece, rows, slices;
 };
-template <class T, class Act, bool kFromY>
-__global__ void __launch_bounds__(kThreads)
-    backward_columns_kernel(BiasActParams p, Options<compute_t<T>> o, int64_t per_slice) {
+
+// Blocks that a multiprocessor is to hold: six leave 40 registers a thread, enough where the slope
+// is one of two numbers.
+template <class T, class Acts>
+constexpr int kPlaneBlocks = sizeof(T) < 8 && std::is_same_v<Acts, PiecewiseLinearOnly> ? 6 : 4;
+
+// With db, planes. Groups of `width` adjacent threads, the least power of two that covers a plane
+// (up to the whole block), take adjacent channels, so that a warp reads adjacent memory also where
+// planes are small: of 4 × 4 in bfloat16, two threads read a plane and a block reads 128 planes.
+template <class T, class Acts, int kN>
+__global__ void __launch_bounds__(kThreads, kPlaneBlocks<T, Acts>)
+    backward_planes_kernel(BiasActParams p, Arrays<T> arrays, Options<T> given, Walk walk) {
   using A = compute_t<T>;
-  if (kFromY) o.clamp = load(narrow<T>(o.clamp));
-  ColumnSums<A>& memory = shared<ColumnSums<A>>();
-  const int column = threadIdx.x % kColumns, row = threadIdx.x / kColumns;
-  const int64_t c = int64_t(blockIdx.x) * kColumns + column;
-  const int64_t begin = int64_t(blockIdx.y) * per_slice;
-  const int64_t end = begin + per_slice < p.outer ? begin + per_slice : p.outer;
-  A sum = 0;
+  const Options<T> o = as_stored(given);
+  const int lane = int(threadIdx.x) & (walk.width - 1), group = int(threadIdx.x) / walk.width;
+  const int64_t c = int64_t(blockIdx.x) * (kThreads / walk.width) + group;
+  const int64_t first = int64_t(blockIdx.y / unsigned(walk.pieces)) * walk.rows;
+  const int64_t last = first + walk.rows < p.outer ? first + walk.rows : p.outer;
+  const int64_t runs = p.inner / kN;
+  const int64_t begin = int64_t(blockIdx.y % unsigned(walk.pieces)) * walk.piece;
+  const int64_t end = begin + walk.piece < runs ? begin + walk.piece : runs;
+  A sum[1] = {};
   if (c < p.channels) {
-    const A bias = !kFromY && p.b ? load(static_cast<const T*>(p.b)[c]) : A(0);
-    for (int64_t outer = begin + row; outer < end; outer += kRows)
-      sum += backward_element<T, Act, kFromY>(p, outer * p.channels + c, bias, o);
+    const A bias = arrays.b ? load(arrays.b[c]) : A(0);
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t plane = (row * p.channels + c) * runs;
+      for (int64_t r = begin + lane; r < end; r += walk.width)
+        transform<Acts, Direction::kBackward, kN>(
+            arrays, (plane + r) * kN, o, [&](int) { return bias; }, [&](int, A v) { sum[0] += v; });
+    }
   }
-  memory.sums[row][column] = sum;
-  __syncthreads();
-  if (row != 0 || c >= p.channels) return;
-  for (int k = 1; k < kRows; ++k) sum += memory.sums[k][column];
-  static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + c] = sum;
+  group_sums(sum, walk.width);
+  if (lane == 0 && c < p.channels)
+    static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + c] = sum[0];
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) bias_gradient_kernel(BiasActParams p, int64_t slices) {
+// With db, channels innermost. A thread owns kN adjacent channels; `width` threads lie side by
+// side, the least power of two that covers a row (up to a warp), and the block's kThreads / width
+// rows of threads walk down a slice together: adjacent memory again, also of few channels.
+template <class T, class Acts, int kN>
+__global__ void __launch_bounds__(kThreads)
+    backward_columns_kernel(BiasActParams p, Arrays<T> arrays, Options<T> given, Walk walk) {
   using A = compute_t<T>;
-  const int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (c >= p.channels) return;
-  A sum = 0;
-  for (int64_t s = 0; s < slices; ++s) sum += static_cast<const A*>(p.scratch)[s * p.channels + c];
-  static_cast<T*>(p.db)[c] = narrow<T>(sum);
+  const Options<T> o = as_stored(given);
+  const int column = int(threadIdx.x) & (walk.width - 1);
+  const int64_t runs = p.channels / kN, block = int64_t(blockIdx.x) * walk.width;
+  const int64_t first = int64_t(blockIdx.y) * walk.rows;
+  const int64_t last = first + walk.rows < p.outer ? first + walk.rows : p.outer;
+  A sums[kN] = {};
+  if (block + column < runs) {
+    const int64_t at_once = kThreads / walk.width;
+    for (int64_t row = first + int(threadIdx.x) / walk.width; row < last; row += at_once) {
+      Run<T, kN> bias;
+      if (arrays.b) bias = load_run<kN>(arrays.b + (block + column) * kN);
+      transform<Acts, Direction::kBackward, kN>(
+          arrays, (row * runs + block + column) * kN, o,
+          [&](int k) { return arrays.b ? load(bias.v[k]) : A(0); },
+          [&](int k, A v) { sums[k] += v; });
+    }
+  }
+  const A sum = column_sum(sums, walk.width);
+  const int64_t own = block * kN + threadIdx.x;
+  if (int(threadIdx.x) < walk.width * kN && own < p.channels)
+    static_cast<A*>(p.scratch)[int64_t(blockIdx.y) * p.channels + own] = sum;
 }
 
-// How many elements (planes) or rows (channels innermost) one slice holds: fixed by the shape.
-int64_t per_slice(const BiasActParams& p) {
-  const int64_t total = p.inner == 1 ? p.outer : p.outer * p.inner;
-  const int64_t least = p.inner == 1 ? 64 : 4096, most_slices = 256;
-  const int64_t share = (total + most_slices - 1) / most_slices;
-  return share < least ? least : share;
+// Elements per access: 16 bytes' worth where runs and pointers allow it, else one; float64 is for
+// tests and always goes one by one.
+int64_t run_length(const BiasActParams& p) {
+  if (p.dtype == DType::kFloat64) return 1;
+  const int64_t n = p.dtype == DType::kFloat32 ? 4 : 8;
+  const bool is_innermost = p.inner == 1;
+  const bool is_vector = (is_innermost ? p.channels : p.inner) % n == 0 && is_aligned16(p.x) &&
+                         is_aligned16(p.out) && is_aligned16(p.dy) && is_aligned16(p.y) &&
+                         (!is_innermost || is_aligned16(p.b));
+  return is_vector ? n : 1;
 }
+
+int64_t blocks_side_by_side(const BiasActParams& p, int width) {
+  return divide_up(p.channels, p.inner == 1 ? width * run_length(p) : kThreads / width);
+}
+
+Walk walk_of(const BiasActParams& p) {
+  const int64_t n = run_length(p);
+  Walk w{};
+  w.pieces = 1;
+  if (p.inner == 1) {
+    w.width = power_of_two(p.channels / n, kWarp);
+    const int64_t wanted = wanted_slices(blocks_side_by_side(p, w.width));
+    const int64_t at_once = kThreads / w.width;
+    w.rows = divide_up(p.outer, at_once * wanted) * at_once;
+  } else {
+    w.width = power_of_two(p.inner / n, kThreads);
+    const int64_t wanted = wanted_slices(blocks_side_by_side(p, w.width));
+    const int64_t runs = p.inner / n, steps = divide_up(runs, w.width);
+    w.rows = divide_up(p.outer, wanted);
+    const int64_t pieces = w.rows > 1 ? 1 : wanted / p.outer;
+    w.piece = divide_up(steps, pieces < steps ? pieces : steps) * w.width;
+    w.pieces = int(divide_up(runs, w.piece));
+  }
+  w.slices = divide_up(p.outer, w.rows) * w.pieces;
+  return w;
+}
+
 int64_t slices(const BiasActParams& p) {
-  const int64_t total = p.inner == 1 ? p.outer : p.outer * p.inner;
-  return (total + per_slice(p) - 1) / per_slice(p);
+  return p.outer * p.channels * p.inner == 0 ? 0 : walk_of(p).slices;
 }
 
-template <class T>
-bool is_vectorised(const BiasActParams& p) {
-  const int64_t run = p.inner == 1 ? p.channels : p.inner;
-  return run % Vec<T>::kN == 0 && is_aligned16(p.x) && is_aligned16(p.out) && is_aligned16(p.dy) &&
-         is_aligned16(p.y) && (p.inner != 1 || is_aligned16(p.b));
+template <class T, class Acts, Direction kDirection, int kN, class Index>
+int launch_elementwise(const BiasActParams& p, const Exec& exec) {
+  const int64_t steps = p.outer * p.channels * p.inner / kN;
+  launch(elementwise_kernel<T, Acts, kDirection, kN, Index>, grid_for(steps), dim3(kThreads), 0,
+         static_cast<cudaStream_t>(exec.stream), Arrays<T>(p), Options<T>(p), Channels<Index>(p),
+         steps);
+  return last_error();
 }
 
-// Calls f with the divisor type that numel allows.
-template <class F>
-int dispatch_width(int64_t numel, F&& f) {
-  return numel <= kMaxNarrowIndex ? f(FastDivisor{}) : f(WideDivisor{});
-}
-
-int forward(const BiasActParams& p, const Exec& exec) {
+// One kernel for each set of activations and direction where it pays, which is with 16-byte
+// accesses and narrow indices. The others find out at run time what to do; a smooth activation of
+// more than 2^31 elements, and everything whose runs are ragged, goes element by element.
+template <Direction kDirection>
+int elementwise(const BiasActParams& p, const Exec& exec) {
   const int64_t numel = p.outer * p.channels * p.inner;
-  const auto stream = static_cast<cudaStream_t>(exec.stream);
   if (numel == 0) return 0;
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
-    return dispatch_activation(p.act, [&](auto act) {
-      using Act = decltype(act);
-      return dispatch_width(numel, [&](auto divisor) {
-        using Divisor = decltype(divisor);
-        const Channels<Divisor> channels(p);
-        const auto o = options_of<T>(p);
-        if (is_vectorised<T>(p)) {
-          const int64_t steps = numel / Vec<T>::kN;
-          launch(forward_kernel<T, Act, Vec<T>::kN, Divisor>, grid_for(steps), dim3(kThreads), 0,
-                 stream, p, o, channels, steps);
-        } else {
-          launch(forward_kernel<T, Act, 1, Divisor>, grid_for(numel), dim3(kThreads), 0, stream, p,
-                 o, channels, numel);
+    return dispatch_index(numel, [&](auto index) {
+      using Index = decltype(index);
+      if constexpr (sizeof(T) < 8) {
+        constexpr int kN = Vec<T>::kN;
+        if (run_length(p) == kN) {
+          constexpr bool kIsWide = std::is_same_v<Index, int64_t>;
+          constexpr Direction kGiven = kIsWide ? Direction::kEither : kDirection;
+          if (is_piecewise_linear(Options<T>(p).act))
+            return launch_elementwise<T, PiecewiseLinearOnly, kGiven, kN, Index>(p, exec);
+          if constexpr (!kIsWide)
+            return launch_elementwise<T, SmoothOnly, kGiven, kN, Index>(p, exec);
         }
-        return last_error();
-      });
+      }
+      return launch_elementwise<T, AnyActivation, Direction::kEither, 1, Index>(p, exec);
     });
   });
 }
 
-template <class T, class Act, bool kFromY>
-int backward_typed(const BiasActParams& p, const Exec& exec) {
-  const int64_t numel = p.outer * p.channels * p.inner;
+int forward(const BiasActParams& p, const Exec& exec) {
+  return elementwise<Direction::kForward>(p, exec);
+}
+
+template <class T, class Acts, int kN>
+int backward_with_db(const BiasActParams& p, const Exec& exec) {
   const auto stream = static_cast<cudaStream_t>(exec.stream);
-  const auto o = options_of<T>(p);
-  return dispatch_width(numel, [&](auto divisor) {
-    using Divisor = decltype(divisor);
-    if (!p.db) {
-      const Channels<Divisor> channels(p);
-      if (is_vectorised<T>(p)) {
-        const int64_t steps = numel / Vec<T>::kN;
-        launch(backward_kernel<T, Act, kFromY, Vec<T>::kN, Divisor>, grid_for(steps),
-               dim3(kThreads), 0, stream, p, o, channels, steps);
-      } else {
-        launch(backward_kernel<T, Act, kFromY, 1, Divisor>, grid_for(numel), dim3(kThreads), 0,
-               stream, p, o, channels, numel);
-      }
-      return last_error();
-    }
-    const int64_t count = slices(p);
-    if (p.inner == 1) {
-      const dim3 grid(unsigned((p.channels + kColumns - 1) / kColumns), unsigned(count));
-      launch(backward_columns_kernel<T, Act, kFromY>, grid, dim3(kThreads), 0, stream, p, o,
-             per_slice(p));
-    } else {
-      const dim3 grid(unsigned(p.channels), unsigned(count));  // y ends at 65535, x does not
-      launch(backward_planes_kernel<T, Act, kFromY, Divisor>, grid, dim3(kThreads), 0, stream, p, o,
-             Divisor(p.inner), per_slice(p));
-    }
-    if (const int error = last_error()) return error;
-    launch(bias_gradient_kernel<T>, grid_for(p.channels, kMaxNarrowIndex), dim3(kThreads), 0,
-           stream, p, count);
-    return last_error();
-  });
+  const Walk walk = walk_of(p);
+  // y ends at 65535, x does not.
+  const dim3 grid(unsigned(blocks_side_by_side(p, walk.width)), unsigned(walk.slices));
+  const auto kernel =
+      p.inner == 1 ? backward_columns_kernel<T, Acts, kN> : backward_planes_kernel<T, Acts, kN>;
+  launch(kernel, grid, dim3(kThreads), 0, stream, p, Arrays<T>(p), Options<T>(p), walk);
+  if (const int error = last_error()) return error;
+  const ColumnSumJob<T> db = {static_cast<const compute_t<T>*>(p.scratch), static_cast<T*>(p.db),
+                              walk.slices, p.channels};
+  return launch_column_sums<T>({db, {}, {}}, stream);
 }
 
 int backward(const BiasActParams& p, const Exec& exec) {
+  if (!p.db) return elementwise<Direction::kBackward>(p, exec);
   if (p.outer * p.channels * p.inner == 0) return 0;
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
-    if (p.y || !p.x) return backward_typed<T, PiecewiseLinear, true>(p, exec);
-    return dispatch_activation(
-        p.act, [&](auto act) { return backward_typed<T, decltype(act), false>(p, exec); });
+    if constexpr (sizeof(T) < 8) {
+      constexpr int kN = Vec<T>::kN;
+      if (run_length(p) == kN)
+        return is_piecewise_linear(Options<T>(p).act)
+                   ? backward_with_db<T, PiecewiseLinearOnly, kN>(p, exec)
+                   : backward_with_db<T, SmoothOnly, kN>(p, exec);
+    }
+    return backward_with_db<T, AnyActivation, 1>(p, exec);
   });
 }
 

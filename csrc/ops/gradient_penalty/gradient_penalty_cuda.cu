@@ -1,128 +1,159 @@
-// CUDA kernels of gradient_penalty: partial sums per (sample, chunk), then one block per sample.
+// CUDA kernels of gradient_penalty: partial sums per (sample, chunk), then one sum per sample.
+// Short samples share a block: a power of two of its threads takes one sample each.
+#include "../../common/partial_sums.cuh"
 #include "gradient_penalty.h"
-
-#include "../../common/reduce.cuh"
 
 namespace fastgan::cuda {
 namespace {
 
-template <class T, bool kIsVector>
-__global__ void __launch_bounds__(kThreads) square_kernel(SquareParams p) {
-  using A = compute_t<T>;
-  const int64_t n = blockIdx.y, chunk = blockIdx.x, begin = chunk * kPenaltyChunk;
-  const int64_t rest = p.inner - begin, length = rest < kPenaltyChunk ? rest : kPenaltyChunk;
-  const T* g = static_cast<const T*>(p.g) + n * p.inner + begin;
-  A sum = 0;
-  if (kIsVector) {
-    for (int i = int(threadIdx.x) * Vec<T>::kN; i < length; i += kThreads * Vec<T>::kN) {
-      const Vec<T> v = load16(g + i);
-#pragma unroll
-      for (int k = 0; k < Vec<T>::kN; ++k) {
-        const A value = load(v.v[k]);
-        sum += value * value;
-      }
-    }
-  } else {
-    for (int i = int(threadIdx.x); i < length; i += kThreads) {
-      const A value = load(g[i]);
-      sum += value * value;
-    }
+// How samples and their chunks are dealt to blocks.
+struct Deal {
+  int log_width;    // 2^log_width threads to a sample's chunk
+  unsigned chunks;  // of a sample, in adjacent blocks
+
+  // `work`: into how many shares one chunk can be cut.
+  Deal(int64_t work, int64_t of_chunks) : log_width(0), chunks(unsigned(of_chunks)) {
+    while ((1 << log_width) < kThreads && (1 << log_width) < work) ++log_width;
   }
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) static_cast<A*>(p.partial)[n * p.columns + p.column + chunk] = sum;
+  dim3 grid(int64_t n) const {
+    return dim3(unsigned(divide_up(n, kThreads >> log_width) * chunks));
+  }
+};
+
+template <class T>
+Deal deal_of(int64_t inner) {
+  const int64_t length = inner < kPenaltyChunk ? inner : kPenaltyChunk;
+  return Deal(divide_up(length, Vec<T>::kN), penalty_chunks(inner));
+}
+
+// The thread's sample and chunk, and its place among the threads that share them.
+struct Place {
+  int width, lane;
+  int64_t n, chunk;
+
+  __device__ __forceinline__ explicit Place(Deal deal)
+      : width(1 << deal.log_width), lane(int(threadIdx.x) & (width - 1)) {
+    const unsigned group = blockIdx.x / deal.chunks;
+    n = (int64_t(group) * kThreads + threadIdx.x) >> deal.log_width;
+    chunk = blockIdx.x - group * deal.chunks;
+  }
+  __device__ __forceinline__ int length(int64_t inner) const {
+    const int64_t rest = inner - chunk * kPenaltyChunk;
+    return int(rest < kPenaltyChunk ? rest : kPenaltyChunk);
+  }
+};
+
+// Calls many(i) for each 16 bytes between the first and the last 16-byte boundary of g[0, length),
+// and one(i) for every other element: a sample may begin anywhere.
+template <class T, class One, class Many>
+__device__ __forceinline__ void walk(const T* g, int length, bool is_vector, Place at, One&& one,
+                                     Many&& many) {
+  constexpr int kN = Vec<T>::kN;
+  int head = int((0 - reinterpret_cast<uintptr_t>(g)) & 15) / int(sizeof(T));
+  if (!is_vector || head > length) head = length;
+  const int vectors = (length - head) / kN;
+  for (int i = at.lane; i < head; i += at.width) one(i);
+  for (int v = at.lane; v < vectors; v += at.width) many(head + v * kN);
+#pragma unroll 1
+  for (int i = head + vectors * kN + at.lane; i < length; i += at.width) one(i);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) square_kernel(SquareParams p, Deal deal) {
+  using A = compute_t<T>;
+  const Place at(deal);
+  A sums[1] = {A(0)};
+  if (at.n < p.n) {
+    const T* g = static_cast<const T*>(p.g) + (at.n * p.inner + at.chunk * kPenaltyChunk);
+    const auto add = [&](T v) {
+      const A value = load(v);
+      sums[0] += value * value;
+    };
+    walk(
+        g, at.length(p.inner), true, at, [&](int i) { add(g[i]); },
+        [&](int i) {
+          const Vec<T> v = load16(g + i);
+#pragma unroll
+          for (int k = 0; k < Vec<T>::kN; ++k) add(v.v[k]);
+        });
+  }
+  group_sums(sums, at.width);
+  if (at.lane == 0 && at.n < p.n)
+    static_cast<A*>(p.partial)[at.n * p.columns + p.column + at.chunk] = sums[0];
 }
 
 __device__ __forceinline__ float root(float v) { return sqrtf(v); }
 __device__ __forceinline__ double root(double v) { return sqrt(v); }
 
 template <class A>
-__global__ void __launch_bounds__(kThreads) penalty_kernel(PenaltyParams p) {
-  const int64_t n = blockIdx.x;
-  const A* partial = static_cast<const A*>(p.partial) + n * p.columns;
-  A sum = 0;
-  for (int64_t k = threadIdx.x; k < p.columns; k += kThreads) sum += partial[k];
-  sum = block_sum(sum);
-  if (threadIdx.x != 0) return;
-  A excess = root(sum) - A(p.target);
-  if (p.is_one_sided && excess < 0) excess = 0;
-  static_cast<A*>(p.squared_norm)[n] = sum;
-  static_cast<A*>(p.penalty)[n] = p.target == 0 ? sum : excess * excess;
-}
-
-template <class T, bool kIsVector>
-__global__ void __launch_bounds__(kThreads) scale_kernel(ScaleParams p) {
-  using A = compute_t<T>;
-  const int64_t n = blockIdx.y, begin = int64_t(blockIdx.x) * kPenaltyChunk;
-  const int64_t rest = p.inner - begin, length = rest < kPenaltyChunk ? rest : kPenaltyChunk;
-  const T* g = static_cast<const T*>(p.g) + n * p.inner + begin;
-  T* out = static_cast<T*>(p.out) + n * p.inner + begin;
-  const A c = static_cast<const A*>(p.c)[n];
-  if (kIsVector) {
-    for (int i = int(threadIdx.x) * Vec<T>::kN; i < length; i += kThreads * Vec<T>::kN) {
-      Vec<T> v = load16(g + i);
-#pragma unroll
-      for (int k = 0; k < Vec<T>::kN; ++k) v.v[k] = narrow<T>(c * load(v.v[k]));
-      store16(out + i, v);
-    }
-  } else {
-    for (int i = int(threadIdx.x); i < length; i += kThreads) out[i] = narrow<T>(c * load(g[i]));
+__global__ void __launch_bounds__(kThreads) penalty_kernel(PenaltyParams p, Deal deal) {
+  const Place at(deal);
+  A sums[1] = {A(0)};
+  if (at.n < p.n) {
+    const A* partial = static_cast<const A*>(p.partial) + at.n * p.columns;
+    for (int64_t k = at.lane; k < p.columns; k += at.width) sums[0] += partial[k];
   }
+  group_sums(sums, at.width);
+  if (at.lane != 0 || at.n >= p.n) return;
+  A excess = root(sums[0]) - A(p.target);
+  if (p.is_one_sided && excess < 0) excess = 0;
+  static_cast<A*>(p.squared_norm)[at.n] = sums[0];
+  static_cast<A*>(p.penalty)[at.n] = p.target == 0 ? sums[0] : excess * excess;
 }
 
-// The second grid dimension ends at 65535: larger batches go in pieces of this many samples.
-constexpr int64_t kSamplesAtOnce = 32768;
+// is_vector: g and out lie alike towards 16-byte boundaries.
+template <class T>
+__global__ void __launch_bounds__(kThreads) scale_kernel(ScaleParams p, bool is_vector, Deal deal) {
+  using A = compute_t<T>;
+  const Place at(deal);
+  if (at.n >= p.n) return;
+  const A c = static_cast<const A*>(p.c)[at.n];
+  const T* first = static_cast<const T*>(p.g);
+  const T* g = first + (at.n * p.inner + at.chunk * kPenaltyChunk);
+  // From a sum of 64-bit indices of its own, nvcc would make four 4-byte stores of one of 16.
+  T* out = static_cast<T*>(p.out) + (g - first);
+  walk(
+      g, at.length(p.inner), is_vector, at, [&](int i) { out[i] = narrow<T>(c * load(g[i])); },
+      [&](int i) {
+        const Vec<T> v = load16(g + i);
+        Vec<T> scaled;
+#pragma unroll
+        for (int k = 0; k < Vec<T>::kN; ++k) scaled.v[k] = narrow<T>(c * load(v.v[k]));
+        store16(out + i, scaled);
+      });
+}
 
-int square(const SquareParams& given, const Exec& exec) {
-  if (given.n * given.inner == 0) return 0;
+int square(const SquareParams& p, const Exec& exec) {
+  if (p.n == 0 || p.inner == 0) return 0;
   const auto stream = static_cast<cudaStream_t>(exec.stream);
-  return dispatch(given.dtype, [&](auto type) {
+  return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
-    for (int64_t first = 0; first < given.n; first += kSamplesAtOnce) {
-      SquareParams p = given;
-      p.n = given.n - first < kSamplesAtOnce ? given.n - first : kSamplesAtOnce;
-      p.g = static_cast<const T*>(given.g) + first * p.inner;
-      p.partial = static_cast<compute_t<T>*>(given.partial) + first * p.columns;
-      const dim3 grid(unsigned(penalty_chunks(p.inner)), unsigned(p.n));
-      if (p.inner % Vec<T>::kN == 0 && is_aligned16(p.g))
-        launch(square_kernel<T, true>, grid, dim3(kThreads), 0, stream, p);
-      else
-        launch(square_kernel<T, false>, grid, dim3(kThreads), 0, stream, p);
-      if (const int error = last_error()) return error;
-    }
-    return 0;
+    const Deal deal = deal_of<T>(p.inner);
+    launch(square_kernel<T>, deal.grid(p.n), dim3(kThreads), 0, stream, p, deal);
+    return last_error();
   });
 }
 
 int penalty(const PenaltyParams& p, const Exec& exec) {
   if (p.n == 0) return 0;
   const auto stream = static_cast<cudaStream_t>(exec.stream);
-  const dim3 grid(static_cast<unsigned>(p.n));
+  const Deal deal(p.columns, 1);
   if (p.is_double)
-    launch(penalty_kernel<double>, grid, dim3(kThreads), 0, stream, p);
+    launch(penalty_kernel<double>, deal.grid(p.n), dim3(kThreads), 0, stream, p, deal);
   else
-    launch(penalty_kernel<float>, grid, dim3(kThreads), 0, stream, p);
+    launch(penalty_kernel<float>, deal.grid(p.n), dim3(kThreads), 0, stream, p, deal);
   return last_error();
 }
 
-int scale(const ScaleParams& given, const Exec& exec) {
-  if (given.n * given.inner == 0) return 0;
+int scale(const ScaleParams& p, const Exec& exec) {
+  if (p.n == 0 || p.inner == 0) return 0;
   const auto stream = static_cast<cudaStream_t>(exec.stream);
-  return dispatch(given.dtype, [&](auto type) {
+  const auto distance = reinterpret_cast<uintptr_t>(p.g) - reinterpret_cast<uintptr_t>(p.out);
+  return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
-    for (int64_t first = 0; first < given.n; first += kSamplesAtOnce) {
-      ScaleParams p = given;
-      p.n = given.n - first < kSamplesAtOnce ? given.n - first : kSamplesAtOnce;
-      p.c = static_cast<const compute_t<T>*>(given.c) + first;
-      p.g = static_cast<const T*>(given.g) + first * p.inner;
-      p.out = static_cast<T*>(given.out) + first * p.inner;
-      const dim3 grid(unsigned(penalty_chunks(p.inner)), unsigned(p.n));
-      if (p.inner % Vec<T>::kN == 0 && is_aligned16(p.g) && is_aligned16(p.out))
-        launch(scale_kernel<T, true>, grid, dim3(kThreads), 0, stream, p);
-      else
-        launch(scale_kernel<T, false>, grid, dim3(kThreads), 0, stream, p);
-      if (const int error = last_error()) return error;
-    }
-    return 0;
+    const Deal deal = deal_of<T>(p.inner);
+    launch(scale_kernel<T>, deal.grid(p.n), dim3(kThreads), 0, stream, p, distance % 16 == 0, deal);
+    return last_error();
   });
 }
 

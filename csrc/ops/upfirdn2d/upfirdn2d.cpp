@@ -2,6 +2,8 @@
 // fastgan/ops/upfirdn2d.py; the checks here only guard memory.
 #include "upfirdn2d.h"
 
+#include <cstdlib>
+
 #include "../../common/binding.h"
 
 namespace fastgan {
@@ -10,6 +12,14 @@ namespace {
 int64_t output_size(const Axis& a, int64_t pad_after) {
   const int64_t span = a.in * a.up + a.pad + pad_after - a.taps;
   return span < 0 ? 0 : span / a.down + 1;
+}
+
+// Kernels count the samples of one axis in 32 bits.
+bool is_short(const Axis& a, int64_t pad_after) {
+  constexpr int64_t kMost = INT32_MAX;
+  for (int64_t v : {a.in, a.taps, a.up, a.pad, -a.pad, pad_after, -pad_after})
+    if (v > kMost) return false;
+  return a.in * a.up + std::abs(a.pad) + std::abs(pad_after) + a.taps <= kMost;
 }
 
 Tensor upfirdn2d_run(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_y, int64_t down_x,
@@ -33,6 +43,8 @@ Tensor upfirdn2d_run(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_
   p.is_separable = f.dim() == 1;
   p.ay = {x.size(2), 0, f.size(0), up_y, down_y, y0};
   p.ax = {x.size(3), 0, f.size(f.dim() - 1), up_x, down_x, x0};
+  STD_TORCH_CHECK(is_short(p.ay, y1) && is_short(p.ax, x1),
+                  "upfirdn2d: an axis of x, up-sampled and padded, exceeds 2147483647 samples");
   p.ay.out = output_size(p.ay, y1);
   p.ax.out = output_size(p.ax, x1);
   p.gain = gain;

@@ -1,0 +1,45 @@
+// A run: kN adjacent elements that one thread handles. More than one travel in 16-byte accesses:
+// the address must allow them.
+#pragma once
+
+#include "platform.cuh"
+
+namespace fastgan {
+
+template <class T, int kN>
+struct Run {
+  T v[kN];
+};
+
+template <int kN, class T>
+__device__ __forceinline__ Run<T, kN> load_run(const T* p) {
+  Run<T, kN> run;
+  if constexpr (kN == 1) {
+    run.v[0] = p[0];
+  } else {
+#pragma unroll
+    for (int start = 0; start < kN; start += Vec<T>::kN) {
+      const Vec<T> part = load16(p + start);
+#pragma unroll
+      for (int k = 0; k < Vec<T>::kN; ++k) run.v[start + k] = part.v[k];
+    }
+  }
+  return run;
+}
+
+template <int kN, class T>
+__device__ __forceinline__ void store_run(T* p, const Run<T, kN>& run) {
+  if constexpr (kN == 1) {
+    p[0] = run.v[0];
+  } else {
+#pragma unroll
+    for (int start = 0; start < kN; start += Vec<T>::kN) {
+      Vec<T> part;
+#pragma unroll
+      for (int k = 0; k < Vec<T>::kN; ++k) part.v[k] = run.v[start + k];
+      store16(p + start, part);
+    }
+  }
+}
+
+}  // namespace fastgan

@@ -1,0 +1,179 @@
+"""adam_ema_: Adam and the moving average of the parameters, in place over flat buffers.
+
+    g = grad_scale·grad + weight_decay·param        t = step + 1
+    m ← β1·m + (1 - β1)·g                           exp_avg
+    v ← β2·v + (1 - β2)·g²                          exp_avg_sq
+    param ← param - lr·m̂ / (√v̂ + ε)                 m̂ = m / (1 - β1^t),  v̂ = v / (1 - β2^t)
+    ema ← ema + ema_weight·(param - ema)            if there is one
+    step ← t
+
+A gradient of which any element of grad_scale·grad is NaN or infinite is not applied at all: every
+buffer and `step` stay as they are, bit for bit, and the number of such elements is added to
+`nonfinite`. (The number of skipped calls is the number of calls less the growth of `step`.)
+
+All that may change from step to step is read on the device: capturable. Not differentiable.
+On CUDA it is two launches, not one: no block may write before all have looked at the whole
+gradient, and one launch would need a barrier over the grid, which a GPU that runs other work at the
+same time cannot promise. Looking twice costs 4 bytes a parameter beside the 36 of the update
+(float32 with an average; 28 without), less where the gradient stays in the second-level cache; the
+update itself sums the first launch's counts and computes 1 - β^t.
+Deterministic. On a CPU plain PyTorch answers.
+Source: Adam: Kingma & Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with
+torch.optim.Adam's ε and (coupled) weight decay; the average: Karras et al. (2018),
+arXiv 1710.10196.
+"""
+
+import torch
+
+from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._define import define_op
+
+
+def adam_ema_ref(
+    param: torch.Tensor,
+    grad: torch.Tensor,
+    exp_avg: torch.Tensor,
+    exp_avg_sq: torch.Tensor,
+    ema: torch.Tensor | None,
+    step: torch.Tensor,
+    nonfinite: torch.Tensor,
+    lr: torch.Tensor,
+    ema_weight: torch.Tensor | None,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    grad_scale: float,
+) -> None:
+    """The definition, in torch without a branch on the host."""
+    scaled = grad.to(param.dtype) * grad_scale
+    count = scaled.isfinite().logical_not().sum()
+    is_applied = count == 0
+    t = step.double() + 1
+    g = scaled + weight_decay * param
+    m = exp_avg.lerp(g, 1 - beta1) if beta1 else g
+    v = exp_avg_sq.lerp(g * g, 1 - beta2)
+    denominator = v.sqrt() / (1 - beta2**t).sqrt() + eps
+    new = param - lr / (1 - beta1**t) * m / denominator
+    if ema is not None:
+        ema.copy_(torch.where(is_applied, ema.lerp(new, ema_weight), ema))
+    for old, value in ((param, new), (exp_avg, m), (exp_avg_sq, v)):
+        old.copy_(torch.where(is_applied, value, old))
+    step += is_applied
+    nonfinite += count
+
+
+_op = define_op(
+    "adam_ema_(Tensor(a!) param, Tensor grad, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, "
+    "Tensor(d!)? ema, Tensor(e!) step, Tensor(f!) nonfinite, Tensor lr, Tensor? ema_weight, "
+    "float beta1, float beta2, float eps, float weight_decay, float grad_scale) -> ()",
+    reference=adam_ema_ref,
+    fake=lambda *arguments: None,
+)
+
+
+def adam_ema_(
+    param: torch.Tensor,
+    grad: torch.Tensor,
+    exp_avg: torch.Tensor,
+    exp_avg_sq: torch.Tensor,
+    *,
+    step: torch.Tensor,
+    nonfinite: torch.Tensor,
+    lr: torch.Tensor,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    grad_scale: float = 1.0,
+    ema: torch.Tensor | None = None,
+    ema_weight: torch.Tensor | None = None,
+) -> None:
+    """One step of Adam and of the moving average; the formulas stand at the top of this file.
+
+    Args:
+        param, exp_avg, exp_avg_sq: [n], float32 or float64, contiguous; written to. Views of one
+            buffer are fine as long as no two arguments share an element.
+        grad: [n], contiguous; float32, bfloat16 or float16 (float64 for float64 param).
+        step: [], int64: the number of steps applied so far; written to.
+        nonfinite: [], int64: the number of NaN and infinite elements met so far; written to.
+        lr: [], param.dtype.
+        betas: β1 and β2 in [0, 1), ints or floats. β1 = 0 saves the reading of exp_avg.
+        eps: ε ≥ 0, added after the root.
+        weight_decay: ≥ 0, added to the gradient before the moments, not to the update.
+        grad_scale: factor on grad, such as 1 / world size after a summing all_reduce.
+        ema, ema_weight: [n] and [], param.dtype: the average, written to, and 1 - β of it; both or
+            neither.
+
+    All tensors on one device. Call under torch.no_grad() where a tensor requires a gradient, as a
+    parameter does.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+        RuntimeError: a gradient would have to flow through.
+    """
+    flat = {"param": param, "grad": grad, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    scalars = {"step": step, "nonfinite": nonfinite, "lr": lr}
+    if (ema is None) != (ema_weight is None):
+        missing = "ema" if ema is None else "ema_weight"
+        raise ValueError(
+            f"adam_ema_: {missing} must come with its counterpart, got None; pass both or neither"
+        )
+    if ema is not None and ema_weight is not None:
+        flat["ema"], scalars["ema_weight"] = ema, ema_weight
+    for name, t in (flat | scalars).items():
+        _check_tensor(name, t, param)
+    for name, t in flat.items():
+        if t.dim() != 1 or t.numel() != param.numel() or not t.is_contiguous():
+            raise ValueError(
+                f"adam_ema_: {name} must be contiguous, of shape ({param.numel()},), got shape "
+                f"{tuple(t.shape)} with strides {t.stride()}; flatten it into one buffer"
+            )
+    for name, t in scalars.items():
+        if t.dim() != 0:
+            raise ValueError(
+                f"adam_ema_: {name} must have shape (), got {tuple(t.shape)}; reshape it to ()"
+            )
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(
+            f"adam_ema_: betas must be two numbers in [0, 1), got {betas!r}; (0, 0.99) suits GANs"
+        )
+    for name, value in (("eps", eps), ("weight_decay", weight_decay)):
+        if not value >= 0:
+            raise ValueError(f"adam_ema_: {name} must be ≥ 0, got {value}; 0 switches it off")
+    if torch.is_grad_enabled():
+        for name, t in (flat | scalars).items():
+            if t.requires_grad:
+                raise RuntimeError(
+                    f"adam_ema_: {name} requires a gradient, and an update in place has none; "
+                    "call it under torch.no_grad()"
+                )
+    run = adam_ema_ref if reference_is_forced() else _op
+    beta1, beta2 = betas
+    run(
+        param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight,
+        float(beta1), float(beta2), float(eps), float(weight_decay), float(grad_scale),
+    )  # fmt: skip
+
+
+def _check_tensor(name: str, t: torch.Tensor, param: torch.Tensor) -> None:
+    if not isinstance(t, torch.Tensor):
+        raise TypeError(
+            f"adam_ema_: {name} must be a tensor on the parameters' device, got {t!r}; a captured "
+            f"step reads it there: torch.tensor({t!r}, device=param.device)"
+        )
+    expected = {
+        "step": (torch.int64,),
+        "nonfinite": (torch.int64,),
+        "param": (torch.float32, torch.float64),
+        "grad": (torch.float32, torch.bfloat16, torch.float16),
+    }
+    dtypes = expected.get(name, (param.dtype,))
+    if name == "grad" and param.dtype == torch.float64:
+        dtypes = (torch.float64,)
+    if t.dtype not in dtypes:
+        words = " or ".join(str(dtype) for dtype in dtypes)
+        raise TypeError(f"adam_ema_: {name} must be {words}, got {t.dtype}; convert it with .to()")
+    if t.device != param.device:
+        raise ValueError(
+            f"adam_ema_: {name} must be on {param.device} like param, got {t.device}; move it"
+        )

@@ -1,0 +1,146 @@
+"""modulate: y[n, c, ...] = x[n, c, ...] · s[n, c], and channel_dot, its derivative in s.
+
+    modulate(x, s)[n, c, p]  = x[n, c, p] · s[n, c]
+    channel_dot(x, y)[n, c]  = Σ_p x[n, c, p] · y[n, c, p]        p runs over all other dimensions
+
+The two are closed under differentiation, so every order of derivative is one of them:
+
+    z = modulate(x, s):      dx = modulate(dz, s),   ds = channel_dot(dz, x)
+    z = channel_dot(x, y):   dx = modulate(y, dz),   dy = modulate(x, dz)
+
+A product is taken in float32 (float64 for float64) and rounded once; the sum runs in that type, in
+pieces fixed by the shapes alone. A gradient is computed only where the running backward pass asks
+for it. Capturable.
+Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), eq. 1, moved
+from the weights to the maps as in its section 2.2.
+"""
+
+import torch
+
+from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._define import define_op, gradient_is_wanted
+from fastgan.ops._layout import empty_dense
+
+
+def _compute_dtype(x: torch.Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _per_channel(s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return s.reshape(*s.shape, *(1,) * (x.dim() - 2))
+
+
+def modulate_ref(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    """The definition, in differentiable torch."""
+    return (x * _per_channel(s, x)).to(x.dtype)
+
+
+def channel_dot_ref(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The definition, in differentiable torch."""
+    dtype = _compute_dtype(x)
+    product = (x.to(dtype) * y.to(dtype)).unsqueeze(-1)  # [N, C] maps have no other dimension
+    return product.sum(list(range(2, product.dim())))
+
+
+def _modulate_forward(x, s):
+    y = empty_dense(x)
+    return torch.mul(x, _per_channel(s, x), out=y)
+
+
+def _modulate_setup(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs)
+
+
+def _modulate_backward(ctx, dz):
+    x, s = ctx.saved_tensors
+    if dz is None:
+        return None, None
+    dx = _modulate_op(dz, s) if gradient_is_wanted(ctx, 0) else None
+    ds = _channel_dot_op(dz, x).to(s.dtype) if gradient_is_wanted(ctx, 1) else None
+    return dx, ds
+
+
+def _channel_dot_backward(ctx, dz):
+    x, y = ctx.saved_tensors
+    if dz is None:
+        return None, None
+    dx = _modulate_op(y, dz) if gradient_is_wanted(ctx, 0) else None
+    dy = _modulate_op(x, dz) if gradient_is_wanted(ctx, 1) else None
+    return dx, dy
+
+
+_modulate_op = define_op(
+    "modulate(Tensor x, Tensor s) -> Tensor",
+    reference=_modulate_forward,
+    fake=lambda x, s: empty_dense(x),
+    backward=_modulate_backward,
+    setup_context=_modulate_setup,
+)
+_channel_dot_op = define_op(
+    "channel_dot(Tensor x, Tensor y) -> Tensor",
+    reference=channel_dot_ref,
+    fake=lambda x, y: x.new_empty(x.shape[:2], dtype=_compute_dtype(x)),
+    backward=_channel_dot_backward,
+    setup_context=_modulate_setup,
+)
+
+
+def _check_maps(op: str, x: torch.Tensor) -> None:
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{op}: x must be float64, float32, bfloat16 or float16, got {x.dtype}; cast it"
+        )
+    if x.dim() < 2:
+        raise ValueError(f"{op}: x must be [N, C, ...], got shape {tuple(x.shape)}; reshape it")
+
+
+def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    """y[n, c, ...] = x[n, c, ...] · s[n, c]; the derivatives stand at the top of this file.
+
+    Args:
+        x: [N, C, ...], float64, float32, bfloat16 or float16; any strides.
+        s: [N, C], any floating type. x.dtype and float32 are taken as they are, so that a float32
+            factor is not rounded to a 16-bit x.dtype; others are cast.
+
+    Returns:
+        [x.shape], x.dtype, channels_last where x is, else contiguous. The gradient of s has s's
+        dtype.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    _check_maps("modulate", x)
+    if s.shape != x.shape[:2]:
+        raise ValueError(
+            f"modulate: s must have shape {tuple(x.shape[:2])} = x.shape[:2], got "
+            f"{tuple(s.shape)}; one factor per sample and channel"
+        )
+    if not s.is_floating_point():
+        raise TypeError(f"modulate: s must have a floating dtype, got {s.dtype}; cast it")
+    if s.device != x.device:
+        raise ValueError(f"modulate: s must be on {x.device} like x, got {s.device}; move it")
+    if s.dtype != x.dtype:
+        s = s.to(_compute_dtype(x))
+    return (modulate_ref if reference_is_forced() else _modulate_op)(x, s)
+
+
+def channel_dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Inner product [N, C] of each channel of x with the same channel of y.
+
+    Args:
+        x, y: [N, C, ...], equal shape and dtype; any strides.
+
+    Returns:
+        [N, C], float32 (float64 for float64 maps).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    _check_maps("channel_dot", x)
+    if y.shape != x.shape or y.dtype != x.dtype or y.device != x.device:
+        raise ValueError(
+            f"channel_dot: y must be like x, {tuple(x.shape)} {x.dtype} on {x.device}, got "
+            f"{tuple(y.shape)} {y.dtype} on {y.device}; reshape, cast or move it"
+        )
+    return (channel_dot_ref if reference_is_forced() else _channel_dot_op)(x, y)
