@@ -1,4 +1,4 @@
-"""`python -m benchmarks [op ...] [--quick] [--threads N] [--cache warm|cold] [--json FILE]`."""
+"""`python -m benchmarks [op ...] [--quick] [--device cuda] [--threads N] [--json FILE]`."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("op", nargs="*", help=f"any of: {', '.join(_runner.bench_files())}")
     parser.add_argument("--quick", action="store_true", help="few cases, without torch.compile")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--cache", choices=("warm", "cold"), default="warm")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample too")
@@ -25,10 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         cases = _runner.load_cases(options.op, is_quick=options.quick)
         protocol = Protocol(
-            threads=options.threads, rounds=5 if options.quick else 9, cache=options.cache
+            device=options.device,
+            threads=options.threads,
+            rounds=5 if options.quick else 9,
+            cache=options.cache,
         )
     except ValueError as error:
         parser.error(str(error))
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("benchmarks: nothing measured. torch sees no CUDA device", file=sys.stderr)
+        return 2
     torch.set_num_threads(options.threads)
     facts = _report.environment(protocol)
     print("\n".join(f"{name:<14}{value}" for name, value in facts.items()) + "\n")
@@ -41,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     file=sys.stderr,
                     flush=True,
                 )
+                case = _runner.on_device(case, options.device)
                 variants = _runner.default_variants(case, is_compiled=not options.quick)
                 rows += _runner.run_case(case, protocol, variants)
     except NativeRequiredError as error:

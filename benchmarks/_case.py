@@ -1,7 +1,7 @@
 """Case: one op at one shape, and the three modes in which it is measured."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,12 +11,25 @@ Function = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
+class GpuWork:
+    """What the CUDA kernels of a case do in one mode, counted by hand from their launches.
+
+    `moved_elements`: elements of x's dtype read from or written to memory, with halos, second reads
+    and scratch (a float32 beside bfloat16 is two). `launches`: kernels, one after another.
+    """
+
+    moved_elements: int
+    launches: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """What a bench file declares; `cases()` of every `bench_*.py` returns a sequence of these.
 
     `run` is the public function, `plain` the same in plain torch without `use_backend` (which
     torch.compile cannot see); both map tensors of `shapes` to one tensor. `floor_elements` counts,
-    per mode, the elements of x's dtype that any implementation must read or write.
+    per mode, the elements of x's dtype that any implementation must read or write; `gpu_work`, for
+    the modes that it names, what the CUDA kernels move instead, which the roofline model takes.
     """
 
     op: str
@@ -28,6 +41,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     is_channels_last: bool = False
     is_quick: bool = False
+    gpu_work: Mapping[str, GpuWork] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if set(self.floor_elements) != set(MODES):
@@ -35,6 +49,16 @@ class Case:
                 f"Case {self.op} {self.name}: floor_elements must name {', '.join(MODES)}, got "
                 f"{', '.join(self.floor_elements)}"
             )
+        for mode, work in self.gpu_work.items():
+            if mode not in MODES:
+                raise ValueError(
+                    f"Case {self.op} {self.name}: gpu_work may name {', '.join(MODES)}, got {mode}"
+                )
+            if work.moved_elements < self.floor_elements[mode]:
+                raise ValueError(
+                    f"Case {self.op} {self.name}: gpu_work[{mode!r}] moves {work.moved_elements} "
+                    f"elements, less than the minimum of {self.floor_elements[mode]}"
+                )
 
     @property
     def layout(self) -> str:
@@ -44,6 +68,16 @@ class Case:
 
     def floor_bytes(self, mode: str) -> int:
         return self.floor_elements[mode] * self.dtype.itemsize
+
+    def gpu_bytes(self, mode: str) -> int:
+        """Bytes that the CUDA kernels move: as `gpu_work` says, else the minimum."""
+        work = self.gpu_work.get(mode)
+        return work.moved_elements * self.dtype.itemsize if work else self.floor_bytes(mode)
+
+    def gpu_launches(self, mode: str) -> int:
+        """As `gpu_work` says, else one for each pass of `mode`."""
+        work = self.gpu_work.get(mode)
+        return work.launches if work else MODES.index(mode) + 1
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from fastgan.ops import library_facts
 def environment(protocol: Protocol) -> dict[str, Any]:
     """Device, CPU, ISA, threads, commit, versions, allocator, load and protocol, JSON-able."""
     return {
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if protocol.device == "cuda" else "cpu",
+        "cuda": torch.version.cuda,
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "isa": library_facts()["cpu_isa"],

@@ -1,15 +1,18 @@
 """Find the bench files, check every variant, then measure: no number from a wrong result."""
 
 import contextlib
+import dataclasses
 import importlib
 import os
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks._case import MODES, Case, Function, evaluate, make_tensors
+from benchmarks._case import MODES, Case, Function, Tensors, evaluate, make_tensors
 from benchmarks._correctness import check, expected, reference
 from benchmarks._timer import Protocol, Samples, measure
 
@@ -80,16 +83,66 @@ def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
     return variants
 
 
+def modes_of(case: Case) -> list[str]:
+    """The modes in which the case moves anything: an op without a derivative has one."""
+    return [mode for mode in MODES if case.floor_elements[mode]]
+
+
+def on_device(case: Case, device: str) -> Case:
+    """The case with the tensors that its functions hold (a filter, say) moved to `device`."""
+    if device == "cpu":
+        return case
+    return dataclasses.replace(case, run=_moved(case.run, device), plain=_moved(case.plain, device))
+
+
+def tensors_on(case: Case, device: str) -> Tensors:
+    """`make_tensors` of the CPU; elsewhere the like, drawn there, because large ones take long."""
+    if device == "cpu":
+        return make_tensors(case)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def normal(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator, device=device).to(dtype)
+        is_nhwc = case.is_channels_last and x.dim() == 4
+        return x.contiguous(memory_format=torch.channels_last) if is_nhwc else x
+
+    inputs = tuple(normal(shape, case.dtype).requires_grad_() for shape in case.shapes)
+    with torch.no_grad():
+        y = case.plain(*inputs)
+    dy = normal(tuple(y.shape), y.dtype).requires_grad_()
+    return Tensors(inputs, dy, normal(case.shapes[0], case.dtype))
+
+
+def _moved(value: Any, device: str) -> Any:
+    """`value` on `device`; of a function, a copy whose closure and defaults are there."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_moved(item, device) for item in value)
+    if isinstance(value, types.FunctionType) and (value.__closure__ or value.__defaults__):
+        cells = [types.CellType(_moved(c.cell_contents, device)) for c in value.__closure__ or ()]
+        defaults = _moved(value.__defaults__, device)
+        copy = types.FunctionType(
+            value.__code__, value.__globals__, value.__name__, defaults, tuple(cells) or None
+        )
+        copy.__kwdefaults__ = value.__kwdefaults__
+        return copy
+    return value
+
+
 def run_case(case: Case, protocol: Protocol, variants: Mapping[str, Function]) -> Iterator[Row]:
-    """Check, then measure, `variants` (BASE among them) of `case` in every mode."""
-    for mode in MODES:
+    """Check, then measure, `variants` (BASE among them) of `case` in every mode that it has.
+
+    On another device than the CPU the variants must come from `on_device(case, ...)`.
+    """
+    for mode in modes_of(case):
         absent = {"compile": _NO_DOUBLE} if mode == "double" and "compile" in variants else {}
         present = {name: run for name, run in variants.items() if name not in absent}
         yield _run_mode(case, mode, protocol, present, absent)
 
 
 def _run_mode(case, mode, protocol, variants, absent) -> Row:
-    tensors = make_tensors(case)
+    tensors = tensors_on(case, protocol.device)
     want = expected(case, mode, tensors)
     failures = []
     for name, run in variants.items():

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 
 _FLUSH_BYTES = 128 * 2**20
+_CUDA_FLUSH_BYTES = 256 * 2**20  # several times any L2; its write hides the launches behind it
+_CUDA_MOST_CALLS = 100  # per sample: a short kernel behind 256 MiB of writes each time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +19,11 @@ class Protocol:
 
     `threads` 1 uses the process CPU clock, which other processes do not disturb; more threads use
     wall time. `cache` "warm" repeats a variant on the same tensors after one untimed call; "cold"
-    writes 128 MiB before every call, outside the clock.
+    writes 128 MiB before every call, outside the clock. On `device` "cuda" the clock is the GPU's,
+    between two events, and cold writes 256 MiB.
     """
 
+    device: str = "cpu"
     threads: int = 1
     rounds: int = 9
     sample_seconds: float = 0.03
@@ -32,9 +36,13 @@ class Protocol:
             )
         if self.cache not in ("warm", "cold"):
             raise ValueError(f"Protocol: cache must be 'warm' or 'cold', got {self.cache!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"Protocol: device must be 'cpu' or 'cuda', got {self.device!r}")
 
     @property
     def clock(self) -> str:
+        if self.device == "cuda":
+            return "CUDA events"
         return "process CPU time" if self.threads == 1 else "wall time"
 
     def now(self) -> float:
@@ -62,7 +70,7 @@ def measure(variants: Mapping[str, Callable[[], object]], protocol: Protocol) ->
     A sample is as many calls as fill `sample_seconds` (found in the warm-up), averaged; the order
     rotates by one from round to round, so that no variant always runs behind the same one.
     """
-    sampler = _Sampler(protocol)
+    sampler = _EventSampler(protocol) if protocol.device == "cuda" else _Sampler(protocol)
     calls = {name: sampler.calls_per_sample(fn) for name, fn in variants.items()}
     names = list(variants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -105,3 +113,46 @@ class _Sampler:
             fn()
             total += now() - start
         return total / calls
+
+
+class _EventSampler:
+    """Seconds that the GPU takes between two events around the calls.
+
+    Warm, the calls of a sample stand in one queue: a call that the GPU does faster than the host
+    launches it is timed by its launch. Cold, every call has its own pair of events behind the write
+    that empties the L2, during which the host launches ahead: launches count for little.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        size = _CUDA_FLUSH_BYTES if protocol.cache == "cold" else 0
+        self.flush = torch.empty(size, dtype=torch.uint8, device=protocol.device)
+
+    def calls_per_sample(self, fn: Callable[[], object]) -> int:
+        fn()  # first calls load modules, pick algorithms, fill the allocator's cache
+        once = max(self.sample(fn, 3), 1e-7)
+        return min(max(1, round(self.protocol.sample_seconds / once)), _CUDA_MOST_CALLS)
+
+    def sample(self, fn: Callable[[], object], calls: int) -> float:
+        """Seconds per call over `calls` calls; waits for the last."""
+        if self.protocol.cache == "warm":
+            fn()
+            start, end = _events()
+            start.record()
+            for _ in range(calls):
+                fn()
+            end.record()
+            end.synchronize()
+            return start.elapsed_time(end) / 1e3 / calls
+        pairs = [_events() for _ in range(calls)]
+        for start, end in pairs:
+            self.flush.zero_()
+            start.record()
+            fn()
+            end.record()
+        pairs[-1][1].synchronize()
+        return sum(start.elapsed_time(end) for start, end in pairs) / 1e3 / calls
+
+
+def _events() -> tuple[torch.cuda.Event, torch.cuda.Event]:
+    return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from benchmarks._case import Case
+from benchmarks._case import Case, GpuWork
 from fastgan.ops import bias_act
 from fastgan.ops.bias_act import bias_act_ref
 
@@ -26,6 +26,17 @@ def cases() -> list[Case]:
     ]
 
 
+def gpu_cases() -> list[Case]:
+    """Layers of a 256² StyleGAN2 at 32 images a GPU."""
+    return [
+        _case((32, 128, 128, 128), dtype=torch.bfloat16),
+        _case((32, 128, 128, 128), dtype=torch.bfloat16, is_channels_last=True),
+        _case((32, 128, 128, 128)),
+        _case((32, 512, 16, 16), dtype=torch.bfloat16),
+        _case((32, 128, 128, 128), act="swish", dtype=torch.bfloat16),
+    ]
+
+
 def _case(shape: tuple[int, ...], act: str = "lrelu", **options) -> Case:
     n = math.prod(shape)
     # Forward reads x, writes y. Backward reads dy and y (lrelu) or x (swish), writes dx. The pass
@@ -42,5 +53,7 @@ def _case(shape: tuple[int, ...], act: str = "lrelu", **options) -> Case:
             "forward+backward": 5 * n,
             "double": 5 * n + second,
         },
+        # The second stage of the bias gradient is a launch; the pass over dx makes none.
+        gpu_work={"forward+backward": GpuWork(moved_elements=5 * n, launches=3)},
         **options,
     )

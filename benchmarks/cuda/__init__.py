@@ -1,0 +1,1 @@
+"""What the CUDA kernels cost, read off their machine code and off a model: no GPU is involved."""
