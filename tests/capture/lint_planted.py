@@ -1,0 +1,65 @@
+"""Prints, as JSON, what the capture lint says of `planted.clean` and of every planted violation."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import fake_cuda
+
+__all__ = ["lint_planted"]
+
+
+def lint_planted() -> list[dict[str, Any]]:
+    """name, ops and findings (in words) of each; fake_cuda.load() comes before.
+
+    The last row is a shipped recipe whose statistics are made to wait for the device.
+    """
+    import torch
+    from lint import fake_device
+    from planted import PLANTED
+    from recipe_phases import lint_variant
+    from toy import clean
+
+    from fastgan.training.statistics import Statistics
+
+    def waiting_add(self: Statistics, name: str, values: torch.Tensor) -> None:
+        self.sums[0, 0] += values.mean().item()
+
+    # GradScaler switches itself off where torch.cuda finds no device.
+    has_amp = mock.patch.object(
+        torch.cuda.amp.common, "amp_definitely_not_available", return_value=False
+    )
+    with fake_device():
+        with has_amp:
+            rows = [_lint("clean", clean)]
+            rows += [_lint(name, v.body, v.prepare) for name, v in PLANTED.items()]
+        with mock.patch.object(Statistics, "add", waiting_add):
+            recipe = [row.findings for row in lint_variant("mlp", "shipped")]
+    return [*rows, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
+
+
+def _lint(
+    name: str, body: Callable[[Any], None], prepare: Callable[[Any], None] | None = None
+) -> dict[str, Any]:
+    from lint import construction, lint_phase
+    from toy import Toy, host_work
+
+    with construction():
+        toy = Toy()
+        if prepare is not None:
+            prepare(toy)
+    report = lint_phase(partial(body, toy), {"toy": toy}, partial(host_work, toy))
+    return {"name": name, "ops": report.ops, "findings": [str(f) for f in report.findings]}
+
+
+def main() -> int:
+    fake_cuda.load()
+    print(json.dumps(lint_planted()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The lint over every phase of every shipped recipe: fastgan.training.step itself, not a copy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from lint import construction, fake_device, lint_phase
+
+from fastgan.losses import load_objective
+from fastgan.ops import use_backend
+from fastgan.training import step
+from fastgan.training.config import TrainConfig
+from fastgan.training.ema import update_ema
+from fastgan.training.recipes import load_recipe, recipes
+from fastgan.training.state import Batch, TrainState, build_state
+
+__all__ = ["Row", "lint_recipes", "lint_variant"]
+
+RESOLUTION = (12, 9)  # two halvings, cropped ones among them; values cost nothing here
+BATCH = 4
+CLASSES = 3
+# The host's view before the warm-up and the three runs. Every interval of 2 or more sees a
+# multiple of itself and another number among the last three, up to 8; 16 as well.
+STEPS = (0, 15, 16, 42)
+# Python numbers of the schedule that change from step to step
+SCHEDULE = {"anneal_kimg": 1.0, "lr_end": 0.1, "gamma_end": 0.5}
+
+FAST = ("shipped", "conditional")
+VARIANTS = (
+    *FAST,
+    "augmented",
+    "all penalties, lazy",
+    "all penalties, every step",
+    "finite difference",
+    "plain PyTorch ops",
+)
+FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; findings in words."""
+
+    recipe: str
+    variant: str
+    phase: str
+    ops: int
+    fastgan_ops: int
+    findings: tuple[str, ...]
+
+
+def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
+    """A `Row` as a dict per recipe, variant and phase; fake_cuda.load() comes before.
+
+    is_whole: every variant; else each recipe as shipped and conditional, and the augmentation once.
+    """
+    with fake_device():
+        return [
+            asdict(row)
+            for name in recipes()
+            for variant in VARIANTS
+            if is_whole or variant in FAST or (name, variant) == (FAST_AUGMENTED, "augmented")
+            for row in lint_variant(name, variant)
+        ]
+
+
+def variant_config(name: str, variant: str) -> TrainConfig:
+    c_dim = CLASSES if variant == "conditional" else 0
+    config = load_recipe(name)(
+        resolution=RESOLUTION, c_dim=c_dim, batch=BATCH, device="cuda", schedule=SCHEDULE
+    )
+    has_mapping = config.architecture in ("stylegan2", "skipconv")
+    penalties = {"r1_gamma": 1.0, "r2_gamma": 1.0, "gp_weight": 10.0}
+    if has_mapping:
+        penalties |= {"pl_weight": 2.0, "style_mixing_prob": 0.5}
+    match variant:
+        case "augmented":
+            is_relative = load_objective(config.objective).NEEDS_REAL_FOR_G
+            augment = {"groups": "bgcfnc", "p": 0.1, "mode": "fixed" if is_relative else "ada"}
+            return config.with_changes(augment=augment)
+        case "all penalties, lazy":
+            return config.with_changes(**penalties, d_reg_interval=4, g_reg_interval=4)
+        case "all penalties, every step":
+            changes = {"penalty_method": "double_backward", "d_reg_interval": 1}
+            return config.with_changes(**penalties, **changes, g_reg_interval=1)
+        case "finite difference":
+            changes = {"penalty_method": "finite_difference", "d_reg_interval": 4}
+            return config.with_changes(**penalties, **changes, g_reg_interval=4)
+    return config
+
+
+def lint_variant(name: str, variant: str) -> Iterator[Row]:
+    """The rows of one recipe and variant, under `fake_device`."""
+    config = variant_config(name, variant)
+    backend = "reference" if variant == "plain PyTorch ops" else "auto"
+    with construction():
+        state = build_state(config)
+        batch = _batch(config)
+    between = partial(_host_work, state, batch)
+    holders = {"state": state, "batch": batch}
+    for phase, run in _phases(state, batch):
+        with use_backend(backend):
+            report = lint_phase(run, holders, between)
+        findings = tuple(str(finding) for finding in report.findings)
+        yield Row(name, variant, phase, report.ops, report.fastgan_ops, findings)
+
+
+def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
+    config = state.config
+    period = config.d_reg_interval * config.g_reg_interval
+    scheduled = [phase for i in range(period) for phase in step.phases(i, config)]
+    for phase in dict.fromkeys(scheduled):
+        yield phase.__name__, partial(phase, state, batch)
+    yield "update_ema", lambda: update_ema(state.G_ema, state.G, state.ema_weight)
+    if state.ada is not None:
+        nimg = config.batch * step.ADA_INTERVAL
+        yield "ada.update", lambda: state.ada.update(state.augment, nimg)
+
+
+def _host_work(state: TrainState, batch: Batch, run: int) -> None:
+    """What `train_step` and the loop do on the host before a step, with values that change."""
+    state.step = STEPS[run]
+    state.nimg = STEPS[run] * state.config.batch
+    state.tick = run
+    step._set_scalars(state)
+    batch.x.copy_(torch.rand_like(batch.x) * 2 - 1)
+    if hasattr(state.augment, "p"):
+        state.augment.p.fill_(0.1 * (run + 1))
+
+
+def _batch(config: TrainConfig) -> Batch:
+    model = config.model
+    x = torch.empty(config.batch, model.img_channels, *RESOLUTION, device=config.device)
+    c = torch.zeros(config.batch, model.c_dim, device=config.device) if model.c_dim else None
+    return Batch(x=x, c=c)

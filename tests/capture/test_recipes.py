@@ -1,0 +1,59 @@
+"""Every phase of every shipped recipe could be captured."""
+
+import pytest
+
+from fastgan.training.recipes import recipes
+
+PHASES = {
+    "d_step",
+    "d_penalty_step",
+    "d_full_step",
+    "g_step",
+    "g_penalty_step",
+    "g_full_step",
+    "update_ema",
+    "ada.update",
+}
+
+
+@pytest.fixture(scope="module")
+def table(lint):
+    return lint("lint_table.py", "--json")
+
+
+@pytest.fixture(scope="module")
+def whole_table(lint):
+    return lint("lint_table.py", "--json", "--all")
+
+
+def check(rows, recipe):
+    rows = [row for row in rows if row["recipe"] == recipe]
+    assert {"g_step", "update_ema"} <= {row["phase"] for row in rows}
+    for row in rows:
+        name = f"{recipe}, {row['variant']}, {row['phase']}"
+        assert row["findings"] == [], f"{name}: {row['findings']}"
+        assert row["ops"] > 0, name
+        if row["variant"] == "plain PyTorch ops":
+            assert row["fastgan_ops"] == 0, name
+        elif row["phase"].endswith("_step"):
+            assert row["fastgan_ops"] > 0, name
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_is_capturable(table, recipe):
+    code, rows = table
+    check(rows, recipe)
+    assert code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_is_capturable_with_every_option(whole_table, recipe):
+    code, rows = whole_table
+    check(rows, recipe)
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_no_phase_of_the_step_is_left_out(whole_table):
+    assert {row["phase"] for row in whole_table[1]} == PHASES

@@ -1,0 +1,68 @@
+"""A critic so small that one violation stands out: the state of the planted phases."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastgan.training.config import AdamConfig
+from fastgan.training.state import make_adam
+
+__all__ = ["Toy", "clean", "host_work"]
+
+
+@dataclass
+class Toy:
+    """A critic of 8 numbers and what its training holds. The host sets step, lr and p_host."""
+
+    D: nn.Module = field(default_factory=lambda: nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 1)))
+    step: int = 0
+    lr: float = 0.1
+    p_host: float = 0.0
+    host_replaces: bool = False
+
+    def __post_init__(self):
+        self.D.to("cuda")
+        self.D_ema = [torch.zeros_like(p) for p in self.D.parameters()]
+        self.optimizer = make_adam(self.D, AdamConfig())
+        self.x = torch.zeros(4, 8, device="cuda")
+        self.other_x = torch.zeros(4, 8, device="cuda")
+        self.p = torch.zeros([], device="cuda")
+        self.mean = torch.zeros([], device="cuda")
+        self.scaler = None
+
+    def loss(self, x: Tensor | None = None) -> Tensor:
+        return F.softplus(self.D(self.x if x is None else x)).mean()
+
+    def apply(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+
+def host_work(toy: Toy, run: int) -> None:
+    """What the host changes before run 0 (warm-up) to 3; a graph may see it on the device only."""
+    toy.step = run
+    toy.lr = 0.1 / (run + 1)
+    toy.p_host = 0.1 * run
+    if toy.host_replaces:
+        toy.p = torch.full([], toy.p_host, device="cuda")
+    toy.p.fill_(toy.p_host)
+    lr = toy.optimizer.param_groups[0]["lr"]
+    if isinstance(lr, Tensor):
+        lr.fill_(toy.lr)
+    toy.x.copy_(torch.rand_like(toy.x))
+
+
+def clean(toy: Toy) -> None:
+    """Everything that the violations do, done so that a graph can hold it."""
+    x = toy.x + torch.randn_like(toy.x) * toy.p  # device draw, device strength
+    x = torch.where(torch.rand(4, 1, device=x.device) < toy.p, x.flip(1), x)
+    x.requires_grad_()
+    (g,) = torch.autograd.grad(toy.loss(x), x, create_graph=True)
+    loss = toy.loss(x) + g.square().sum(1).mean() * 0.5
+    toy.apply(loss)
+    toy.mean.lerp_(loss.detach(), 0.1)
+    with torch.no_grad():
+        torch._foreach_lerp_(toy.D_ema, list(toy.D.parameters()), 0.01)
