@@ -10,15 +10,23 @@ PYTEST_FLAGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
-KERNELS := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cuh csrc/ops/*/*)
+KERNELS := $(wildcard csrc/*.cpp csrc/common/* csrc/ops/*/*)
 
-.PHONY: help demo test test-cpu test-reference test-slow lint format abi cuda-check abi-run clean
+# Installs what an extra of pyproject.toml names, without building the package again.
+EXTRAS = $(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
+
+.PHONY: help demo test test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
-	@echo "test            install and run the tests, with the native library and without it"
+	@echo "test            install and run the tests: plain PyTorch, the CUDA kernels on the emulator, the CPU kernels"
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
 	@echo "lint, format    ruff and clang-format: check, or rewrite"
+	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
+	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
+	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: half an hour"
+	@echo "capture-lint    the table of training phases that a CUDA graph could hold"
+	@echo "gpu-check       where there is a GPU: the suite, compute-sanitizer, captured against eager, benchmarks"
 	@echo "abi             torch-abi-audit of the built library"
 	@echo "abi-run         run the op tests of the built library on another torch: OTHER_TORCH=2.11.0"
 	@echo "cuda-check      compile and link the CUDA library with nvcc; needs no GPU and no CUDA torch"
@@ -34,11 +42,15 @@ $(VENV)/.installed: pyproject.toml setup.py fastgan/_build.py $(KERNELS)
 demo: $(VENV)/.installed
 	$(BIN)/fastgan train --minutes $(DEMO_MINUTES) $(DEMO_FLAGS)
 
-test: test-reference test-cpu
+test: test-reference test-emulator test-cpu
 
 # Without the library, every op is its reference and our derivative formulas.
 test-reference: $(VENV)/.installed
 	$(BIN)/python -m pytest --backend reference tests/ops tests/nn tests/losses $(PYTEST_FLAGS)
+
+# The CUDA kernels, run on the CPU. Needs the CUDA toolkit's headers, and no GPU.
+test-emulator: $(VENV)/.cuda
+	$(BIN)/python -m pytest --backend emulator -m 'not slow' tests/ops tests/nn tests/losses $(PYTEST_FLAGS)
 
 test-cpu: $(VENV)/.installed
 	$(BIN)/python -m pytest --backend cpu -m 'not slow' $(PYTEST_FLAGS)
@@ -46,8 +58,40 @@ test-cpu: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest --backend cpu -m slow $(PYTEST_FLAGS)
 
+# The compiler and headers of CUDA: the machine's, else pinned wheels of the same version.
+$(VENV)/.cuda: pyproject.toml $(VENV)/.installed
+	$(EXTRAS) nvcc >$@.txt
+	command -v nvcc >/dev/null || test -x "$$CUDA_HOME/bin/nvcc" || $(PIP) -r $@.txt
+	touch $@
+
+# SANITIZE=driver-cpu-thread: one of them; the list is in tests/native/sanitize.py.
+SANITIZE ?=
+sanitize: $(VENV)/.cuda
+	$(BIN)/python tests/native/sanitize.py $(SANITIZE)
+
+mutation-check: $(VENV)/.cuda
+	$(BIN)/python tests/native/mutate.py
+
+# Fails where a kernel got worse than benchmarks/cuda/baseline.json; REPORT_FLAGS=--write-baseline.
+REPORT_FLAGS ?=
+cuda-report: cuda-check
+	$(EXTRAS) cuda-check >$(VENV)/.cuda-check.txt
+	$(PIP) -r $(VENV)/.cuda-check.txt
+	$(BIN)/python -m benchmarks.cuda $$(find build/cuda-check -name '_C_cuda*.so') $(REPORT_FLAGS)
+
+# Whether each training phase could be captured in a CUDA graph, on fake CUDA tensors.
+capture-lint: $(VENV)/.installed
+	$(BIN)/python tests/capture/lint_table.py
+
+# All that only a GPU can show, into build/gpu-check; GPU_PYTHON= takes an environment that is there.
+GPU_FLAGS ?=
+GPU_PYTHON ?= $(BIN)/python
+gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.installed)
+	$(GPU_PYTHON) -m benchmarks.gpu --out build/gpu-check $(GPU_FLAGS)
+
 $(VENV)/.linters: pyproject.toml $(VENV)/.installed
-	$(PIP) --no-build-isolation -e '.[lint,abi]'
+	$(EXTRAS) lint abi >$@.txt
+	$(PIP) -r $@.txt
 	touch $@
 
 lint: $(VENV)/.linters
@@ -63,7 +107,7 @@ format: $(VENV)/.linters
 abi: $(VENV)/.linters
 	$(BIN)/torch-abi-audit --check torch fastgan/_C*.so
 
-cuda-check: $(VENV)/.installed
+cuda-check: $(VENV)/.cuda
 	rm -rf build/cuda-check
 	FASTGAN_CACHE_DIR=build/cuda-check $(BIN)/fastgan build --cuda
 
