@@ -156,20 +156,6 @@ int dispatch_index(int64_t numel, F&& f) {
   return numel <= narrow_limit() ? f(NarrowIndex{}) : f(int64_t{});
 }
 
-// The names of before; they go when the last op has moved to Divisor<Index>.
-constexpr int64_t kMaxNarrowIndex = (int64_t(1) << 31) - 1;
-struct FastDivisor : Divisor<uint32_t> {
-  FastDivisor() = default;
-  explicit FastDivisor(int64_t d) : Divisor<uint32_t>(d) {}
-  __device__ __forceinline__ int64_t divide(int64_t n) const {
-    return int64_t(Divisor<uint32_t>::divide(uint32_t(n)));
-  }
-};
-struct WideDivisor : Divisor<int64_t> {
-  WideDivisor() = default;
-  explicit WideDivisor(int64_t d) : Divisor<int64_t>(d) {}
-};
-
 constexpr int kThreads = 256;
 
 // A grid that covers `work` items and no more blocks than keep the largest GPU busy.
