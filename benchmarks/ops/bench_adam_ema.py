@@ -1,4 +1,4 @@
-"""adam_ema, each mode and variant apart: `pytest benchmarks/ops/bench_adam_ema.py --benchmark-only`."""
+"""adam_ema under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.adam_ema import cases
 

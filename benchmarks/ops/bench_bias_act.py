@@ -1,4 +1,4 @@
-"""bias_act, each mode and variant apart: `pytest benchmarks/ops/bench_bias_act.py --benchmark-only`."""
+"""bias_act under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.bias_act import cases
 

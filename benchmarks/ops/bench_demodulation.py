@@ -1,4 +1,4 @@
-"""demodulation, each mode and variant apart: `pytest benchmarks/ops/bench_demodulation.py --benchmark-only`."""
+"""demodulation under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.demodulation import cases
 

@@ -1,4 +1,4 @@
-"""gradient_penalty, each mode and variant apart: `pytest benchmarks/ops/bench_gradient_penalty.py --benchmark-only`."""
+"""gradient_penalty under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.gradient_penalty import cases
 

@@ -1,4 +1,4 @@
-"""minibatch_stddev, each mode and variant apart: `pytest benchmarks/ops/bench_minibatch_stddev.py --benchmark-only`."""
+"""minibatch_stddev under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.minibatch_stddev import cases
 

@@ -1,4 +1,4 @@
-"""modulate, each mode and variant apart: `pytest benchmarks/ops/bench_modulate.py --benchmark-only`."""
+"""modulate under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.modulate import cases
 

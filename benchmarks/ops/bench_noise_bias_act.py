@@ -1,4 +1,4 @@
-"""noise_bias_act, each mode and variant apart: `pytest benchmarks/ops/bench_noise_bias_act.py --benchmark-only`."""
+"""noise_bias_act under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.noise_bias_act import cases
 

@@ -1,4 +1,4 @@
-"""upfirdn2d, each mode and variant apart: `pytest benchmarks/ops/bench_upfirdn2d.py --benchmark-only`."""
+"""upfirdn2d under pytest-benchmark: each mode and variant apart, checked before it is timed."""
 
 from fastgan.bench.ops.upfirdn2d import cases
 

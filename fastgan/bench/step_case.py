@@ -23,9 +23,11 @@ class Step:
     names that all variants share, the loss and the gradients that the optimiser took: the tensors
     themselves, not copies, since the call is what is timed. A phase may return nothing ({}).
     Random numbers come from torch's global generator, drawn in the same order by all variants.
+    `absent`: phases that this way does not have, and why; all others of the schedule are there.
     """
 
     phases: Mapping[str, Phase]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +35,17 @@ class StepCase:
     """What is compared: `variants[name]()` builds a Step with the same initial parameters.
 
     `schedule`: phase → how often a step runs it (lazy regularisation: 1/16, say); every Step has
-    exactly these phases. `exact()`, where given, builds the step whose results are right (plain
-    torch in float64); otherwise the variant called `reference` is. Each phase of each variant is
+    these phases. Their weighted sum is the row "step", unless `is_summed` is False (phases that are
+    no parts of a whole). `exact()`, where given, builds the step whose results are right: plain
+    torch with its parameters in float64 (its phases run with float64 as default dtype and with
+    draws of float32); otherwise the variant called `reference` is. Each phase of each variant is
     checked first, on a fresh build under one seed: ‖got - want‖ ≤ tolerance · ‖want‖ for every
     tensor that the exact phase names, ‖want‖ at least 1e-4 of the largest of them, since rounding
     is all that there is below. `tolerances` holds one per variant, 1e-3 where it is silent.
 
     `ratios` are the pairs (other, base) reported as other / base, taken within a round: all over
-    `native` if empty. `absent` says in words why a variant is not there. `--quick` takes cases with
-    `is_quick` and, of these, the variants without "compile" in their name.
+    `native` if empty. `absent` says in words why a variant is not there at all. `--quick` takes
+    cases with `is_quick` and, of these, the variants without "compile" in their name.
     """
 
     name: str
@@ -53,6 +57,7 @@ class StepCase:
     ratios: Sequence[tuple[str, str]] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     is_quick: bool = False
+    is_summed: bool = True
 
     def __post_init__(self) -> None:
         def refuse(what: str) -> None:

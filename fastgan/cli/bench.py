@@ -69,6 +69,41 @@ def ops(ctx: click.Context, **options: Any) -> None:
         _finish(ctx, options, protocol, op_report.table(data), data, op_report.bars(data))
 
 
+@command.command()
+@_shared("ARCHITECTURE")
+@click.pass_context
+def models(ctx: click.Context, **options: Any) -> None:
+    """The networks: G and D, forward, forward+backward, and D's second derivative."""
+    _networks(ctx, "models", options)
+
+
+@command.command()
+@_shared("STEP")
+@click.pass_context
+def step(ctx: click.Context, **options: Any) -> None:
+    """Whole training steps, phase by phase and as lazy regularisation mixes them.
+
+    Beside the times: the most bytes of live tensors, and page faults after warm-up.
+    """
+    _networks(ctx, "steps", options)
+
+
+def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
+    if options["device"] != "cpu":
+        _refuse(ctx, f"{kind} are measured on the CPU; `make gpu-check` measures them on a GPU")
+    if options["cache"] != "warm":
+        _refuse(ctx, f"--cache cold is for ops; {kind} are larger than a cache: leave it out")
+    with _session(ctx, kind, options) as (cases, protocol):
+        from fastgan.bench import step_report, step_rows
+
+        data = []
+        for case in cases:
+            _say(case.name)
+            case = step_rows.without_compile(case) if options["quick"] else case
+            data += [step_report.row_json(r) for r in step_rows.run_step_case(case, protocol)]
+        _finish(ctx, options, protocol, step_report.table(data), data, step_report.bars(data))
+
+
 @contextlib.contextmanager
 def _session(
     ctx: click.Context, kind: str, options: dict[str, Any]
