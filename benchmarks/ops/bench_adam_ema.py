@@ -1,4 +1,4 @@
-"""adam_ema under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""adam_ema under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.adam_ema import cases
 

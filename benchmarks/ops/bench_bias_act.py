@@ -1,4 +1,4 @@
-"""bias_act under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""bias_act under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.bias_act import cases
 

@@ -1,4 +1,4 @@
-"""demodulation under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""demodulation under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.demodulation import cases
 

@@ -1,4 +1,4 @@
-"""gradient_penalty under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""gradient_penalty under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.gradient_penalty import cases
 

@@ -1,4 +1,4 @@
-"""minibatch_stddev under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""minibatch_stddev under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.minibatch_stddev import cases
 

@@ -1,4 +1,4 @@
-"""modulate under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""modulate under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.modulate import cases
 

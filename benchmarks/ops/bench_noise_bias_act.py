@@ -1,4 +1,4 @@
-"""noise_bias_act under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""noise_bias_act under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.noise_bias_act import cases
 

@@ -1,4 +1,4 @@
-"""upfirdn2d under pytest-benchmark: each mode and variant apart, checked before it is timed."""
+"""upfirdn2d under pytest-benchmark: each mode and variant apart, checked first."""
 
 from fastgan.bench.ops.upfirdn2d import cases
 

@@ -53,7 +53,7 @@ def draw_chart(bars: Bars, facts: Mapping[str, Any]) -> Image.Image:
     for tick in _ticks(low, high):
         colour = _SOFT if tick == 1 else _LINE
         pen.line(at(tick), 134, at(tick), height - 24, colour)
-        pen.text(at(tick), 126, f"{tick:g}×", 11, _SOFT, anchor="mm")
+        pen.text(at(tick), 126, f"{tick:g}", 11, _SOFT, anchor="mm")
     y = 140
     for label, values in bars:
         rows = max(len(values), 1) * _BAR
@@ -74,7 +74,7 @@ def _caption(facts: Mapping[str, Any]) -> list[str]:
         f"{device}, {threads}, {protocol.get('clock')}; torch {facts['torch']}, "
         f"fastgan {facts['fastgan']}; medians of {protocol.get('rounds')} rounds",
         f"memory: {str(facts['memory']).partition(';')[0]}; commit {str(facts['commit'])[:12]}; "
-        "right of 1×: native is faster",
+        "right of 1: native is faster",
     ]
 
 
@@ -98,7 +98,7 @@ class _Pen:
         shown = text
         while room is not None and len(text) > 8 and font.getlength(shown) > room * _SCALE:
             text = text[: len(text) // 2 - 1] + text[len(text) // 2 + 1 :]
-            shown = text[: len(text) // 2] + "…" + text[len(text) // 2 :]
+            shown = text[: len(text) // 2] + ".." + text[len(text) // 2 :]
         self._draw.text((x * _SCALE, y * _SCALE), shown, colour, font, anchor=anchor)
         return font.getlength(shown) / _SCALE
 

@@ -50,7 +50,7 @@ def table(data: Sequence[dict[str, Any]]) -> str:
         footer += [
             f"native loses to {n} ({ratios[n]:.2f}): {' '.join(label)}"
             for n in others
-            if n in ratios and ratios[n] < 1
+            if n in ratios and round(ratios[n], 2) < 1
         ]
     absent = {why for r in data for why in r["absent"].values()}
     return "\n".join([aligned(lines), *(f"-: {why}" for why in sorted(absent)), *footer])

@@ -39,9 +39,9 @@ class StepCase:
     no parts of a whole). `exact()`, where given, builds the step whose results are right: plain
     torch with its parameters in float64 (its phases run with float64 as default dtype and with
     draws of float32); otherwise the variant called `reference` is. Each phase of each variant is
-    checked first, on a fresh build under one seed: ‖got - want‖ ≤ tolerance · ‖want‖ for every
-    tensor that the exact phase names, ‖want‖ at least 1e-4 of the largest of them, since rounding
-    is all that there is below. `tolerances` holds one per variant, 1e-3 where it is silent.
+    checked first, on a fresh build and under up to three seeds: ‖got - want‖ ≤ tolerance · ‖want‖
+    for every tensor that the exact phase names, ‖want‖ at least 1e-4 of the largest of them, since
+    rounding is all that there is below. `tolerances` holds one per variant, 1e-3 where it is silent.
 
     `ratios` are the pairs (other, base) reported as other / base, taken within a round: all over
     `native` if empty. `absent` says in words why a variant is not there at all. `--quick` takes

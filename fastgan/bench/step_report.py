@@ -12,7 +12,7 @@ def row_json(row: StepRow) -> dict[str, Any]:
     return {
         "case": row.case.name,
         "phase": row.phase,
-        "per_step": row.case.schedule.get(row.phase),
+        "per_step": row.case.schedule.get(row.phase) if row.case.is_summed else None,
         "failure": "; ".join(f"{name}: {why}" for name, why in row.failures.items()) or None,
         "absent": dict(row.absent),
         "variants": {
@@ -43,7 +43,7 @@ def table(data: Sequence[dict[str, Any]]) -> str:
         f"native loses ({ratio:.2f} = {pair}): {r['case']} {r['phase']}"
         for r in data
         for pair, ratio in r["ratios"].items()
-        if ratio < 1 and pair.split(" / ")[1].startswith("native")
+        if round(ratio, 2) < 1 and pair.split(" / ")[1].startswith("native")
     ]
     return "\n".join(["\n\n".join(parts), *(f"-: {why}" for why in sorted(absent)), *losses])
 
@@ -57,12 +57,13 @@ def _case_table(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(n for r in rows for n in r["variants"]))
     pairs = list(dict.fromkeys(p for r in rows for p in r["ratios"]))
     has_memory = any(_value(r, n, "peak_bytes") is not None for r in rows for n in names)
-    head = ["phase", "per step", *(f"{n} ms" for n in names), *pairs]
+    is_step = any(r["per_step"] is not None for r in rows)
+    head = ["phase", *(["per step"] if is_step else []), *(f"{n} ms" for n in names), *pairs]
     head += [f"{n} MB" for n in names] + [f"{n} faults" for n in names] if has_memory else []
     lines = [head]
     for r in rows:
         often = r["per_step"]
-        cells = [r["phase"], "" if often is None else f"{often:.3g}"]
+        cells = [r["phase"], *(["" if often is None else f"{often:.3g}"] if is_step else [])]
         cells += [milliseconds(_value(r, n, "seconds")) for n in names]
         cells += [f"{r['ratios'][p]:.2f}" if p in r["ratios"] else "-" for p in pairs]
         if has_memory:

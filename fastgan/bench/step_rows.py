@@ -1,7 +1,7 @@
 """Check every phase of every variant of a step, then measure them in turns."""
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,7 @@ from fastgan.bench.memory_use import page_faults, peak_live_bytes
 from fastgan.bench.step_case import STEP, Step, StepCase
 from fastgan.bench.timer import Protocol, Samples, measure
 
-_SEED = 1
+_SEEDS = (1, 2, 3)
 _FLOOR = 1e-4  # of the largest norm of a phase: smaller ones are checked against this
 _FAULT_CALLS = 2
 
@@ -52,24 +52,37 @@ def without_compile(case: StepCase) -> StepCase:
     return replace(case, variants=variants, ratios=ratios, tolerances=tolerances)
 
 
-def exact_results(case: StepCase, phase: str) -> Results:
+def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str, str]:
+    """Those of `variants` whose results of `phase` are wrong, and how.
+
+    Wrong is what is wrong with each of three draws. One is not enough where second derivatives of
+    leaky ReLUs are summed: they jump where a unit's sign flips, so that a single rounding moves
+    them by 1e-3 in a few draws of a hundred, and by 1e-6 in the others. A bug is there in all.
+    """
+    wrong = dict.fromkeys(variants, "")
+    for seed in _SEEDS:
+        if wrong:
+            want = _exact(case, phase, seed)
+            found = {name: _compare(case, phase, name, want, seed) for name in wrong}
+            wrong = {name: why for name, why in found.items() if why}
+    return wrong
+
+
+def _exact(case: StepCase, phase: str, seed: int) -> Results:
     """What `phase` must give, in float64."""
     if case.exact is None:
-        return _results(case.variants[case.reference](), phase)
+        return _results(case.variants[case.reference](), phase, seed)
     step = case.exact()
     with float64_draws():
-        return _results(step, phase)
+        return _results(step, phase, seed)
 
 
-def find_wrong(case: StepCase, phase: str, variant: str, want: Results) -> str | None:
-    """None if the variant's phase gives `want` within its tolerance, else what is wrong.
-
-    A gradient that is not there (None, or not named) means zeros.
-    """
+def _compare(case: StepCase, phase: str, variant: str, want: Results, seed: int) -> str | None:
+    """None if the variant gives `want` within its tolerance. An absent gradient means zeros."""
     step = case.variants[variant]()
     if phase not in step.phases:
         return None if phase in step.absent else f"{phase} is missing"
-    got = _results(step, phase)
+    got = _results(step, phase, seed)
     scale = max((x.norm().item() for x in want.values()), default=0.0)
     tolerance = case.tolerance(variant)
     for name, exact in want.items():
@@ -88,10 +101,7 @@ def run_step_case(
     """Rows of all phases, then of the sum; `is_sized` also counts bytes and faults."""
     failures: dict[str, dict[str, str]] = {}
     for phase in case.schedule:
-        want = exact_results(case, phase)
-        wrong = {name: find_wrong(case, phase, name, want) for name in case.variants}
-        failures[phase] = {name: why for name, why in wrong.items() if why}
-        del want
+        failures[phase] = find_wrong(case, phase, case.variants)
     steps = {name: build() for name, build in case.variants.items()}
     calls = {
         (phase, name): step.phases[phase]
@@ -122,8 +132,8 @@ def run_step_case(
         yield _sum(case, rows)
 
 
-def _results(step: Step, phase: str) -> dict[str, Tensor]:
-    torch.manual_seed(_SEED)
+def _results(step: Step, phase: str, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
     return {name: x.detach().double() for name, x in step.phases[phase]().items() if x is not None}
 
 
