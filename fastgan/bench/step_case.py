@@ -41,7 +41,8 @@ class StepCase:
     draws of float32); otherwise the variant called `reference` is. Each phase of each variant is
     checked first, on a fresh build and under up to three seeds: ‖got - want‖ ≤ tolerance · ‖want‖
     for every tensor that the exact phase names, ‖want‖ at least 1e-4 of the largest of them, since
-    rounding is all that there is below. `tolerances` holds one per variant, 1e-3 where it is silent.
+    rounding is all that there is below. `tolerances` holds one per variant, else it
+    is 1e-3.
 
     `ratios` are the pairs (other, base) reported as other / base, taken within a round: all over
     `native` if empty. `absent` says in words why a variant is not there at all. `--quick` takes
