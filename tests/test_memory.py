@@ -34,7 +34,7 @@ def faults_of_a_call(shape=(8, 64, 256, 256)):  # 134 MB: every new one is mmapp
     import torch
     torch.set_num_threads(1)
     x = torch.ones(shape)
-    for _ in range(3):
+    for _ in range(12):  # a hole may be pinned by a small block a few times, then none is
         x * 2
     before = faults()
     for _ in range(3):
@@ -193,30 +193,29 @@ def test_a_refusal_leaves_all_as_it_was(monkeypatch):
 @needs_glibc
 @pytest.mark.slow
 def test_steps_of_varied_sizes_stay_bounded():
-    """A heap has holes where single mappings have none: over 200 steps they must not add up."""
+    """A heap has holes where single mappings have none: over 400 steps they must not add up."""
     early, late = run(
         """
         import torch
-        from torch.nn.functional import conv2d, leaky_relu
+        from torch.nn.functional import leaky_relu
         torch.set_num_threads(1)
         memory.keep_freed_memory()
         generator = torch.Generator().manual_seed(0)
-        weight = torch.randn(16, 3, 3, 3, requires_grad=True)
+        weight = torch.randn(16, 1, 1, requires_grad=True)
 
-        def step():
+        def step():  # no convolution: oneDNN keeps what it compiled for each shape
             size, n = (int(torch.randint(a, b, (), generator=generator))
                        for a, b in ((32, 160), (1, 17)))
-            x = torch.randn(n, 3, size, size)
-            y = leaky_relu(conv2d(x, weight, padding=1))
+            y = leaky_relu(torch.randn(n, 1, size, size) * weight)
             z = torch.cat([y, y.flip(2)], 1).square()
             weight.grad = None
             (z.mean() + y.mean()).backward()
 
         sizes = []
-        for i in range(200):
+        for i in range(400):
             step()
             sizes.append(resident())
-        print(json.dumps([max(sizes[:50]), max(sizes[150:])]))
+        print(json.dumps([max(sizes[:100]), max(sizes[300:])]))
         """
     )
-    assert late < 1.5 * early
+    assert late < 1.25 * early
