@@ -22,6 +22,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "floor_seconds": _floor(row),
         "failure": row.failure,
         "absent": dict(row.absent),
+        "has_kernel": row.has_kernel,
         "variants": {} if row.samples is None else {n: _variant(row, n) for n in _names(row)},
     }
 
@@ -53,6 +54,12 @@ def table(data: Sequence[dict[str, Any]]) -> str:
             if n in ratios and round(ratios[n], 2) < 1
         ]
     absent = {why for r in data for why in r["absent"].values()}
+    plain = dict.fromkeys(r["op"] for r in data if not r["has_kernel"])
+    footer += [
+        f"{op} has no native kernel on this device by design: native is fastgan's derivative "
+        "formulas in plain PyTorch"
+        for op in plain
+    ]
     return "\n".join([aligned(lines), *(f"-: {why}" for why in sorted(absent)), *footer])
 
 

@@ -11,6 +11,7 @@ import torch
 from fastgan.bench.correctness import check, expected, reference
 from fastgan.bench.op_case import MODES, Case, Function, Tensors, evaluate, make_tensors
 from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.ops import backends
 
 BASE = "native"
 FLOOR = "copy"
@@ -23,6 +24,8 @@ class Row:
 
     `samples` holds the variants and, under FLOOR, a copy of x, whose time times `floor_factor` is
     the time that moving `floor_bytes` takes. `absent` says why a variant was not measured.
+    `has_kernel`: whether `native` is a native kernel, or fastgan's formulas in plain PyTorch, where
+    the op has no kernel on the device by design.
     """
 
     case: Case
@@ -31,6 +34,7 @@ class Row:
     failure: str | None
     floor_factor: float
     absent: Mapping[str, str] = field(default_factory=dict)
+    has_kernel: bool = True
 
 
 def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
@@ -124,7 +128,15 @@ def _run_mode(case, mode, protocol, variants, absent) -> Row:
         failure=failure,
         floor_factor=factor,
         absent=absent,
+        has_kernel=_has_kernel(case.op, protocol.device),
     )
+
+
+def _has_kernel(op: str, device: str) -> bool:
+    """A case's op may be called without the underscore of an op that writes to its arguments."""
+    answers = backends()
+    found = answers.get(op, answers.get(f"{op}_"))
+    return found is not None and found[device]["active"] == device
 
 
 def _call(mode, run, tensors):

@@ -111,6 +111,7 @@ def run_step_case(
     }
     samples = measure(calls, protocol) if calls else Samples({})
     faults = {key: page_faults(call, _FAULT_CALLS) for key, call in calls.items() if is_sized}
+    absent = {phase: _absent(case, phase, steps) for phase in case.schedule}
     del steps
     sizes = {key: _peak(case, *key) for key in calls if is_sized}
     rows = []
@@ -122,7 +123,7 @@ def run_step_case(
                 phase=phase,
                 seconds={name: samples.seconds[phase, name] for name in here},
                 failures=failures[phase],
-                absent=_absent(case, phase),
+                absent=absent[phase],
                 peak_bytes={name: sizes[phase, name] for name in here if is_sized},
                 faults={n: f for n in here if (f := faults.get((phase, n))) is not None},
             )
@@ -137,12 +138,9 @@ def _results(step: Step, phase: str, seed: int) -> dict[str, Tensor]:
     return {name: x.detach().double() for name, x in step.phases[phase]().items() if x is not None}
 
 
-def _absent(case: StepCase, phase: str) -> dict[str, str]:
-    found = dict(case.absent)
-    for name, build in case.variants.items():
-        if why := build().absent.get(phase):
-            found[name] = why
-    return found
+def _absent(case: StepCase, phase: str, steps: Mapping[str, Step]) -> dict[str, str]:
+    found = {name: step.absent[phase] for name, step in steps.items() if phase in step.absent}
+    return dict(case.absent) | found
 
 
 def _peak(case: StepCase, phase: str, name: str) -> int:

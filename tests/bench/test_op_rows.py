@@ -148,3 +148,13 @@ def test_every_op_file_declares_cases_that_the_definition_fits():
             tensors = make_tensors(case)
             same = evaluate("forward", case.plain, tensors)
             assert check(same, expected(case, "forward", tensors)) is None, case
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "reference"])
+def test_an_op_without_a_kernel_is_named(kernel, monkeypatch):
+    answer = {"bias_act": {"cpu": {"active": kernel, "why": None}}}
+    monkeypatch.setattr(op_rows, "backends", lambda: answer)
+    row = next(iter(op_rows.run_case(_case(), BRIEF, {"native": _plain})))
+
+    assert row.has_kernel == (kernel == "cpu")
+    assert ("bias_act has no native kernel on this device" in _table(row)) != row.has_kernel
