@@ -15,12 +15,13 @@ KERNELS := $(wildcard csrc/*.cpp csrc/common/* csrc/ops/*/*)
 # Installs what an extra of pyproject.toml names, without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
+.PHONY: help demo test bench test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
 	@echo "test            install and run the tests: plain PyTorch, the CUDA kernels on the emulator, the CPU kernels"
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
+	@echo "bench           pytest-benchmark over the quick cases of fastgan bench; BENCH_FLAGS=--every-case for all"
 	@echo "lint, format    ruff and clang-format: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
@@ -57,6 +58,13 @@ test-cpu: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest --backend cpu -m slow $(PYTEST_FLAGS)
+
+# Checked before timed, like fastgan bench, but one test after another: no ratios within a round.
+BENCH_FLAGS ?=
+bench: $(VENV)/.installed
+	$(EXTRAS) bench >$(VENV)/.bench.txt
+	$(PIP) -r $(VENV)/.bench.txt
+	$(BIN)/python -m pytest benchmarks --benchmark-only $(BENCH_FLAGS)
 
 # The compiler and headers of CUDA: the machine's, else pinned wheels of the same version.
 $(VENV)/.cuda: pyproject.toml $(VENV)/.installed

@@ -1,1 +1,4 @@
-"""Checked measurements of fastgan on this machine: `python -m benchmarks`. See README.md."""
+"""Suites for pytest-benchmark, the static report of the CUDA kernels, and the GPU day's command.
+
+`fastgan bench` measures; see README.md.
+"""

@@ -1,13 +1,25 @@
 """fastgan: fused, twice-differentiable GAN kernels for PyTorch, and what is built on them.
 
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
-`fastgan.losses` objectives and penalties, `fastgan.training` the engine. Importing this package
-compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
+`fastgan.losses` objectives and penalties, `fastgan.training` the engine; `fastgan.memory` is the
+allocator's policy. Importing this package compiles nothing, needs no compiler and no GPU, and loads
+none of those until it is used.
 """
 
 from fastgan._version import __version__
 
-__all__ = ["__version__", "augment", "data", "losses", "metrics", "models", "nn", "ops", "training"]
+__all__ = [
+    "__version__",
+    "augment",
+    "data",
+    "losses",
+    "memory",
+    "metrics",
+    "models",
+    "nn",
+    "ops",
+    "training",
+]
 
 _ROOMS = frozenset(__all__) - {"__version__"}
 

@@ -3,8 +3,10 @@
 Read when used, not when imported, so that a test or a notebook can set them late.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -33,6 +35,20 @@ def _choice(name: str, choices: tuple[str, ...], default: str) -> str:
 def require_native() -> bool:
     """`FASTGAN_REQUIRE_NATIVE=1`: an op that would take a slow path raises instead."""
     return _flag("FASTGAN_REQUIRE_NATIVE")
+
+
+@contextlib.contextmanager
+def native_required() -> Iterator[None]:
+    """Within the block `FASTGAN_REQUIRE_NATIVE=1`: an op that lacks its kernel raises in words."""
+    before = os.environ.get("FASTGAN_REQUIRE_NATIVE")
+    os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FASTGAN_REQUIRE_NATIVE"]
+        else:
+            os.environ["FASTGAN_REQUIRE_NATIVE"] = before
 
 
 def backend() -> str:

@@ -21,9 +21,10 @@ FLOORS = {
     "metrics": 2,
     "training": 3,
     "compat": 3,
+    "bench": 4,
     "cli": 4,
 }
-GROUND = ("environment", "_build", "_version")
+GROUND = ("environment", "memory", "_build", "_version")
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper", "common"}
 
 
@@ -64,6 +65,7 @@ def test_an_op_has_its_rooms(op):
         folder / f"{op}_cuda.cu",
         ROOT / "tests" / "ops" / f"test_{op}.py",
         ROOT / "tests" / "native" / f"{op}.cpp",
+        PACKAGE / "bench" / "ops" / f"{op}.py",
         ROOT / "benchmarks" / "ops" / f"bench_{op}.py",
     ):
         assert path.is_file(), f"{op} has no {path.relative_to(ROOT)}"
@@ -178,3 +180,10 @@ def test_environment_variables_are_read_in_one_file():
         if path.name in ("environment.py", "_build.py"):
             continue
         assert not re.search(r"environ[.\w]*[\[(]\s*[\"']FASTGAN_", text), path
+
+
+def test_every_case_file_of_a_kind_has_its_suite_and_no_suite_is_without():
+    for kind in ("ops", "models"):
+        names = {p.stem for p in (PACKAGE / "bench" / kind).glob("[!_]*.py")}
+        suites = {p.stem for p in (ROOT / "benchmarks" / kind).glob("bench_*.py")}
+        assert suites == {f"bench_{name}" for name in names}

@@ -6,15 +6,12 @@ It knows nothing of arithmetic, latency, occupancy or caches: a tensor that fits
 cache can beat it. Nothing here is proven until a GPU has run it.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import benchmarks
-from benchmarks import _runner
-from benchmarks._case import MODES, Case
 from benchmarks.cuda.device import Device
+from fastgan.bench.case_files import case_files, load_case_file
+from fastgan.bench.op_case import MODES, Case
 
 BANDWIDTH_SHARE = 0.9
 LAUNCH_SECONDS = 3e-6
@@ -41,11 +38,10 @@ class Row:
 
 
 def load_cases() -> list[Case]:
-    """Of every bench file `gpu_cases()`, which no CPU has to run, or `cases()` if it has none."""
+    """Of each file in fastgan/bench/ops `gpu_cases()`, which no CPU runs, or else `cases()`."""
     cases = []
-    for path in _runner.bench_files().values():
-        parts = path.relative_to(Path(benchmarks.__file__).parent).with_suffix("").parts
-        module = importlib.import_module(".".join(("benchmarks", *parts)))
+    for name in case_files("ops"):
+        module = load_case_file("ops", name)
         cases += getattr(module, "gpu_cases", module.cases)()
     return cases
 

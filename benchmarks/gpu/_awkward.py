@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks._case import Case, Tensors, evaluate
-from benchmarks._runner import load_cases, modes_of, on_device
+from fastgan.bench.case_files import load_cases
+from fastgan.bench.op_case import Case, Tensors, evaluate
+from fastgan.bench.op_rows import modes_of, on_device
 
 # By which the sizes above 4 are replaced, largest first.
 PALETTES = {
@@ -128,7 +129,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    cases = load_cases()
+    cases = load_cases("ops")
     ran: dict[str, int] = {case.op: 0 for case in cases}
     refused = 0
     for sample in samples(cases, is_quick=options.quick):

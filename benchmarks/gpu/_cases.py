@@ -1,15 +1,13 @@
 """The bench cases at sizes, dtypes and layouts that say something about a GPU."""
 
 import dataclasses
-import importlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
-from benchmarks import _runner
-from benchmarks._case import Case, GpuWork
+from fastgan.bench.case_files import case_files, load_case_file, load_cases
+from fastgan.bench.op_case import Case, GpuWork
 
 FULL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 QUICK_DTYPES = (torch.float32, torch.bfloat16)
@@ -21,7 +19,7 @@ ELEMENTS = 2**26
 def grid(*, is_quick: bool, elements: int = ELEMENTS) -> dict[str, Case]:
     """Every case by its key, in every dtype and, of images, both layouts; ops alternate.
 
-    A bench file's `gpu_cases()`, where it has them, are taken as they are; its `cases()` get more
+    The `gpu_cases()` of a file, where it has them, are taken as they are; its `cases()` get more
     samples until x has `elements`.
     """
     by_op: dict[str, list[Case]] = {}
@@ -41,7 +39,7 @@ def grid(*, is_quick: bool, elements: int = ELEMENTS) -> dict[str, Case]:
 def small_cases() -> dict[str, Case]:
     """The first case of each op at the size that a processor takes: its cost is the launch."""
     first: dict[str, Case] = {}
-    for case in _runner.load_cases():
+    for case in load_cases("ops"):
         first.setdefault(case.op, case)
     return {key(case): case for case in first.values()}
 
@@ -52,9 +50,8 @@ def key(case: Case) -> str:
 
 
 def sources(elements: int) -> Iterator[Case]:
-    for path in _runner.bench_files().values():
-        parts = path.relative_to(Path(_runner.__file__).parent).with_suffix("").parts
-        module = importlib.import_module(".".join(("benchmarks", *parts)))
+    for name in case_files("ops"):
+        module = load_case_file("ops", name)
         if hasattr(module, "gpu_cases"):
             yield from module.gpu_cases()
         else:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from benchmarks._case import Case, Function, Tensors, evaluate
-from benchmarks._correctness import check, expected, reference
-from benchmarks._runner import BASE, FLOOR, modes_of, on_device, tensors_on
-from benchmarks._timer import Protocol, Samples, measure
 from benchmarks.gpu._cases import grid, small_cases
 from benchmarks.gpu._items import serve
+from fastgan.bench.correctness import check, expected, reference
+from fastgan.bench.op_case import Case, Function, Tensors, evaluate
+from fastgan.bench.op_rows import BASE, FLOOR, modes_of, on_device, tensors_on
+from fastgan.bench.timer import Protocol, Samples, measure
 from fastgan.ops import backends
 
 SMALL = "small: "  # prefix of the items that compare launches

@@ -1,40 +1,9 @@
-"""minibatch_stddev as StyleGAN2's discriminator calls it: groups of 4 at 4 × 4, and a large map."""
+"""minibatch_stddev under pytest-benchmark: each mode and variant apart, checked first."""
 
-import math
+from fastgan.bench.ops.minibatch_stddev import cases
 
-import torch
-
-from benchmarks._case import Case, GpuWork
-from fastgan.ops import minibatch_stddev
-from fastgan.ops.minibatch_stddev import largest_group, minibatch_stddev_ref
+OP_CASES = cases()
 
 
-def cases() -> list[Case]:
-    return [
-        _case((8, 512, 4, 4), is_quick=True),
-        _case((32, 512, 4, 4), is_quick=True),
-        _case((32, 512, 4, 4), dtype=torch.bfloat16, is_channels_last=True, is_quick=True),
-        _case((32, 512, 4, 4), dtype=torch.bfloat16),
-        _case((32, 128, 64, 64)),
-    ]
-
-
-def _case(shape: tuple[int, ...], **options) -> Case:
-    n = math.prod(shape)
-    # Forward reads x. Backward reads x (twice, once from a cache), writes dx. The second pass reads
-    # ddx and x and writes d_x; plain torch makes it, in about a dozen passes over maps.
-    slices = 1 if n // shape[0] <= 8192 else 2
-    return Case(
-        op="minibatch_stddev",
-        name="x".join(map(str, shape)),
-        shapes=(shape,),
-        run=minibatch_stddev,
-        plain=lambda x: minibatch_stddev_ref(x, largest_group(x.shape[0], 4), 1),
-        floor_elements={"forward": n, "forward+backward": 3 * n, "double": 6 * n},
-        gpu_work={
-            "forward": GpuWork(moved_elements=n, launches=slices),
-            "forward+backward": GpuWork(moved_elements=3 * n, launches=slices + 1),
-            "double": GpuWork(moved_elements=30 * n, launches=slices + 20),
-        },
-        **options,
-    )
+def test_minibatch_stddev(op_row, benchmark):
+    op_row(benchmark)

@@ -26,7 +26,7 @@ def examine() -> dict[str, dict]:
     """All facts as JSON values: ops, library, versions, machine, extras."""
     import torch
 
-    from fastgan import _build, environment, ops
+    from fastgan import _build, environment, memory, ops
     from fastgan._version import __version__
 
     cuda = torch.cuda.is_available()
@@ -47,6 +47,7 @@ def examine() -> dict[str, dict]:
             else ["cpu"],
             "threads": torch.get_num_threads(),
             "instruction set of torch": torch.backends.cpu.get_cpu_capability(),
+            "memory policy": str(memory.policy()),
             "cache folder": str(environment.cache_dir()),
         },
         "extras": {name: _missing(modules) for name, modules in _EXTRAS.items()},

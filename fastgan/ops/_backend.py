@@ -16,6 +16,7 @@ from fastgan import environment
 
 _log = logging.getLogger("fastgan")
 _forced_reference: ContextVar[bool] = ContextVar("fastgan_forced_reference", default=False)
+_traced_reference = False  # a plain bool: torch.compile guards on it, unlike on a ContextVar
 _said: set[str] = set()
 NOT_WORTH_IT = "this op has no native kernel here; plain PyTorch is its implementation"
 
@@ -138,8 +139,25 @@ def use_backend(name: str) -> Iterator[None]:
         _forced_reference.reset(token)
 
 
+@contextlib.contextmanager
+def trace_reference() -> Iterator[None]:
+    """Within the block functions under `torch.compile` see the ops as plain torch, not as ops.
+
+    What a user of plain PyTorch compiles, for comparison. Process-wide; compile and call inside.
+    """
+    global _traced_reference
+    before, _traced_reference = _traced_reference, True
+    try:
+        with use_backend("reference"):
+            yield
+    finally:
+        _traced_reference = before
+
+
 def reference_is_forced() -> bool:
-    return not torch.compiler.is_compiling() and _forced_reference.get()
+    if torch.compiler.is_compiling():
+        return _traced_reference
+    return _forced_reference.get()
 
 
 def backends() -> dict[str, dict[str, dict[str, str | None]]]:

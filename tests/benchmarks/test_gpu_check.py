@@ -232,7 +232,7 @@ def test_the_samples_are_awkward_and_fit_their_ops(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["_awkward", "--device", "cpu", "--quick"])
     assert _awkward.main() == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("samples: ")
-    every = list(_awkward.samples(_awkward.load_cases(), is_quick=False))
+    every = list(_awkward.samples(_awkward.load_cases("ops"), is_quick=False))
     for op in {sample.case.op for sample in every}:
         pairs = {(s.case.dtype, s.layout) for s in every if s.case.op == op}
         assert {dtype for dtype, _ in pairs} == set(_awkward.DTYPES), op
@@ -241,13 +241,13 @@ def test_the_samples_are_awkward_and_fit_their_ops(monkeypatch, capsys):
 
 
 def test_an_op_that_refuses_all_samples_is_named(monkeypatch, capsys):
-    case = _awkward.load_cases(["bias_act"], is_quick=True)[0]
+    case = _awkward.load_cases("ops", ["bias_act"], is_quick=True)[0]
 
     def refuse(*inputs):
         raise ValueError("not this")
 
     refusing = dataclasses.replace(case, op="shy", run=refuse)
-    monkeypatch.setattr(_awkward, "load_cases", lambda: [case, refusing])
+    monkeypatch.setattr(_awkward, "load_cases", lambda kind: [case, refusing])
     monkeypatch.setattr(sys, "argv", ["_awkward", "--device", "cpu", "--quick"])
     assert _awkward.main() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "no sample ran of shy"

@@ -9,11 +9,12 @@ import math
 import pytest
 import torch
 
-from benchmarks import _runner, _timer
-from benchmarks._case import GpuWork
-from benchmarks._timer import Protocol, Samples, measure
 from benchmarks.gpu import _benchmarks, _cases, _markdown, _ops
 from benchmarks.gpu._steps import FAILED, PASSED, Session
+from fastgan.bench import op_rows, timer
+from fastgan.bench.case_files import load_cases
+from fastgan.bench.op_case import GpuWork
+from fastgan.bench.timer import Protocol, Samples, measure
 
 QUICK = argparse.Namespace(device="cpu", quick=True)
 
@@ -26,12 +27,12 @@ def tiny_cases(monkeypatch):
         for case in _cases.small_cases().values()
         if case.op in ("bias_act", "gradient_penalty")
     ]
-    monkeypatch.setattr(_runner, "load_cases", lambda: cases)
+    monkeypatch.setattr(_cases, "load_cases", lambda kind: cases)
     monkeypatch.setattr(_cases, "sources", lambda elements: iter(cases))
     monkeypatch.setattr(_ops, "grid", functools.partial(_cases.grid, elements=1))
     brief = Protocol(rounds=2, sample_seconds=1e-4)
     monkeypatch.setattr(_ops, "protocol", lambda o, cache: dataclasses.replace(brief, cache=cache))
-    monkeypatch.setattr(_timer, "_FLUSH_BYTES", 64)
+    monkeypatch.setattr(timer, "_FLUSH_BYTES", 64)
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     return cases
 
@@ -60,7 +61,7 @@ def test_cases_grow_by_samples_and_their_counts_with_them():
 def test_the_grid_has_every_op_in_every_dtype_and_layout(is_quick):
     grid = _cases.grid(is_quick=is_quick)
     ops = {case.op for case in grid.values()}
-    assert ops == {case.op for case in _runner.load_cases()}
+    assert ops == {case.op for case in load_cases("ops")}
     assert {case.op for case in list(grid.values())[: len(ops)]} == ops
     dtypes = _cases.QUICK_DTYPES if is_quick else _cases.FULL_DTYPES
     images = [case for case in grid.values() if len(case.shapes[0]) == 4]
@@ -189,9 +190,9 @@ def test_tensors_that_a_case_holds_go_along():
         plain=make(torch.ones(3), torch.ones(())),
     )
     x = torch.ones(3, device="meta")
-    assert _runner.on_device(case, "meta").run(x).device.type == "meta"
+    assert op_rows.on_device(case, "meta").run(x).device.type == "meta"
     assert case.run(torch.ones(3)).tolist() == [2, 2, 2]
-    assert _runner.on_device(case, "cpu") is case
+    assert op_rows.on_device(case, "cpu") is case
 
 
 class FakeEvent:
@@ -216,7 +217,7 @@ class FakeEvent:
 def test_the_gpus_clock_times_the_calls_alone(cache, monkeypatch):
     real_empty, flushed = torch.empty, []
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    monkeypatch.setattr(_timer, "_CUDA_FLUSH_BYTES", 16)
+    monkeypatch.setattr(timer, "_CUDA_FLUSH_BYTES", 16)
     monkeypatch.setattr(torch, "empty", lambda *size, device, **o: real_empty(*size, **o))
 
     def zero_(tensor):

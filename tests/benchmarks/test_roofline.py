@@ -5,10 +5,10 @@ import importlib
 import pytest
 import torch
 
-from benchmarks import _runner
-from benchmarks._case import MODES, Case, GpuWork
 from benchmarks.cuda import roofline, tables
 from benchmarks.cuda.device import A100, H100
+from fastgan.bench.case_files import load_cases
+from fastgan.bench.op_case import MODES, Case, GpuWork
 
 
 def _case(**options) -> Case:
@@ -43,9 +43,9 @@ def test_impossible_work_is_refused(work, words):
         _case(gpu_work=work)
 
 
-def test_every_bench_file_is_in_the_roofline_and_gpu_shapes_come_first(monkeypatch):
+def test_every_op_is_in_the_roofline_and_gpu_shapes_come_first(monkeypatch):
     found = {case.op for case in roofline.load_cases()}
-    assert found == {case.op for case in _runner.load_cases()}
-    module = importlib.import_module("benchmarks.ops.bench_bias_act")
+    assert found == {case.op for case in load_cases("ops")}
+    module = importlib.import_module("fastgan.bench.ops.bias_act")
     monkeypatch.setattr(module, "gpu_cases", lambda: [_case()], raising=False)
     assert "bias_act" not in {case.op for case in roofline.load_cases()}

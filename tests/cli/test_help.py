@@ -17,7 +17,9 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["data", "convert"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["generate"], ["data", "convert"], ["bench", "step"], ["doctor"]]
+)
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-c", NO_HEAVY, *command, "--help"], capture_output=True, text=True

@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks._case import Case, Function, Tensors, evaluate
+from fastgan.bench.op_case import Case, Function, Tensors, evaluate
 from fastgan.ops import use_backend
 
 # Largest error, in units of eps(output dtype) · max|reference| of that output. A benchmark only has

@@ -24,7 +24,7 @@ class GpuWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a bench file declares; `cases()` of every `bench_*.py` returns a sequence of these.
+    """What a file of `fastgan/bench/ops` declares: its `cases()` returns a list of these.
 
     `run` is the public function, `plain` the same in plain torch without `use_backend` (which
     torch.compile cannot see); both map tensors of `shapes` to one tensor. `floor_elements` counts,

@@ -1,20 +1,17 @@
-"""Find the bench files, check every variant, then measure: no number from a wrong result."""
+"""Check every variant of an op, then measure: no number from a wrong result."""
 
-import contextlib
 import dataclasses
-import importlib
-import os
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks._case import MODES, Case, Function, Tensors, evaluate, make_tensors
-from benchmarks._correctness import check, expected, reference
-from benchmarks._timer import Protocol, Samples, measure
+from fastgan.bench.correctness import check, expected, reference
+from fastgan.bench.op_case import MODES, Case, Function, Tensors, evaluate, make_tensors
+from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.ops import backends
 
 BASE = "native"
 FLOOR = "copy"
@@ -27,6 +24,8 @@ class Row:
 
     `samples` holds the variants and, under FLOOR, a copy of x, whose time times `floor_factor` is
     the time that moving `floor_bytes` takes. `absent` says why a variant was not measured.
+    `has_kernel`: whether `native` is a native kernel, or fastgan's formulas in plain PyTorch, where
+    the op has no kernel on the device by design.
     """
 
     case: Case
@@ -35,43 +34,7 @@ class Row:
     failure: str | None
     floor_factor: float
     absent: Mapping[str, str] = field(default_factory=dict)
-
-
-def bench_files() -> dict[str, Path]:
-    """Every `bench_<name>.py` below this folder, by <name>."""
-    root = Path(__file__).parent
-    return {path.stem.removeprefix("bench_"): path for path in sorted(root.rglob("bench_*.py"))}
-
-
-def load_cases(names: Iterable[str] = (), *, is_quick: bool = False) -> list[Case]:
-    """The cases of the named bench files (all, if none is named); `is_quick` keeps the short ones.
-
-    Raises ValueError for a name that has no bench file.
-    """
-    files = bench_files()
-    names = list(names) or list(files)
-    cases = []
-    for name in names:
-        if name not in files:
-            raise ValueError(f"benchmarks: no bench_{name}.py; there are {', '.join(files)}")
-        path = files[name].relative_to(Path(__file__).parent).with_suffix("")
-        module = importlib.import_module(".".join(("benchmarks", *path.parts)))
-        cases += [case for case in module.cases() if case.is_quick or not is_quick]
-    return cases
-
-
-@contextlib.contextmanager
-def native_required() -> Iterator[None]:
-    """Within the block FASTGAN_REQUIRE_NATIVE=1: an op that lacks its kernel raises in words."""
-    before = os.environ.get("FASTGAN_REQUIRE_NATIVE")
-    os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FASTGAN_REQUIRE_NATIVE"]
-        else:
-            os.environ["FASTGAN_REQUIRE_NATIVE"] = before
+    has_kernel: bool = True
 
 
 def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
@@ -165,7 +128,15 @@ def _run_mode(case, mode, protocol, variants, absent) -> Row:
         failure=failure,
         floor_factor=factor,
         absent=absent,
+        has_kernel=_has_kernel(case.op, protocol.device),
     )
+
+
+def _has_kernel(op: str, device: str) -> bool:
+    """A case's op may be called without the underscore of an op that writes to its arguments."""
+    answers = backends()
+    found = answers.get(op, answers.get(f"{op}_"))
+    return found is not None and found[device]["active"] == device
 
 
 def _call(mode, run, tensors):

@@ -1,0 +1,60 @@
+"""What a call does to memory: peak live tensor bytes, and page faults after warm-up.
+
+The resident size of a process says neither: it keeps what the allocator keeps, and peaks of what
+ran before. Bytes are counted instead, one torch allocation and release at a time.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+try:
+    import resource
+except ImportError:  # Windows counts no faults
+    resource = None
+
+_MARK = "fastgan::measured"
+
+
+def peak_live_bytes(build: Callable[[], Callable[[], object]]) -> int:
+    """Most bytes of live CPU tensors during the second call of what `build()` returns.
+
+    Everything that `build` made counts (parameters, moments, batch); what existed before does not,
+    nor does scratch that a library takes from malloc itself (oneDNN's, say).
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it writes two lines to stderr
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(
+        activities=activities, profile_memory=True, acc_events=True
+    ) as profile:
+        call = build()
+        kept: Any = call()
+        with torch.profiler.record_function(_MARK):
+            kept = call()
+        del kept, call
+    events = profile.profiler.kineto_results.events()
+    start, end = next((e.start_ns(), e.end_ns()) for e in events if e.name() == _MARK)
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    live = peak = 0
+    for at, size in changes:
+        if at >= start:
+            peak = max(peak, live)
+        if at > end:
+            break
+        live += size
+        if at >= start:
+            peak = max(peak, live)
+    return max(peak, live)
+
+
+def page_faults(call: Callable[[], object], calls: int = 2) -> float | None:
+    """Minor page faults per call over `calls` calls, after one; None where nobody counts them."""
+    if resource is None:
+        return None
+    call()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        call()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls

@@ -1,0 +1,4 @@
+"""Network cases, one file per architecture: each holds `cases() -> list[StepCase]`.
+
+A file of this package that exists is measured.
+"""

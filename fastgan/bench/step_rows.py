@@ -1,0 +1,192 @@
+"""Check every phase of every variant of a step, then measure them in turns."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fastgan.bench.memory_use import page_faults, peak_live_bytes
+from fastgan.bench.step_case import STEP, Step, StepCase
+from fastgan.bench.timer import Protocol, Samples, measure
+
+_SEEDS = (1, 2, 3)
+_FLOOR = 1e-4  # of the largest norm of a phase: smaller ones are checked against this
+_FAULT_CALLS = 2
+
+Results = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One phase of a case, or its weighted sum (`phase` STEP), over all variants.
+
+    `seconds`: variant → one entry per round; `failures`: variant → words, and no seconds then.
+    `peak_bytes`: most bytes of live tensors; `faults`: page faults per call. Of the sum, the
+    largest peak of its phases and the weighted sum of the faults.
+    """
+
+    case: StepCase
+    phase: str
+    seconds: Mapping[str, list[float]]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[str, float] = field(default_factory=dict)
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+    def ratio(self, name: str, base: str) -> float:
+        return statistics.median(Samples(self.seconds).ratios(name, base))
+
+
+def without_compile(case: StepCase) -> StepCase:
+    """The case without the variants that take minutes to compile."""
+    variants = {n: build for n, build in case.variants.items() if "compile" not in n}
+    ratios = [pair for pair in case.ratios if set(pair) <= set(variants)]
+    tolerances = {n: value for n, value in case.tolerances.items() if n in variants}
+    return replace(case, variants=variants, ratios=ratios, tolerances=tolerances)
+
+
+def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str, str]:
+    """Those of `variants` whose results of `phase` are wrong, and how.
+
+    Wrong is what is wrong with each of three draws. One is not enough where second derivatives of
+    leaky ReLUs are summed: they jump where a unit's sign flips, so that a single rounding moves
+    them by 1e-3 in a few draws of a hundred, and by 1e-6 in the others. A bug is there in all.
+    """
+    wrong = dict.fromkeys(variants, "")
+    for seed in _SEEDS:
+        if wrong:
+            want = _exact(case, phase, seed)
+            found = {name: _compare(case, phase, name, want, seed) for name in wrong}
+            wrong = {name: why for name, why in found.items() if why}
+    return wrong
+
+
+def _exact(case: StepCase, phase: str, seed: int) -> Results:
+    """What `phase` must give, in float64."""
+    if case.exact is None:
+        return _results(case.variants[case.reference](), phase, seed)
+    step = case.exact()
+    with float64_draws():
+        return _results(step, phase, seed)
+
+
+def _compare(case: StepCase, phase: str, variant: str, want: Results, seed: int) -> str | None:
+    """None if the variant gives `want` within its tolerance. An absent gradient means zeros."""
+    step = case.variants[variant]()
+    if phase not in step.phases:
+        return None if phase in step.absent else f"{phase} is missing"
+    got = _results(step, phase, seed)
+    scale = max((x.norm().item() for x in want.values()), default=0.0)
+    tolerance = case.tolerance(variant)
+    for name, exact in want.items():
+        actual = got.get(name, torch.zeros(()))
+        if actual.dim() and actual.shape != exact.shape:
+            return f"{name} has shape {tuple(actual.shape)}, expected {tuple(exact.shape)}"
+        error = (actual - exact).norm().item() / (max(exact.norm().item(), _FLOOR * scale) or 1.0)
+        if not error <= tolerance:  # NaN fails too
+            return f"{name} is off by {error:.2g} of its norm, allowed is {tolerance:.2g}"
+    return None
+
+
+def run_step_case(
+    case: StepCase, protocol: Protocol, *, is_sized: bool = True
+) -> Iterator[StepRow]:
+    """Rows of all phases, then of the sum; `is_sized` also counts bytes and faults."""
+    failures: dict[str, dict[str, str]] = {}
+    for phase in case.schedule:
+        failures[phase] = find_wrong(case, phase, case.variants)
+    steps = {name: build() for name, build in case.variants.items()}
+    calls = {
+        (phase, name): step.phases[phase]
+        for phase in case.schedule
+        for name, step in steps.items()
+        if phase in step.phases and name not in failures[phase]
+    }
+    samples = measure(calls, protocol) if calls else Samples({})
+    faults = {key: page_faults(call, _FAULT_CALLS) for key, call in calls.items() if is_sized}
+    absent = {phase: _absent(case, phase, steps) for phase in case.schedule}
+    del steps
+    sizes = {key: _peak(case, *key) for key in calls if is_sized}
+    rows = []
+    for phase in case.schedule:
+        here = [name for p, name in calls if p == phase]
+        rows.append(
+            StepRow(
+                case=case,
+                phase=phase,
+                seconds={name: samples.seconds[phase, name] for name in here},
+                failures=failures[phase],
+                absent=absent[phase],
+                peak_bytes={name: sizes[phase, name] for name in here if is_sized},
+                faults={n: f for n in here if (f := faults.get((phase, n))) is not None},
+            )
+        )
+    yield from rows
+    if case.is_summed and len(rows) > 1:
+        yield _sum(case, rows)
+
+
+def _results(step: Step, phase: str, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return {name: x.detach().double() for name, x in step.phases[phase]().items() if x is not None}
+
+
+def _absent(case: StepCase, phase: str, steps: Mapping[str, Step]) -> dict[str, str]:
+    found = {name: step.absent[phase] for name, step in steps.items() if phase in step.absent}
+    return dict(case.absent) | found
+
+
+def _peak(case: StepCase, phase: str, name: str) -> int:
+    return peak_live_bytes(lambda: case.variants[name]().phases[phase])
+
+
+def _sum(case: StepCase, rows: list[StepRow]) -> StepRow:
+    """Only of variants that have every phase, and every phase right."""
+    names = [name for name in case.variants if all(name in row.seconds for row in rows)]
+    weights = [case.schedule[row.phase] for row in rows]
+
+    def weighted(values: list[float]) -> float:
+        return sum(w * v for w, v in zip(weights, values, strict=True))
+
+    rounds = range(min((len(row.seconds[n]) for row in rows for n in names), default=0))
+    counted = [n for n in names if all(n in row.faults for row in rows)]
+    sized = [n for n in names if all(n in row.peak_bytes for row in rows)]
+    return StepRow(
+        case=case,
+        phase=STEP,
+        seconds={n: [weighted([r.seconds[n][i] for r in rows]) for i in rounds] for n in names},
+        absent=case.absent,
+        peak_bytes={n: max(r.peak_bytes[n] for r in rows) for n in sized},
+        faults={n: weighted([r.faults[n] for r in rows]) for n in counted},
+    )
+
+
+class _Float64Draws(TorchFunctionMode):
+    """Random numbers are drawn in float32, as the variants draw them, then made float64."""
+
+    _DRAWS = (torch.randn, torch.rand, torch.randn_like, torch.rand_like)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func not in self._DRAWS:
+            return func(*args, **kwargs)
+        return func(*args, **(kwargs | {"dtype": torch.float32})).double()
+
+
+@contextmanager
+def float64_draws() -> Iterator[None]:
+    """Within the block new floating tensors are float64, and draws are those of float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Float64Draws():
+            yield
+    finally:
+        torch.set_default_dtype(before)

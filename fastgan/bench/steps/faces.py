@@ -1,0 +1,11 @@
+"""The step of the recipe `faces` at 64×64, with the recipe's batch and lazy penalties."""
+
+from fastgan.bench.recipe_step import recipe_case
+from fastgan.bench.step_case import StepCase
+from fastgan.training.recipes.faces import recipe
+
+
+def cases() -> list[StepCase]:
+    return [
+        recipe_case("faces 64x64 batch 16", recipe(resolution=(64, 64), batch=16), is_quick=True)
+    ]

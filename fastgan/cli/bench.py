@@ -1,0 +1,189 @@
+"""`fastgan bench`: native against plain PyTorch, torch.compile and a copy, on this machine."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+_WRONG, _NOTHING_MEASURED = 1, 2
+
+
+# fmt: off
+def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    options = (
+        click.argument("names", nargs=-1, metavar=f"[{kind}]..."),
+        click.option("--quick", is_flag=True,
+                     help="Few cases, without torch.compile: about a minute."),
+        click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="1: CPU time of the process; more: wall time."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
+                     show_default=True, help="Where to measure."),
+        click.option("--cache", type=click.Choice(["warm", "cold"]), default="warm",
+                     show_default=True, help="cold: empty the caches before every call."),
+        click.option("--memory", type=click.Choice(["default", "keep"]), default="default",
+                     show_default=True,
+                     help="keep: fastgan.memory.keep_freed_memory, as fastgan train has it."),
+        click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
+                     metavar="FILE", help="Write every sample too."),
+        click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png",
+                     help="Draw the ratios as bars."),
+    )  # fmt: skip
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+# fmt: on
+
+
+@click.group()
+def command() -> None:
+    """Measure this machine: fastgan's kernels against plain PyTorch, torch.compile and a copy.
+
+    Every result is checked before it is timed: a wrong one shows what is wrong and no number, and
+    the exit code is 1. Where the kernels are missing nothing is measured (exit code 2). Quote a row
+    together with the block above its table.
+    """
+
+
+@command.command()
+@_shared("OP")
+@click.pass_context
+def ops(ctx: click.Context, **options: Any) -> None:
+    """The ops: forward, forward+backward, double backward."""
+    with _session(ctx, "ops", options) as (cases, protocol):
+        from fastgan.bench import op_report, op_rows
+
+        rows = []
+        for case in cases:
+            _say(f"{case.op} {case.name} {case.dtype} {case.layout}")
+            case = op_rows.on_device(case, options["device"])
+            variants = op_rows.default_variants(case, is_compiled=not options["quick"])
+            rows += op_rows.run_case(case, protocol, variants)
+        data = [op_report.row_json(row) for row in rows]
+        _finish(ctx, options, protocol, op_report.table(data), data, op_report.bars(data))
+
+
+@command.command()
+@_shared("ARCHITECTURE")
+@click.pass_context
+def models(ctx: click.Context, **options: Any) -> None:
+    """The networks: G and D, forward, forward+backward, and D's second derivative."""
+    _networks(ctx, "models", options)
+
+
+@command.command()
+@_shared("STEP")
+@click.pass_context
+def step(ctx: click.Context, **options: Any) -> None:
+    """Whole training steps, phase by phase and as lazy regularisation mixes them.
+
+    Beside the times: the most bytes of live tensors, and page faults after warm-up.
+    """
+    _networks(ctx, "steps", options)
+
+
+def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
+    if options["device"] != "cpu":
+        _refuse(ctx, f"{kind} are measured on the CPU; `make gpu-check` measures them on a GPU")
+    if options["cache"] != "warm":
+        _refuse(ctx, f"--cache cold is for ops; {kind} are larger than a cache: leave it out")
+    with _session(ctx, kind, options) as (cases, protocol):
+        from fastgan.bench import step_report, step_rows
+
+        data = []
+        for case in cases:
+            _say(case.name)
+            case = step_rows.without_compile(case) if options["quick"] else case
+            data += [step_report.row_json(r) for r in step_rows.run_step_case(case, protocol)]
+        _finish(ctx, options, protocol, step_report.table(data), data, step_report.bars(data))
+
+
+@contextlib.contextmanager
+def _session(
+    ctx: click.Context, kind: str, options: dict[str, Any]
+) -> Iterator[tuple[list[Any], Any]]:
+    """Cases and protocol, with threads, memory policy and required kernels set for the block."""
+    click.echo("fastgan: loading PyTorch ...", err=True)
+    import torch
+
+    from fastgan import environment
+    from fastgan.bench.case_files import load_cases
+    from fastgan.bench.timer import Protocol
+    from fastgan.ops import NativeRequiredError
+
+    try:
+        cases = load_cases(kind, options["names"], is_quick=options["quick"])
+    except ValueError as error:
+        raise click.UsageError(f"{error}", ctx) from error
+    protocol = Protocol(
+        device=options["device"],
+        threads=options["threads"],
+        rounds=5 if options["quick"] else 9,
+        cache=options["cache"],
+    )
+    if options["device"] == "cuda" and not torch.cuda.is_available():
+        _refuse(ctx, "torch sees no CUDA device; leave --device out, or see `fastgan doctor`")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options["threads"])
+    try:
+        with environment.native_required(), _memory(ctx, options["memory"]):
+            yield cases, protocol
+    except NativeRequiredError as error:
+        _refuse(ctx, str(error))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _memory(ctx: click.Context, name: str) -> Iterator[None]:
+    from fastgan import memory
+
+    if name == "default":
+        yield
+        return
+    with memory.keep_freed_memory() as change:
+        if memory.policy().name != "keep":
+            _refuse(ctx, f"--memory keep: {change.why}; use --memory default")
+        yield
+
+
+def _refuse(ctx: click.Context, why: str) -> None:
+    click.echo(f"fastgan bench: nothing measured. {why}", err=True)
+    ctx.exit(_NOTHING_MEASURED)
+
+
+def _say(what: str) -> None:
+    click.echo(f"{what} ...", err=True)
+
+
+def _finish(
+    ctx: click.Context,
+    options: dict[str, Any],
+    protocol: Any,
+    table: str,
+    rows: list[dict[str, Any]],
+    bars: Any,
+) -> None:
+    """Prints facts and table, writes the files; exit code 1 if a row was wrong."""
+    from fastgan.bench.machine import environment
+
+    facts = environment(protocol)
+    click.echo("\n".join(f"{name:<14}{value}" for name, value in facts.items()) + "\n")
+    click.echo(table)
+    if options["quick"]:
+        click.echo("torch.compile: left out by --quick, because compiling takes long")
+    if options["json_path"] is not None:
+        data = {"environment": facts, "rows": rows}
+        options["json_path"].write_text(json.dumps(data, indent=1) + "\n")
+    if options["plot"] is not None:
+        from fastgan.bench.bar_chart import write_chart
+
+        write_chart(options["plot"], bars, facts)
+    if any(row["failure"] for row in rows):
+        ctx.exit(_WRONG)
