@@ -21,9 +21,10 @@ FLOORS = {
     "metrics": 2,
     "training": 3,
     "compat": 3,
+    "bench": 4,
     "cli": 4,
 }
-GROUND = ("environment", "_build", "_version")
+GROUND = ("environment", "memory", "_build", "_version")
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper", "common"}
 
 
