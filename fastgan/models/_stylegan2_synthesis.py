@@ -154,4 +154,4 @@ class SynthesisNetwork(nn.Module):
             used = ws[:, first : first + block.num_convs + block.has_rgb]
             x, img = block(x, img, used, noise_mode)
             first += block.num_convs
-        return img
+        return img.contiguous()
