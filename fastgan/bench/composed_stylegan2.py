@@ -144,7 +144,7 @@ class SynthesisLayer(nn.Module):
         noise = None
         if noise_mode == "random":
             shape = (x.shape[0], 1, self.size, self.size)
-            noise = torch.randn(shape, dtype=self.bias.dtype) * self.noise_strength
+            noise = torch.randn(shape) * self.noise_strength
         elif noise_mode == "const":
             noise = self.noise_const * self.noise_strength
         f = self.resample_filter

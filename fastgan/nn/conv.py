@@ -142,7 +142,7 @@ class EqualConv2d(nn.Module):
             raise ValueError(
                 f"EqualConv2d: size must be None when up=1, got {tuple(size)}; crop the output"
             )
-        # Linear without bias or clamp: the gain goes with the weight, and y needs no pass of its own.
+        # Linear without bias or clamp: the gain goes with the weight and costs y no pass.
         is_linear = self.activation == "linear" and self.bias is None and self.clamp is None
         gain = self.gain if is_linear and self.gain is not None else 1.0
         w = (self.weight * (self.weight_gain * gain)).to(x.dtype)

@@ -9,7 +9,6 @@ by double backward, each joined to the forward graph by a term times 0, as data 
 Both draw the same random numbers and start from the same weights.
 """
 
-import copy
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastgan.bench import composed_stylegan2 as composed
+from fastgan.bench.composed_loop import ComposedLoop, gradients
 from fastgan.bench.step_case import Step, StepCase
-from fastgan.models.stylegan2 import Config
+from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.config import AdamConfig, EmaConfig, TrainConfig
 from fastgan.training.ema import ema_beta, update_ema
-from fastgan.training.state import Batch, create_state, make_adam
+from fastgan.training.state import Batch, create_state
 from fastgan.training.step import d_penalty_step, d_step, g_penalty_step, g_step
 
 SCHEDULE = {"G": 1.0, "D": 1.0, "G path length": 1 / 4, "D R1": 1 / 16, "average": 1.0}
-ADAM_FACTOR = {"g": 4 / 5, "d": 16 / 17}
 
 
 def train_config(
@@ -70,7 +69,7 @@ def networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
     with torch.no_grad():
         for network in (G, D):
             for name, p in network.named_parameters():
-                if name.endswith("noise_strength") or (name.endswith(".bias") and "affine" not in name):
+                if name.endswith(("noise_strength", ".bias")) and "affine" not in name:
                     p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
     return G, D
 
@@ -78,17 +77,14 @@ def networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
 def real_images(config: TrainConfig) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     size = config.model.img_height
-    return torch.randn(config.batch, 3, size, size, generator=generator).clamp(-2, 2) * 0.5
+    return torch.randn(config.batch, 3, size, size, generator=generator, dtype=torch.float32) / 2
 
 
 def native_step(config: TrainConfig) -> Step:
     """What `fastgan train` runs."""
-    architecture_G, architecture_D = networks(config)
-    from fastgan.models.stylegan2 import Discriminator, Generator
-
     G, D = Generator(config.model), Discriminator(config.model)
-    G.load_state_dict(architecture_G.state_dict())
-    D.load_state_dict(architecture_D.state_dict())
+    for network, same in zip((G, D), networks(config), strict=True):
+        network.load_state_dict(same.state_dict())
     state = create_state(config, G, D)
     beta = ema_beta(config.ema, nimg=0, batch=config.batch)
     state.ema_weight.fill_(1 - beta)
@@ -116,37 +112,21 @@ def native_step(config: TrainConfig) -> Step:
     )
 
 
-def gradients(network: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad
-        for name, p in network.named_parameters()
-    }
-
-
-class ComposedTraining:
+class ComposedTraining(ComposedLoop):
     """The official loop over composed networks; each phase as a method."""
 
-    def __init__(self, config: TrainConfig, wrap: Callable = lambda network: network) -> None:
-        self.config = config
-        self.G, self.D = (network.requires_grad_(False) for network in networks(config))
-        self.G_ema = copy.deepcopy(self.G).eval()
+    def __init__(
+        self,
+        config: TrainConfig,
+        dtype: torch.dtype = torch.float32,
+        wrap: Callable = lambda network: network,
+    ) -> None:
+        G, D = (network.to(dtype) for network in networks(config))
+        factors = {"g_factor": 4 / 5, "d_factor": 16 / 17}  # k / (k + 1) for every k-th step
+        super().__init__(config, G, D, **factors)
         self.call_D, self.call_synthesis = wrap(self.D), wrap(self.G.synthesis)
-        self.real = real_images(config)
-        self.pl_mean = torch.zeros([])
-        self.g_adam, self.d_adam = (
-            torch.optim.Adam(
-                network.parameters(),
-                lr=adam.lr * c,
-                betas=(adam.betas[0] ** c, adam.betas[1] ** c),
-                eps=adam.eps,
-                foreach=False,
-                fused=False,
-            )
-            for network, adam, c in (
-                (self.G, config.g_optimizer, ADAM_FACTOR["g"]),
-                (self.D, config.d_optimizer, ADAM_FACTOR["d"]),
-            )
-        )
+        self.real = real_images(config).to(dtype)
+        self.pl_mean = torch.zeros([], dtype=dtype)
 
     def generate(self, n: int, synthesis: Callable) -> tuple[Tensor, Tensor]:
         G, mixing = self.G, self.config.style_mixing_prob
@@ -155,18 +135,6 @@ class ComposedTraining:
             other = G.mapping(torch.randn([n, G.z_dim]))
             ws = mix_styles(ws, other, sample_cutoff(n, G.num_ws, mixing))
         return synthesis(ws), ws
-
-    def apply(self, network: nn.Module, adam: torch.optim.Adam) -> Mapping[str, Tensor]:
-        network.requires_grad_(False)
-        for p in network.parameters():
-            if p.grad is not None:
-                torch.nan_to_num(p.grad, nan=0, posinf=1e5, neginf=-1e5, out=p.grad)
-        adam.step()
-        return gradients(network)
-
-    def begin(self, network: nn.Module, adam: torch.optim.Adam) -> None:
-        adam.zero_grad(set_to_none=True)
-        network.requires_grad_(True)
 
     def g_main(self) -> Mapping[str, Tensor]:
         self.begin(self.G, self.g_adam)
@@ -205,15 +173,6 @@ class ComposedTraining:
         (logits * 0 + penalty[:, None]).mean().mul(config.d_reg_interval).backward()
         return self.apply(self.D, self.d_adam)
 
-    @torch.no_grad()
-    def average(self) -> Mapping[str, Tensor]:
-        beta = ema_beta(self.config.ema, nimg=0, batch=self.config.batch)
-        for mean, p in zip(self.G_ema.parameters(), self.G.parameters(), strict=True):
-            mean.copy_(p.lerp(mean, beta))
-        for mean, p in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
-            mean.copy_(p)
-        return {}
-
     def step(self) -> Step:
         return Step(
             {
@@ -226,8 +185,8 @@ class ComposedTraining:
         )
 
 
-def composed_step(config: TrainConfig) -> Step:
-    return ComposedTraining(config).step()
+def composed_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Step:
+    return ComposedTraining(config, dtype).step()
 
 
 def compiled_step(config: TrainConfig) -> Step:
@@ -257,6 +216,7 @@ def case(
         name=name,
         variants=variants,
         schedule=SCHEDULE,
+        exact=functools.partial(composed_step, wide, torch.float64),
         tolerances={"reference bf16": 0.3, "native bf16": 0.3},
         ratios=ratios,
         is_quick=is_quick,
@@ -265,7 +225,7 @@ def case(
 
 def cases() -> Sequence[StepCase]:
     return [
-        case("stylegan2 64x64", (64, 4096, 256, 8), is_quick=True, compiled=True),
-        case("stylegan2 128x128", (128, 8192, 256, 4)),
-        case("stylegan2 64x64 45M", (64, 16384, 512, 4)),
+        case("stylegan2 64x64 composed", (64, 4096, 256, 8), is_quick=True, compiled=True),
+        case("stylegan2 128x128 composed", (128, 8192, 256, 4)),
+        case("stylegan2 64x64 45M composed", (64, 16384, 512, 4)),
     ]
