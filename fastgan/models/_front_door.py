@@ -19,7 +19,9 @@ def check_choice(config: Any, **choices: Sequence[str]) -> None:
     for field, allowed in choices.items():
         value = getattr(config, field)
         if value not in allowed:
-            raise ValueError(f"Config: {field} must be one of {', '.join(allowed)}, got {value!r}")
+            raise ValueError(
+                f"Config: {field} must be one of {', '.join(map(str, allowed))}, got {value!r}"
+            )
 
 
 def check_latents(network: str, z: torch.Tensor, z_dim: int) -> None:

@@ -60,6 +60,7 @@ class SynthesisBlock(nn.Module):
         o = config.channels(size)
         self.architecture = config.g_architecture
         self.size = size
+        self.dtype = config.map_dtype(size)
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         self.num_convs = 1 if i == 0 else 2
         is_residual = self.architecture == "resnet" and i > 0
@@ -101,8 +102,10 @@ class SynthesisBlock(nn.Module):
         w = iter(ws.unbind(1))
         if x is None:
             x = self.const.to(ws.dtype).expand(ws.shape[0], -1, -1, -1)
+            x = x.contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, next(w), noise_mode)
         else:
+            x = x.to(self.dtype or ws.dtype)
             shortcut = self.skip(x, self.size) if hasattr(self, "skip") else None
             x = self.conv0(x, next(w), noise_mode)
             x = self.conv1(x, next(w), noise_mode)
@@ -113,7 +116,7 @@ class SynthesisBlock(nn.Module):
         if self.has_rgb:
             rgb = self.torgb(x, next(w))
             # The image is a sum over sizes: low-precision layers must not round each partial sum.
-            rgb = rgb.to(torch.promote_types(rgb.dtype, torch.float32))
+            rgb = rgb.to(torch.promote_types(ws.dtype, torch.float32))
             img = rgb if img is None else img + rgb
         return x, img
 
@@ -151,4 +154,4 @@ class SynthesisNetwork(nn.Module):
             used = ws[:, first : first + block.num_convs + block.has_rgb]
             x, img = block(x, img, used, noise_mode)
             first += block.num_convs
-        return img
+        return img.contiguous()

@@ -32,6 +32,7 @@ from fastgan.ops import setup_filter
 __all__ = ["Config", "Discriminator", "Generator"]
 
 ARCHITECTURES = ("orig", "skip", "resnet")
+HALF_DTYPES = (None, "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,9 @@ class Config:
     g_architecture, d_architecture: "orig" feed-forward, "skip" image skips, "resnet" residual.
     conv_clamp: bound on every activation (256 for half precision), None for none.
     fused_modconv: modulate by grouped convolution instead of scaling activations.
+    half_dtype: "bfloat16" or "float16": the dtype of the maps of the ``half_sizes`` largest sizes,
+    but the base, in G and D; styles, demodulation, image sums and D's last block keep the dtype of
+    the latents or the image. None: that dtype everywhere. Wants a conv_clamp.
     """
 
     z_dim: int = 512
@@ -65,11 +69,14 @@ class Config:
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
     fused_modconv: bool = False
+    half_dtype: str | None = None
+    half_sizes: int = 4
 
     def __post_init__(self) -> None:
         check_config(self, z_dim=1, w_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
         check_config(self, channel_base=1, channel_max=1, mapping_layers=1, d_mapping_layers=1)
-        check_config(self, mbstd_group=1, mbstd_channels=0)
+        check_config(self, mbstd_group=1, mbstd_channels=0, half_sizes=1)
+        check_choice(self, half_dtype=HALF_DTYPES)
         check_choice(self, g_architecture=ARCHITECTURES, d_architecture=ARCHITECTURES)
         if self.conv_clamp is not None and not self.conv_clamp > 0:
             raise ValueError(f"Config: conv_clamp must be None or > 0, got {self.conv_clamp!r}")
@@ -85,6 +92,12 @@ class Config:
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) from the base to the image."""
         return halving_sizes(self.img_height, self.img_width)
+
+    def map_dtype(self, size: tuple[int, int]) -> torch.dtype | None:
+        """``half_dtype`` as a dtype where maps of ``size`` have it, else None."""
+        if self.half_dtype is None or size not in self.sizes[1:][-self.half_sizes :]:
+            return None
+        return getattr(torch, self.half_dtype)
 
     def channels(self, size: tuple[int, int]) -> int:
         """Channels of a map of ``size``."""
@@ -146,6 +159,7 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         mid = config.channels(size)
         self.architecture = config.d_architecture
+        self.dtype = config.map_dtype(size)
         is_residual = self.architecture == "resnet"
         scale = HALF_POWER if is_residual else 1.0
         clamp = config.conv_clamp
@@ -172,8 +186,10 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: torch.Tensor | None, img: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if x is not None and self.dtype is not None:
+            x = x.to(self.dtype)
         if hasattr(self, "fromrgb"):
-            y = self.fromrgb(img)
+            y = self.fromrgb(img if self.dtype is None else img.to(self.dtype))
             x = y if x is None else x + y
             img = (
                 downsample_to_ceil(img, self.resample_filter, 2)
@@ -266,8 +282,10 @@ class Discriminator(nn.Module):
         shape = (config.img_channels, config.img_height, config.img_width)
         check_samples("Discriminator", x, shape)
         check_condition("Discriminator", c, x.shape[0], self.c_dim)
-        h, img = None, x
+        h, img = None, x.contiguous(memory_format=torch.channels_last)
         for name in self.names[:-1]:
             h, img = self.get_submodule(name)(h, img)
         cmap = self.mapping(None, c.to(x.dtype)) if self.c_dim > 0 else None  # [N, C]
+        if h is not None:
+            h = h.to(x.dtype)
         return self.get_submodule(self.names[-1])(h, img, cmap)

@@ -31,6 +31,13 @@ def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filte
         )
 
 
+def conv_weight(out_channels: int, in_channels: int, kernel_size: int) -> nn.Parameter:
+    """[out, in, k, k] ~ N(0, 1), channels_last: as convolutions of channels_last maps want it, so
+    that neither they nor the sums of gradients copy it into another layout."""
+    w = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+    return nn.Parameter(w.contiguous(memory_format=torch.channels_last))
+
+
 def resample_conv2d(
     x: torch.Tensor,
     w: torch.Tensor,
@@ -126,7 +133,7 @@ class EqualConv2d(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         f = None if resample_filter is None else setup_filter(resample_filter)
         self.register_buffer("resample_filter", f)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = conv_weight(out_channels, in_channels, kernel_size)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
@@ -135,8 +142,13 @@ class EqualConv2d(nn.Module):
             raise ValueError(
                 f"EqualConv2d: size must be None when up=1, got {tuple(size)}; crop the output"
             )
-        w = (self.weight * self.weight_gain).to(x.dtype)
+        # Linear without bias or clamp: the gain goes with the weight and costs y no pass.
+        is_linear = self.activation == "linear" and self.bias is None and self.clamp is None
+        gain = self.gain if is_linear and self.gain is not None else 1.0
+        w = (self.weight * (self.weight_gain * gain)).to(x.dtype)
         y = resample_conv2d(x, w, self.resample_filter, up=self.up, down=self.down, size=size)
+        if is_linear:
+            return y
         return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)
 
     def extra_repr(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
-from fastgan.nn.conv import check_resampling, resample_conv2d
+from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear
 from fastgan.ops import bias_act, demodulation, modulate, noise_bias_act, setup_filter
 
@@ -90,7 +90,7 @@ class ModulatedConv2d(nn.Module):
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
         f = None if resample_filter is None else setup_filter(resample_filter)
         self.register_buffer("resample_filter", f)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = conv_weight(out_channels, in_channels, kernel_size)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def convolve(

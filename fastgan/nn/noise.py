@@ -23,6 +23,7 @@ def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> 
     """The noise to add to x [N, C, H, W], shared by the channels of a sample.
 
     ``noise_mode``: "random" draws N(0, 1) of [N, 1, H, W] from the default generator of x's device,
+    in float32 for 16-bit maps, so that one seed gives one noise in every dtype but float64;
     "const" is ``const`` [H, W] for every sample, "none" is None.
     Errors: ValueError for another mode, or for "const" without a fitting ``const``.
     """
@@ -30,7 +31,8 @@ def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> 
     if noise_mode == "none":
         return None
     if noise_mode == "random":
-        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return torch.randn(x.shape[0], 1, *x.shape[2:], dtype=dtype, device=x.device)
     if const is None or const.shape != x.shape[2:]:
         got = "none" if const is None else f"noise of size {tuple(const.shape)}"
         raise ValueError(

@@ -22,7 +22,13 @@ std::tuple<Tensor, Tensor> demodulation_forward(const Tensor& w, const Tensor& s
   for (int64_t k = 2; k < w.dim(); ++k) p.taps *= w.size(k);
   p.eps = eps;
   p.dtype = dtype;
-  const Tensor dense_w = dense_as(w, MemoryFormat::Contiguous);
+#if defined(FASTGAN_BACKEND_CUDA) || defined(FASTGAN_EMULATOR)
+  const MemoryFormat format = MemoryFormat::Contiguous;
+#else
+  const MemoryFormat format = dense_format(w);
+#endif
+  p.is_taps_outer = format != MemoryFormat::Contiguous;
+  const Tensor dense_w = dense_as(w, format);
   const Tensor dense_s = dense_as(s, MemoryFormat::Contiguous);
   Tensor d = torch::stable::new_empty(s, {p.n, p.outputs});
   Tensor energy = torch::stable::new_empty(s, {p.outputs, p.inputs});

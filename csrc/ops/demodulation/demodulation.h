@@ -11,13 +11,14 @@
 namespace fastgan {
 
 struct DemodulationParams {
-  const void* w;  // [outputs, inputs, taps], dense
+  const void* w;  // [outputs, inputs, taps], or [outputs, taps, inputs] where is_taps_outer; dense
   const void* s;  // [n, inputs], dense, in the compute type of w
   void* d;        // [n, outputs] in the compute type
   void* energy;   // [outputs, inputs] in the compute type: e, which the gradient needs
   int64_t n, outputs, inputs, taps;
   double eps;
-  DType dtype;  // of w
+  DType dtype;         // of w
+  bool is_taps_outer;  // the native CPU kernel alone takes it: channels_last weights
 };
 
 struct DemodulationKernels {
