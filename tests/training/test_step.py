@@ -250,7 +250,7 @@ def test_conditions_reach_both_networks(tiny):
     seen = []
     state.D.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     step.train_step(state, batch)
-    assert len(seen) == 4  # D: real, fake, real for R1; G: fake
+    assert len(seen) == 3  # D: real, also for R1, and fake; G: fake
     assert all(torch.equal(c, batch.c) for c in seen)
     changed = state.G.fc.weight[:, state.G.z_dim :] != tiny.state(config).G.fc.weight[:, 5:]
     assert changed.any()
