@@ -32,8 +32,16 @@ from fastgan.losses.linearised_tape import Tape
 from fastgan.ops import bias_act, use_backend
 
 
-class PlainCritic(nn.Module):
+def plain_torch(width=64):
     """(4 × 4 convolution of stride 2, leaky ReLU) four times, then one logit; 64 × 64 images."""
+    layers = []
+    for i, o in itertools.pairwise((3, width, 2 * width, 4 * width, 8 * width)):
+        layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4), nn.Flatten())
+
+
+class PlainCritic(nn.Module):
+    """The same with bias and leaky ReLU in one pass."""
 
     def __init__(self, width=64):
         super().__init__()
@@ -98,6 +106,7 @@ def image(n, size):
 
 # name: (critic, shape of a batch, γ of R1, γ of R2)
 STEPS = {
+    "torch.nn 64x64 b16, R1": (plain_torch, image(16, 64), 10.0, 0.0),
     "plain 64x64 b16, R1": (PlainCritic, image(16, 64), 10.0, 0.0),
     "plain 64x64 b16, R1+R2": (PlainCritic, image(16, 64), 10.0, 10.0),
     "residual 32x32 b16, R1": (ResidualCritic, image(16, 32), 1.0, 0.0),

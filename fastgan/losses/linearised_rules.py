@@ -66,8 +66,17 @@ def _product(tape, product, a, b, bias, out):
     def gradients(saved, seeds, delta, t):
         found = []
         if at_w is not None and (seeds.c is not None or t is not None):
-            source = seeds.mix(saved[kept_x], t).transpose(-1, -2)
-            found.append((at_w, product(source, delta) if is_first else product(delta, source)))
+            source, w = seeds.mix(saved[kept_x], t), saved[kept_w]
+            left, right = (source, delta) if is_first else (delta, source)
+            if is_first:
+                left = left.transpose(-1, -2)
+            else:
+                right = right.transpose(-1, -2)
+            if w.stride(-2) == 1:  # the gradient lies as its weight does
+                left, right = right.transpose(-1, -2), left.transpose(-1, -2)
+                found.append((at_w, product(left, right).transpose(-1, -2)))
+            else:
+                found.append((at_w, product(left, right)))
         if at_b is not None and len(shape) == 1 and delta.dim() == 2:
             found.append((at_b, seeds.channel_sum(delta, 1)))
         elif at_b is not None:

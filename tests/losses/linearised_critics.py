@@ -43,6 +43,12 @@ def residual_critic():
     )  # fmt: skip
 
 
+def plain(dtype=torch.float64):
+    torch.manual_seed(4)
+    D = nn.Sequential(nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(64, 1))
+    return D.to(dtype), torch.randn(3, 2, 6, 6, dtype=dtype)
+
+
 def loss_of(logits, gradients, target=0.0):
     main = F.softplus(-logits.to(torch.promote_types(logits.dtype, torch.float32)))
     weights = torch.arange(1, main.numel() + 1, dtype=main.dtype, device=main.device)
