@@ -150,10 +150,6 @@ class Tape(TorchDispatchMode):
                 self._refuse(f"{func.name()} {error}, {_origin()}")
         return out
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch.compile never meets a tape: `refusal`
-
     def _record(self, func, args, kwargs, out) -> None:
         read: list[int] = []
         self._read(args, read)

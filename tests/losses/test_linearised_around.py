@@ -207,3 +207,19 @@ def use_threads(n):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_compiled_function_hidden_in_the_critic_runs_uncompiled():
+    """torch.compile steps aside under a dispatch mode: no second derivative is lost in it."""
+    torch.compiler.reset()
+    D, x = plain()
+    body = torch.compile(D[:2], backend="aot_eager")
+
+    def critic(x):
+        return D[2:](body(x))
+
+    want = by_double_backward(D, x)[2]
+    critic(*leaves(x)).sum().backward()  # compiled by now
+    outcome = linearise(critic, leaves(x))
+    got = parameter_gradients(D, loss_of(outcome.logits, outcome.gradients))
+    assert max(relative_errors(got, want).values()) < 1e-12
