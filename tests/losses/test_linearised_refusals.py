@@ -78,6 +78,13 @@ def written_view(D, h):
     return h
 
 
+def written_without_grad(D, h):
+    h = h * 1
+    with torch.no_grad():
+        h.mul_(2)
+    return h
+
+
 REFUSED = {
     "tanh": (lambda D, h: D.act(h), r"aten::tanh is not known to be piecewise linear, in Tanh, "),
     "sigmoid": (lambda D, h: h.sigmoid(), r"aten::sigmoid is not known .* in Critic, te.*:\d"),
@@ -101,6 +108,9 @@ REFUSED = {
     "backward hook": (hooked_module, "a backward hook of a module"),
     "written elsewhere": (written, "writes values that depend on x into another tensor"),
     "written in part": (written_view, "writes into memory that other values share"),
+    "written without grad": (written_without_grad, "writes into memory that other values share"),
+    "written after use": (lambda D, h: F.leaky_relu(h, 0.2).mul_(2),
+                          "D writes into a value that its backward pass needs"),
     "norm": (lambda D, h: h / h.norm(), "aten::linalg_vector_norm normalises"),
 }  # fmt: skip
 
