@@ -10,7 +10,13 @@ critic's loss, WGAN-GP 10 · wgan_gp(D, real, fake).mean(). D is any callable; x
 [N, ...] or a tuple of them (then D(*x)), of any shape: images, token embeddings, graphs.
 
 `method`:
-    "double_backward"    exact: differentiates the gradient again (what "auto" chooses)
+    "linearised"         exact, with no second-order graph; for critics that are piecewise linear
+                         in x: see `fastgan.losses.linearised`, whose `linearise` also merges the
+                         penalty with the loss of the same samples
+    "double_backward"    exact: differentiates the gradient again
+    "auto"               "linearised" where D's own forward pass shows that it holds and that it
+                         pays (a tiny D costs more to record than to differentiate twice), else
+                         "double_backward" from that same forward pass
     "finite_difference"  no second-order graph. The value is exact; its gradient with respect to
                          D's parameters is an APPROXIMATION, a central difference of D along g:
                          error of order step² for a smooth D; for a piecewise-linear D (leaky
@@ -25,10 +31,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from fastgan.losses.linearised import linearise, refusal, worth_trying
 from fastgan.ops import gradient_penalty, interpolate_samples
 
 Inputs = torch.Tensor | Sequence[torch.Tensor]
-METHODS = ("auto", "double_backward", "finite_difference")
+METHODS = ("auto", "linearised", "double_backward", "finite_difference")
 _NO_DEPENDENCE = (
     "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run D outside "
     "torch.no_grad(), without detach(), on the very tensors that are penalised"
@@ -104,19 +111,73 @@ def gradient_norm_penalty(
 
     Raises:
         ValueError: bad `method`; D does not depend on x.
-        NotImplementedError: D is compiled, where a penalty would silently lose its gradient.
+        NotImplementedError: D is compiled, where a penalty would silently lose its gradient; or
+            method="linearised" and D is not piecewise linear, with the operator and its place.
     """
+    _check_method("gradient_norm_penalty", method)
     xs = tuple(t.detach().requires_grad_() for t in _as_tuple("gradient_norm_penalty", x))
-    if method not in METHODS:
-        raise ValueError(
-            f"gradient_norm_penalty: method must be one of {', '.join(METHODS)}, got {method!r}"
-        )
     conditions = () if c is None else (c,)
     with torch.enable_grad():
         if method == "finite_difference":
             return _finite_difference(D, xs, conditions, target, one_sided)
-        _refuse_compiled(D)
-        return penalty_of_logits(D(*xs, *conditions), xs, target=target, one_sided=one_sided)
+        return _exact(D, xs, conditions, method, target, one_sided)[1]
+
+
+def logits_and_penalty(
+    D: Callable[..., torch.Tensor],
+    x: Inputs,
+    c: torch.Tensor | None = None,
+    *,
+    target: float = 0.0,
+    one_sided: bool = False,
+    method: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """D's logits at x and `gradient_norm_penalty` there, for one loss of both.
+
+    Arguments and errors as in `gradient_norm_penalty`. The exact methods run D once; "linearised"
+    moreover needs one weight-gradient pass for both (`fastgan.losses.linearised`). Neither result
+    takes a gradient to x.
+    """
+    _check_method("logits_and_penalty", method)
+    xs = tuple(t.detach() for t in _as_tuple("logits_and_penalty", x))
+    conditions = () if c is None else (c,)
+    with torch.enable_grad():
+        if method == "finite_difference":
+            logits = D(*xs, *conditions)
+            return logits, gradient_norm_penalty(
+                D, xs, c, target=target, one_sided=one_sided, method=method
+            )
+        return _exact(
+            D, tuple(t.requires_grad_() for t in xs), conditions, method, target, one_sided
+        )
+
+
+def _exact(D, xs, conditions, method, target, one_sided):
+    """D's logits and the penalty at xs, which require grad."""
+    _refuse_compiled(D)
+    if method == "linearised" and (reason := refusal()) is not None:
+        raise NotImplementedError(_not_linear(reason))
+    if method == "linearised" or (method == "auto" and worth_trying(D, xs)):
+        logits, gradients, reason = linearise(D, xs, conditions, if_it_pays=method == "auto")
+        if gradients is not None:
+            return logits, gradient_penalty(gradients, target, one_sided)
+        if method == "linearised":
+            raise NotImplementedError(_not_linear(reason))
+    else:
+        logits = D(*xs, *conditions)
+    return logits, penalty_of_logits(logits, xs, target=target, one_sided=one_sided)
+
+
+def _not_linear(reason: str | None) -> str:
+    return (
+        "gradient_norm_penalty: method='linearised' needs a critic that is piecewise linear in x, "
+        f"but {reason}; use method='auto' or 'double_backward'"
+    )
+
+
+def _check_method(function: str, method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"{function}: method must be one of {', '.join(METHODS)}, got {method!r}")
 
 
 def penalty_of_logits(

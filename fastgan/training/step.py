@@ -2,7 +2,9 @@
 
     d_step            objective of D on real and generated samples
     d_penalty_step    D's gradient penalties alone, weight × d_reg_interval (lazy regularisation)
-    d_full_step       both in one backward, for d_reg_interval = 1
+    d_full_step       both in one backward, for d_reg_interval = 1: R1, R2 and the objective share
+                      D's forward pass and, where D is piecewise linear, every other pass
+                      (`fastgan.losses.linearised`)
     g_step            objective of G
     g_penalty_step    path length alone, weight × g_reg_interval
     g_full_step       both in one backward, for g_reg_interval = 1
@@ -17,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgan.losses.gradient_penalty import r1, r2, wgan_gp
+from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_length_penalty
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.config import TrainConfig
@@ -92,9 +94,12 @@ def d_penalty_step(state: TrainState, batch: Batch) -> None:
 
 
 def d_full_step(state: TrainState, batch: Batch) -> None:
+    config, c = state.config, batch.c
     real, fake = _d_inputs(state, batch)
-    loss = _d_loss(state, real, fake, batch.c) + _d_penalty(state, real, fake, batch.c)
-    _apply(state.d_optimizer, loss)
+    real_logits, at_real = _judge(state, real, c, config.r1_gamma)
+    fake_logits, at_fake = _judge(state, fake, c, config.r2_gamma)
+    loss = _d_objective(state, real_logits, fake_logits)
+    _apply(state.d_optimizer, loss + _d_penalty(state, real, fake, c, at_real, at_fake))
 
 
 def g_step(state: TrainState, batch: Batch) -> None:
@@ -143,7 +148,20 @@ def _d_inputs(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _d_loss(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> Tensor:
-    real_logits, fake_logits = state.D(real, c), state.D(fake, c)  # [N, 1]
+    return _d_objective(state, state.D(real, c), state.D(fake, c))
+
+
+def _judge(
+    state: TrainState, x: Tensor, c: Tensor | None, gamma: float
+) -> tuple[Tensor, Tensor | None]:
+    """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
+    if gamma == 0:
+        return state.D(x, c), None
+    return logits_and_penalty(state.D, x, c, method=state.config.penalty_method)
+
+
+def _d_objective(state: TrainState, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """`real_logits`, `fake_logits` [N, 1]."""
     loss = state.objective.discriminator_loss(real_logits, fake_logits)
     state.stats.add("Loss/D", loss)
     state.stats.add("Logits/real", real_logits)
@@ -153,14 +171,24 @@ def _d_loss(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> 
     return loss
 
 
-def _d_penalty(state: TrainState, real: Tensor, fake: Tensor | None, c: Tensor | None) -> Tensor:
-    config, loss = state.config, None
+def _d_penalty(
+    state: TrainState,
+    real: Tensor,
+    fake: Tensor | None,
+    c: Tensor | None,
+    at_real: Tensor | None = None,
+    at_fake: Tensor | None = None,
+) -> Tensor:
+    """The weighted sum of the penalties; `at_real` and `at_fake` are R1 and R2 where known."""
+    D, config, loss = state.D, state.config, None
     method = config.penalty_method
     terms: list[tuple[str, float, Callable[[], Tensor]]] = [
-        ("r1", config.r1_gamma / 2, lambda: r1(state.D, real, c, method=method)),
-        ("r2", config.r2_gamma / 2, lambda: r2(state.D, fake, c, method=method)),
-        ("gp", config.gp_weight, lambda: wgan_gp(state.D, real, fake, c, method=method)),
-    ]
+        ("r1", config.r1_gamma / 2,
+         lambda: r1(D, real, c, method=method) if at_real is None else at_real),
+        ("r2", config.r2_gamma / 2,
+         lambda: r2(D, fake, c, method=method) if at_fake is None else at_fake),
+        ("gp", config.gp_weight, lambda: wgan_gp(D, real, fake, c, method=method)),
+    ]  # fmt: skip
     for name, weight, penalty in terms:
         if weight > 0:
             mean = penalty().mean()

@@ -147,6 +147,16 @@ def d_loss_by_hand(state, batch, config, *, main, penalty):
     return [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
 
 
+class LeakyD(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.conv = nn.Conv2d(config.img_channels, 4, 3)
+        self.out = nn.Linear(4 * (config.img_height - 2) * (config.img_width - 2), 1)
+
+    def forward(self, x, c=None):
+        return self.out(F.leaky_relu(self.conv(x), 0.2).flatten(1))
+
+
 @pytest.mark.parametrize(
     ("phase", "interval", "main", "penalty"),
     [
@@ -155,9 +165,12 @@ def d_loss_by_hand(state, batch, config, *, main, penalty):
         (step.d_full_step, 1, True, 1),
     ],
 )
-def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, penalty):
-    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, d_reg_interval=interval)
-    state, batch = with_sgd(tiny.state(config)), tiny.batch(config)
+@pytest.mark.parametrize("method", ["auto", "linearised", "double_backward"])
+def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, penalty, method):
+    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, d_reg_interval=interval, penalty_method=method)
+    torch.manual_seed(1)
+    D = LeakyD(config.model) if method == "linearised" else tiny.D(config.model)
+    state, batch = with_sgd(create_state(config, tiny.G(config.model), D)), tiny.batch(config)
     before = [p.detach().clone() for p in state.D.parameters()]
     torch.manual_seed(11)
     expected = d_loss_by_hand(state, batch, config, main=main, penalty=penalty)
@@ -165,6 +178,25 @@ def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, pena
     phase(state, batch)
     for old, p, grad in zip(before, state.D.parameters(), expected, strict=True):
         torch.testing.assert_close(old - p, grad, rtol=1e-4, atol=1e-6)
+
+
+class WeightGradients(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution_backward.default:
+            self.count += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_objective_and_penalties_share_their_weight_gradients(tiny):
+    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, penalty_method="linearised")
+    state = create_state(config, tiny.G(config.model), LeakyD(config.model))
+    with WeightGradients() as weights:
+        step.d_full_step(state, tiny.batch(config))
+    assert weights.count == 2  # the only convolution, once on real and once on fake samples
 
 
 def test_gamma_scale_weighs_the_penalty(tiny):
@@ -250,7 +282,7 @@ def test_conditions_reach_both_networks(tiny):
     seen = []
     state.D.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     step.train_step(state, batch)
-    assert len(seen) == 4  # D: real, fake, real for R1; G: fake
+    assert len(seen) == 3  # D: real, also for R1, and fake; G: fake
     assert all(torch.equal(c, batch.c) for c in seen)
     changed = state.G.fc.weight[:, state.G.z_dim :] != tiny.state(config).G.fc.weight[:, 5:]
     assert changed.any()

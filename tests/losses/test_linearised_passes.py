@@ -1,0 +1,172 @@
+"""`linearised`: its passes, its memory, and the ways in which gradients leave it."""
+
+import gc
+
+import pytest
+import torch
+import torch.nn.functional as F
+from linearised_critics import (
+    assert_exact,
+    by_double_backward,
+    by_linearising,
+    leaves,
+    loss_of,
+    plain,
+    relative_errors,
+)
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from fastgan.losses.linearised import linearise
+
+
+class Copies(TorchDispatchMode):
+    """Counts operators that move memory without computing."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in ("copy_", "clone", "_to_copy", "contiguous"):
+            self.seen.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_layout_is_kept(layout):
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LeakyReLU(0.2), nn.Conv2d(8, 8, 3), nn.LeakyReLU(0.2))
+    D = nn.Sequential(D, nn.Conv2d(8, 1, 12)).to(memory_format=layout)
+    x = torch.randn(4, 3, 16, 16).contiguous(memory_format=layout)
+    outcome = linearise(D, [x.detach().requires_grad_()])
+    assert outcome.gradients[0].is_contiguous(memory_format=layout)
+    loss = loss_of(outcome.logits, outcome.gradients)
+    with Copies() as copies:
+        loss.backward()
+    assert copies.seen == []
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts passes over convolutions, of either kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = self.data = self.weight = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.forward += 1
+        elif func is torch.ops.aten.convolution_backward.default:
+            self.data += args[-1][0]
+            self.weight += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_loss_and_penalty_take_four_passes():
+    D = nn.Sequential(*(nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU()) for _ in range(3)))
+    D = nn.Sequential(D, nn.Flatten(), nn.Linear(2, 1))
+    with Convolutions() as passes:
+        outcome = linearise(D, leaves(torch.randn(2, 2, 7, 7)))
+        loss_of(outcome.logits, outcome.gradients).backward()
+    assert passes.data == passes.weight == 3
+    assert passes.forward == 3 + 3  # values and tangents
+
+
+def test_nothing_outlives_the_backward_pass():
+    """By counting references alone: a cycle would hold a step's activations into the next."""
+    D, x = plain()
+    seen = []
+    D[1].register_forward_hook(
+        lambda module, args, y: seen.append(StorageWeakRef(y.untyped_storage()))
+    )
+    gc.disable()
+    try:
+        logits, gradients, _ = linearise(D, leaves(x))
+        loss = loss_of(logits, gradients)
+        seen += [StorageWeakRef(t.untyped_storage()) for t in (logits, *gradients)]
+        assert not any(ref.expired() for ref in seen)
+        loss.backward()
+        del logits, gradients, loss
+        assert all(ref.expired() for ref in seen)
+    finally:
+        gc.enable()
+
+
+def test_each_parameter_accumulates_once():
+    D, x = plain()
+    names = []
+    for name, p in D.named_parameters():
+        p.register_post_accumulate_grad_hook(lambda p, name=name: names.append(name))
+    outcome = linearise(D, leaves(x))
+    loss_of(outcome.logits, outcome.gradients).backward()
+    assert sorted(names) == sorted(name for name, _ in D.named_parameters())
+
+
+def test_distributed_data_parallel(tmp_path):
+    D, x = plain()
+    want = by_double_backward(D, x)[2]
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        parallel = nn.parallel.DistributedDataParallel(D)
+        reduced = []
+
+        def reduce(state, bucket):
+            reduced.append(bucket.buffer().numel())
+            done = torch.futures.Future()
+            done.set_result(2 * bucket.buffer())
+            return done
+
+        parallel.register_comm_hook(None, reduce)
+        outcome = linearise(parallel, leaves(x))
+        assert outcome.reason is None
+        loss_of(outcome.logits, outcome.gradients).backward()
+        assert sum(reduced) == sum(p.numel() for p in D.parameters())
+        for name, p in D.named_parameters():
+            torch.testing.assert_close(p.grad, 2 * want[name])
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_noise_inside_the_critic():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.out, self.strength = nn.Linear(5, 4), nn.Linear(4, 1), nn.Linear(1, 4)
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.out(F.relu(h + self.strength.weight.T * torch.randn_like(h)))
+
+    D, x = Noisy().double(), torch.randn(3, 5, dtype=torch.float64)
+    torch.manual_seed(5)
+    want = by_double_backward(D, x)[2]
+    torch.manual_seed(5)
+    got = by_linearising(D, x)[2]
+    assert max(relative_errors(got, want).values()) < 1e-12
+
+
+def test_a_checkpointed_block():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.out = nn.Sequential(nn.Linear(5, 4), nn.ReLU()), nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.out(checkpoint(self.block, x, use_reentrant=False))
+
+    D, x = Checkpointed().double(), torch.randn(3, 5, dtype=torch.float64)
+    assert assert_exact(D, x)
+
+
+def test_bfloat16_parameters():
+    D, x = plain(torch.float32)
+    exact = by_double_backward(D, x)[2]
+    D, x = D.bfloat16(), x.bfloat16()
+    theirs = relative_errors(by_double_backward(D, x)[2], exact)
+    mine = relative_errors(by_linearising(D, x)[2], exact)
+    assert all(mine[name] <= max(0.02, 2 * theirs[name]) for name in exact)

@@ -1,0 +1,215 @@
+"""Each operator that `linearised` knows, inside a small critic, against double backward."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from linearised_critics import Pointwise, assert_exact
+from torch import nn
+
+from fastgan.ops import bias_act, setup_filter, upfirdn2d, use_backend
+
+FILTER = setup_filter([1, 3, 3, 1])
+
+
+def with_grid(h):
+    return torch.linspace(-1, 1, 6, dtype=h.dtype).expand(h.shape[0], 1, 6, 6)
+
+
+def rows_of_pixels(D, h):
+    """A linear layer on the channels: [N·H·W, 4] below."""
+    return F.linear(h.permute(0, 2, 3, 1), torch.outer(D.w, D.w), D.w).permute(0, 3, 1, 2)
+
+
+def shared(D):
+    return D.second.weight.mean((0, 2, 3), keepdim=True).expand(4, 4, 1, 1)
+
+
+# name: (what happens between two convolutions to h [N, 4, 6, 6], its channels)
+SAMPLEWISE = {
+    "relu": (lambda D, h: h.relu(), 4),
+    "relu in place": (lambda D, h: F.relu(h, inplace=True), 4),
+    "leaky relu": (lambda D, h: F.leaky_relu(h, 0.1), 4),
+    "leaky relu in place": (lambda D, h: F.leaky_relu(h, 0.1, inplace=True), 4),
+    "leaky relu of negative slope": (lambda D, h: F.leaky_relu(h, -0.3), 4),
+    "relu6": (lambda D, h: F.relu6(3 * h), 4),
+    "hardtanh": (lambda D, h: F.hardtanh(h), 4),
+    "hardtanh in place": (lambda D, h: F.hardtanh(h, -0.5, 0.3, inplace=True), 4),
+    "clamp": (lambda D, h: h.clamp(-0.3, 0.4), 4),
+    "clamp below": (lambda D, h: h.clamp(min=-0.2), 4),
+    "clamp_max": (lambda D, h: h.clamp_max(0.1), 4),
+    "clamp_min": (lambda D, h: h.clamp_min(0.1), 4),
+    "abs": (lambda D, h: h.abs(), 4),
+    "prelu": (lambda D, h: F.prelu(h, D.w), 4),
+    "relu by hand": (lambda D, h: h * (h > 0), 4),
+    "where": (lambda D, h: torch.where(h > 0.1, h, 0.3 * h), 4),
+    "where a number": (lambda D, h: torch.where(h > 0.1, h, 0.0), 4),
+    "max pool": (lambda D, h: F.max_pool2d(h, 3, 2, padding=1), 4),
+    "average pool": (lambda D, h: F.avg_pool2d(h, 2), 4),
+    "adaptive pool": (lambda D, h: F.adaptive_avg_pool2d(h, 4), 4),
+    "global pool": (lambda D, h: F.adaptive_avg_pool2d(h, 1), 4),
+    "nearest": (lambda D, h: F.interpolate(h, scale_factor=2), 4),
+    "bilinear": (lambda D, h: F.interpolate(h, size=(5, 9), mode="bilinear"), 4),
+    "bicubic": (lambda D, h: F.interpolate(h, scale_factor=0.5, mode="bicubic"), 4),
+    "pixel shuffle": (lambda D, h: F.pixel_shuffle(h, 2), 1),
+    "pixel unshuffle": (lambda D, h: F.pixel_unshuffle(h, 2), 16),
+    "zero pad": (lambda D, h: F.pad(h, (1, 0, 2, 1)), 4),
+    "pad with a number": (lambda D, h: F.pad(h, (1, 0, 2, 1), value=0.7), 4),
+    "crop": (lambda D, h: F.pad(h, (-1, 0, 0, -2)), 4),
+    "reflect": (lambda D, h: F.pad(h, (2, 1, 1, 2), mode="reflect"), 4),
+    "replicate": (lambda D, h: F.pad(h, (2, 1, 1, 2), mode="replicate"), 4),
+    "blur": (lambda D, h: upfirdn2d(h, FILTER, padding=(1, 2)), 4),
+    "blur and halve": (lambda D, h: upfirdn2d(h, FILTER, down=2, padding=1, gain=2), 4),
+    "double": (lambda D, h: upfirdn2d(h, FILTER, up=2, padding=(2, 1)), 4),
+    "bias_act": (lambda D, h: bias_act(h, D.w, act="lrelu"), 4),
+    "bias_act, clamp": (lambda D, h: bias_act(h, D.w, act="relu", clamp=2.5), 4),
+    "bias_act, linear": (lambda D, h: bias_act(h, D.w, gain=0.7), 4),
+    "bias_act, h used twice": (lambda D, h: bias_act(h, D.w, act="lrelu") + h, 4),
+    "scale by a parameter": (lambda D, h: h * D.w[:, None, None], 4),
+    "parameter times h": (lambda D, h: D.w[:, None, None] * h, 4),
+    "divide by a parameter": (lambda D, h: h / D.w[:, None, None], 4),
+    "numbers": (lambda D, h: 2 - (3 * h - 1) / 4, 4),
+    "numbers in place": (lambda D, h: h.mul_(2).add_(1).div_(3).sub_(0.1), 4),
+    "add a parameter": (lambda D, h: h + D.w[:, None, None], 4),
+    "subtract from a parameter": (lambda D, h: D.w[:, None, None] - h, 4),
+    "add scaled": (lambda D, h: torch.add(h, h.relu(), alpha=0.3), 4),
+    "subtract scaled": (lambda D, h: torch.sub(D.w[:, None, None], h, alpha=0.3), 4),
+    "add in place": (lambda D, h: F.avg_pool2d(h, 1).add_(D.first.weight.mean()), 4),
+    "broadcast sum": (lambda D, h: h + h.mean((2, 3), keepdim=True), 4),
+    "negate": (lambda D, h: -h, 4),
+    "cat with a constant": (lambda D, h: torch.cat([with_grid(h), h], 1), 5),
+    "cat with a parameter": (
+        lambda D, h: torch.cat([h, D.w[:2, None, None].expand(h.shape[0], 2, 6, 6)], 1), 6),
+    "cat with itself": (lambda D, h: torch.cat([h, h.relu()], 1), 8),
+    "stack": (lambda D, h: torch.stack([h, -h], 2).flatten(1, 2), 8),
+    "slices": (lambda D, h: h[:, 1:3, ::2, 1:], 2),
+    "select": (lambda D, h: h[:, 1].unsqueeze(1), 1),
+    "chunk": (lambda D, h: sum(h.chunk(2, 1)), 2),
+    "half of a split": (lambda D, h: h.split([1, 3], 1)[1], 3),
+    "unbind": (lambda D, h: h.unbind(2)[3][:, :, None], 4),
+    "flip": (lambda D, h: h.flip(3), 4),
+    "roll": (lambda D, h: h.roll(1, 2), 4),
+    "channels chosen": (lambda D, h: h.index_select(1, torch.tensor([2, 0])), 2),
+    "permute": (lambda D, h: h.permute(0, 1, 3, 2).contiguous(), 4),
+    "transpose": (lambda D, h: h.transpose(1, 2).reshape(-1, 4, 6, 6), 4),
+    "repeat": (lambda D, h: h.mean(3, keepdim=True).repeat(1, 1, 1, 3), 4),
+    "expand": (lambda D, h: h.mean(3, keepdim=True).expand(-1, -1, -1, 3), 4),
+    "sum": (lambda D, h: h.sum((2, 3))[:, :, None, None], 4),
+    "cumsum": (lambda D, h: h.cumsum(2), 4),
+    "rows of pixels": (lambda D, h: rows_of_pixels(D, h), 4),
+    "batched product": (
+        lambda D, h: (h.flatten(2).transpose(1, 2) @ torch.outer(D.w, D.w)).transpose(1, 2)
+        .unflatten(2, (6, 6)), 4),
+    "transposed convolution": (lambda D, h: F.conv_transpose2d(h[:, :3], D.second.weight), 4),
+    "weight used twice": (lambda D, h: F.conv2d(F.conv2d(h, shared(D)).relu(), shared(D)), 4),
+    "detached branch": (lambda D, h: h + h.relu().detach(), 4),
+    "a branch in no_grad": (lambda D, h: h + torch.no_grad()(torch.tanh)(h), 4),
+    "a constant factor from x": (lambda D, h: h * h.detach().std(), 4),
+    "ends in float32": (lambda D, h: h.to(torch.float32).to(torch.float64), 4),
+}  # fmt: skip
+MIXING = {
+    "product from the left": (
+        lambda D, h: torch.einsum("oc,nchw->nohw", torch.outer(D.w, D.w), h),
+        4,
+    ),
+    "batch flipped": (lambda D, h: h + 0.5 * h.flip(0), 4),
+    "mean over the batch": (lambda D, h: h - h.mean(0, keepdim=True), 4),
+    "rolled over everything": (lambda D, h: h.roll(3), 4),
+    "rows joined": (lambda D, h: h.transpose(0, 1).reshape(h.shape), 4),
+    "half of the batch": (lambda D, h: h[:2].repeat(2, 1, 1, 1)[: h.shape[0]], 4),
+}
+
+
+def build(between, channels, logits=1):
+    torch.manual_seed(3)
+    D = Pointwise(between, channels, logits).double()
+    x = torch.randn(4, 2, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        D(x)  # the lazy layer takes its shape
+    return D, x
+
+
+@pytest.mark.parametrize("name", SAMPLEWISE)
+def test_operator(name):
+    limit = 1e-6 if "float32" in name else 1e-12
+    assert assert_exact(*build(*SAMPLEWISE[name]), limit=limit), "not merged"
+
+
+@pytest.mark.parametrize("name", ["bias_act, clamp", "blur and halve", "double", "relu"])
+def test_the_reference_is_followed_too(name):
+    with use_backend("reference"):
+        assert assert_exact(*build(*SAMPLEWISE[name]))
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_where_samples_meet_the_loss_keeps_a_pass_of_its_own(name):
+    assert not assert_exact(*build(*MIXING[name]))
+
+
+@pytest.mark.parametrize("name", [*MIXING, "max pool", "rows of pixels", "transpose"])
+def test_one_sample(name):
+    D, x = build(*(SAMPLEWISE | MIXING)[name])
+    if name != "half of the batch":
+        assert assert_exact(D, x[:1])
+
+
+def test_several_logits_per_sample_keep_a_pass_of_their_own():
+    assert not assert_exact(*build(lambda D, h: h.relu(), 4, logits=3))
+
+
+def test_all_samples_in_one_logit():
+    D, x = build(lambda D, h: h.relu(), 4)
+    assert not assert_exact(nn.Sequential(D, nn.Flatten(0), nn.Linear(4, 1).double()), x)
+
+
+def test_maps_of_one_dimension_and_of_three():
+    torch.manual_seed(0)
+    line = nn.Sequential(
+        nn.Conv1d(2, 3, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Upsample(scale_factor=2)
+    )
+    line = nn.Sequential(line, nn.Flatten(), nn.Linear(12, 1)).double()
+    assert assert_exact(line, torch.randn(3, 2, 7, dtype=torch.float64))
+    volume = nn.Sequential(nn.Conv3d(2, 3, 2), nn.ReLU(), nn.MaxPool3d(2), nn.AvgPool3d(1),
+                           nn.Flatten(), nn.Linear(3, 1)).double()  # fmt: skip
+    assert assert_exact(volume, torch.randn(3, 2, 3, 3, 3, dtype=torch.float64))
+
+
+LAYERS = {
+    "conv": lambda c: nn.Conv2d(c, c, 3, padding=1),
+    "grouped": lambda c: nn.Conv2d(c, c, 3, padding=1, groups=2, bias=False),
+    "dilated": lambda c: nn.Conv2d(c, c, 3, padding=2, dilation=2),
+    "lrelu": lambda c: nn.LeakyReLU(0.2),
+    "relu in place": lambda c: nn.Sequential(nn.Conv2d(c, c, 1), nn.ReLU(inplace=True)),
+    "prelu": lambda c: nn.PReLU(c),
+    "pool": lambda c: nn.AvgPool2d(3, 1, 1),
+    "max": lambda c: nn.MaxPool2d(3, 1, 1),
+    "up": lambda c: nn.Sequential(nn.Upsample(scale_factor=2), nn.AvgPool2d(2)),
+    "pad": lambda c: nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3)),
+    "hardtanh": lambda c: nn.Hardtanh(-2, 2),
+}
+
+
+class Skip(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + 0.5 * self.body(x)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    st.lists(st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, max_size=3), max_size=4),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 1.0]),
+    st.integers(0, 10**6),
+)
+def test_random_critics(plan, n, target, seed):
+    torch.manual_seed(seed)
+    blocks = [Skip([LAYERS[name](4) for name in names]) for names in plan]
+    D = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.LeakyReLU(0.2), *blocks, nn.Flatten(), nn.Linear(36, 1)
+    )
+    assert assert_exact(D.double(), torch.randn(n, 2, 5, 5, dtype=torch.float64), target=target)
