@@ -120,6 +120,61 @@ FASTGAN_INLINE void store_vector(BFloat* p, Floats v) {
   std::memcpy(p, &s, sizeof s);
 }
 
+// a > b ? a : b and a < b ? a : b: of a NaN or of two zeros, b.
+FASTGAN_INLINE Floats larger_of(Floats a, Floats b) {
+#if defined(FASTGAN_HAS_MASKS)
+  return (Floats)_mm512_maskz_max_ps(__mmask16(-1), (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (Floats)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+FASTGAN_INLINE Floats smaller_of(Floats a, Floats b) {
+#if defined(FASTGAN_HAS_MASKS)
+  return (Floats)_mm512_maskz_min_ps(__mmask16(-1), (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (Floats)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+FASTGAN_INLINE float sum_of_lanes(Floats v) {
+  float sum = 0;
+  for (int i = 0; i < kLanes; ++i) sum += v[i];
+  return sum;
+}
+
+// Stores. A streamed one goes past the caches and takes whole vectors only; end_of_stream() before
+// another thread may read it.
+constexpr int64_t kVectorBytes = 4 * kLanes;
+#if defined(__SSE2__)
+constexpr bool kCanStream = true;
+#else
+constexpr bool kCanStream = false;
+#endif
+template <bool is_streamed>
+FASTGAN_INLINE void put_vector(float* p, Floats v) {
+  if constexpr (!is_streamed || !kCanStream) return store_vector(p, v);
+#if defined(FASTGAN_HAS_MASKS)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+  _mm_stream_ps(p, (__m128)v);
+#endif
+}
+inline void end_of_stream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 // Lanes [first, last) of p; the others are 0 and what they would be is not read.
 template <class T>
 FASTGAN_INLINE Floats load_lanes(const T* p, int64_t first, int64_t last) {
