@@ -62,6 +62,8 @@ inline MemoryFormat dense_format(const Tensor& t) {
 }
 
 inline Tensor dense_as(const Tensor& t, MemoryFormat format) {
+  // A call through the dispatcher costs a microsecond, even where there is nothing to do.
+  if (format == MemoryFormat::Contiguous ? t.is_contiguous() : is_channels_last(t)) return t;
   return torch::stable::contiguous(t, format);
 }
 

@@ -29,7 +29,7 @@ def define_op(
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
 ) -> Callable[..., Any]:
-    """Define `fastgan::<name>` from its `schema` and return the callable op.
+    """Define `fastgan::<name>` from its `schema` and return a function that calls it.
 
     `reference` is plain torch and is also what runs where no native kernel is registered; `fake`
     gives shapes, dtypes and strides; `backward(ctx, *grads)` is the derivative, written with ops
@@ -74,7 +74,49 @@ def define_op(
         setup_context=set_up,
         lib=_LIBRARY,
     )
-    return op
+    takes_a_list = any("List" in str(argument.type) for argument in op._schema.arguments)
+    return op if takes_a_list else _eager(op, name, backward or refuse, set_up)
+
+
+def _eager(
+    op: Callable[..., Any],
+    name: str,
+    backward: Callable[..., Any],
+    set_up: Callable[..., None],
+) -> Callable[..., Any]:
+    """`op` with the same autograd, without its way through the dispatcher's Autograd key.
+
+    What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
+    turn into Python objects and back twice. torch.compile and functorch need it all the same, and
+    get it. A call that wants no gradient starts below autograd.
+    """
+    below_autograd = torch._C._AutoDispatchBelowAutograd
+    is_compiling = torch.compiler.is_compiling
+    is_transformed = torch._C._are_functorch_transforms_active
+    any_requires_grad = torch._C._any_requires_grad
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        with below_autograd():
+            output = op(*args)
+        set_up(ctx, args, output)
+        return output
+
+    node = type(
+        f"fastgan_{name}",
+        (torch.autograd.Function,),
+        {"forward": staticmethod(forward), "backward": staticmethod(backward)},
+    )
+
+    def call(*args: Any) -> Any:
+        if is_compiling() or is_transformed():
+            return op(*args)
+        if torch.is_grad_enabled() and any_requires_grad(*args):
+            return node.apply(*args)
+        with below_autograd():
+            return op(*args)
+
+    call.__name__ = name
+    return call
 
 
 def _note_writes(op: Callable[..., Any], name: str) -> None:

@@ -197,17 +197,10 @@ def _backward(ctx, dy):
         return None, None, *nothing
     saved = dict(zip(ctx.saves, ctx.saved_tensors, strict=True))
     y = saved.get("y")
+    if y is not None and torch.is_grad_enabled():
+        y = y.detach()  # dy/du is locally constant in y: no edge, no useless walk
     has_db = ctx.has_b and gradient_is_wanted(ctx, 1)
-    dx, db = _backward_op(
-        dy,
-        saved.get("x"),
-        saved.get("b"),
-        None
-        if y is None
-        else y.detach(),  # dy/du is locally constant in y: no edge, no useless walk
-        *ctx.options,
-        has_db,
-    )
+    dx, db = _backward_op(dy, saved.get("x"), saved.get("b"), y, *ctx.options, has_db)
     return dx, (db if has_db else None), *nothing
 
 
@@ -315,7 +308,8 @@ def bias_act(
             )
         if b.device != x.device:
             raise ValueError(f"bias_act: b must be on {x.device} like x, got {b.device}; move it")
-        b = b.to(x.dtype)
+        if b.dtype != x.dtype:
+            b = b.to(x.dtype)
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None or act != "lrelu" else float(alpha)
     gain = spec.gain if gain is None else float(gain)

@@ -8,33 +8,11 @@
 // that meet a sample, so inserted zeros cost nothing.
 #include "upfirdn2d.h"
 
-#include <cstdlib>
-
-#include "../../common/cpu.h"
+#include "cpu_filter.h"
+#include "cpu_four_taps.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
-
-int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
-// The taps that output o meets: f[k0 + j·up] · x[i0 + j], j < count.
-struct Phase {
-  int64_t k0, i0, count;
-};
-inline Phase phase_of(const Axis& a, int64_t o) {
-  const int64_t base = o * a.down - a.pad;
-  const int64_t i0 = -floor_divide(-base, a.up);  // ceil(base / up)
-  const int64_t k0 = i0 * a.up - base;
-  return {k0, i0, k0 < a.taps ? (a.taps - k0 + a.up - 1) / a.up : 0};
-}
-
-// Taps regrouped by phase: phase q holds taps q, q + up, …, padded with zeros to `length`.
-template <class A>
-struct PhasedTaps {
-  A* data;
-  int64_t length;
-  const A* at(int64_t k0) const { return data + k0 * length; }
-};
 
 // out[q] (+)= Σ_j taps[j] · t[q·kStep + j], the core of every case with one input step per output.
 template <int kTaps, int kStep, bool kAccumulate, class A>
@@ -186,83 +164,6 @@ inline void store_row(T* out, const A* row, int64_t n) {
   for (int64_t q = 0; q < n; ++q) store(out + q, row[q]);
 }
 
-template <class A>
-void* scratch_bytes(int64_t values) {
-  return std::malloc(size_t(values) * sizeof(A));
-}
-
-// f, reversed unless flipped, times gain, as one list of taps per axis where it is an outer
-// product.
-template <class A>
-struct Filter {
-  A* grid;                // [ay.taps, ax.taps]
-  PhasedTaps<A> along_x;  // separable: one list. else: ay.taps lists
-  PhasedTaps<A> along_y;
-  bool is_separable;
-  void* memory;
-};
-
-template <class A>
-void regroup(const A* taps, int64_t n, const Axis& a, PhasedTaps<A>& out) {
-  for (int64_t i = 0; i < a.up * out.length; ++i) out.data[i] = 0;
-  for (int64_t k = 0; k < n; ++k) out.data[(k % a.up) * out.length + k / a.up] = taps[k];
-}
-
-template <class A>
-Filter<A> make_filter(const Upfirdn2dParams& p) {
-  const int64_t ty = p.ay.taps, tx = p.ax.taps;
-  const int64_t ly = divide_up(ty, p.ay.up), lx = divide_up(tx, p.ax.up);
-  const int64_t values = ty * tx + ty + tx + p.ay.up * ly + ty * p.ax.up * lx;
-  Filter<A> f{};
-  f.memory = scratch_bytes<A>(values);
-  if (!f.memory) return f;
-  A* free = static_cast<A*>(f.memory);
-  auto take = [&](int64_t n) {
-    A* at = free;
-    free += n;
-    return at;
-  };
-  f.grid = take(ty * tx);
-  A *fy = take(ty), *fx = take(tx);
-  f.along_y = {take(p.ay.up * ly), ly};
-  f.along_x = {take(ty * p.ax.up * lx), lx};
-  const A *given = static_cast<const A*>(p.f), gain = A(p.gain);
-  auto at = [&](int64_t k, int64_t n) { return p.is_flipped ? k : n - 1 - k; };
-  auto size = [](A v) { return v < 0 ? -v : v; };  // not squares: those leave the range
-  f.is_separable = true;
-  if (p.is_separable) {
-    for (int64_t k = 0; k < ty; ++k) fy[k] = given[at(k, ty)] * gain;
-    for (int64_t k = 0; k < tx; ++k) fx[k] = given[at(k, tx)];
-  } else {
-    int64_t py = 0, px = 0;  // the largest tap
-    for (int64_t y = 0; y < ty; ++y)
-      for (int64_t x = 0; x < tx; ++x) {
-        const A v = f.grid[y * tx + x] = given[at(y, ty) * tx + at(x, tx)];
-        if (size(v) > size(f.grid[py * tx + px])) py = y, px = x;
-      }
-    const A pivot = f.grid[py * tx + px], epsilon = sizeof(A) == 8 ? A(2.3e-16) : A(1.2e-7);
-    for (int64_t k = 0; k < ty; ++k) fy[k] = f.grid[k * tx + px];
-    for (int64_t k = 0; k < tx; ++k) fx[k] = pivot == 0 ? A(0) : f.grid[py * tx + k] / pivot;
-    for (int64_t y = 0; y < ty; ++y)
-      for (int64_t x = 0; x < tx; ++x) {
-        const A v = f.grid[y * tx + x], error = v - fy[y] * fx[x];
-        if (!(size(error) <= size(epsilon * v))) f.is_separable = false;
-      }
-    for (int64_t k = 0; k < ty; ++k) fy[k] *= gain;
-    for (int64_t k = 0; k < ty * tx; ++k) f.grid[k] *= gain;
-  }
-  regroup(fy, ty, p.ay, f.along_y);
-  if (f.is_separable) {
-    regroup(fx, tx, p.ax, f.along_x);
-  } else {
-    for (int64_t y = 0; y < ty; ++y) {
-      PhasedTaps<A> row{f.along_x.data + y * p.ax.up * lx, lx};
-      regroup(f.grid + y * tx, tx, p.ax, row);
-    }
-  }
-  return f;
-}
-
 constexpr int64_t kRowsAtOnce = 8;  // summed rows wait in L1: storing and reloading one would stall
 
 template <class T>
@@ -314,10 +215,23 @@ void run_rows(const Job<T>& job, const T* x, T* out, int64_t begin, int64_t end,
 }
 
 template <class T>
+constexpr bool is_float_or_bfloat = false;
+template <>
+constexpr bool is_float_or_bfloat<float> = true;
+template <>
+constexpr bool is_float_or_bfloat<BFloat> = true;
+
+template <class T>
 int run_typed(const Upfirdn2dParams& p, const Exec& exec) {
   using A = compute_t<T>;
   const Filter<A> f = make_filter<A>(p);
   if (!f.memory) return 1;
+  if constexpr (is_float_or_bfloat<T>)
+    if (has_four_taps(p, f) && (!p.is_channels_last || p.c >= kLanes)) {
+      const int error = run_four_taps<T>(p, f, exec);
+      std::free(f.memory);
+      return error;
+    }
   const int64_t c = p.is_channels_last ? p.c : 1, planes = p.is_channels_last ? p.n : p.n * p.c;
   const Phase first = phase_of(p.ax, 0), last = phase_of(p.ax, p.ax.out - 1);
   const int64_t before = larger(0, -first.i0);

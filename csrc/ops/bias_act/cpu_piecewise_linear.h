@@ -1,0 +1,194 @@
+// For bias_act_cpu.cpp only: linear, relu and lrelu in float32 and bfloat16, where a pass costs
+// little more than its memory traffic only if no operation is wasted. Two vectors at a time: of
+// bfloat16, the even and the odd elements, which are had of one load by a shift and a mask.
+#pragma once
+
+#include "../../common/cpu_simd.h"
+#include "cpu_activation.h"
+
+namespace fastgan::FASTGAN_ISA {
+namespace {
+
+template <bool v>
+struct Constant {
+  static constexpr bool value = v;
+};
+
+struct Two {
+  Floats a, b;
+};
+constexpr int64_t kTwo = 2 * kLanes;
+
+FASTGAN_INLINE Two load_two(const float* p) { return {load_vector(p), load_vector(p + kLanes)}; }
+FASTGAN_INLINE Two load_two(const BFloat* p) {
+  Words w;
+  std::memcpy(&w, p, sizeof w);
+  return {floats_of(w << 16), floats_of(w & 0xffff0000u)};
+}
+
+// is_streamed: past the caches, to a multiple of the vector's size.
+template <bool is_streamed>
+FASTGAN_INLINE void store_two(float* p, Two v) {
+  put_vector<is_streamed>(p, v.a);
+  put_vector<is_streamed>(p + kLanes, v.b);
+}
+template <bool is_streamed>
+FASTGAN_INLINE void store_two(BFloat* p, Two v) {
+  const Words w = round_at_16(v.a) >> 16 | (round_at_16(v.b) & 0xffff0000u);
+  put_vector<is_streamed>(reinterpret_cast<float*>(p), floats_of(w));
+}
+
+// sums[k] += element k of v.
+FASTGAN_INLINE void add_two(float* sums, Two v, float) {
+  store_vector(sums, load_vector(sums) + v.a);
+  store_vector(sums + kLanes, load_vector(sums + kLanes) + v.b);
+}
+FASTGAN_INLINE void add_two(float* sums, Two v, BFloat) {
+  add_two(sums, {interleave<0>(v.a, v.b), interleave<1>(v.a, v.b)}, 0.0f);
+}
+
+enum class Branch { kZero, kLarger, kSmaller };  // relu; alpha ≤ 1: max(u, alpha·u); alpha > 1: min
+
+template <Branch branch, bool has_clamp>
+FASTGAN_INLINE Floats forward_vector(Floats u, Options<Floats> o) {
+  Floats v;  // of a NaN, larger and smaller give the second argument
+  if (branch == Branch::kZero)
+    v = larger_of(Floats{}, u);
+  else
+    v = branch == Branch::kLarger ? larger_of(o.alpha * u, u) : smaller_of(o.alpha * u, u);
+  v *= o.gain;
+  return has_clamp ? larger_of(-o.clamp, smaller_of(o.clamp, v)) : v;
+}
+
+// n elements of one channel (bias), or from one channel on (bias_row).
+template <Branch branch, bool has_clamp, bool is_streamed, class T>
+FASTGAN_INLINE void forward_piece(const T* x, T* y, int64_t n, Floats bias, const T* bias_row,
+                                  Options<Floats> o) {
+  int64_t k = 0;
+  for (; k + kTwo <= n; k += kTwo) {
+    const Two u = load_two(x + k), b = bias_row ? load_two(bias_row + k) : Two{bias, bias};
+    store_two<is_streamed>(y + k, {forward_vector<branch, has_clamp>(u.a + b.a, o),
+                                   forward_vector<branch, has_clamp>(u.b + b.b, o)});
+  }
+  for (; k < n; k += kLanes) {
+    const Floats b = bias_row ? load_lanes(bias_row + k, 0, n - k) : bias;
+    const Floats v = forward_vector<branch, has_clamp>(load_lanes(x + k, 0, n - k) + b, o);
+    store_lanes(y + k, v, n - k);
+  }
+}
+
+template <Branch branch, bool has_clamp, bool is_streamed, class T>
+void forward_linear_range(const BiasActParams& p, int64_t begin, int64_t end) {
+  const Options<Floats> o = {all_lanes(p.alpha), all_lanes(p.gain), all_lanes(p.clamp)};
+  const T *x = static_cast<const T*>(p.x), *b = static_cast<const T*>(p.b);
+  T* y = static_cast<T*>(p.out);
+  const bool is_row = b && p.inner == 1;
+  const int64_t run = is_row ? p.channels : p.inner;
+  for (int64_t i = begin; i < end;) {
+    const int64_t index = i / run, stop = smaller(end, (index + 1) * run);
+    if (is_row)
+      forward_piece<branch, has_clamp, is_streamed>(x + i, y + i, stop - i, Floats{},
+                                                    b + (i - index * run), o);
+    else
+      forward_piece<branch, has_clamp, is_streamed, T>(
+          x + i, y + i, stop - i, all_lanes(b ? load(b[index % p.channels]) : 0.0f), nullptr, o);
+    i = stop;
+  }
+  if (is_streamed) end_of_stream();
+}
+
+// Whether each vector of `out` begins at a multiple of its size, and whether out is so large that
+// the next reader finds it in memory either way: then to write past the caches saves reading it.
+template <class T>
+bool is_streamable(const BiasActParams& p) {
+  constexpr int64_t kStreamBytes = int64_t(24) << 20;
+  const int64_t size = sizeof(T), run = p.b && p.inner == 1 ? p.channels : p.inner;
+  const int64_t bytes = p.outer * p.channels * p.inner * size;
+  return kCanStream && bytes >= kStreamBytes && run * size % kVectorBytes == 0 &&
+         reinterpret_cast<uintptr_t>(p.out) % kVectorBytes == 0;
+}
+
+template <Branch branch, bool has_clamp, class T>
+void forward_linear_with(const BiasActParams& p, const Exec& exec, int64_t grain) {
+  const int64_t n = p.outer * p.channels * p.inner;
+  auto range = [&](int64_t begin, int64_t end) {
+    forward_linear_range<branch, has_clamp, false, T>(p, begin, end);
+  };
+  auto streamed = [&](int64_t begin, int64_t end) {
+    constexpr int64_t size = kVectorBytes / sizeof(T);
+    begin = divide_up(begin, size) * size;  // neighbours agree on where one ends
+    end = end == n ? n : divide_up(end, size) * size;
+    forward_linear_range<branch, has_clamp, true, T>(p, begin, smaller(end, n));
+  };
+  if (is_streamable<T>(p))
+    parallel(exec, n, grain, streamed);
+  else
+    parallel(exec, n, grain, range);
+}
+
+template <class T>
+void forward_linear(const BiasActParams& p, const Exec& exec, int64_t grain) {
+  const bool has_clamp = p.clamp == p.clamp;
+  const auto run = [&](auto clamp) {
+    constexpr bool c = decltype(clamp)::value;
+    if (p.alpha == 0)
+      forward_linear_with<Branch::kZero, c, T>(p, exec, grain);
+    else if (p.alpha <= 1)
+      forward_linear_with<Branch::kLarger, c, T>(p, exec, grain);
+    else
+      forward_linear_with<Branch::kSmaller, c, T>(p, exec, grain);
+  };
+  has_clamp ? run(Constant<true>{}) : run(Constant<false>{});
+}
+
+// alpha holds gain · alpha.
+template <bool has_y, bool has_clamp>
+FASTGAN_INLINE Floats backward_vector(Floats dy, Floats y, Options<Floats> o) {
+  if (!has_y) return dy * o.gain;
+  const Floats d = dy * (y > Floats{} ? o.gain : o.alpha);
+  if (!has_clamp) return d;
+  const Floats size = floats_of(bits_of(y) & 0x7fffffffu);
+  return size >= o.clamp ? Floats{} : d;
+}
+
+// dx of n elements; their sum where they are of one channel, else each is added to sums[k].
+template <bool has_y, bool has_clamp, bool is_streamed, class T>
+FASTGAN_INLINE float backward_linear(const T* dy, const T* y, T* dx, int64_t n, float* sums,
+                                     Options<Floats> o) {
+  Two total = {};
+  int64_t k = 0;
+  for (; k + kTwo <= n; k += kTwo) {
+    const Two g = load_two(dy + k), r = has_y ? load_two(y + k) : Two{};
+    const Two d = {backward_vector<has_y, has_clamp>(g.a, r.a, o),
+                   backward_vector<has_y, has_clamp>(g.b, r.b, o)};
+    store_two<is_streamed>(dx + k, d);
+    if (sums) {
+      add_two(sums + k, d, T{});
+    } else {
+      total.a += d.a;
+      total.b += d.b;
+    }
+  }
+  for (; k < n; k += kLanes) {
+    const Floats r = has_y ? load_lanes(y + k, 0, n - k) : Floats{};
+    // Zeros beyond n make zeros.
+    const Floats d = backward_vector<has_y, has_clamp>(load_lanes(dy + k, 0, n - k), r, o);
+    store_lanes(dx + k, d, n - k);
+    if (sums)
+      store_lanes(sums + k, load_lanes(sums + k, 0, n - k) + d, n - k);
+    else
+      total.a += d;
+  }
+  return sums ? 0.0f : sum_of_lanes(total.a + total.b);
+}
+
+// Whether p.act, with these options, is for the functions of this file. NaN options would make NaNs
+// that round_at_16 does not keep, and infinite slopes NaNs that larger_of would hide.
+inline bool is_piecewise_linear(const BiasActParams& p) {
+  return (p.act == Activation::kLinear || p.act == Activation::kRelu ||
+          p.act == Activation::kLrelu) &&
+         p.alpha - p.alpha == 0 && p.gain == p.gain;
+}
+
+}  // namespace
+}  // namespace fastgan::FASTGAN_ISA
