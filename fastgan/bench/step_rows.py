@@ -109,6 +109,11 @@ def run_step_case(
     case: StepCase, protocol: Protocol, *, is_sized: bool = True
 ) -> Iterator[StepRow]:
     """Rows of all phases, then of the sum; `is_sized` also counts bytes and faults."""
+    with _same_draws(case.variants):  # what was checked is what is timed
+        yield from _run(case, protocol, is_sized)
+
+
+def _run(case: StepCase, protocol: Protocol, is_sized: bool) -> Iterator[StepRow]:
     failures: dict[str, dict[str, str]] = {}
     for phase in case.schedule:
         failures[phase] = find_wrong(case, phase, case.variants)
@@ -119,8 +124,7 @@ def run_step_case(
         for name, step in steps.items()
         if phase in step.phases and name not in failures[phase]
     }
-    with _same_draws(case.variants):  # what was checked is what is timed
-        samples = measure(calls, protocol) if calls else Samples({})
+    samples = measure(calls, protocol) if calls else Samples({})
     faults = {key: page_faults(call, _FAULT_CALLS) for key, call in calls.items() if is_sized}
     absent = {phase: _absent(case, phase, steps) for phase in case.schedule}
     del steps

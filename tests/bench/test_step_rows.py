@@ -227,6 +227,7 @@ def test_every_file_has_quick_and_named_cases(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_compile_sees_plain_torch_draws_the_same_and_is_right():
     config = stylegan2.Config(
