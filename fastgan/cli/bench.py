@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 _WRONG, _NOTHING_MEASURED = 1, 2
+_ROUNDS = {"ops": (9, 5), "models": (7, 3), "steps": (7, 3)}  # in full, quick
 
 
 # fmt: off
@@ -124,7 +125,7 @@ def _session(
     protocol = Protocol(
         device=options["device"],
         threads=options["threads"],
-        rounds=5 if options["quick"] else 9,
+        rounds=_ROUNDS[kind][options["quick"]],
         cache=options["cache"],
     )
     if options["device"] == "cuda" and not torch.cuda.is_available():

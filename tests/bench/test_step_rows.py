@@ -11,7 +11,7 @@ from fastgan.bench.recipe_step import recipe_case, schedule
 from fastgan.bench.step_case import STEP, Step, StepCase
 from fastgan.bench.timer import Protocol
 from fastgan.bench.ways import compile_parts, uncompiled
-from fastgan.models import mlp
+from fastgan.models import mlp, stylegan2
 from fastgan.training.recipes.stylegan2 import recipe
 
 BRIEF = Protocol(rounds=2, sample_seconds=1e-4)
@@ -227,9 +227,13 @@ def test_every_file_has_quick_and_named_cases(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-def test_compile_sees_plain_torch_and_is_right():
-    config = mlp.Config(z_dim=4, img_height=4, img_width=4, g_hidden=(8,), d_hidden=(8,))
-    case = network_case.network_case("tiny", "mlp", config, batch=3)
+def test_compile_sees_plain_torch_draws_the_same_and_is_right():
+    config = stylegan2.Config(
+        img_height=8, img_width=8, z_dim=4, w_dim=4, channel_base=32, channel_max=4,
+        mapping_layers=1,
+    )  # fmt: skip
+    case = network_case.network_case("tiny", "stylegan2", config, batch=2)
     for phase in network_case.PHASES:
         assert step_rows.find_wrong(case, phase, ["compile"]) == {}
