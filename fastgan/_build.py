@@ -158,7 +158,8 @@ def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
         ]
         steps.append(Step(output, command))
 
-    compile_one(root / "module.cpp", "", [*_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"'])
+    module_flags = ["-O1", *_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"']  # nothing to speed up
+    compile_one(root / "module.cpp", "", module_flags)
     for source in sorted(root.glob("ops/*/*.cpp")):
         if not source.stem.endswith("_cpu"):
             if source.with_name(f"{source.stem}_cpu.cpp").is_file():  # else plain torch answers

@@ -23,6 +23,14 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;
 #endif
 
+// Whether kernels written in these vectors are worth compiling: x86-64 without AVX2, of which
+// hardly any is left, has four lanes and cannot shift them freely; the general kernels serve it.
+#if defined(__x86_64__) && !defined(__AVX2__)
+constexpr bool kHasWideVectors = false;
+#else
+constexpr bool kHasWideVectors = true;
+#endif
+
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Shorts __attribute__((vector_size(2 * kLanes)));

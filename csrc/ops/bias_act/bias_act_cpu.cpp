@@ -17,9 +17,9 @@ constexpr int64_t kSlicesAtOnce = 32;
 template <class T>
 constexpr bool has_vectors = false;
 template <>
-constexpr bool has_vectors<float> = true;
+constexpr bool has_vectors<float> = kHasWideVectors;
 template <>
-constexpr bool has_vectors<BFloat> = true;
+constexpr bool has_vectors<BFloat> = kHasWideVectors;
 
 template <class T>
 Options<compute_t<T>> options_of(const BiasActParams& p) {

@@ -47,16 +47,12 @@ FASTGAN_INLINE void add_two(float* sums, Two v, BFloat) {
   add_two(sums, {interleave<0>(v.a, v.b), interleave<1>(v.a, v.b)}, 0.0f);
 }
 
-enum class Branch { kZero, kLarger, kSmaller };  // relu; alpha ≤ 1: max(u, alpha·u); alpha > 1: min
+enum class Branch { kZero, kLarger };  // relu; alpha ≤ 1: max(u, alpha·u)
 
 template <Branch branch, bool has_clamp>
 FASTGAN_INLINE Floats forward_vector(Floats u, Options<Floats> o) {
-  Floats v;  // of a NaN, larger and smaller give the second argument
-  if (branch == Branch::kZero)
-    v = larger_of(Floats{}, u);
-  else
-    v = branch == Branch::kLarger ? larger_of(o.alpha * u, u) : smaller_of(o.alpha * u, u);
-  v *= o.gain;
+  // Of a NaN, the larger is the second argument.
+  const Floats v = o.gain * larger_of(branch == Branch::kZero ? Floats{} : o.alpha * u, u);
   return has_clamp ? larger_of(-o.clamp, smaller_of(o.clamp, v)) : v;
 }
 
@@ -133,10 +129,8 @@ void forward_linear(const BiasActParams& p, const Exec& exec, int64_t grain) {
     constexpr bool c = decltype(clamp)::value;
     if (p.alpha == 0)
       forward_linear_with<Branch::kZero, c, T>(p, exec, grain);
-    else if (p.alpha <= 1)
-      forward_linear_with<Branch::kLarger, c, T>(p, exec, grain);
     else
-      forward_linear_with<Branch::kSmaller, c, T>(p, exec, grain);
+      forward_linear_with<Branch::kLarger, c, T>(p, exec, grain);
   };
   has_clamp ? run(Constant<true>{}) : run(Constant<false>{});
 }
@@ -183,11 +177,11 @@ FASTGAN_INLINE float backward_linear(const T* dy, const T* y, T* dx, int64_t n, 
 }
 
 // Whether p.act, with these options, is for the functions of this file. NaN options would make NaNs
-// that round_at_16 does not keep, and infinite slopes NaNs that larger_of would hide.
+// that round_at_16 does not keep, and an alpha that is infinite or above 1 needs another branch.
 inline bool is_piecewise_linear(const BiasActParams& p) {
   return (p.act == Activation::kLinear || p.act == Activation::kRelu ||
           p.act == Activation::kLrelu) &&
-         p.alpha - p.alpha == 0 && p.gain == p.gain;
+         p.alpha <= 1 && p.alpha - p.alpha == 0 && p.gain == p.gain;
 }
 
 }  // namespace

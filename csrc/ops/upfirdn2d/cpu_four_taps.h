@@ -237,15 +237,11 @@ struct FourTaps {
     return {x, oy * down - ay.pad, q, fy, 1};
   }
 
-  template <int rows>
-  FASTGAN_INLINE void some_of_plane(const Image<T>& x, T* out, int64_t oy) const {
-    plane_rows<up, down, rows>(columns<rows>(x, oy, 0), ax, fx, out + oy * ax.out);
-  }
   void plane(const Image<T>& x, T* out, int64_t begin, int64_t end) const {
-    int64_t oy = begin;
-    for (; oy + kRows <= end; oy += kRows) some_of_plane<kRows>(x, out, oy);
-    if constexpr (kRows > 1)
-      for (; oy < end; ++oy) some_of_plane<1>(x, out, oy);
+    for (int64_t o = begin; o < end; o += kRows) {
+      const int64_t oy = smaller(o, end - kRows);  // the last may repeat some rows
+      plane_rows<up, down, kRows>(columns<kRows>(x, oy, 0), ax, fx, out + oy * ax.out);
+    }
   }
 
   template <int rows, int vectors>
@@ -262,11 +258,8 @@ struct FourTaps {
       some_of_channels<rows, 1>(x, out, oy, smaller(q, x.step - kLanes));
   }
   void channels(const Image<T>& x, T* out, int64_t begin, int64_t end) const {
-    int64_t oy = begin;
-    for (; oy + kRowsOfChannels <= end; oy += kRowsOfChannels)
-      channels_at<kRowsOfChannels>(x, out, oy);
-    if constexpr (kRowsOfChannels > 1)
-      for (; oy < end; ++oy) channels_at<1>(x, out, oy);
+    for (int64_t o = begin; o < end; o += kRowsOfChannels)
+      channels_at<kRowsOfChannels>(x, out, smaller(o, end - kRowsOfChannels));
   }
 };
 
@@ -315,6 +308,7 @@ void lanes_to_planes(const float* from, int64_t size, int64_t count, T* out) {
 inline bool has_four_taps(const Upfirdn2dParams& p, const Filter<float>& f) {
   if (!f.is_separable || p.ax.taps != kTaps || p.ay.taps != kTaps) return false;
   if (p.ax.up != p.ay.up || p.ax.down != p.ay.down || p.ax.up * p.ax.down > 2) return false;
+  if (p.ay.out < 2) return false;  // they do two rows at once
   for (int k = 0; k < kTaps; ++k)
     if (f.fx[k] != f.fx[k] || f.fy[k] != f.fy[k]) return false;
   return true;
@@ -324,7 +318,7 @@ inline bool has_four_taps(const Upfirdn2dParams& p, const Filter<float>& f) {
 template <class T>
 constexpr int64_t kWidePlane = sizeof(T) == 2 ? kLanes * 5 / 2 : kLanes * 5 / 4;
 constexpr int64_t kMostPixels = 4096;  // of a small plane, whose lanes wait in L2
-constexpr int64_t kRowGrain = 8;  // output rows of a task: a whole number of those computed at once
+constexpr int64_t kRowGrain = 8;       // output rows of a task, at least
 
 template <int up, int down, class T>
 int run_four_taps(const Upfirdn2dParams& p, const Filter<float>& f, const Exec& exec) {
@@ -358,13 +352,13 @@ int run_four_taps(const Upfirdn2dParams& p, const Filter<float>& f, const Exec& 
   }
   const int64_t step = p.is_channels_last ? p.c : 1, images = p.is_channels_last ? p.n : p.n * p.c;
   const int64_t row_bytes = p.ax.out * step * int64_t(sizeof(T));
-  const int64_t pieces = divide_up(p.ay.out, kRowGrain);
+  const int64_t pieces = at_least_one(p.ay.out / kRowGrain);  // the last takes what is left
   auto range = [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image = task / pieces, row = task % pieces * kRowGrain;
       const Image<T> from{x + image * in_size * step, p.ay.in, p.ax.in, step};
       T* to = out + image * out_size * step;
-      const int64_t last = smaller(p.ay.out, row + kRowGrain);
+      const int64_t last = task % pieces == pieces - 1 ? p.ay.out : row + kRowGrain;
       if (p.is_channels_last)
         taps.channels(from, to, row, last);
       else

@@ -41,9 +41,7 @@ inline void correlate_row(A* out, int64_t out_step, const A* t, const A* taps, i
 template <int kStep, bool kAccumulate, class A>
 void correlate(A* out, int64_t out_step, const A* t, const A* taps, int64_t count, int64_t n) {
   switch (count) {
-    case 1: correlate_row<1, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
     case 2: correlate_row<2, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
-    case 3: correlate_row<3, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
     case 4: correlate_row<4, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
     case 6: correlate_row<6, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
     case 12: correlate_row<12, kStep, kAccumulate>(out, out_step, t, taps, count, n); break;
@@ -215,18 +213,18 @@ void run_rows(const Job<T>& job, const T* x, T* out, int64_t begin, int64_t end,
 }
 
 template <class T>
-constexpr bool is_float_or_bfloat = false;
+constexpr bool has_four_tap_kernels = false;
 template <>
-constexpr bool is_float_or_bfloat<float> = true;
+constexpr bool has_four_tap_kernels<float> = kHasWideVectors;
 template <>
-constexpr bool is_float_or_bfloat<BFloat> = true;
+constexpr bool has_four_tap_kernels<BFloat> = kHasWideVectors;
 
 template <class T>
 int run_typed(const Upfirdn2dParams& p, const Exec& exec) {
   using A = compute_t<T>;
   const Filter<A> f = make_filter<A>(p);
   if (!f.memory) return 1;
-  if constexpr (is_float_or_bfloat<T>)
+  if constexpr (has_four_tap_kernels<T>)
     if (has_four_taps(p, f) && (!p.is_channels_last || p.c >= kLanes)) {
       const int error = run_four_taps<T>(p, f, exec);
       std::free(f.memory);
