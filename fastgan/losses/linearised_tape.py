@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastgan.losses.linearised_program import Gradients, Layout, Program, Step, Tangent, assemble
 
 _MARK = "_fastgan_value"  # on a tensor: (its tape's token, the number of its value)
-_FASTGAN_NODE = "GeneratedBackwardFor_fastgan_"
+_FASTGAN_NODES = ("fastgan_", "GeneratedBackwardFor_fastgan_")  # called eagerly, by the dispatcher
 # Operators whose result holds none of x's values, or none that autograd follows.
 _CONSTANT = {
     "detach", "empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like",
@@ -191,7 +191,7 @@ class Tape(TorchDispatchMode):
         if a._backward_hooks:
             raise NotLinear("reads a value with a gradient hook")
         is_python = isinstance(node, torch.autograd.function.BackwardCFunction)
-        if is_python and not node.name().startswith(_FASTGAN_NODE):
+        if is_python and not node.name().startswith(_FASTGAN_NODES):
             raise NotLinear(f"reads what {_OPAQUE}: {node.name()}")
 
     def _mark(self, t: torch.Tensor) -> int:
