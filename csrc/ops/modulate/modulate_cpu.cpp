@@ -101,7 +101,8 @@ void dot_planes(const ChannelDotParams& p, compute_t<T>* out, int64_t begin, int
   using A = compute_t<T>;
   const Maps& m = p.maps;
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t plane = i / p.slices, slice = i - plane * p.slices, first = slice * kSliceElements;
+    const int64_t plane = i / p.slices, slice = i - plane * p.slices,
+                  first = slice * kSliceElements;
     const int64_t at = plane * m.pixels + first, length = smaller(kSliceElements, m.pixels - first);
     const T *x = static_cast<const T*>(p.x) + at, *y = static_cast<const T*>(p.y) + at;
     A sum = 0;
