@@ -15,7 +15,7 @@ Gradients, with du = dy · gain · act'(u), 0 where |y| = clamp:
 
 Derivatives: any order. dscale, dstrength and db come from the pass that makes dx, each only where
 the running backward pass asks for it; dnoise, which only a projector wants, costs its own pass.
-y is saved, and x too where scale has a gradient. Capturable. No kernel on CPU: plain PyTorch.
+y is saved, and x too where scale has a gradient. Capturable.
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), section 2.2
 and equation 3 (scale is the demodulation of an output map), appendix B.
 """
