@@ -357,7 +357,8 @@ SLOWER = {
     "baseline": ({"isa": "baseline"}, "AVX"),
     "few inputs": ({"x": (8, 3, 32, 32), "w": (64, 3, 3, 3)}, "channels"),
     "few outputs": ({"w": (3, 64, 3, 3)}, "channels"),
-    "small maps": ({"x": (8, 64, 4, 4)}, "pixels"),
+    "small maps": ({"x": (8, 64, 4, 4)}, "tiles"),
+    "many threads": ({"threads": 64}, "tiles"),
 }
 
 

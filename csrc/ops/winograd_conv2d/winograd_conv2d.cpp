@@ -81,14 +81,13 @@ Tensor weight(const Tensor& x, const Tensor& dy, int64_t pad_y, int64_t pad_x) {
                   op, ": dy does not match x");
   WinogradWeightParams p{};
   p.is_double = is_double(op, x);
-  p.shape = {x.size(0), x.size(1), x.size(2), x.size(3), dy.size(1), dy.size(2), dy.size(3),
-             pad_y,     pad_x};
+  p.shape = {x.size(0),  x.size(1),  x.size(2), x.size(3), dy.size(1),
+             dy.size(2), dy.size(3), pad_y,     pad_x};
   const Tensor dense_x = dense_as(x, MemoryFormat::ChannelsLast);
   const Tensor dense_dy = dense_as(dy, MemoryFormat::ChannelsLast);
-  const Tensor dw =
-      dense_format(x) == MemoryFormat::ChannelsLast
-          ? empty_maps(x, p.shape.k, p.shape.c, 3, 3)
-          : torch::stable::new_empty(x, {p.shape.k, p.shape.c, 3, 3});
+  const Tensor dw = dense_format(x) == MemoryFormat::ChannelsLast
+                        ? empty_maps(x, p.shape.k, p.shape.c, 3, 3)
+                        : torch::stable::new_empty(x, {p.shape.k, p.shape.c, 3, 3});
   if (dw.numel() == 0) return dw;
   const WinogradConv2dKernels& kernels = winograd_conv2d_kernels();
   p.plan = kernels.plan_weight(p.shape, p.is_double, torch::stable::get_num_threads());

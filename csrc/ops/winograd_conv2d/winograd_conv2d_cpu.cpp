@@ -15,8 +15,10 @@ namespace {
 // product are reached from one pointer. 16 more elements keep rows out of each other's cache sets,
 // as kSkew does for the 36 planes.
 constexpr int64_t kChunk = 64, kChunkStride = 80, kSkew = 16;
+constexpr int64_t kWeightInputs = 8;                // input channels of weights at a time
 constexpr int64_t kOutputBlock = 64;                // output channels between two output transforms
-constexpr int64_t kConvTiles = 24;                  // most tiles of a block; divisible by all rows
+constexpr int64_t kWeightElements = 5 << 19;        // most transformed weights at a time (10 MiB)
+constexpr int64_t kConvTiles = 24;                  // of a usual block; divisible by all rows
 constexpr int64_t kWeightTiles = 48;                //
 constexpr int64_t kWeightChannels = 128;            // most channels of a task, on either side
 constexpr int64_t kPartTiles = 96, kMostTasks = 8;  // fewest tiles of a part; tasks beyond which
@@ -57,10 +59,9 @@ inline int64_t transform_pixels(const T* const (&pixels)[Transform::kFrom][Trans
   constexpr int64_t lanes = int64_t(sizeof(V) / sizeof(T));
   int64_t c = begin;
   for (; c + lanes <= count; c += lanes) {
-    transform_tile<V, Transform>([&](int i, int j) { return load_lanes<V>(pixels[i][j] + c); },
-                                 [&](int i, int j, V v) {
-                                   store_lanes(out + (i * kTile + j) * plane + c, v);
-                                 });
+    transform_tile<V, Transform>(
+        [&](int i, int j) { return load_lanes<V>(pixels[i][j] + c); },
+        [&](int i, int j, V v) { store_lanes(out + (i * kTile + j) * plane + c, v); });
   }
   return c;
 }
@@ -84,28 +85,38 @@ struct Conv {
   const WinogradConvParams& p;
   const WinogradShape& s;
   const Tiles tiles;
-  const int64_t chunks, panels;
+  const int64_t chunks;
   const int64_t weight_plane, input_plane, product_plane;  // elements between positions
 
-  static int64_t weight_plane_of(const WinogradShape& s) {
-    return round_up(round_up(s.k, kPanel<M>) * s.c, kSkew) + kSkew;
+  static constexpr int64_t kUsualStrips = kConvTiles / M::conv_rows;
+
+  static int64_t weight_plane_of(const WinogradShape& s, int64_t group) {
+    return round_up(round_up(group, kPanel<M>) * s.c, kSkew) + kSkew;
   }
   static int64_t input_plane_of(const WinogradShape& s, int64_t tiles) {
     return divide_up(s.c, kChunk) * tiles * kChunkStride + kSkew;
   }
   static int64_t product_plane_of(int64_t tiles) { return tiles * kOutputBlock + kSkew; }
 
+  // Strips, of as many tiles as one product has rows, in the next block when `left` are left: the
+  // last ones join, because each block reads all weights.
+  static int64_t block_of(int64_t left) {
+    return left <= 3 * kUsualStrips / 2 ? left : kUsualStrips;
+  }
+
   static WinogradPlan plan(const WinogradShape& s, int64_t threads) {
     WinogradPlan plan{};
-    const int64_t count = Tiles(s).count;
-    plan.blocks = divide_up(count, kConvTiles);
-    plan.workers = smaller(at_least_one(threads), at_least_one(plan.blocks));
-    plan.blocks = round_up(plan.blocks, plan.workers);  // as many for each worker
-    plan.tiles = at_least_one(divide_up(count, at_least_one(plan.blocks)));
-    const int64_t rows = round_up(plan.tiles, M::conv_rows);
-    plan.scratch = round_up(s.c, kSkew) +
-                   kPositions * (input_plane_of(s, rows) + product_plane_of(rows));
-    plan.shared = kPositions * weight_plane_of(s);
+    const int64_t strips = divide_up(Tiles(s).count, M::conv_rows);
+    plan.workers = smaller(at_least_one(threads), at_least_one(strips));
+    plan.blocks = strips;
+    const int64_t rows =
+        smaller(divide_up(strips, plan.workers), 3 * kUsualStrips / 2) * M::conv_rows;
+    plan.tiles = rows;
+    plan.scratch =
+        round_up(s.c, kSkew) + kPositions * (input_plane_of(s, rows) + product_plane_of(rows));
+    const int64_t most = kWeightElements / at_least_one(kPositions * s.c) / kOutputBlock;
+    plan.block_k = smaller(s.k, at_least_one(most) * kOutputBlock);
+    plan.shared = kPositions * weight_plane_of(s, plan.block_k);
     return plan;
   }
 
@@ -114,49 +125,54 @@ struct Conv {
         s(params.shape),
         tiles(params.shape),
         chunks(divide_up(s.c, kChunk)),
-        panels(divide_up(s.k, kPanel<M>)),
-        weight_plane(weight_plane_of(s)),
-        input_plane(input_plane_of(s, round_up(p.plan.tiles, M::conv_rows))),
-        product_plane(product_plane_of(round_up(p.plan.tiles, M::conv_rows))) {}
+        weight_plane(weight_plane_of(s, p.plan.block_k)),
+        input_plane(input_plane_of(s, p.plan.tiles)),
+        product_plane(product_plane_of(p.plan.tiles)) {}
 
-  // weight → shared [position, panel, c, column of the panel], zero beyond k
-  void transform_weights(int64_t begin, int64_t end) const {
-    constexpr int64_t lanes = kLanes<M>;
-    const T* w = static_cast<const T*>(p.weight);
-    T* shared = static_cast<T*>(p.shared);
+  // weight of the group from k0 → shared [position, panel, c, column of the panel], zero beyond k.
+  // By kWeightInputs input channels at a time: one by one, the strides of the weight and of the
+  // positions would throw everything out of the cache.
+  void transform_weights(int64_t k0, int64_t begin, int64_t end) const {
+    constexpr int taps = kTap * kTap;
+    T values[kWeightInputs][taps][kPanel<M>];
+    int64_t offsets[taps];
+    for (int tap = 0; tap < taps; ++tap)
+      offsets[tap] = tap / kTap * p.stride_row + tap % kTap * p.stride_col;
+    const int64_t blocks = divide_up(s.c, kWeightInputs);
     for (int64_t index = begin; index < end; ++index) {
-      const int64_t panel = index / s.c, c = index % s.c;
-      for (int64_t v = 0; v < kVectors; ++v) {
-        const int64_t k = panel * kPanel<M> + v * lanes;
-        T taps[kTap * kTap][lanes];
-        for (int64_t lane = 0; lane < lanes; ++lane) {
-          const T* from = w + (k + lane) * p.stride_k + c * p.stride_c;
-          for (int i = 0; i < kTap; ++i)
-            for (int j = 0; j < kTap; ++j)
-              taps[i * kTap + j][lane] =
-                  k + lane < s.k ? from[i * p.stride_row + j * p.stride_col] : T(0);
+      const int64_t panel = index / blocks, c0 = index % blocks * kWeightInputs;
+      const int64_t k = k0 + panel * kPanel<M>, rows = smaller(kWeightInputs, s.c - c0);
+      const T* w = static_cast<const T*>(p.weight) + k * p.stride_k + c0 * p.stride_c;
+      for (int64_t lane = 0; lane < kPanel<M>; ++lane) {
+        for (int64_t c = 0; c < rows; ++c) {
+          const T* from = w + lane * p.stride_k + c * p.stride_c;
+          for (int tap = 0; tap < taps; ++tap)
+            values[c][tap][lane] = k + lane < s.k ? from[offsets[tap]] : T(0);
         }
-        T* out = shared + index * kPanel<M> + v * lanes;
-        transform_tile<V, WeightTransform<T>>(
-            [&](int i, int j) { return load_lanes<V>(taps[i * kTap + j]); },
-            [&](int i, int j, V value) {
-              store_lanes(out + (i * kTile + j) * weight_plane, value);
-            });
+      }
+      T* out = static_cast<T*>(p.shared) + (panel * s.c + c0) * kPanel<M>;
+      for (int64_t c = 0; c < rows; ++c) {
+        for (int64_t v = 0; v < kPanel<M>; v += kLanes<M>) {
+          transform_tile<V, WeightTransform<T>>(
+              [&](int i, int j) { return load_lanes<V>(values[c][i * kTap + j] + v); },
+              [&](int i, int j, V value) {
+                store_lanes(out + (i * kTile + j) * weight_plane + c * kPanel<M> + v, value);
+              });
+        }
       }
     }
   }
 
   void transform_inputs(int64_t first, int64_t count, const T* zeros, T* inputs) const {
-    const int64_t rows = round_up(p.plan.tiles, M::conv_rows);
     for (int64_t t = 0; t < count; ++t) {
       const Place at(tiles, first + t);
       const T* pixels[kTile][kTile];
       find_pixels<kTile>(static_cast<const T*>(p.x), s.h, s.w, s.c, at.n, at.y - s.pad_y,
                          at.x - s.pad_x, zeros, pixels);
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        transform_channels<M, InputTransform<T>>(
-            pixels, smaller(kChunk, s.c - chunk * kChunk),
-            inputs + (chunk * rows + t) * kChunkStride, input_plane);
+        transform_channels<M, InputTransform<T>>(pixels, smaller(kChunk, s.c - chunk * kChunk),
+                                                 inputs + (chunk * p.plan.tiles + t) * kChunkStride,
+                                                 input_plane);
         for (auto& row : pixels)
           for (const T*& pixel : row) pixel += kChunk;
       }
@@ -166,17 +182,23 @@ struct Conv {
   // One position, one panel: products [tile, column] of all tiles of the block.
   __attribute__((noinline)) void product(const T* inputs, const T* weights, int64_t count,
                                          T* products) const {
-    const int64_t rows = round_up(p.plan.tiles, M::conv_rows);
     for (int64_t t = 0; t < count; t += M::conv_rows) {
-      V sums[M::conv_rows][kVectors] = {};
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        multiply<M, M::conv_rows, kChunkStride>(
-            inputs + (chunk * rows + t) * kChunkStride, 1, weights + chunk * kChunk * kPanel<M>,
-            kPanel<M>, smaller(kChunk, s.c - chunk * kChunk), sums);
+      T* out = products + t * kOutputBlock;
+      // Each chunk has a sum of its own: a sum of short sums keeps its last digits.
+      for (int64_t chunk = 0; chunk < chunks || chunk == 0; ++chunk) {
+        V sums[M::conv_rows][kVectors] = {};
+        multiply<M, M::conv_rows, kChunkStride>(inputs + (chunk * p.plan.tiles + t) * kChunkStride,
+                                                1, weights + chunk * kChunk * kPanel<M>, kPanel<M>,
+                                                smaller(kChunk, s.c - chunk * kChunk), sums);
+#pragma GCC unroll 16
+        for (int r = 0; r < M::conv_rows; ++r) {
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) {
+            T* at = out + r * kOutputBlock + v * kLanes<M>;
+            store_lanes(at, chunk == 0 ? sums[r][v] : load_lanes<V>(at) + sums[r][v]);
+          }
+        }
       }
-      for (int r = 0; r < M::conv_rows; ++r)
-        for (int v = 0; v < kVectors; ++v)
-          store_lanes(products + (t + r) * kOutputBlock + v * kLanes<M>, sums[r][v]);
     }
   }
 
@@ -199,15 +221,17 @@ struct Conv {
     return c;
   }
 
-  void run_block(int64_t block, const T* zeros, T* inputs, T* products) const {
-    const int64_t first = block * p.plan.tiles;
-    const int64_t count = smaller(p.plan.tiles, tiles.count - first);
+  void run_block(int64_t k0, int64_t first, int64_t most, const T* zeros, T* inputs,
+                 T* products) const {
+    const int64_t count = smaller(most, tiles.count - first);
     if (count <= 0) return;
     transform_inputs(first, count, zeros, inputs);
-    for (int64_t k = 0; k < s.k; k += kOutputBlock) {
-      const int64_t columns = smaller(kOutputBlock, s.k - k);
+    const int64_t end = smaller(s.k, k0 + p.plan.block_k);
+    for (int64_t k = k0; k < end; k += kOutputBlock) {
+      const int64_t columns = smaller(kOutputBlock, end - k);
       for (int position = 0; position < kPositions; ++position) {
-        const T* weights = static_cast<const T*>(p.shared) + position * weight_plane + k * s.c;
+        const T* weights =
+            static_cast<const T*>(p.shared) + position * weight_plane + (k - k0) * s.c;
         for (int64_t column = 0; column < columns; column += kPanel<M>) {
           product(inputs + position * input_plane, weights + column * s.c, count,
                   products + position * product_plane + column);
@@ -222,24 +246,31 @@ struct Conv {
     }
   }
 
-  void run_worker(int64_t worker) const {
+  void run_worker(int64_t k0, int64_t worker) const {
     T* zeros = static_cast<T*>(p.scratch) + worker * p.plan.scratch;
     T* inputs = zeros + round_up(s.c, kSkew);
     T* products = inputs + kPositions * input_plane;
     for (int64_t c = 0; c < s.c; ++c) zeros[c] = 0;
-    const int64_t blocks = p.plan.blocks / p.plan.workers;
-    for (int64_t block = worker * blocks; block < (worker + 1) * blocks; ++block)
-      run_block(block, zeros, inputs, products);
+    const int64_t end = (worker + 1) * p.plan.blocks / p.plan.workers;
+    for (int64_t strip = worker * p.plan.blocks / p.plan.workers; strip < end;) {
+      const int64_t block = block_of(end - strip);
+      run_block(k0, strip * M::conv_rows, block * M::conv_rows, zeros, inputs, products);
+      strip += block;
+    }
   }
 
   void run(const Exec& exec) const {
-    auto weights = [&](int64_t begin, int64_t end) { transform_weights(begin, end); };
-    const int64_t row_bytes = kPositions * kPanel<M> * int64_t(sizeof(T));
-    parallel(exec, panels * s.c, at_least_one(kGrainBytes / row_bytes), weights);
-    auto workers = [&](int64_t begin, int64_t end) {
-      for (int64_t worker = begin; worker < end; ++worker) run_worker(worker);
-    };
-    parallel(exec, p.plan.workers, 1, workers);
+    const int64_t row_bytes = kPositions * kWeightInputs * kPanel<M> * int64_t(sizeof(T));
+    for (int64_t k0 = 0; k0 < s.k; k0 += p.plan.block_k) {
+      auto weights = [&](int64_t begin, int64_t end) { transform_weights(k0, begin, end); };
+      const int64_t panels = divide_up(smaller(p.plan.block_k, s.k - k0), kPanel<M>);
+      parallel(exec, panels * divide_up(s.c, kWeightInputs), at_least_one(kGrainBytes / row_bytes),
+               weights);
+      auto workers = [&](int64_t begin, int64_t end) {
+        for (int64_t worker = begin; worker < end; ++worker) run_worker(k0, worker);
+      };
+      parallel(exec, p.plan.workers, 1, workers);
+    }
   }
 };
 
@@ -333,7 +364,8 @@ struct Weight {
     const int64_t part = task / (blocks_c * blocks_k);
     const int64_t c = task / blocks_k % blocks_c * p.plan.block_c;
     const int64_t k = task % blocks_k * p.plan.block_k;
-    const int64_t rows = smaller(p.plan.block_c, s.c - c), columns = smaller(p.plan.block_k, s.k - k);
+    const int64_t rows = smaller(p.plan.block_c, s.c - c),
+                  columns = smaller(p.plan.block_k, s.k - k);
     const int64_t width = round_up(columns, kPanel<M>);
     for (int64_t i = 0; i < kPositions * sums_plane; ++i) sums[i] = 0;
     const int64_t per_part = divide_up(tiles.count, p.plan.parts);
@@ -357,8 +389,7 @@ struct Weight {
     }
     T* partial = static_cast<T*>(p.shared) + (part * kTap * kTap * s.c + c) * s.k + k;
     for (int64_t row = 0; row < rows; ++row) {
-      const int64_t done =
-          transform_sums<V>(sums + row * width, partial + row * s.k, 0, columns);
+      const int64_t done = transform_sums<V>(sums + row * width, partial + row * s.k, 0, columns);
       transform_sums<T>(sums + row * width, partial + row * s.k, done, columns);
     }
   }
