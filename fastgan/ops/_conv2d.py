@@ -92,7 +92,8 @@ def _active_isa() -> str | None:
     return None if module is None else module.active_isa()
 
 
-_loaded_isa = _active_isa()  # a tracer cannot ask the library
+# What torch.compile goes by: it can trace neither question.
+_loaded_isa, _first_threads = _active_isa(), torch.get_num_threads()
 
 
 def _isa() -> str | None:
@@ -115,7 +116,7 @@ def _facts(x, w, b, stride, padding, groups) -> _Facts:
         x.device.type,
         torch.is_autocast_enabled(x.device.type),
         _isa(),
-        torch.get_num_threads(),
+        _first_threads if torch.compiler.is_compiling() else torch.get_num_threads(),
         _active_setting(),
     )
 

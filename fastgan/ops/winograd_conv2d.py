@@ -56,6 +56,8 @@ def winograd_conv2d_weight_ref(
 
 
 def _forward(x, w, pad_y, pad_x, transposed):
+    if x.numel() == 0 or w.numel() == 0:  # torch's transposed convolution takes neither
+        return _fake(x, w, pad_y, pad_x, transposed).zero_()
     y = winograd_conv2d_ref(x, w, pad_y, pad_x, transposed)
     return y.contiguous(memory_format=dense_format(x))
 

@@ -338,7 +338,7 @@ def test_errors_name_the_argument(name):
 # --- conv2d, which chooses
 
 LARGE = _Facts((8, 64, 32, 32), (64, 64, 3, 3), (1, 1), (1, 1), 1, (torch.float32,) * 2,
-               "cpu", False, "avx2", "auto")  # fmt: skip
+               "cpu", False, "avx2", 1, "auto")  # fmt: skip
 REFUSALS = {
     "off": ({"setting": "0"}, "off"),
     "cuda": ({"device_type": "cuda"}, "cuDNN"),
