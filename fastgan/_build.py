@@ -219,7 +219,7 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
             )
         )  # fmt: skip
     for source in sorted(root.glob("ops/*/*.cpp")):
-        if source.stem.endswith("_cpu"):
+        if not source.with_name(f"{source.stem}_cuda.cu").is_file():  # else plain torch answers
             continue
         output = work / f"{source.stem}_host.o"
         flags = [*_CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *stable_abi]

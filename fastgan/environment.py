@@ -11,6 +11,7 @@ from pathlib import Path
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
+WINOGRAD = ("auto", "0", "1")
 
 
 def _flag(name: str) -> bool:
@@ -64,6 +65,11 @@ def cuda_build() -> str:
 def isa() -> str:
     """`FASTGAN_ISA`: highest CPU instruction set to use; `auto` asks the processor."""
     return _choice("FASTGAN_ISA", ("auto", "baseline", "avx2", "avx512"), "auto")
+
+
+def winograd() -> str:
+    """`FASTGAN_WINOGRAD`: `auto` (where `conv2d` is faster with it), `0` never, `1` if possible."""
+    return _choice("FASTGAN_WINOGRAD", WINOGRAD, "auto")
 
 
 def cache_dir() -> Path:

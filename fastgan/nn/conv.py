@@ -9,7 +9,7 @@ from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
-from fastgan.ops import bias_act, setup_filter, upfirdn2d
+from fastgan.ops import bias_act, conv2d, setup_filter, upfirdn2d
 
 
 def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:
@@ -91,7 +91,7 @@ def resample_conv2d(
             pad + (fh - down) // 2 + -x.shape[2] % down,
         )
         return F.conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
-    return F.conv2d(x, w, padding=pad, groups=groups)
+    return conv2d(x, w, padding=pad, groups=groups)
 
 
 class EqualConv2d(nn.Module):

@@ -1,6 +1,7 @@
 """Fused GAN kernels as functions on tensors: no parameters, no state. One file per op."""
 
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
+from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
@@ -9,13 +10,17 @@ from fastgan.ops.minibatch_stddev import minibatch_stddev
 from fastgan.ops.modulate import channel_dot, modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
 from fastgan.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+from fastgan.ops.winograd_conv2d import winograd_conv2d
 
 __all__ = [
+    "Conv2dChoice",
     "NativeRequiredError",
     "adam_ema_",
     "backends",
     "bias_act",
     "channel_dot",
+    "conv2d",
+    "conv2d_choice",
     "demodulation",
     "downsample2d",
     "filter2d",
@@ -29,4 +34,6 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
     "use_backend",
+    "use_winograd",
+    "winograd_conv2d",
 ]

@@ -71,7 +71,7 @@ def python(code, *args, **env):
     return done
 
 
-OPS_OF_OTHER_ROOMS = {"channel_dot": "modulate"}
+OPS_OF_OTHER_ROOMS = {"channel_dot": "modulate", "winograd_conv2d_weight": "winograd_conv2d"}
 
 
 @pytest.fixture
