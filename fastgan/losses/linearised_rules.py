@@ -2,6 +2,7 @@
 
 import torch
 
+import fastgan.ops  # noqa: F401  (defines torch.ops.fastgan)
 from fastgan.losses.linearised_tape import NotLinear, if_any, rule
 
 aten = torch.ops.aten
@@ -33,6 +34,28 @@ def _convolution(tape, func, args, kwargs, out):
         return found
 
     tape.add((x,), out, tangent, if_any(gradients, at_w, at_b))
+
+
+@rule(torch.ops.fastgan.winograd_conv2d.default)
+def _winograd_conv2d(tape, func, args, kwargs, out):
+    x, w, *geometry = args
+    pads, transposed = geometry[:2], geometry[2]
+    tape.require_constants(w)
+    tape.macs += out.numel() * w[0].numel()
+    at, kept_w = tape.slot(w), tape.save(w)
+    kept_x = tape.save(x) if at is not None else None
+
+    def tangent(saved, t):
+        return func(t, saved[kept_w], *geometry)
+
+    def gradients(saved, seeds, delta, t):
+        if seeds.c is None and t is None:
+            return []
+        source = seeds.mix(saved[kept_x], t)
+        pair = (delta, source) if transposed else (source, delta)
+        return [(at, torch.ops.fastgan.winograd_conv2d_weight.default(*pair, *pads))]
+
+    tape.add((x,), out, tangent, if_any(gradients, at))
 
 
 @rule(aten.mm.default, aten.bmm.default)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from linearised_critics import Pointwise, assert_exact
 from torch import nn
 
-from fastgan.ops import bias_act, setup_filter, upfirdn2d, use_backend
+from fastgan.ops import bias_act, setup_filter, upfirdn2d, use_backend, winograd_conv2d
 
 FILTER = setup_filter([1, 3, 3, 1])
 
@@ -26,6 +26,11 @@ def shared(D):
     return D.second.weight.mean((0, 2, 3), keepdim=True).expand(4, 4, 1, 1)
 
 
+def four_by_four(D):
+    """A weight [4, 4, 3, 3] that is made from two parameters."""
+    return torch.cat([D.first.weight, D.first.weight.flip(1)], 1) * D.w[:, None, None]
+
+
 # name: (what happens between two convolutions to h [N, 4, 6, 6], its channels)
 SAMPLEWISE = {
     "relu": (lambda D, h: h.relu(), 4),
@@ -41,6 +46,10 @@ SAMPLEWISE = {
     "clamp_max": (lambda D, h: h.clamp_max(0.1), 4),
     "clamp_min": (lambda D, h: h.clamp_min(0.1), 4),
     "abs": (lambda D, h: h.abs(), 4),
+    "Winograd": (lambda D, h: winograd_conv2d(h, four_by_four(D), 1), 4),
+    "Winograd, transposed": (
+        lambda D, h: torch.ops.fastgan.winograd_conv2d(h, four_by_four(D), 0, 2, True), 4
+    ),
     "prelu": (lambda D, h: F.prelu(h, D.w), 4),
     "relu by hand": (lambda D, h: h * (h > 0), 4),
     "where": (lambda D, h: torch.where(h > 0.1, h, 0.3 * h), 4),
