@@ -15,7 +15,7 @@ else contiguous. The result has the same bits for any number of threads.
 Derivatives: any order; both ops are each other's derivatives.
 Errors: up to 7 eps · Σ|x||w| (LARGEST_ERROR), where direct summation has 1 to 3. Memory beside the
 result: 10 MiB of transformed weights, and per thread up to 36·36·(1.25·C + 64) elements; for dw
-per thread 14 MiB at most, and up to 8 partial sums of dw.
+per thread 5 MiB at most, and partial sums of 5 MiB or of the size of dw.
 There is no CUDA kernel: cuDNN has its own Winograd. `fastgan.ops.conv2d` chooses; call that.
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4;
 Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution" (2020).
