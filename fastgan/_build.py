@@ -158,7 +158,11 @@ def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
         ]
         steps.append(Step(output, command))
 
-    module_flags = ["-O1", *_pybind_flags(), f'-DFASTGAN_COMPILER="{version}"']  # nothing to speed up
+    module_flags = [
+        "-O1",
+        *_pybind_flags(),
+        f'-DFASTGAN_COMPILER="{version}"',
+    ]  # nothing to speed up
     compile_one(root / "module.cpp", "", module_flags)
     for source in sorted(root.glob("ops/*/*.cpp")):
         if not source.stem.endswith("_cpu"):

@@ -218,6 +218,8 @@ FASTGAN_INLINE void channels_rows(const Columns<T, count, down, rows>& columns, 
   }
 }
 
+constexpr int64_t kLongRow = 96;  // float32 pixels
+
 // Output rows of one image; `step` of x is at least kLanes, or 1 for a plane.
 template <int up, int down, class T>
 struct FourTaps {
@@ -237,11 +239,17 @@ struct FourTaps {
     return {x, oy * down - ay.pad, q, fy, 1};
   }
 
-  void plane(const Image<T>& x, T* out, int64_t begin, int64_t end) const {
-    for (int64_t o = begin; o < end; o += kRows) {
-      const int64_t oy = smaller(o, end - kRows);  // the last may repeat some rows
-      plane_rows<up, down, kRows>(columns<kRows>(x, oy, 0), ax, fx, out + oy * ax.out);
+  template <int rows>
+  void plane_by(const Image<T>& x, T* out, int64_t begin, int64_t end) const {
+    for (int64_t o = begin; o < end; o += rows) {
+      const int64_t oy = smaller(o, end - rows);  // the last may repeat some rows
+      plane_rows<up, down, rows>(columns<rows>(x, oy, 0), ax, fx, out + oy * ax.out);
     }
+  }
+  void plane(const Image<T>& x, T* out, int64_t begin, int64_t end) const {
+    if constexpr (kRows > 1 && sizeof(T) == 4)  // measured: two long rows at once are slower
+      if (ax.in >= kLongRow) return plane_by<1>(x, out, begin, end);
+    plane_by<kRows>(x, out, begin, end);
   }
 
   template <int rows, int vectors>
