@@ -42,7 +42,8 @@ class StepCase:
     checked first, on a fresh build and under up to three seeds: ‖got - want‖ ≤ tolerance · ‖want‖
     for every tensor that the exact phase names, ‖want‖ at least 1e-4 of the largest of them, since
     rounding is all that there is below. `tolerances` holds one per variant, else it
-    is 1e-3.
+    is 1e-3; `twice` names, for a variant in 16 bits, another in 16 bits: it may also err twice as
+    much as that one.
 
     `ratios` are the pairs (other, base) reported as other / base, taken within a round: all over
     `native` if empty. `absent` says in words why a variant is not there at all. `--quick` takes
@@ -55,6 +56,7 @@ class StepCase:
     exact: Callable[[], Step] | None = None
     reference: str = "reference"
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    twice: Mapping[str, str] = field(default_factory=dict)
     ratios: Sequence[tuple[str, str]] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     is_quick: bool = False
@@ -70,9 +72,9 @@ class StepCase:
             weight > 0 and math.isfinite(weight) for weight in self.schedule.values()
         ):
             refuse(f"schedule must map phases to positive numbers, got {dict(self.schedule)}")
-        named = {name for pair in self.ratios for name in pair} | set(self.tolerances)
-        if unknown := sorted(named - set(self.variants)):
-            refuse(f"ratios or tolerances name {unknown[0]!r}, which is no variant")
+        named = {name for pair in (*self.ratios, *self.twice.items()) for name in pair}
+        if unknown := sorted((named | set(self.tolerances)) - set(self.variants)):
+            refuse(f"ratios, tolerances or twice name {unknown[0]!r}, which is no variant")
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

@@ -1,9 +1,11 @@
 """Check every phase of every variant of a step, then measure them in turns."""
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,7 +51,8 @@ def without_compile(case: StepCase) -> StepCase:
     variants = {n: build for n, build in case.variants.items() if "compile" not in n}
     ratios = [pair for pair in case.ratios if set(pair) <= set(variants)]
     tolerances = {n: value for n, value in case.tolerances.items() if n in variants}
-    return replace(case, variants=variants, ratios=ratios, tolerances=tolerances)
+    twice = {n: other for n, other in case.twice.items() if {n, other} <= set(variants)}
+    return replace(case, variants=variants, ratios=ratios, tolerances=tolerances, twice=twice)
 
 
 def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str, str]:
@@ -64,7 +67,9 @@ def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str,
         for seed in _SEEDS:
             if wrong:
                 want = _exact(case, phase, seed)
-                found = {name: _compare(case, phase, name, want, seed) for name in wrong}
+                names = dict.fromkeys([*wrong, *(case.twice.get(n, n) for n in wrong)])
+                errors = {name: _error(case, phase, name, want, seed) for name in names}
+                found = {name: _objection(case, name, errors) for name in wrong}
                 wrong = {name: why for name, why in found.items() if why}
     return wrong
 
@@ -87,22 +92,43 @@ def _exact(case: StepCase, phase: str, seed: int) -> Results:
         return _results(step, phase, seed)
 
 
-def _compare(case: StepCase, phase: str, variant: str, want: Results, seed: int) -> str | None:
-    """None if the variant gives `want` within its tolerance. An absent gradient means zeros."""
+class _Error(NamedTuple):
+    """The largest error of a variant in one phase, of the norm of the tensor that has it."""
+
+    value: float
+    where: str
+
+
+def _error(case: StepCase, phase: str, variant: str, want: Results, seed: int) -> _Error:
+    """NaN where there is nothing to compare. An absent gradient means zeros."""
     step = case.variants[variant]()
     if phase not in step.phases:
-        return None if phase in step.absent else f"{phase} is missing"
+        return _Error(*((0.0, "") if phase in step.absent else (math.nan, f"{phase} is missing")))
     got = _results(step, phase, seed)
     scale = max((x.norm().item() for x in want.values()), default=0.0)
-    tolerance = case.tolerance(variant)
+    worst = _Error(0.0, "")
     for name, exact in want.items():
         actual = got.get(name, torch.zeros(()))
         if actual.dim() and actual.shape != exact.shape:
-            return f"{name} has shape {tuple(actual.shape)}, expected {tuple(exact.shape)}"
+            shapes = f"{tuple(actual.shape)}, expected {tuple(exact.shape)}"
+            return _Error(math.nan, f"{name} has shape {shapes}")
         error = (actual - exact).norm().item() / (max(exact.norm().item(), _FLOOR * scale) or 1.0)
-        if not error <= tolerance:  # NaN fails too
-            return f"{name} is off by {error:.2g} of its norm, allowed is {tolerance:.2g}"
-    return None
+        if not error <= worst.value:
+            worst = _Error(error, f"{name} is off by {error:.2g} of its norm")
+            if math.isnan(error):
+                break
+    return worst
+
+
+def _objection(case: StepCase, variant: str, errors: Mapping[str, _Error]) -> str | None:
+    """None if the variant is within its tolerance, or errs at most twice as much as another."""
+    allowed = case.tolerance(variant)
+    if variant in case.twice:
+        allowed = max(allowed, 2 * errors[case.twice[variant]].value)
+    value, where = errors[variant]
+    if math.isnan(value):
+        return where
+    return None if value <= allowed else f"{where}, allowed is {allowed:.2g}"
 
 
 def run_step_case(

@@ -63,6 +63,17 @@ def test_wrong_is_what_is_wrong_with_every_draw():
     assert set(step_rows.find_wrong(_case(variants={"bug": lambda: _build(1.0)}), "D", ["bug"]))
 
 
+def test_sixteen_bits_may_err_twice_as_much_as_their_yardstick():
+    variants = {"reference bf16": lambda: _build(0.2), "bf16": lambda: _build(0.39)}
+    options = {"tolerances": {"reference bf16": 0.5}, "twice": {"bf16": "reference bf16"}}
+    case = _case(variants=variants, **options)
+    assert step_rows.find_wrong(case, "D", ["bf16", "reference bf16"]) == {}
+    case = _case(variants=variants | {"bf16": lambda: _build(0.41)}, **options)
+    assert "allowed is 0.4" in step_rows.find_wrong(case, "D", ["bf16"])["bf16"]
+    with pytest.raises(ValueError, match="'no such'"):
+        _case(twice={"native": "no such"})
+
+
 @pytest.mark.parametrize("spoil", ["missing", "nan", "shape"])
 def test_results_that_hide_from_a_difference_are_wrong(spoil):
     bad = {"missing": {}, "nan": {"weight": torch.full([N], torch.nan)}}

@@ -217,7 +217,9 @@ def case(
         variants=variants,
         schedule=SCHEDULE,
         exact=functools.partial(composed_step, wide, torch.float64),
-        tolerances={"reference bf16": 0.3, "native bf16": 0.3},
+        # Of untrained networks; plain PyTorch's own error is 0.2 in G and 0.6 in R1.
+        tolerances={"reference bf16": 1.0},
+        twice={"native bf16": "reference bf16"},
         ratios=ratios,
         is_quick=is_quick,
     )
