@@ -18,6 +18,8 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         click.argument("names", nargs=-1, metavar=f"[{kind}]..."),
         click.option("--quick", is_flag=True,
                      help="Few cases, without torch.compile: about a minute."),
+        click.option("--compile/--no-compile", "is_compiled", default=None,
+                     help="Measure torch.compile, which takes minutes. [default: unless --quick]"),
         click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
                      help="1: CPU time of the process; more: wall time."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
@@ -57,6 +59,7 @@ def command() -> None:
 @click.pass_context
 def ops(ctx: click.Context, **options: Any) -> None:
     """The ops: forward, forward+backward, double backward."""
+    is_compiled = _is_compiled(options)
     with _session(ctx, "ops", options) as (cases, protocol):
         from fastgan.bench import op_report, op_rows
 
@@ -64,7 +67,7 @@ def ops(ctx: click.Context, **options: Any) -> None:
         for case in cases:
             _say(f"{case.op} {case.name} {case.dtype} {case.layout}")
             case = op_rows.on_device(case, options["device"])
-            variants = op_rows.default_variants(case, is_compiled=not options["quick"])
+            variants = op_rows.default_variants(case, is_compiled=is_compiled)
             rows += op_rows.run_case(case, protocol, variants)
         data = [op_report.row_json(row) for row in rows]
         _finish(ctx, options, protocol, op_report.table(data), data, op_report.bars(data))
@@ -94,15 +97,21 @@ def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
         _refuse(ctx, f"{kind} are measured on the CPU; `make gpu-check` measures them on a GPU")
     if options["cache"] != "warm":
         _refuse(ctx, f"--cache cold is for ops; {kind} are larger than a cache: leave it out")
+    is_compiled = _is_compiled(options)
     with _session(ctx, kind, options) as (cases, protocol):
         from fastgan.bench import step_report, step_rows
 
         data = []
         for case in cases:
             _say(case.name)
-            case = step_rows.without_compile(case) if options["quick"] else case
+            case = case if is_compiled else step_rows.without_compile(case)
             data += [step_report.row_json(r) for r in step_rows.run_step_case(case, protocol)]
         _finish(ctx, options, protocol, step_report.table(data), data, step_report.bars(data))
+
+
+def _is_compiled(options: dict[str, Any]) -> bool:
+    asked = options["is_compiled"]
+    return not options["quick"] if asked is None else asked
 
 
 @contextlib.contextmanager
@@ -177,8 +186,9 @@ def _finish(
     facts = environment(protocol)
     click.echo("\n".join(f"{name:<14}{value}" for name, value in facts.items()) + "\n")
     click.echo(table)
-    if options["quick"]:
-        click.echo("torch.compile: left out by --quick, because compiling takes long")
+    if not _is_compiled(options):
+        how = "--quick" if options["is_compiled"] is None else "--no-compile"
+        click.echo(f"torch.compile: left out by {how}, because compiling takes long")
     if options["json_path"] is not None:
         data = {"environment": facts, "rows": rows}
         options["json_path"].write_text(json.dumps(data, indent=1) + "\n")

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from fastgan import memory
-from fastgan.bench import case_files, machine, timer
+from fastgan.bench import case_files, machine, op_rows, timer
 from fastgan.bench.op_case import MODES, Case
 from fastgan.bench.step_case import STEP, Step, StepCase
 from fastgan.ops import bias_act
@@ -99,6 +99,19 @@ def test_ops_json_is_complete(bench):
     assert "left out by --quick" in said
     with Image.open(bench.folder / "rows.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_what_is_compiled_can_be_chosen_apart_from_the_cases(bench, monkeypatch):
+    seen = []
+
+    def variants(case, is_compiled):
+        seen.append(is_compiled)
+        return {"native": case.run}
+
+    monkeypatch.setattr(op_rows, "default_variants", variants)
+    assert "left out by --no-compile" in bench("ops", [_op_case()], "--no-compile").output
+    assert "left out" not in bench("ops", [_op_case()], "--compile").output
+    assert seen == [False, True]
 
 
 def test_a_wrong_op_fails_the_command(bench):
