@@ -18,6 +18,8 @@ def cases() -> list[Case]:
         _case((8, 64, 64, 64), dtype=torch.bfloat16, is_channels_last=True, is_quick=True),
         _case((64, 512), is_quick=True),
         _case((8, 64, 64, 64), act="swish", is_quick=True),
+        _case((4, 64, 8, 8)),
+        _case((8, 512)),
         _case((8, 64, 256, 256)),
         _case((8, 128, 128, 128)),
         _case((8, 512, 32, 32)),

@@ -40,7 +40,11 @@ def cases() -> list[Case]:
         _case("up2", (8, 64, 128, 128)),
         _case("down2", (8, 64, 256, 256)),
         _case("filter", (8, 64, 128, 128)),
+        _case("filter", (8, 64, 256, 256)),
+        _case("filter", (8, 512, 16, 16)),
         _case("up2", (8, 64, 64, 64), is_channels_last=True),
+        _case("filter", (8, 64, 128, 128), is_channels_last=True),
+        _case("up2", (8, 64, 128, 128), dtype=torch.bfloat16),
         _case("down2", (8, 64, 128, 128), dtype=torch.bfloat16, is_channels_last=True),
     ]
 

@@ -2,10 +2,12 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 
 from fastgan.bench.op_case import Case
 from fastgan.ops import conv2d
+from fastgan.ops._backend import reference_is_forced
 
 
 def cases() -> list[Case]:
@@ -17,6 +19,10 @@ def cases() -> list[Case]:
         _case(8, 64, 64, 128),
         _case(8, 512, 512, 16),
         _case(4, 512, 512, 64),
+        _weight_case(8, 64, 64, 64),
+        _weight_case(8, 128, 128, 32),
+        _weight_case(8, 256, 256, 32),
+        _weight_case(8, 64, 64, 128),
     ]
 
 
@@ -39,4 +45,31 @@ def _case(n: int, c: int, k: int, size: int, **options) -> Case:
         },
         is_channels_last=True,
         **options,
+    )
+
+
+def _weight_case(n: int, c: int, k: int, size: int) -> Case:
+    """The weight gradient as an op of its own; its derivatives are convolutions again."""
+    x, dy, w = (n, c, size, size), (n, k, size, size), (k, c, 3, 3)
+    forward = math.prod(x) + math.prod(dy) + math.prod(w)
+
+    def plain(x: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
+        return torch.nn.grad.conv2d_weight(x, w, dy, padding=1)
+
+    def run(x: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
+        native = torch.ops.fastgan.winograd_conv2d_weight  # no public function calls it alone
+        return plain(x, dy) if reference_is_forced() else native(x, dy, 1, 1)
+
+    return Case(
+        op="winograd_conv2d",
+        name=f"weight gradient {n}x{c}->{k} at {size}x{size}",
+        shapes=(x, dy),
+        run=run,
+        plain=plain,
+        floor_elements={
+            "forward": forward,
+            "forward+backward": 3 * forward,
+            "double": 4 * forward,
+        },
+        is_channels_last=True,
     )
