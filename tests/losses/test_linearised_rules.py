@@ -140,7 +140,9 @@ def build(between, channels, logits=1):
 
 
 @pytest.mark.parametrize("name", SAMPLEWISE)
-def test_operator(name):
+def test_operator(name, backend):
+    if "Winograd" in name and backend == "emulator":
+        pytest.skip("the emulator runs CUDA kernels, and winograd_conv2d has none")
     limit = 1e-6 if "float32" in name else 1e-12
     assert assert_exact(*build(*SAMPLEWISE[name]), limit=limit), "not merged"
 
