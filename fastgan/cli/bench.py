@@ -22,6 +22,9 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                      help="Measure torch.compile, which takes minutes. [default: unless --quick]"),
         click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
                      help="1: CPU time of the process; more: wall time."),
+        click.option("--rounds", type=click.IntRange(min=1), default=None,
+                     help="Samples of each variant, taken in turns. [default: 9 for ops, else 7; "
+                          "5 and 3 with --quick]"),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
                      show_default=True, help="Where to measure."),
         click.option("--cache", type=click.Choice(["warm", "cold"]), default="warm",
@@ -134,7 +137,7 @@ def _session(
     protocol = Protocol(
         device=options["device"],
         threads=options["threads"],
-        rounds=_ROUNDS[kind][options["quick"]],
+        rounds=options["rounds"] or _ROUNDS[kind][options["quick"]],
         cache=options["cache"],
     )
     if options["device"] == "cuda" and not torch.cuda.is_available():
