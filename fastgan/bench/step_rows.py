@@ -16,7 +16,10 @@ from fastgan.bench.step_case import STEP, Step, StepCase
 from fastgan.bench.timer import Protocol, Samples, measure
 
 _SEEDS = (1, 2, 3)
-_FLOOR = 1e-4  # of the largest norm of a phase: smaller ones are checked against this
+# Smaller norms are checked as if they were this part of the largest norm of their phase: what
+# cancels over all pixels carries the rounding of everything before it. At the tolerance of 1e-3
+# that allows 1e-5 of the largest norm, a hundred eps of float32.
+_FLOOR = 1e-2
 _FAULT_CALLS = 1
 
 Results = Mapping[str, Tensor]

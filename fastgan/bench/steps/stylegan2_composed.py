@@ -226,8 +226,4 @@ def case(
 
 
 def cases() -> Sequence[StepCase]:
-    return [
-        case("stylegan2 64x64 composed", (64, 4096, 256, 8), is_quick=True, compiled=True),
-        case("stylegan2 128x128 composed", (128, 8192, 256, 4)),
-        case("stylegan2 64x64 45M composed", (64, 16384, 512, 4)),
-    ]
+    return [case("stylegan2 64x64 composed", (64, 4096, 256, 8), is_quick=True, compiled=True)]
