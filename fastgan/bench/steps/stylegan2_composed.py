@@ -217,9 +217,10 @@ def case(
         variants=variants,
         schedule=SCHEDULE,
         exact=functools.partial(composed_step, wide, torch.float64),
-        # Of untrained networks; plain PyTorch's own error is 0.2 in G and 0.6 in R1.
-        tolerances={"reference bf16": 1.0},
-        twice={"native bf16": "reference bf16"},
+        # Of untrained networks. The gradient of one noise strength cancels so far that composed
+        # float32 is 1.4e-2 from float64; in bfloat16, composed G is 0.2 off and R1 0.6.
+        tolerances={"reference": 0.03, "reference bf16": 1.0, "native bf16": 0.3},
+        twice={"native": "reference", "native bf16": "reference bf16"},
         ratios=ratios,
         is_quick=is_quick,
     )
