@@ -3,7 +3,7 @@
 // bfloat16, the even and the odd elements, which are had of one load by a shift and a mask.
 #pragma once
 
-#include "../../common/cpu_simd.h"
+#include "../../common/cpu_two.h"
 #include "cpu_activation.h"
 
 namespace fastgan::FASTGAN_ISA {
@@ -13,18 +13,6 @@ template <bool v>
 struct Constant {
   static constexpr bool value = v;
 };
-
-struct Two {
-  Floats a, b;
-};
-constexpr int64_t kTwo = 2 * kLanes;
-
-FASTGAN_INLINE Two load_two(const float* p) { return {load_vector(p), load_vector(p + kLanes)}; }
-FASTGAN_INLINE Two load_two(const BFloat* p) {
-  Words w;
-  std::memcpy(&w, p, sizeof w);
-  return {floats_of(w << 16), floats_of(w & 0xffff0000u)};
-}
 
 // is_streamed: past the caches, to a multiple of the vector's size.
 template <bool is_streamed>
@@ -93,15 +81,11 @@ void forward_linear_range(const BiasActParams& p, int64_t begin, int64_t end) {
   if (is_streamed) end_of_stream();
 }
 
-// Whether each vector of `out` begins at a multiple of its size, and whether out is so large that
-// the next reader finds it in memory either way: then to write past the caches saves reading it.
 template <class T>
 bool is_streamable(const BiasActParams& p) {
-  constexpr int64_t kStreamBytes = int64_t(24) << 20;
-  const int64_t size = sizeof(T), run = p.b && p.inner == 1 ? p.channels : p.inner;
-  const int64_t bytes = p.outer * p.channels * p.inner * size;
-  return kCanStream && bytes >= kStreamBytes && run * size % kVectorBytes == 0 &&
-         reinterpret_cast<uintptr_t>(p.out) % kVectorBytes == 0;
+  const int64_t run = p.b && p.inner == 1 ? p.channels : p.inner;
+  return is_streamable(p.out, p.outer * p.channels * p.inner * int64_t(sizeof(T)),
+                       run * int64_t(sizeof(T)));
 }
 
 template <Branch branch, bool has_clamp, class T>
