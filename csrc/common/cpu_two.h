@@ -27,23 +27,36 @@ FASTGAN_INLINE Two load_two(const BFloat* p) {
   return even_and_odd(w);
 }
 
-// Elements [first, last) of p; the others are 0 and what they would be is not read.
-FASTGAN_INLINE Two load_two(const float* p, int64_t first, int64_t last) {
-  return {load_lanes(p, first, last), load_lanes(p + kLanes, first - kLanes, last - kLanes)};
-}
-FASTGAN_INLINE Two load_two(const BFloat* p, int64_t first, int64_t last) {
-  first = larger(first, 0);
-  last = smaller(last, kTwo);
-  if (first >= last) return Two{};
+// Elements [first, last) of kTwo; a load of them leaves the others 0 and does not read what they
+// would be.
 #if defined(FASTGAN_HAS_MASKS)
-  const __mmask32 mask = __mmask32((0xffffffffu << first) & (0xffffffffu >> (kTwo - last)));
-  return even_and_odd((Words)_mm512_maskz_loadu_epi16(mask, p));
-#else
-  BFloat v[kTwo] = {};
-  for (int64_t i = first; i < last; ++i) v[i] = p[i];
-  return load_two(v);
-#endif
+struct Part {
+  uint32_t mask;
+  Part(int64_t first, int64_t last) {
+    first = larger(first, 0);
+    last = smaller(last, kTwo);
+    mask = first < last ? (0xffffffffu << first) & (0xffffffffu >> (kTwo - last)) : 0;
+  }
+};
+FASTGAN_INLINE Two load_two(const float* p, Part part) {
+  return {(Floats)_mm512_maskz_loadu_ps(__mmask16(part.mask), p),
+          (Floats)_mm512_maskz_loadu_ps(__mmask16(part.mask >> kLanes), p + kLanes)};
 }
+FASTGAN_INLINE Two load_two(const BFloat* p, Part part) {
+  return even_and_odd((Words)_mm512_maskz_loadu_epi16(part.mask, p));
+}
+#else
+struct Part {
+  int64_t first, last;
+  Part(int64_t begin, int64_t end) : first(larger(begin, 0)), last(smaller(end, kTwo)) {}
+};
+template <class T>
+FASTGAN_INLINE Two load_two(const T* p, Part part) {
+  T v[kTwo] = {};
+  for (int64_t i = part.first; i < part.last; ++i) v[i] = p[i];
+  return load_two(v);
+}
+#endif
 
 // bfloat16 numbers in pairs: of `low` in the lower halves of 32 bits.
 FASTGAN_INLINE Floats pack(Floats low, Floats high) {

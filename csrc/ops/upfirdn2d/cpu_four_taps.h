@@ -10,13 +10,14 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-constexpr int64_t kLongRow = 96;  // float32 pixels
+constexpr int64_t kLongRow = 96;        // float32 pixels
+constexpr int64_t kStripBytes = 32768;  // of input in L1
 
 // Output rows of one image; `step` of x is at least kLanes, or 1 for a plane.
 template <int up, int down, class T>
 struct FourTaps {
-  static constexpr int kRows = up == 2 ? 1 : 2;  // at once: they share input rows
-  static constexpr int kRowsOfChannels = up == 2 || kLanes < 16 ? 1 : 2;
+  static constexpr int kRows = up == 2 ? 1 : 2;        // at once: they share input rows
+  static constexpr int kRowsOfChannels = down;         // measured
   static constexpr int kUnits = kLanes == 16 ? 2 : 1;  // of Two: what registers hold
   const Axis &ax, &ay;
   const float* fy;
@@ -44,31 +45,37 @@ struct FourTaps {
     }
   }
   void plane(const Image<T>& x, T* out, int64_t begin, int64_t end, bool is_streamed) const {
-    if constexpr (kRows > 1 && sizeof(T) == 4)  // measured: two long rows at once are slower
+    if constexpr (up * down == 1 && sizeof(T) == 4)  // measured: two long rows at once are slower
       if (ax.in >= kLongRow) return plane_by<1>(x, out, begin, end, is_streamed);
     plane_by<kRows>(x, out, begin, end, is_streamed);
   }
 
+  // Pixels go by strips that are narrow enough for the input rows of one output row to wait in L1
+  // for the next.
   template <class V, int units>
-  FASTGAN_INLINE void some_of_channels(const Columns<T, kTaps / up, down, kRowsOfChannels>& c,
-                                       const RowTaps<up>& t, int64_t step, int64_t q, T* out,
-                                       bool is_streamed) const {
-    channels_rows<up, down, kRowsOfChannels, V, units>(c, t, ax.in, step, q, out, ax.out,
-                                                       is_streamed);
+  FASTGAN_INLINE void some_channels(const Image<T>& x, T* out, int64_t begin, int64_t end,
+                                    int64_t q, bool is_streamed) const {
+    constexpr int rows = kRowsOfChannels;
+    constexpr int64_t inputs = kTaps / up + (rows - 1) * down;
+    constexpr int64_t pixels = kStripBytes / (inputs * kValues<V> * units * int64_t(sizeof(T)));
+    constexpr int64_t strip = pixels * up / down;
+    const RowTaps<up> t = along_x;
+    for (int64_t first = 0; first < ax.out; first += strip) {
+      const int64_t last = smaller(first + strip, ax.out);
+      for (int64_t o = begin; o < end; o += rows) {
+        const int64_t oy = smaller(o, end - rows);  // the last may repeat some rows
+        channels_rows<up, down, rows, V, units>(columns<rows>(x, oy), t, ax.in, x.step, q,
+                                                out + oy * ax.out * x.step, ax.out, first, last,
+                                                is_streamed);
+      }
+    }
   }
   void channels(const Image<T>& x, T* out, int64_t begin, int64_t end, bool is_streamed) const {
-    const RowTaps<up> t = along_x;
-    const int64_t step = x.step;
-    for (int64_t o = begin; o < end; o += kRowsOfChannels) {
-      const int64_t oy = smaller(o, end - kRowsOfChannels);  // the last may repeat some rows
-      const auto c = columns<kRowsOfChannels>(x, oy);
-      T* to = out + oy * ax.out * step;
-      int64_t q = 0;
-      for (; q + kUnits * kTwo <= step; q += kUnits * kTwo)
-        some_of_channels<Two, kUnits>(c, t, step, q, to, is_streamed);
-      for (; q < step; q += kLanes)  // the last may repeat some channels
-        some_of_channels<Floats, 1>(c, t, step, smaller(q, step - kLanes), to, is_streamed);
-    }
+    int64_t q = 0;
+    for (; q + kUnits * kTwo <= x.step; q += kUnits * kTwo)
+      some_channels<Two, kUnits>(x, out, begin, end, q, is_streamed);
+    for (; q < x.step; q += kLanes)  // the last may repeat some channels
+      some_channels<Floats, 1>(x, out, begin, end, smaller(q, x.step - kLanes), is_streamed);
   }
 };
 
@@ -127,7 +134,8 @@ inline bool has_four_taps(const Upfirdn2dParams& p, const Filter<float>& f) {
 template <class T>
 constexpr int64_t kWidePlane = sizeof(T) == 2 ? kLanes * 5 / 2 : kLanes * 5 / 4;
 constexpr int64_t kMostPixels = 4096;  // of a small plane, whose lanes wait in L2
-constexpr int64_t kRowGrain = 32;      // output rows of a task, at least
+constexpr int64_t kFarPlanesBytes = int64_t(1) << 20;
+constexpr int64_t kRowGrain = 32;  // output rows of a task, at least
 
 template <int up, int down, class T>
 int run_four_taps(const Upfirdn2dParams& p, const Filter<float>& f, const Exec& exec) {
@@ -150,7 +158,7 @@ int run_four_taps(const Upfirdn2dParams& p, const Filter<float>& f, const Exec& 
       for (int64_t group = begin; group < end; ++group) {
         const int64_t first = group * kLanes, count = smaller(kLanes, planes - first);
         planes_to_lanes(x + first * in_size, in_size, count, lanes);
-        wide.channels({lanes, p.ay.in, p.ax.in, kLanes}, result, 0, p.ay.out, false);
+        wide.channels({lanes, p.ay.in, p.ax.in, kLanes, false}, result, 0, p.ay.out, false);
         lanes_to_planes(result, out_size, count, out + first * out_size);
       }
       std::free(lanes);
@@ -162,12 +170,15 @@ int run_four_taps(const Upfirdn2dParams& p, const Filter<float>& f, const Exec& 
   const int64_t step = p.is_channels_last ? p.c : 1, images = p.is_channels_last ? p.n : p.n * p.c;
   const int64_t row_bytes = p.ax.out * step * int64_t(sizeof(T));
   const int64_t pieces = at_least_one(p.ay.out / kRowGrain);  // the last takes what is left
-  const bool is_streamed = is_streamable(out, images * p.ay.out * row_bytes,
-                                         p.is_channels_last ? step * int64_t(sizeof(T)) : row_bytes);
+  const bool is_streamed =
+      is_streamable(out, images * p.ay.out * row_bytes,
+                    p.is_channels_last ? step * int64_t(sizeof(T)) : row_bytes);
+  const bool is_far = images * in_size * step * int64_t(sizeof(T)) >=
+                      (p.is_channels_last ? kStreamBytes : kFarPlanesBytes);
   auto range = [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image = task / pieces, row = task % pieces * kRowGrain;
-      const Image<T> from{x + image * in_size * step, p.ay.in, p.ax.in, step};
+      const Image<T> from{x + image * in_size * step, p.ay.in, p.ax.in, step, is_far};
       T* to = out + image * out_size * step;
       const int64_t last = task % pieces == pieces - 1 ? p.ay.out : row + kRowGrain;
       if (p.is_channels_last)

@@ -82,8 +82,8 @@ FASTGAN_INLINE void plane_rows(const Columns<T, count, down, rows>& columns, con
       for (int r = 0; r < rows; ++r) {
         const Two x1 = shift_pixels<1>(x[r], next[r], T{});
         const Two even = f0 * x[r] + f1 * x1;
-        const Two odd = t.is_apart ? f2 * x1 + f3 * shift_pixels<2>(x[r], next[r], T{})
-                                   : f2 * x[r] + f3 * x1;
+        const Two odd =
+            t.is_apart ? f2 * x1 + f3 * shift_pixels<2>(x[r], next[r], T{}) : f2 * x[r] + f3 * x1;
         put_in_turns(out + r * n + o, even, odd, n - o, is_streamed);
         x[r] = next[r];
       }
