@@ -35,6 +35,8 @@ FASTGAN_INLINE void add_two(float* sums, Two v, BFloat) {
   add_two(sums, {interleave<0>(v.a, v.b), interleave<1>(v.a, v.b)}, 0.0f);
 }
 
+constexpr int64_t kRowsElements = 8192;  // of rows of channels at once: they wait in L1
+
 enum class Branch { kZero, kLarger };  // relu; alpha ≤ 1: max(u, alpha·u)
 
 template <Branch branch, bool has_clamp>
@@ -61,6 +63,34 @@ FASTGAN_INLINE void forward_piece(const T* x, T* y, int64_t n, Floats bias, cons
   }
 }
 
+// `rows` rows of n channels. The bias of a few vectors waits in registers for all rows.
+template <Branch branch, bool has_clamp, bool is_streamed, int pairs, class T>
+FASTGAN_INLINE void forward_rows_at(const T* x, T* y, int64_t rows, int64_t n, const T* bias,
+                                    Options<Floats> o) {
+  Two b[pairs];
+#pragma GCC unroll 2
+  for (int j = 0; j < pairs; ++j) b[j] = load_two(bias + j * kTwo);
+  for (int64_t at = 0; at < rows * n; at += n)
+#pragma GCC unroll 2
+    for (int j = 0; j < pairs; ++j) {
+      const Two u = load_two(x + at + j * kTwo) + b[j];
+      store_two<is_streamed>(y + at + j * kTwo, {forward_vector<branch, has_clamp>(u.a, o),
+                                                 forward_vector<branch, has_clamp>(u.b, o)});
+    }
+}
+template <Branch branch, bool has_clamp, bool is_streamed, class T>
+FASTGAN_INLINE void forward_rows(const T* x, T* y, int64_t rows, int64_t n, const T* bias,
+                                 Options<Floats> o) {
+  int64_t k = 0;
+  for (; k + 2 * kTwo <= n; k += 2 * kTwo)
+    forward_rows_at<branch, has_clamp, is_streamed, 2>(x + k, y + k, rows, n, bias + k, o);
+  for (; k + kTwo <= n; k += kTwo)
+    forward_rows_at<branch, has_clamp, is_streamed, 1>(x + k, y + k, rows, n, bias + k, o);
+  for (int64_t r = 0; k < n && r < rows; ++r)
+    forward_piece<branch, has_clamp, is_streamed>(x + r * n + k, y + r * n + k, n - k, Floats{},
+                                                  bias + k, o);
+}
+
 template <Branch branch, bool has_clamp, bool is_streamed, class T>
 void forward_linear_range(const BiasActParams& p, int64_t begin, int64_t end) {
   const Options<Floats> o = {all_lanes(p.alpha), all_lanes(p.gain), all_lanes(p.clamp)};
@@ -69,8 +99,13 @@ void forward_linear_range(const BiasActParams& p, int64_t begin, int64_t end) {
   const bool is_row = b && p.inner == 1;
   const int64_t run = is_row ? p.channels : p.inner;
   for (int64_t i = begin; i < end;) {
-    const int64_t index = i / run, stop = smaller(end, (index + 1) * run);
-    if (is_row)
+    const int64_t index = i / run;
+    int64_t stop = smaller(end, (index + 1) * run);
+    const int64_t rows = smaller((end - i) / run, at_least_one(kRowsElements / run));
+    if (is_row && i == index * run && rows > 0) {
+      stop = i + rows * run;
+      forward_rows<branch, has_clamp, is_streamed>(x + i, y + i, rows, run, b, o);
+    } else if (is_row)
       forward_piece<branch, has_clamp, is_streamed>(x + i, y + i, stop - i, Floats{},
                                                     b + (i - index * run), o);
     else
@@ -158,6 +193,42 @@ FASTGAN_INLINE float backward_linear(const T* dy, const T* y, T* dx, int64_t n, 
       total.a += d;
   }
   return sums ? 0.0f : sum_of_lanes(total.a + total.b);
+}
+
+// `rows` rows of n channels, whose sums (if wanted) wait in registers for all rows.
+template <bool has_y, bool has_clamp, bool is_streamed, int pairs, class T>
+FASTGAN_INLINE void backward_rows_at(const T* dy, const T* y, T* dx, int64_t rows, int64_t n,
+                                     float* sums, Options<Floats> o) {
+  Two total[pairs] = {};
+  for (int64_t at = 0; at < rows * n; at += n)
+#pragma GCC unroll 2
+    for (int j = 0; j < pairs; ++j) {
+      const int64_t k = at + j * kTwo;
+      const Two g = load_two(dy + k), r = has_y ? load_two(y + k) : Two{};
+      const Two d = {backward_vector<has_y, has_clamp>(g.a, r.a, o),
+                     backward_vector<has_y, has_clamp>(g.b, r.b, o)};
+      store_two<is_streamed>(dx + k, d);
+      total[j] = total[j] + d;
+    }
+#pragma GCC unroll 2
+  for (int j = 0; sums && j < pairs; ++j) add_two(sums + j * kTwo, total[j], T{});
+}
+template <bool has_y, bool has_clamp, bool is_streamed, class T>
+FASTGAN_INLINE void backward_rows(const T* dy, const T* y, T* dx, int64_t rows, int64_t n,
+                                  float* sums, Options<Floats> o) {
+  const auto from = [](auto* p, int64_t k) { return p ? p + k : p; };
+  int64_t k = 0;
+  for (; k + 2 * kTwo <= n; k += 2 * kTwo)
+    backward_rows_at<has_y, has_clamp, is_streamed, 2>(dy + k, from(y, k), dx + k, rows, n,
+                                                       from(sums, k), o);
+  for (; k + kTwo <= n; k += kTwo)
+    backward_rows_at<has_y, has_clamp, is_streamed, 1>(dy + k, from(y, k), dx + k, rows, n,
+                                                       from(sums, k), o);
+  for (int64_t r = 0; k < n && r < rows; ++r) {
+    const int64_t at = r * n + k;
+    backward_linear<has_y, has_clamp, is_streamed>(dy + at, from(y, at), dx + at, n - k,
+                                                   from(sums, k), o);
+  }
 }
 
 // Whether p.act, with these options, is for the functions of this file. NaN options would make NaNs
