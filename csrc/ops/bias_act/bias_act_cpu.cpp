@@ -204,30 +204,19 @@ void backward_typed(const BiasActParams& p, const Exec& exec) {
   if (p.y) o.clamp = round_to<T>(o.clamp);
   if constexpr (has_vectors<T>) {
     if ((p.y || !p.x) && is_piecewise_linear(p)) {
-      const Options<Floats> v = {all_lanes(o.gain * o.alpha), all_lanes(o.gain),
-                                 all_lanes(o.clamp)};
-      const auto run = [&](auto has_y, auto has_clamp, auto is_streamed) {
-        backward_slices<T>(
-            p, exec,
-            [&](const T* dy, const T* y, const T*, T* dx, int64_t rows, int64_t n, float* sums) {
-              constexpr bool y_is_there = decltype(has_y)::value;
-              constexpr bool clamps = decltype(has_clamp)::value;
-              constexpr bool streams = decltype(is_streamed)::value;
-              if (p.inner != 1)
-                return backward_linear<y_is_there, clamps, streams>(dy, y, dx, n, sums, v);
-              backward_rows<y_is_there, clamps, streams>(dy, y, dx, rows, n, sums, v);
-              return 0.0f;
-            });
+      const Linear v = {all_lanes(o.gain * o.alpha), all_lanes(o.gain), all_lanes(o.clamp),
+                        is_streamable<T>(p)};
+      const auto run = [&](auto piece, auto rows_piece) {
+        backward_slices<T>(p, exec,
+                           [&, piece, rows_piece](const T* dy, const T* y, const T*, T* dx,
+                                                  int64_t rows, int64_t n, float* sums) {
+                             if (p.inner != 1) return piece(dy, y, dx, n, sums, v);
+                             rows_piece(dy, y, dx, rows, n, sums, v);
+                             return 0.0f;
+                           });
       };
-      const auto with = [&](auto is_streamed) {
-        if (!p.y)
-          run(Constant<false>{}, Constant<false>{}, is_streamed);
-        else if (o.clamp == o.clamp)
-          run(Constant<true>{}, Constant<true>{}, is_streamed);
-        else
-          run(Constant<true>{}, Constant<false>{}, is_streamed);
-      };
-      return is_streamable<T>(p) ? with(Constant<true>{}) : with(Constant<false>{});
+      return p.y ? run(backward_linear<true, T>, backward_rows<true, T>)
+                 : run(backward_linear<false, T>, backward_rows<false, T>);
     }
   }
   const bool is_row = p.inner == 1;
