@@ -389,7 +389,7 @@ def test_channels_last_by_vectors_and_one_by_one(case, channels, backend, device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", ["up 2", "up 2 odd", "down 2", "blur"])
 def test_channels_last_by_strips(case, dtype, backend, device, seed):
-    """Rows of more pixels than the CPU kernels take at once, and channels in one block and a rest."""
+    """More pixels to a row than the CPU kernels take at once; channels in a block and a rest."""
     f, options = SPECIAL[case]
     x = random((1, 72, 3, 140), dtype, device).contiguous(memory_format=torch.channels_last)
     check_against_reference(x, f.to(device), options, backend)
