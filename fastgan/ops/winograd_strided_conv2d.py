@@ -174,3 +174,83 @@ _weight_op = define_op(
     backward=_weight_backward,
     setup_context=_weight_setup,
 )
+
+
+def _check(op: str, x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int], side: int):
+    """The pair of paddings; `side`: the dimension of w that holds x's channels."""
+    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
+        raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
+    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
+        raise TypeError(
+            f"{op}: x and w must both be float32 or float64, got {x.dtype} and {w.dtype}; use "
+            "fastgan.ops.conv2d or conv_transpose2d, which choose"
+        )
+    if x.dim() != 4:
+        raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}")
+    if w.dim() != 4 or w.shape[side] != x.shape[1] or w.shape[2:] != (3, 3):
+        wanted = f"[K, {x.shape[1]}, 3, 3]" if side == 1 else f"[{x.shape[1]}, K, 3, 3]"
+        raise ValueError(
+            f"{op}: w must be {wanted} for x of shape {tuple(x.shape)}, got {tuple(w.shape)}"
+        )
+    return pads
+
+
+def winograd_strided_conv2d(
+    x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int] = 0
+) -> torch.Tensor:
+    """`torch.nn.functional.conv2d(x, w, stride=2, padding=padding)`, faster or not.
+
+    Args:
+        x: [N, C, H, W], float32 (or float64).
+        w: [K, C, 3, 3], of x's dtype.
+        padding: 0, 1 or 2 zeros on every side, or a pair (y, x).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    pads = _check("winograd_strided_conv2d", x, w, padding, 1)
+    if any(size + 2 * pad < 3 for size, pad in zip(x.shape[2:], pads, strict=True)):
+        raise ValueError(
+            "winograd_strided_conv2d: x must be [N, C, H, W] with padded maps of 3×3 or more, got "
+            f"shape {tuple(x.shape)}"
+        )
+    run = winograd_strided_conv2d_ref if reference_is_forced() else _op
+    return run(x, w, *pads)
+
+
+def winograd_strided_conv_transpose2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int | tuple[int, int] = 0,
+) -> torch.Tensor:
+    """`torch.nn.functional.conv_transpose2d(x, w, None, 2, padding, output_padding)`.
+
+    Args:
+        x: [N, K, H, W], float32 (or float64).
+        w: [K, C, 3, 3], of x's dtype.
+        padding: 0, 1 or 2 pixels cropped from every side, or a pair (y, x).
+        output_padding: 0 or 1 pixels more at the bottom and at the right, or a pair (y, x).
+
+    Returns:
+        [N, C, 2·(H - 1) + 3 - 2·py + output_padding, ...].
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    op = "winograd_strided_conv_transpose2d"
+    pads = _check(op, x, w, padding, 0)
+    more = (output_padding,) * 2 if isinstance(output_padding, int) else tuple(output_padding)
+    if len(more) != 2 or any(m not in (0, 1) for m in more):
+        raise ValueError(
+            f"{op}: output_padding must be 0 or 1, or a pair (y, x), got {output_padding!r}"
+        )
+    size = [2 * x.shape[2 + i] + 1 - 2 * pads[i] + more[i] for i in range(2)]
+    if min(x.shape[2:]) < 1 or min(size) < 1:
+        raise ValueError(
+            f"{op}: x must be [N, K, H, W] with pixels left after cropping {pads}, got shape "
+            f"{tuple(x.shape)}"
+        )
+    run = winograd_strided_conv2d_transposed_ref if reference_is_forced() else _transposed_op
+    return run(x, w, *pads, *size)

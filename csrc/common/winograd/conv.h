@@ -245,9 +245,7 @@ struct Conv {
       parallel(exec, p.plan.workers, 1, workers);
     }
     if constexpr (S::kIsAdjoint) {
-      auto rows = [&](int64_t begin, int64_t end) {
-        Edges<T>::add(p, tiles, begin, end);
-      };
+      auto rows = [&](int64_t begin, int64_t end) { Edges<T>::add(p, tiles, begin, end); };
       parallel(exec, s.n * (tiles.rows + 1), 1, rows);
     }
   }

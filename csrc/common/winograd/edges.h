@@ -21,7 +21,8 @@ struct Edges {
     const WinogradShape& s = p.shape;
     for (int64_t index = begin; index < end; ++index) {
       const int64_t n = index / (tiles.rows + 1), row = index % (tiles.rows + 1);
-      for (int64_t column = 0; column <= tiles.columns; ++column) add_tile(p, tiles, n, row, column);
+      for (int64_t column = 0; column <= tiles.columns; ++column)
+        add_tile(p, tiles, n, row, column);
       const int64_t first = larger(0, row * kSize - s.pad_y);
       const int64_t last = smaller(s.oh, (row + 1) * kSize - s.pad_y);
       const int64_t bottom = 2 * s.h + 1 - s.pad_y, right = 2 * s.w + 1 - s.pad_x;

@@ -49,10 +49,10 @@ struct WeightGradient {
     plan.tiles = at_least_one(smaller(S::kWeightTiles, divide_up(count, plan.parts)));
     plan.blocks = divide_up(divide_up(count, plan.parts), plan.tiles);
     plan.workers = smaller(at_least_one(threads), at_least_one(tasks * plan.parts));
-    plan.scratch = round_up(larger(plan.block_c, plan.block_k), kSkew) +
-                   kPositions * (plan.tiles * (padded_x(plan.block_c) + padded_y(plan.block_k)) +
-                                 2 * kSkew) +
-                   kTaps * kTaps * sums_of(plan.block_c, plan.block_k);
+    plan.scratch =
+        round_up(larger(plan.block_c, plan.block_k), kSkew) +
+        kPositions * (plan.tiles * (padded_x(plan.block_c) + padded_y(plan.block_k)) + 2 * kSkew) +
+        kTaps * kTaps * sums_of(plan.block_c, plan.block_k);
     plan.shared = plan.parts * kTap * kTap * s.c * s.k;
     return plan;
   }
@@ -201,7 +201,8 @@ struct WeightGradient {
     };
     parallel(exec, p.plan.workers, 1, workers);
     auto squares = [&](int64_t begin, int64_t end) { add_parts(begin, end); };
-    const int64_t square_bytes = kSquare * kSquare * kTap * kTap * (p.plan.parts + 1) * int64_t(sizeof(T));
+    const int64_t square_bytes =
+        kSquare * kSquare * kTap * kTap * (p.plan.parts + 1) * int64_t(sizeof(T));
     parallel(exec, divide_up(s.c, kSquare) * divide_up(s.k, kSquare),
              at_least_one(kGrainBytes / square_bytes), squares);
   }
