@@ -37,7 +37,7 @@ _X86_ISAS = {
 }  # fmt: skip
 # -O2: the loops that matter are marked `omp simd` or written in vectors. _O3 names the files where
 # -O3 was measured to gain.
-_O3 = {"winograd_conv2d_cpu"}
+_O3 = {"winograd_conv2d_cpu", "winograd_strided_conv2d_cpu"}
 _CXX_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
               "-Wno-unknown-pragmas", "-fopenmp-simd", "-fno-math-errno",
               "-fno-trapping-math"]  # fmt: skip
