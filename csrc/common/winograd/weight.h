@@ -8,9 +8,9 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-constexpr int64_t kWeightChannels = 128;            // most channels of a task, on either side
-constexpr int64_t kSquare = 16;                     // channels, on either side
-constexpr int64_t kMostTasks = 8;  // beyond which the tiles are not split
+constexpr int64_t kWeightChannels = 128;  // most channels of a task, on either side
+constexpr int64_t kSquare = 16;           // channels, on either side
+constexpr int64_t kMostTasks = 8;         // beyond which the tiles are not split
 
 template <class M, class S>
 struct WeightGradient {
@@ -135,14 +135,16 @@ struct WeightGradient {
     const int64_t width = round_up(columns, kPanel<M>);
     const int64_t per_part = divide_up(tiles.count, p.plan.parts);
     const int64_t end = smaller(tiles.count, (part + 1) * per_part);
+    if (part * per_part >= end)  // no tiles, no first sums
+      for (int64_t i = 0; i < kTaps * kTaps * sums_plane; ++i) sums[i] = 0;
     for (int64_t first = part * per_part; first < end; first += p.plan.tiles) {
       const int64_t count = smaller(p.plan.tiles, end - first);
       for (int64_t t = 0; t < count; ++t) {
         transform_pair(first + t, c, k, rows, columns, zeros, xs + t * stride_x, ys + t * stride_y);
       }
       for (int tap = 0; tap < kTaps * kTaps; ++tap)
-        product(tap / kTaps, tap % kTaps, xs, ys, count, rows, columns,
-                first == part * per_part, sums + tap * sums_plane);
+        product(tap / kTaps, tap % kTaps, xs, ys, count, rows, columns, first == part * per_part,
+                sums + tap * sums_plane);
     }
     T* partial = static_cast<T*>(p.shared) + (part * kTap * kTap * s.c + c) * s.k + k;
     for (int64_t row = 0; row < rows; ++row) {

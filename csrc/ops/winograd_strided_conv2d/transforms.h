@@ -136,7 +136,7 @@ struct WeightAdjointTransform {
 struct Strided {
   static constexpr bool kIsAdjoint = false;
   static constexpr int kOutStep = 4, kInStep = 8;
-  static constexpr int64_t kConvTiles = 16, kWeightTiles = 32;
+  static constexpr int64_t kConvTiles = 16, kWeightTiles = 32;  // of a block
   static constexpr int64_t kPartTiles = 32;  // fewest of a partial weight gradient
   template <class T>
   using Input = InputTransform<T>;
