@@ -177,6 +177,9 @@ def goals(threads: str) -> list[Goal]:
              of_ops(wino, "forward", "reference", is_wide, "weight"), at_least=2),
         Goal("8", "oneDNN over fwd+bwd, every shape that the dispatcher is asked for", ops,
              of_ops(wino, "forward+backward", "reference", lambda r: True), at_least=1),
+        Goal("8", "oneDNN over fwd+bwd of stride 2 and transposed, every shape", ops,
+             of_ops("winograd_strided_conv2d", "forward+backward", "reference",
+                    lambda r: True), at_least=1),
     ]  # fmt: skip
     half = ("reference bf16", "native bf16")
     for number, size, file, bounds in (

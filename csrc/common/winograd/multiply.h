@@ -20,7 +20,7 @@ inline void store_lanes(void* p, V v) {
 // What one element type computes with. Float32 takes the vectors of the instruction set; float64,
 // which is there so that derivatives can be checked, is scalar.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kConvRows = 12, kWeightRows = 8;  // 32 registers
+constexpr int kVectorBytes = 64, kConvRows = 8, kWeightRows = 8;  // 32 registers
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32, kConvRows = 6, kWeightRows = 6;  // 16 registers
 #else

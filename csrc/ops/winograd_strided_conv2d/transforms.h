@@ -136,7 +136,8 @@ struct WeightAdjointTransform {
 struct Strided {
   static constexpr bool kIsAdjoint = false;
   static constexpr int kOutStep = 4, kInStep = 8;
-  static constexpr int64_t kConvTiles = 12, kWeightTiles = 32;
+  static constexpr int64_t kConvTiles = 16, kWeightTiles = 32;  // of a block
+  static constexpr int64_t kPartTiles = 32;  // fewest of a partial weight gradient
   template <class T>
   using Input = InputTransform<T>;
   template <class T>
@@ -155,7 +156,7 @@ struct Strided {
 struct Transposed {
   static constexpr bool kIsAdjoint = true;
   static constexpr int kOutStep = 8, kInStep = 4;
-  static constexpr int64_t kConvTiles = 12;
+  static constexpr int64_t kConvTiles = 16;
   template <class T>
   using Input = OutputAdjointTransform<T>;
   template <class T>
