@@ -256,9 +256,11 @@ REFUSALS = {
 }
 SLOWER = {
     "depthwise": ({"w": (128, 1, 3, 3), "groups": 128}, "another width"),
+    "contiguous": ({"is_channels_last": False}, "channels_last"),
     "few tiles": ({"x": (1, 128, 8, 8)}, "tiles"),
-    "few channels": ({"x": (1, 32, 32, 32), "w": (32, 16, 3, 3), "groups": 2}, "tiles"),
-    "many threads": ({"threads": 64}, "tiles"),
+    "tiles outside": ({"x": (16, 128, 9, 9)}, "too far outside"),
+    "few channels": ({"x": (1, 32, 28, 28), "w": (32, 16, 3, 3), "groups": 2}, "tiles"),
+    "many threads": ({"threads": 100}, "tiles"),
 }
 
 
@@ -300,6 +302,9 @@ def test_conv2d_is_what_it_says(has_bias, native, device, seed):
                 torch.testing.assert_close(a, p, rtol=1e-4, atol=1e-3)
     with use_backend("reference"):
         assert all(map(torch.equal, call(conv2d), plain))
+    choice = conv2d_choice(x.detach().contiguous(), w, b, padding=1, groups=4)
+    assert not choice.is_winograd
+    assert "channels_last" in choice.reason or native.active_isa() == "baseline"
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
