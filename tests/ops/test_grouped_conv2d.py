@@ -104,7 +104,7 @@ def test_values_and_gradients(name, layout, real, device, seed):
         assert not dw.any()
     else:
         y, dx, dw = check(x, w, dy, groups, padding)
-    assert y.is_contiguous(memory_format=fmt)
+        assert y.is_contiguous(memory_format=fmt)
     assert (y.shape, dx.shape, dw.shape) == (dy.shape, x.shape, w.shape)
 
 
