@@ -7,7 +7,7 @@
 // (less than half of that of the usual 1 and 2), and all of A and B is exact in float32.
 #pragma once
 
-#include "../../common/winograd/tiles.h"
+#include "transform_tile.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
