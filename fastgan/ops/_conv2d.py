@@ -25,7 +25,8 @@ from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv2d
 # more from 128 tiles on). A thread wants as many tiles as one thread alone.
 FEWEST_CHANNELS = 64
 FEWEST_TILES = 32  # of 4×4 outputs, in the batch, for each thread
-# The same for stride 2, and of 4×4 inputs of its transpose: 1.1 and more forward and backward.
+# The same for stride 2, and of 4×4 inputs of its transpose: 1.1 and more forward and
+# backward with AVX-512; AVX2 is not measured.
 FEWEST_STRIDED_TILES = 32
 
 # The same in groups of 8 to 64 channels, which `grouped_conv2d` takes: forward and backward are 1.2

@@ -6,8 +6,8 @@
 // one tap by 4 products: 9 instead of 12 in one dimension, 81 instead of 144 in two. The 4 products
 // share one transformed tap, so a 3 × 3 kernel becomes 6 × 6 of them.
 //
-// a = 1/2, b = 5/4: of the short binary fractions, a pair with one of the smallest measured errors
-// in all three directions; all of A and B is exact in float32.
+// a = 1/2, b = 5/4: of the short binary fractions, a pair with one of the smallest errors of the
+// convolution (simulated in float32); all of A and B is exact in float32.
 #pragma once
 
 #include "../../common/winograd/tiles.h"
