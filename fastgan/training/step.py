@@ -78,11 +78,13 @@ def train_step(state: TrainState, batch: Batch) -> None:
 
 
 def d_step(state: TrainState, batch: Batch) -> None:
+    state.d_optimizer.zero_grad(set_to_none=True)
     real, fake = _d_inputs(state, batch)
     _apply(state.d_optimizer, _d_loss(state, real, fake, batch.c))
 
 
 def d_penalty_step(state: TrainState, batch: Batch) -> None:
+    state.d_optimizer.zero_grad(set_to_none=True)
     config = state.config
     if config.r2_gamma > 0 or config.gp_weight > 0:
         real, fake = _d_inputs(state, batch)
@@ -94,6 +96,7 @@ def d_penalty_step(state: TrainState, batch: Batch) -> None:
 
 
 def d_full_step(state: TrainState, batch: Batch) -> None:
+    state.d_optimizer.zero_grad(set_to_none=True)
     config, c = state.config, batch.c
     real, fake = _d_inputs(state, batch)
     real_logits, at_real = _judge(state, real, c, config.r1_gamma)
@@ -103,12 +106,14 @@ def d_full_step(state: TrainState, batch: Batch) -> None:
 
 
 def g_step(state: TrainState, batch: Batch) -> None:
+    state.g_optimizer.zero_grad(set_to_none=True)
     fake, _ = generate(state, batch.x.shape[0], batch.c)
     with frozen(state.d_optimizer):
         _apply(state.g_optimizer, _g_loss(state, fake, batch))
 
 
 def g_penalty_step(state: TrainState, batch: Batch) -> None:
+    state.g_optimizer.zero_grad(set_to_none=True)
     n = max(batch.x.shape[0] // PL_BATCH_SHRINK, 1)
     fake, ws = generate(state, n, None if batch.c is None else batch.c[:n])
     loss = _path_length(state, ws, fake) * state.config.g_reg_interval
@@ -116,6 +121,7 @@ def g_penalty_step(state: TrainState, batch: Batch) -> None:
 
 
 def g_full_step(state: TrainState, batch: Batch) -> None:
+    state.g_optimizer.zero_grad(set_to_none=True)
     fake, ws = generate(state, batch.x.shape[0], batch.c)
     with frozen(state.d_optimizer):
         loss = _g_loss(state, fake, batch) + _path_length(state, ws, fake)
@@ -148,7 +154,14 @@ def _d_inputs(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _d_loss(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> Tensor:
-    return _d_objective(state, state.D(real, c), state.D(fake, c))
+    """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
+    backward pass when this returns: only one half's activations are held at a time."""
+    real_logits = state.D(real, c)
+    if state.objective.IS_SEPARABLE:
+        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
+        state.objective.discriminator_loss(real_logits, constant).backward()
+        real_logits = real_logits.detach()
+    return _d_objective(state, real_logits, state.D(fake, c))
 
 
 def _judge(
@@ -215,7 +228,6 @@ def _path_length(state: TrainState, ws: Tensor, fake: Tensor) -> Tensor:
 
 
 def _apply(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
 
