@@ -42,7 +42,7 @@ def _case(n: int, c: int, width: int, size: int, **options) -> Case:
 
 
 def _in_groups(convolve: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """`convolve` in as many groups as the shapes say: a case may run at other sizes than its own."""
+    """`convolve` in as many groups as the shapes say, which may be other sizes than the case's."""
 
     def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         groups, rest = divmod(x.shape[1], w.shape[1])
