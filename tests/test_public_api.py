@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "fastgan": """
-        __version__ augment data losses memory metrics models nn ops training
+        __version__ augment data draws losses memory metrics models nn ops training
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ backends bias_act channel_dot conv2d
@@ -21,6 +21,7 @@ NAMES = {
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.data": "BatchLoader ImageDataset convert default_dataset",
+    "fastgan.draws": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
     "fastgan.augment": "AdaController AugmentPipe GROUPS",
