@@ -20,7 +20,9 @@ NAMES = {
     """,
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
-    "fastgan.data": "BatchLoader ImageDataset convert default_dataset",
+    "fastgan.data": """
+        BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
+    """,
     "fastgan.draws": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",

@@ -37,7 +37,7 @@ def _option(*names: str, **attributes: Any):
 @_option("--outdir", default="runs", type=click.Path(path_type=Path), help="Where run folders go.")
 @_option("--cfg", default="faces", type=click.Choice(cfg_names()), help="Recipe.")
 @_option("--data", default=AVATARS,
-         help="Folder or zip of images; 'avatars': cartoon faces drawn on this machine.")
+         help="Folder, .zip, .tar or .fgpack of images; 'avatars': cartoon faces drawn here.")
 @_option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
          help="Resize the images, 64 or 64x48 (width x height).")
 @_option("--cond", type=bool, default=False, help="Condition on the labels of the data.")

@@ -81,7 +81,8 @@ def format_tick(tick: Tick) -> str:
     return (
         f"tick {tick.tick:<5d} kimg {tick.kimg:<8.1f} time {format_time(tick.total_sec):<12s} "
         f"sec/tick {tick.sec_per_tick:<7.1f} sec/kimg {tick.sec_per_kimg:<7.2f} "
-        f"maintenance {tick.maintenance_sec:<6.1f} cpumem {tick.cpumem_gb:<6.2f} "
+        f"maintenance {tick.maintenance_sec:<6.1f} data-wait {tick.data_wait_percent:.1f}% "
+        f"cpumem {tick.cpumem_gb:<6.2f} "
         f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}"
     )
 

@@ -112,6 +112,7 @@ class _Run:
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
         self.tick_nimg = state.nimg
+        self.data_wait_sec = 0.0
 
     def run(self, info: RunInfo) -> TrainState:
         reason = "failed"
@@ -136,7 +137,9 @@ class _Run:
         self.tick_begin = time.perf_counter()
         last_saved = None
         while state.nimg < config.total_nimg:
+            asked = time.perf_counter()
             x, c = self.loader.batch_at(state.nimg)
+            self.data_wait_sec += time.perf_counter() - asked
             c = c.to(state.device) if state.G.c_dim else None
             train_step(state, Batch(x=x.to(state.device), c=c))
             self._tell("on_step", state.nimg)
@@ -173,6 +176,7 @@ class _Run:
                 sec_per_kimg=seconds / kimg,
                 img_per_sec=1000 * kimg / seconds,
                 maintenance_sec=self.tick_begin - self.tick_end,
+                data_wait_percent=100 * self.data_wait_sec / seconds,
                 cpumem_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
                 gpumem_gb=torch.cuda.max_memory_allocated(state.device) / 2**30 if is_cuda else 0.0,
                 augment=float(getattr(state.augment, "p", 0.0)),
@@ -183,7 +187,7 @@ class _Run:
         state.stats.reset()
         if is_cuda:
             torch.cuda.reset_peak_memory_stats(state.device)
-        self.tick_nimg, self.tick_end = state.nimg, now
+        self.tick_nimg, self.tick_end, self.data_wait_sec = state.nimg, now, 0.0
         return number
 
     def _snapshot(self, *, is_first: bool) -> None:

@@ -40,8 +40,10 @@ class Tick:
 
     losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use ("Loss/r1",
     "Loss/r2", "Loss/gp", "Loss/pl": unweighted means). maintenance_sec is the time between the
-    last tick's end and this one's first step; augment is p; cpumem_gb the peak resident memory
-    of the process; gpumem_gb the peak allocated since the last tick. Sizes are in GiB.
+    last tick's end and this one's first step; data_wait_percent the part of sec_per_tick that the
+    step loop spent in the loader's batch_at, by the host's clock; augment is p; cpumem_gb the peak
+    resident memory of the process; gpumem_gb the peak allocated since the last tick. Sizes are in
+    GiB.
     """
 
     tick: int
@@ -51,6 +53,7 @@ class Tick:
     sec_per_kimg: float
     img_per_sec: float
     maintenance_sec: float
+    data_wait_percent: float = 0.0
     cpumem_gb: float
     gpumem_gb: float
     augment: float

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fastgan.data import ImageDataset
+from fastgan.data import ImageDataset, PackedDataset
 from fastgan.metrics import Evaluator
 from fastgan.training.state import TrainState
 
@@ -38,7 +38,9 @@ def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
     return torch.cat(parts)
 
 
-def make_evaluator(state: TrainState, dataset: ImageDataset | None) -> Evaluator | None:
+def make_evaluator(
+    state: TrainState, dataset: ImageDataset | PackedDataset | None
+) -> Evaluator | None:
     """The judge of `config.metrics`, which keeps the data set's features; None without metrics.
 
     Compares with at most `config.metric_images` real images. Asked for early, so that a missing

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fastgan.data import ImageDataset, default_dataset
+from fastgan.data import ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.training.config import TrainConfig
 
 __all__ = ["Loader", "first_samples", "open_dataset"]
@@ -20,7 +20,7 @@ class Loader(Protocol):
     def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]: ...
 
 
-def open_dataset(config: TrainConfig) -> ImageDataset:
+def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:
     """The images of `config.data`, checked against the model. ValueError where they do not fit."""
     data, model = config.data, config.model
     if not config.is_image_model:
@@ -33,7 +33,7 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     path, resolution = data.path, data.resolution
     if path is None:
         path, resolution = default_dataset(max(shape[1:])), shape[1:]
-    dataset = ImageDataset(
+    dataset = open_images(
         path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
     )
     if (dataset.image_shape, dataset.label_dim) != (shape, model.c_dim):

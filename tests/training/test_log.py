@@ -11,7 +11,8 @@ from fastgan.training.observer import RunInfo, Snapshot, Tick
 def tick(number, kimg):
     return Tick(
         tick=number, kimg=kimg, total_sec=190.4, sec_per_tick=15.2, sec_per_kimg=3.8,
-        img_per_sec=263.2, maintenance_sec=0.41, cpumem_gb=1.2, gpumem_gb=0.0, augment=0.0,
+        img_per_sec=263.2, maintenance_sec=0.41, data_wait_percent=2.54, cpumem_gb=1.2,
+        gpumem_gb=0.0, augment=0.0,
         losses={"Loss/D": 1.5, "Logits/real": 0.25}, eta_sec=100.0,
     )  # fmt: skip
 
@@ -37,7 +38,7 @@ def lines(path):
 def test_tick_line():
     assert format_tick(tick(12, 48.0)) == (
         "tick 12    kimg 48.0     time 3m 10s       sec/tick 15.2    sec/kimg 3.80    "
-        "maintenance 0.4    cpumem 1.20   gpumem 0.00   augment 0.000"
+        "maintenance 0.4    data-wait 2.5% cpumem 1.20   gpumem 0.00   augment 0.000"
     )
 
 
