@@ -95,7 +95,8 @@ def command(ctx: click.Context, **options: Any) -> None:
     """
     _refuse_missing_features(options)
     if is_launched() and os.environ["RANK"] != "0":
-        sys.stdout = open(os.devnull, "w")  # rank 0 speaks for all; errors are everyone's
+        # rank 0 speaks for all; errors are everyone's
+        ctx.with_resource(contextlib.redirect_stdout(io.StringIO()))
     click.echo("fastgan: loading PyTorch ...")
     flags = _given_flags(ctx, options)
     from fastgan.training.checkpoint import CheckpointError
@@ -179,10 +180,9 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
 
     outdir: Path = options["outdir"]
     config, checkpoint, description = _configure(options, flags)
-    if checkpoint is not None:
-        if read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
-            click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
-            return
+    if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
+        click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
+        return
     _print_device(config)
     if options["dry_run"]:
         click.echo(json.dumps(config.to_dict(), indent=2))

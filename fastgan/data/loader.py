@@ -64,7 +64,7 @@ class BatchLoader:
                 f"BatchLoader: part must be (r, n) with 0 <= r < n and n a divisor of batch "
                 f"{batch}, got {part}"
             )
-        self._rows = slice(rank, None, ranks)
+        self._rows = slice(rank, None, ranks)  # as in WholeBatches where there is one rank
         self.dataset, self.batch, self.seed, self.mirror = dataset, batch, seed, mirror
         self.device = torch.device(device)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fastgan-data")
@@ -85,12 +85,22 @@ class BatchLoader:
         B is `batch`, or the `part` of it. x = pixel / 127.5 - 1. Equal positions give equal
         batches, in whatever order they are asked for. The tensors are the caller's to change.
         """
-        indices, flips = (table[self._rows] for table in self.indices_at(position))
+        return self._batch(position, self._rows)
+
+    @property
+    def whole(self) -> "WholeBatches":
+        """The same batches without `part`."""
+        return WholeBatches(self)
+
+    def _batch(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
+        indices, flips = (table[rows] for table in self.indices_at(position))
         if self._pixels is not None:
             at = torch.from_numpy(indices)
             x, c = self._pixels[at], self._labels[at]
-        else:
+        elif rows == self._rows:
             x, c = self._fetch(position, indices)
+        else:
+            x, c = self._collect(self._submit(indices))
         x, c = self._send(x), self._send(c)
         x = x.to(torch.float32).div_(127.5).sub_(1)
         if flips.any():
@@ -146,6 +156,9 @@ class BatchLoader:
             futures = self._submit(indices)
         following = position + self.batch
         self._ahead = (following, self._submit(self.indices_at(following)[0][self._rows]))
+        return self._collect(futures)
+
+    def _collect(self, futures: list[Future]) -> tuple[Tensor, Tensor]:
         if self._is_packed:
             images, labels = futures[0].result()
             return torch.from_numpy(images), torch.from_numpy(labels)
@@ -161,6 +174,16 @@ class BatchLoader:
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
+
+
+class WholeBatches:
+    """`BatchLoader.whole`: every row of a batch, for a picture of what a run sees."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self._loader = loader
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
+        return self._loader._batch(position, slice(0, None, 1))
 
 
 def default_workers() -> int:

@@ -1,5 +1,6 @@
 """The training loop: steps, ticks, snapshots, and stopping well."""
 
+import contextlib
 import resource
 import threading
 import time
@@ -16,8 +17,10 @@ from fastgan.training.config import TrainConfig
 from fastgan.training.grids import fakes_name
 from fastgan.training.interrupt import stop_requests
 from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.parallel import Ranks
+from fastgan.training.replica import replicate, shared_tensors
 from fastgan.training.sampling import make_evaluator, measure, own_random_numbers, sample_grid
-from fastgan.training.source import Loader, first_samples, open_dataset
+from fastgan.training.source import Loader, OwnRows, first_samples, open_dataset
 from fastgan.training.state import Batch, TrainState, build_state
 from fastgan.training.step import train_step
 
@@ -55,12 +58,17 @@ def train(
     resume: Path | None = None,
     observers: Sequence[Observer] = (),
     loader: Loader | None = None,
+    ranks: Ranks | None = None,
+    workers: int | None = None,
 ) -> TrainState:
     """Trains until `config.total_kimg` and returns the state; `state.reason` says why it ended.
 
     resume: a checkpoint to continue from, bit for bit on the CPU when config, data and thread
     count are the same; a config that differs is used as given. loader: batches from elsewhere
-    (default: from `config.data`); its condition must be one-hot or real [N, c_dim], or empty.
+    (default: from `config.data`, decoded by `workers` threads); it gives whole batches, and its
+    condition must be one-hot or real [N, c_dim], or empty. ranks: the processes that train together
+    (`fastgan.training.parallel.join`), each calling this with equal arguments; rank 0 alone has
+    observers, metrics and checkpoints. Each sample draws numbers of its own (`fastgan.draws`).
 
     SIGINT or SIGTERM lets the step finish, writes a checkpoint and returns with reason
     "interrupted"; a second SIGINT raises KeyboardInterrupt at once. TrainingDiverged at the tick
@@ -68,20 +76,26 @@ def train(
     """
     state = build_state(config)
     document = None if resume is None else checkpoint.load(state, resume)
-    if resume is not None:
+    rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+    if resume is not None and rank == 0:
         checkpoint.set_aside_newer(run_dir, state.nimg)
-    dataset = None
+    dataset, whole = None, loader
     if loader is None:
         dataset = open_dataset(config)
         is_mirrored = config.data.mirror
         loader = BatchLoader(
-            dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device
-        )
+            dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
+            workers=workers, part=(rank, size),
+        )  # fmt: skip
+        whole = loader.whole
+    elif size > 1:
+        loader = OwnRows(loader, rank, size)
+    replicate(state, ranks)
     info = RunInfo(
         config=config,
         run_dir=run_dir,
         state=state,
-        reals=lambda n: first_samples(loader, n),
+        reals=lambda n: first_samples(whole, n),
         dataset_name=getattr(dataset, "name", type(loader).__name__),
         dataset_size=None if dataset is None else len(dataset),
         g_parameters=sum(p.numel() for p in state.G.parameters()),
@@ -90,7 +104,9 @@ def train(
         resumed_kimg=state.kimg,
         changes=() if document is None else _changes_since(document, state),
     )
-    return _Run(state, loader, make_evaluator(state, dataset), run_dir, observers).run(info)
+    evaluator = make_evaluator(state, dataset) if rank == 0 else None
+    observers = observers if rank == 0 else ()
+    return _Run(state, loader, evaluator, run_dir, observers, ranks).run(info)
 
 
 class _Run:
@@ -103,12 +119,15 @@ class _Run:
         evaluator: Evaluator | None,
         run_dir: Path,
         observers: Sequence[Observer],
+        ranks: Ranks | None,
     ):
         self.state = state
         self.loader = loader
         self.evaluator = evaluator
         self.run_dir = run_dir
         self.observers = observers
+        self.ranks = ranks
+        self.is_first = ranks is None or ranks.is_first
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
         self.tick_nimg = state.nimg
@@ -144,17 +163,32 @@ class _Run:
             train_step(state, Batch(x=x.to(state.device), c=c))
             self._tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
+            is_stopping = stop.is_set() if self.ranks is None else self._meet(stop.is_set())
             if is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg):
                 number = self._tick()
                 if is_last or number % config.snapshot_every_ticks == 0:
-                    self._snapshot(is_first=number == 0 and not is_last)
+                    with self._errand("a snapshot"):
+                        self._snapshot(is_first=number == 0 and not is_last)
                     last_saved = state.nimg
                 self.tick_begin = time.perf_counter()
-            if stop.is_set() and not is_last:
+            if is_stopping and not is_last:
                 if last_saved != state.nimg:
-                    self._save()
+                    with self._errand("the last checkpoint"):
+                        self._save()
                 return "interrupted"
         return "finished"
+
+    def _meet(self, wants_stop: bool) -> bool:
+        """With the other ranks after a step: whether one of them was asked to stop."""
+        ranks, state = self.ranks, self.state
+        is_stopping = ranks.step_ended(state.step, stop=wants_stop)
+        if state.step % ranks.compare_every == 0:
+            ranks.compare(dict(shared_tensors(state)), f"after step {state.step}")
+        return is_stopping
+
+    def _errand(self, what: str) -> contextlib.AbstractContextManager:
+        """Around what rank 0 does alone, which the others then wait for."""
+        return contextlib.nullcontext() if self.ranks is None else self.ranks.errand(what)
 
     def _tick(self) -> int:
         state = self.state
@@ -192,6 +226,8 @@ class _Run:
 
     def _snapshot(self, *, is_first: bool) -> None:
         state, path = self.state, self._save()
+        if path is None:
+            return
         has_metrics = self.evaluator is not None and not is_first
         snapshot = Snapshot(
             kimg=state.kimg,
@@ -201,8 +237,10 @@ class _Run:
         )
         self._tell("on_snapshot", snapshot)
 
-    def _save(self) -> Path:
+    def _save(self) -> Path | None:
         self._require_finite(self.state.stats.read())
+        if not self.is_first:
+            return None
         self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
         return checkpoint.save(self.state, self.run_dir)
 

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -96,9 +96,10 @@ def join(
     ranks = Ranks(where, store, device, limits=limits, compare_every=compare_every)
     try:
         yield ranks
-        ranks.arrive("the end")
-    finally:
-        ranks.close()
+    except BaseException:
+        ranks.close(in_peace=False)
+        raise
+    ranks.close()
 
 
 class Ranks:
@@ -116,6 +117,8 @@ class Ranks:
     ):
         self.rank, self.size, self.is_first = where.rank, where.size, where.rank == 0
         self.compare_every = compare_every
+        self._local_rank = where.local_rank
+        self._machine = os.environ.get("GROUP_RANK", "0")  # torchrun's number of this agent
         self._store, self._device = dist.PrefixStore("fastgan", store), device
         self._step_limit_sec, self._start_limit_sec = limits
         self._watchdog = Watchdog(
@@ -125,6 +128,15 @@ class Ranks:
         self._flags: dist.ProcessGroup | None = None
         self._pending: tuple[dist.Work, Tensor] | None = None
         self._step = "the first step"
+
+    @contextmanager
+    def one_per_machine(self, what: str) -> Iterator[None]:
+        """The body runs on local rank 0 of every machine first, then on the others."""
+        if self._local_rank > 0:
+            self._wait([f"{what}/machine {self._machine}"], what, [self.rank - self._local_rank])
+        yield
+        if self._local_rank == 0:
+            self._store.set(f"{what}/machine {self._machine}", "")
 
     def share(self, name: str, value: Any) -> Any:
         """Rank 0's `value` (plain JSON) on every rank; before `connect`, too."""
@@ -167,8 +179,15 @@ class Ranks:
         self._flags = dist.new_group(backend="gloo")
         self._watchdog.start()
 
-    def close(self) -> None:
+    def close(self, *, in_peace: bool = True) -> None:
+        """In peace: waits for every rank, whatever rank 0 still writes. Else: at once, and the
+        collectives end with the process, because another rank may be inside one."""
         self._watchdog.stop()
+        if not in_peace:
+            return
+        if self._pending is not None:
+            self._pending[0].wait()
+        self.arrive("the end")
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -218,7 +237,7 @@ class Ranks:
         self._pending = work, flag
         return is_stopping
 
-    def errand(self, what: str):
+    def errand(self, what: str) -> AbstractContextManager:
         """A context for what this rank alone does while the others wait: a snapshot, metrics."""
         return self._watchdog.errand(what)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fastgan import draws
 from fastgan.training import split
 from fastgan.training.moving_buffers import MovedTensors, float_buffers
 from fastgan.training.parallel import Ranks
@@ -39,7 +40,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     state.exchange = ranks.exchange
     state.average = lambda: ranks.average_([*moved(), *sums])
     if ranks.rank > 0:  # what draws from torch itself is no rank's twin
-        torch.manual_seed(hash((state.config.seed, state.nimg, ranks.rank)) % 2**63)
+        torch.manual_seed(draws.step_key(state.config.seed + ranks.rank, state.nimg))
 
 
 def shared_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from fastgan.data import ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.training.config import TrainConfig
+from fastgan.training.split import own_rows
 
-__all__ = ["Loader", "first_samples", "open_dataset"]
+__all__ = ["Loader", "OwnRows", "first_samples", "open_dataset"]
 
 
 class Loader(Protocol):
@@ -18,6 +19,20 @@ class Loader(Protocol):
     """
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]: ...
+
+
+class OwnRows:
+    """The loader of a process that has rows rank, rank + ranks, … of another loader's batches."""
+
+    def __init__(self, loader: Loader, rank: int, ranks: int):
+        self._loader, self._rank, self._ranks = loader, rank, ranks
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
+        x, c = self._loader.batch_at(position)
+        return (
+            own_rows(x, self._rank, self._ranks),
+            None if c is None else own_rows(c, self._rank, self._ranks),
+        )
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:

@@ -62,7 +62,7 @@ def check_groups(config: TrainConfig, D: nn.Module, ranks: int) -> None:
             what = "batch_gpu" if rows < share else "batch"
             raise ValueError(
                 f"{what}: D.{name} compares groups of {whole} samples (group_size="
-                f"{module.group_size}, batch {config.batch}), and the {rows} samples that a process "
-                f"holds at once are no multiple of {whole}: the split would change the result; "
-                f"choose a multiple, or another mbstd_group"
+                f"{module.group_size}, batch {config.batch}), and the {rows} samples that a process"
+                f" holds at once are no multiple of {whole}: the split would change the result; "
+                "choose a multiple, or another mbstd_group"
             )
