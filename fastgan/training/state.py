@@ -58,6 +58,11 @@ class TrainState:
     exchange: called once per phase with the flat gradient of one network and its riders
         (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
         None where there is one.
+    average: called once per step, after the phases: replaces what is a mean or a sum over samples
+        (w_avg, ADA's sums, statistics) by its mean over all processes; None where there is one.
+    draw_key: where every sample draws numbers of its own (`fastgan.draws`), the key of the current
+        step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each batch are
+        this process's. Both are set by `fastgan.training.replica`.
     """
 
     config: TrainConfig
@@ -77,6 +82,9 @@ class TrainState:
     grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
     grid_c: Tensor | None  # [64, c_dim]: classes in turn
     exchange: Callable[[Tensor], None] | None = None
+    average: Callable[[], None] | None = None
+    draw_key: Tensor | None = None  # [] int64
+    rows: tuple[int, int] = (0, 1)
     step: int = 0
     nimg: int = 0
     tick: int = 0
