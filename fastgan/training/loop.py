@@ -1,4 +1,7 @@
-"""The training loop: steps, ticks, snapshots, and stopping well."""
+"""The training loop: steps, ticks, snapshots, and stopping well.
+
+What may go wrong has files of its own: `faults` (NaN), `saver` (disk), `interrupt` (signals).
+"""
 
 import resource
 import threading
@@ -11,17 +14,22 @@ import torch
 
 from fastgan.data import BatchLoader
 from fastgan.metrics import Evaluator
-from fastgan.training import checkpoint
+from fastgan.training import checkpoint, random_state, retention
 from fastgan.training.config import TrainConfig
+from fastgan.training.contents import Contents, environment
+from fastgan.training.faults import FaultGuard, FaultPolicy, TrainingDiverged
 from fastgan.training.grids import fakes_name
 from fastgan.training.interrupt import stop_requests
-from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
-from fastgan.training.sampling import make_evaluator, measure, own_random_numbers, sample_grid
+from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.sampling import make_evaluator, measure, sample_grid
+from fastgan.training.saver import Saver
 from fastgan.training.source import Loader, first_samples, open_dataset
 from fastgan.training.state import Batch, TrainState, build_state
 from fastgan.training.step import train_step
 
 __all__ = [
+    "Alarm",
+    "FaultPolicy",
     "Observer",
     "RunInfo",
     "Snapshot",
@@ -34,10 +42,6 @@ __all__ = [
 
 _HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images"}
 FIRST_TICK_STEPS = 3  # people want to see that it lives
-
-
-class TrainingDiverged(FloatingPointError):
-    """A loss or a weight became NaN or infinite. Nothing was saved since."""
 
 
 def is_tick_due(nimg: int, batch: int, tick_kimg: float) -> bool:
@@ -55,21 +59,27 @@ def train(
     resume: Path | None = None,
     observers: Sequence[Observer] = (),
     loader: Loader | None = None,
+    faults: FaultPolicy | None = None,
 ) -> TrainState:
     """Trains until `config.total_kimg` and returns the state; `state.reason` says why it ended.
 
     resume: a checkpoint to continue from, bit for bit on the CPU when config, data and thread
     count are the same; a config that differs is used as given. loader: batches from elsewhere
     (default: from `config.data`); its condition must be one-hot or real [N, c_dim], or empty.
+    faults: when to go back after NaN, and when to stop.
 
-    SIGINT or SIGTERM lets the step finish, writes a checkpoint and returns with reason
-    "interrupted"; a second SIGINT raises KeyboardInterrupt at once. TrainingDiverged at the tick
-    after a loss became non-finite. CheckpointError where the checkpoint can't be read or written.
+    Checkpoints are written beside the training; it returns, or raises what is not
+    KeyboardInterrupt, when the last one is on the disk. SIGINT or SIGTERM lets the step finish,
+    writes a checkpoint and returns with reason "interrupted"; a second SIGTERM changes nothing, a
+    second SIGINT raises KeyboardInterrupt at once (a file under way is still finished).
+    TrainingDiverged where `faults` allows no more. CheckpointError where the checkpoint can't be
+    read or written. Seeds torch's, Python's and numpy's generators.
     """
     state = build_state(config)
+    random_state.seed_others(config.seed)
     document = None if resume is None else checkpoint.load(state, resume)
     if resume is not None:
-        checkpoint.set_aside_newer(run_dir, state.nimg)
+        retention.set_aside_newer(run_dir, state.nimg)
     dataset = None
     if loader is None:
         dataset = open_dataset(config)
@@ -90,7 +100,8 @@ def train(
         resumed_kimg=state.kimg,
         changes=() if document is None else _changes_since(document, state),
     )
-    return _Run(state, loader, make_evaluator(state, dataset), run_dir, observers).run(info)
+    evaluator = make_evaluator(state, dataset)
+    return _Run(state, loader, evaluator, run_dir, observers, faults or FaultPolicy()).run(info)
 
 
 class _Run:
@@ -103,12 +114,17 @@ class _Run:
         evaluator: Evaluator | None,
         run_dir: Path,
         observers: Sequence[Observer],
+        faults: FaultPolicy,
     ):
         self.state = state
         self.loader = loader
         self.evaluator = evaluator
         self.run_dir = run_dir
         self.observers = observers
+        self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
+        self.guard = FaultGuard(
+            state, faults, tell=lambda alarm: self._tell("on_alarm", alarm), last_good=self._newest
+        )
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
         self.tick_nimg = state.nimg
@@ -116,40 +132,51 @@ class _Run:
     def run(self, info: RunInfo) -> TrainState:
         reason = "failed"
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            self._tell("on_start", info)
-            with stop_requests() as stop:
-                reason = self._steps(stop)
-        except TrainingDiverged:
-            reason = "diverged"
-            raise
-        except KeyboardInterrupt:
-            reason = "interrupted"
-            raise
-        finally:
-            self.state.reason = reason
-            self._tell("on_end", reason)
+        with stop_requests() as stop:
+            try:
+                self._tell("on_start", info)
+                with self.saver:
+                    ended = self._steps(stop)
+                reason = ended
+            except TrainingDiverged:
+                reason = "diverged"
+                raise
+            except KeyboardInterrupt:
+                reason = "interrupted"
+                raise
+            finally:
+                self.state.reason = reason
+                self._tell("on_end", reason)
         return self.state
 
     def _steps(self, stop: threading.Event) -> str:
         state, config = self.state, self.state.config
+        self.guard.start()
         self.tick_begin = time.perf_counter()
         last_saved = None
         while state.nimg < config.total_nimg:
-            x, c = self.loader.batch_at(state.nimg)
+            x, c = self.loader.batch_at(state.position)
             c = c.to(state.device) if state.G.c_dim else None
             train_step(state, Batch(x=x.to(state.device), c=c))
             self._tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
-            if is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg):
+            is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
+            went_back = self.guard.after_step()
+            if not went_back and (is_due or stop.is_set()):
+                went_back = self.guard.check()
+            if went_back:
+                self._restart_clocks()
+            elif is_due:
                 number = self._tick()
+                contents = self.guard.keep()
                 if is_last or number % config.snapshot_every_ticks == 0:
-                    self._snapshot(is_first=number == 0 and not is_last)
+                    self._snapshot(contents, is_first=number == 0 and not is_last)
                     last_saved = state.nimg
+                self.saver.raise_error()
                 self.tick_begin = time.perf_counter()
-            if stop.is_set() and not is_last:
-                if last_saved != state.nimg:
-                    self._save()
+            if stop.is_set() and (went_back or not is_last):
+                if went_back or last_saved != state.nimg:
+                    self.saver.save(self._contents())
                 return "interrupted"
         return "finished"
 
@@ -157,7 +184,6 @@ class _Run:
         state = self.state
         losses = state.stats.read()  # waits for the device, so that the clock reads true
         now = time.perf_counter()
-        self._require_finite(losses)
         kimg = (state.nimg - self.tick_nimg) / 1000
         seconds = now - self.tick_begin
         state.elapsed_sec = self.earlier_sec + now - self.begin
@@ -186,46 +212,50 @@ class _Run:
         self.tick_nimg, self.tick_end = state.nimg, now
         return number
 
-    def _snapshot(self, *, is_first: bool) -> None:
-        state, path = self.state, self._save()
+    def _snapshot(self, contents: Contents, *, is_first: bool) -> None:
+        state, path = self.state, self.saver.save(contents)
         has_metrics = self.evaluator is not None and not is_first
+        metrics = measure(state, self.evaluator) if has_metrics else {}
+        if metrics:
+            first = state.config.metrics[0]
+            self.saver.note_score(path, first, metrics[first])
         snapshot = Snapshot(
             kimg=state.kimg,
             images=self.run_dir / fakes_name(state.kimg),
             checkpoint=path,
-            metrics=measure(state, self.evaluator) if has_metrics else {},
+            metrics=metrics,
         )
         self._tell("on_snapshot", snapshot)
 
-    def _save(self) -> Path:
-        self._require_finite(self.state.stats.read())
+    def _contents(self) -> Contents:
+        """Of now, which the guard has checked."""
         self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
-        return checkpoint.save(self.state, self.run_dir)
+        return self.guard.keep()
 
-    def _require_finite(self, statistics: dict[str, float]) -> None:
-        values = {name: torch.tensor(value) for name, value in statistics.items()}
-        for prefix, network in (("G", self.state.G), ("D", self.state.D)):
-            values |= {f"{prefix}.{name}": p for name, p in network.named_parameters()}
-        broken = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
-        if broken:
-            newest = checkpoint.latest(self.run_dir)
-            raise TrainingDiverged(
-                f"train: {', '.join(broken[:4])}{' …' if len(broken) > 4 else ''} became NaN or "
-                f"infinite before kimg {self.state.kimg:.3f}; nothing was saved since. The last "
-                f"good checkpoint is {newest or 'none'}; resume it with a lower learning rate, a "
-                "larger r1_gamma or another seed"
-            )
+    def _restart_clocks(self) -> None:
+        """After the state went back in time."""
+        self.tick_nimg = self.state.nimg
+        self.tick_begin = self.tick_end = time.perf_counter()
+
+    def _newest(self) -> str:
+        try:
+            self.saver.wait()
+        except checkpoint.CheckpointError as error:
+            return f"not the newest ({error})"
+        return str(checkpoint.latest(self.run_dir) or "none")
 
     def _tell(self, event: str, argument: object) -> None:
-        for observer in self.observers:
-            with own_random_numbers(self.state):
+        if not self.observers:
+            return
+        with random_state.preserved(self.state.device):
+            for observer in self.observers:
                 getattr(observer, event)(argument)
 
 
 def _changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
     """What differs from the saved run and moves its numbers: settings, torch, threads, device."""
     old = document["config"] | {"environment": document["environment"]}
-    new = state.config.to_dict() | {"environment": checkpoint.environment(state)}
+    new = state.config.to_dict() | {"environment": environment(state)}
     return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
                               {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip
 

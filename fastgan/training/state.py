@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
@@ -13,6 +13,7 @@ from fastgan.augment import AdaController, AugmentPipe
 from fastgan.losses import load_objective
 from fastgan.models import load_architecture
 from fastgan.training.config import AdamConfig, TrainConfig
+from fastgan.training.fault_record import FaultRecord
 from fastgan.training.statistics import Statistics
 
 __all__ = [
@@ -74,11 +75,17 @@ class TrainState:
     nimg: int = 0
     tick: int = 0
     elapsed_sec: float = 0.0
+    faults: FaultRecord = field(default_factory=FaultRecord)
     reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
 
     @property
     def kimg(self) -> float:
         return self.nimg / 1000
+
+    @property
+    def position(self) -> int:
+        """Where the next batch begins in the stream of real samples."""
+        return self.nimg + self.faults.skipped_nimg
 
 
 def build_state(config: TrainConfig) -> TrainState:

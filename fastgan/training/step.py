@@ -223,7 +223,7 @@ def _apply(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 def _set_scalars(state: TrainState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
-    lr_factor = config.schedule.lr_factor(state.kimg)
+    lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
     for optimizer in (state.g_optimizer, state.d_optimizer):
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)
