@@ -28,9 +28,9 @@ NAMES = {
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
     "fastgan.augment": "AdaController AugmentPipe GROUPS",
     "fastgan.training": """
-        AdamConfig AugmentConfig Batch CheckpointError DataConfig EmaConfig Observer RunInfo RunLog
-        ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged build_state
-        create_state load_generator load_recipe sample_grid train train_step
+        AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
+        Observer RunInfo RunLog ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged
+        build_state create_state digest load_generator load_recipe sample_grid train train_step
     """,
 }
 

@@ -91,7 +91,10 @@ def command(ctx: click.Context, **options: Any) -> None:
     """Train a GAN.
 
     With no options: cartoon faces, drawn once on this machine, into ./runs. Ctrl-C saves and says
-    how to go on.
+    how to go on; so does SIGTERM.
+
+    Exit codes: 0 trained, or stopped and saved; 1 an error, or a second Ctrl-C; 2 a wrong option; 3
+    numbers became NaN or infinite again and again, the last good checkpoint is named.
     """
     _refuse_missing_features(options)
     if is_launched() and os.environ["RANK"] != "0":
@@ -107,11 +110,22 @@ def command(ctx: click.Context, **options: Any) -> None:
         if options["gpus"] > 1 and not is_launched() and not options["dry_run"]:
             _launch(ctx, options, flags)
         _train(options, flags)
-    except (
-        ValueError, OSError, ImportError, CheckpointError, TrainingDiverged, RankError
-    ) as error:  # fmt: skip
-        raise click.ClickException(str(error)) from error
+    except TrainingDiverged as error:
+        raise _Diverged(_with_notes(error)) from error
+    except (ValueError, OSError, ImportError, CheckpointError, RankError) as error:
+        raise click.ClickException(_with_notes(error)) from error
 # fmt: on
+
+
+class _Diverged(click.ClickException):
+    """A code of its own: a scheduler that starts the run again would only see it stop again."""
+
+    exit_code = 3
+
+
+def _with_notes(error: Exception) -> str:
+    """The message, and what else went wrong on the way out."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def _refuse_missing_features(options: dict[str, Any]) -> None:

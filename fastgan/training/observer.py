@@ -9,7 +9,7 @@ from torch import Tensor
 from fastgan.training.config import TrainConfig
 from fastgan.training.state import TrainState
 
-__all__ = ["Observer", "RunInfo", "Snapshot", "Tick"]
+__all__ = ["Alarm", "Observer", "RunInfo", "Snapshot", "Tick"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,18 @@ class Tick:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A NaN or an infinity, and what was done: kind is "skipped", "rollback" or "recovered"."""
+
+    kimg: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A saved moment. `images` is where the picture of the grid belongs; `metrics` is {} where
-    none were asked for, and at the first tick."""
+    """A saved moment. `images` is where the picture of the grid belongs; `checkpoint` is being
+    written in the background; `metrics` is {} where none were asked for, and at the first tick."""
 
     kimg: float
     images: Path
@@ -89,7 +98,10 @@ class Observer:
         """After the first few steps, and then every `config.tick_kimg`."""
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
-        """After a checkpoint was written, every `config.snapshot_every_ticks` ticks and last."""
+        """After a checkpoint was taken, every `config.snapshot_every_ticks` ticks and last."""
+
+    def on_alarm(self, alarm: Alarm) -> None:
+        """After a step that met a NaN or an infinity."""
 
     def on_end(self, reason: str) -> None:
         """Once: "finished", "interrupted", or "diverged" or "failed" (an exception follows)."""

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
@@ -14,6 +14,7 @@ from fastgan.losses import load_objective
 from fastgan.models import load_architecture
 from fastgan.training.adam import FlatAdam
 from fastgan.training.config import AdamConfig, TrainConfig
+from fastgan.training.fault_record import FaultRecord
 from fastgan.training.flat import shared_parameters
 from fastgan.training.statistics import Statistics
 
@@ -58,7 +59,7 @@ class TrainState:
     exchange: called once per phase with the flat gradient of one network and its riders
         (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
         None where there is one.
-    average: called once per step, after the phases: replaces what is a mean or a sum over samples
+    average: called once per step, by its last phase: replaces what is a mean or a sum over samples
         (w_avg, ADA's sums, statistics) by its mean over all processes; None where there is one.
     draw_key: where every sample draws numbers of its own (`fastgan.draws`), the key of the current
         step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each batch are
@@ -89,11 +90,17 @@ class TrainState:
     nimg: int = 0
     tick: int = 0
     elapsed_sec: float = 0.0
+    faults: FaultRecord = field(default_factory=FaultRecord)
     reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
 
     @property
     def kimg(self) -> float:
         return self.nimg / 1000
+
+    @property
+    def position(self) -> int:
+        """Where the next batch begins in the stream of real samples."""
+        return self.nimg + self.faults.skipped_nimg
 
 
 def build_state(config: TrainConfig) -> TrainState:

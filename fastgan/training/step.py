@@ -212,6 +212,10 @@ def _update(
     if state.exchange is not None:
         state.exchange(optimizer.flat.exchanged)
     optimizer.step(state.ema_weight if averages else None)
+    if averages:
+        if state.average is not None:
+            state.average()
+        copy_buffers(state.G_ema, state.G)
 
 
 def _draws(state: TrainState, phase: int, part: int, parts: int):
@@ -335,8 +339,8 @@ def _set_scalars(state: TrainState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
     if state.draw_key is not None:
-        state.draw_key.fill_(draws.step_key(config.seed, state.nimg))
-    lr_factor = config.schedule.lr_factor(state.kimg)
+        state.draw_key.fill_(draws.step_key(config.seed, state.position))
+    lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
     for optimizer in (state.g_optimizer, state.d_optimizer):
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)

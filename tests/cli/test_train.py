@@ -8,6 +8,8 @@ import sys
 import pytest
 from PIL import Image
 
+from fastgan.losses import relativistic
+
 FAST = ["--batch", 4, "--cfg", "mlp"]
 
 
@@ -216,3 +218,13 @@ def test_a_run_that_fails_before_it_starts_leaves_no_folder(cli):
     assert "torn.png" in result.output
     assert "unknown format" in result.output
     assert list((cli.folder / "runs").iterdir()) == []
+
+
+def test_numbers_that_stay_broken_are_exit_code_3(cli, images, monkeypatch):
+    nan = float("nan")
+    monkeypatch.setattr(relativistic, "discriminator_loss", lambda real, fake: (real * nan).mean())
+    output = cli("train", "--data", images, *FAST, "--kimg", 1, "--tick", 0.02, code=3).output
+
+    assert "rollback 3 of 3" in output
+    assert "after 3 rollbacks in vain" in output
+    assert "The last good checkpoint is none" in output

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastgan.training.contents import digest
 from fastgan.training.log import RunLog, format_tick, format_time
-from fastgan.training.observer import RunInfo, Snapshot, Tick
+from fastgan.training.observer import Alarm, RunInfo, Snapshot, Tick
+from fastgan.training.run_files import read_run
 
 
 def tick(number, kimg):
@@ -75,7 +77,23 @@ def test_run_folder_files(info):
     assert "data dots (12 samples)" in text
     assert "parameters G 1,234    D 5" in text
     assert format_tick(tick(1, 4.0)) in text
-    assert text.endswith("finished after kimg 4.000\n")
+    assert text.endswith(f"digest {digest(run_info.state)}\nfinished after kimg 4.000\n")
+
+
+def test_an_alarm_is_a_line_in_both_files_and_no_row_of_the_report(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    log.on_tick(tick(0, 0.1))
+    log.on_alarm(Alarm(kimg=0.25, kind="skipped", message="3 NaN elements"))
+    log.on_end("diverged")
+    folder = run_info.run_dir
+    row = lines(folder / "stats.jsonl")[1]
+    assert row.pop("timestamp") > 0
+    assert row == {"alarm": "skipped", "kimg": 0.25, "message": "3 NaN elements"}
+    text = (folder / "log.txt").read_text()
+    assert "\nALARM skipped at kimg 0.250: 3 NaN elements\n" in text
+    assert "digest" not in text
+    assert [row["kimg"] for row in read_run(folder).stats] == [0.1]
 
 
 def test_resume_cuts_what_is_done_again(info):
