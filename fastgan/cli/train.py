@@ -159,12 +159,10 @@ def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) -> None:
     """Checks the options here, once, and ends with the status of the processes that train."""
     from fastgan.cli.launch import launch
-    from fastgan.training.split import check_split
 
     with contextlib.redirect_stdout(io.StringIO()):
         config, _, _ = _configure(options, flags)
         _print_device(config)
-    check_split(config, options["gpus"])
     status = launch(
         options["gpus"], sys.argv[1:], options["outdir"],
         max_restarts=options["max_restarts"],
@@ -175,6 +173,7 @@ def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) 
 def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Path | None, str]:
     """(config, the checkpoint to go on from, the words for a new run's folder), checked."""
     from fastgan.training.checkpoint import read_config
+    from fastgan.training.split import check_split
 
     _check_metric_names(flags.get("metrics", ()))
     if options["resume"] is not None:
@@ -185,10 +184,12 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
         config, data_name = new_config(options, flags)
         description = describe_run(config, data_name, options["desc"])
     _check_metrics_run(config.metrics)
+    check_split(config, options["gpus"])
     return config, checkpoint, description
 
 
 def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
+    from fastgan import environment
     from fastgan.training import parallel
     from fastgan.training.checkpoint_file import read_document
 
@@ -203,7 +204,7 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
         click.echo(f"dry run: would train in {where}")
         return
-    with parallel.join(config.device) as ranks:
+    with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
         _run(options, config, checkpoint, description, ranks)
 
 

@@ -76,11 +76,8 @@ def test_a_dry_run_writes_nothing(cli):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gpus", 2], "--gpus: not in this version"),
         (["--freezed", 4], "--freezed: not in this version"),
-        (["--batch-gpu", 2], "--batch-gpu: not in this version"),
         (["--fp32", "false"], "--fp32: not in this version"),
-        (["--workers", 3], "--workers: not in this version"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
@@ -113,6 +110,8 @@ def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
     [
         (["--data", "nowhere"], "nowhere"),
         (["--cfg", "mlp", "--aug", "ada"], "augment.mode"),
+        (["--gpus", 3, "--batch", 4], "batch: expected a multiple of the 3 processes, got 4"),
+        (["--batch-gpu", 3, "--batch", 4], "batch_gpu"),
     ],
 )
 def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed as dist
+
+from fastgan.training.parallel import Place, RankError, Ranks, fingerprint, join, place
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 sys.path.insert(0, str(WORKER.parent))
@@ -95,3 +98,76 @@ def test_accumulation_is_one_batch(tmp_path, case):
     single = rank_worker.run(settings(tmp_path, case, dtype="float32"))
     given = settings(tmp_path, case, dtype="float32", batch_gpu=2)
     assert_close(single, rank_worker.run(given), 2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_sixty_steps_of_two_ranks_are_one(tmp_path, case):
+    for dtype, steps, tolerance in (("float64", 60, 1e-10), ("float32", 1, 2e-6)):
+        given = settings(tmp_path, case, dtype=dtype, steps=steps)
+        one = rank_worker.run(given)
+        assert_close(one, together(tmp_path, given), tolerance)
+        accumulated = settings(tmp_path, case, dtype=dtype, steps=steps, batch_gpu=2)
+        assert_close(one, together(tmp_path, accumulated), tolerance)
+
+
+@pytest.mark.slow
+def test_four_ranks_are_one(tmp_path):
+    given = settings(tmp_path, "eager", steps=5)
+    assert_close(rank_worker.run(given), together(tmp_path, given, ranks=4), 1e-10)
+
+
+def test_a_rank_that_leaves_out_an_exchange_is_named(tmp_path):
+    given = settings(tmp_path, "eager", steps=3) | {"break": "exchange"}
+    outputs, codes = run_ranks(tmp_path, given)
+    assert all(codes)
+    for output in outputs:
+        assert (
+            "RankError: training: after step 1 rank 1 of 2 differs from the others in G" in output
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+def test_a_fingerprint_sees_one_bit(dtype):
+    x = torch.arange(1000).to(dtype).view(10, 100)
+    before = fingerprint(x)
+    assert fingerprint(x.clone()) == before
+    assert fingerprint(x.t().contiguous().t()) == before
+    bits = x.view(-1).view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    for i in (0, 500, 999):
+        bits[i] ^= 1
+        assert fingerprint(x) != before
+        bits[i] ^= 1
+    x[3, 4], x[4, 4] = x[4, 4].clone(), x[3, 4].clone()
+    assert fingerprint(x) != before
+    assert fingerprint(torch.zeros(0)) == 0
+
+
+def test_place(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert place() is None
+    with join("cpu") as ranks:
+        assert ranks is None
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(RankError, match="LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"):
+        place()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert place() == Place(rank=3, size=8, local_rank=1)
+
+
+def two_ranks(**limits):
+    store = dist.HashStore()
+    return [Ranks(Place(r, 2, r), store, torch.device("cpu"), **limits) for r in range(2)]
+
+
+def test_who_does_not_arrive_at_the_start_is_named():
+    first, second = two_ranks(limits=(1.0, 0.05))
+    with pytest.raises(RankError, match="waited 0 s for networks and data: rank 1 of 2 did not"):
+        first.connect()
+    with pytest.raises(RankError, match="run from rank 0: rank 0 of 2 did not arrive"):
+        second.share("run", None)
+    assert first.share("run", ["folder", None]) == second.share("run", None) == ["folder", None]
