@@ -1,6 +1,7 @@
 """Running means of losses and logits on the device, read by the host once per tick."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -21,12 +22,13 @@ class Statistics:
         self.sums = torch.zeros([len(self.names), 3], device=device)
         self._rows = {name: i for i, name in enumerate(self.names)}
 
-    def add(self, name: str, values: Tensor) -> None:
-        """Adds mean(values) as one observation of `name`."""
+    def add(self, name: str, values: Tensor, share: float = 1.0) -> None:
+        """Adds mean(values) as one observation of `name`, or as a share of one."""
         mean = values.detach().mean().to(self.sums.dtype)
         is_finite = mean.isfinite()
         kept = torch.where(is_finite, mean, torch.zeros_like(mean))
-        self.sums[self._rows[name]].add_(torch.stack([kept, is_finite, ~is_finite]))
+        counted = torch.stack([kept, is_finite, ~is_finite])
+        self.sums[self._rows[name]].add_(counted, alpha=share)
 
     def read(self) -> dict[str, float]:
         """Mean since `reset` of every name with a finite observation; waits for the device."""
@@ -36,7 +38,7 @@ class Statistics:
     def read_broken(self) -> dict[str, tuple[int, int]]:
         """(non-finite, finite) observations since `reset` of every name that has of the former."""
         rows = zip(self.names, self.sums.tolist(), strict=True)
-        return {name: (int(bad), int(count)) for name, (_, count, bad) in rows if bad > 0}
+        return {name: (ceil(bad), ceil(count)) for name, (_, count, bad) in rows if bad > 0}
 
     def reset(self) -> None:
         self.sums.zero_()
