@@ -1,6 +1,9 @@
 import json
+import os
 import random
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import torch
 from PIL import Image
 
 from fastgan.models.mlp import Config as MlpConfig
-from fastgan.training import checkpoint, loop, sampling
+from fastgan.training import checkpoint, checkpoint_file, loop, sampling
 from fastgan.training.config import DataConfig, TrainConfig
 from fastgan.training.contents import digest
 from fastgan.training.log import RunLog
@@ -215,3 +218,64 @@ def test_vectors_need_a_loader(config, tmp_path):
 def test_without_observers_only_checkpoints_are_written(config, tiny, tmp_path):
     loop.train(config, tmp_path, loader=tiny.Loader(config))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal(config, tiny, tmp_path, second):
+    """Ctrl-C twice ends at once and leaves whole checkpoints; SIGTERM twice is SIGTERM once."""
+
+    def twice():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(second)
+
+    watch = Watch(at={76: twice})
+    if second == signal.SIGINT:
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, tmp_path, observers=[watch], loader=tiny.Loader(config))
+    else:
+        loop.train(config, tmp_path, observers=[watch], loader=tiny.Loader(config))
+    for thread in threading.enumerate():
+        if thread.name == "fastgan-checkpoint":
+            thread.join()  # what was under way is finished by itself
+    assert watch.ends == ["interrupted"]
+    newest = checkpoint_file.read_document(checkpoint.latest(tmp_path))
+    assert newest["counters"]["nimg"] == (64 if second == signal.SIGINT else 76)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_a_signal_while_the_last_checkpoint_is_written_loses_nothing(config, tiny, tmp_path):
+    """As a scheduler may send it when the run has just ended: the handler stays to the end."""
+    written, write = [], checkpoint_file.write
+
+    def signalled(path, *contents):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)  # the main thread meets it while it waits for us
+        write(path, *contents)
+        written.append(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_file, "write", signalled)
+        state = loop.train(
+            config.with_changes(total_kimg=0.008), tmp_path, loader=tiny.Loader(config)
+        )
+    assert (state.reason, len(written)) == ("finished", 1)
+    assert checkpoint.latest(tmp_path) is not None
+
+
+def test_latest_while_another_process_writes_and_deletes(config, tiny, tmp_path, monkeypatch):
+    """All that was listed may be gone when it is read: then there is something newer."""
+    state = tiny.state(tiny.config())
+    old = checkpoint.save(state, tmp_path)
+    read, calls = checkpoint_file.read_document, []
+
+    def read_late(path):
+        calls.append(path)
+        if calls == [old.with_suffix(".json")]:
+            state.nimg = 4000
+            checkpoint.save(state, tmp_path, keep_last=1)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint_file, "read_document", read_late)
+    said = []
+    assert checkpoint.latest(tmp_path, report=said.append).stem == "ckpt-000004"
+    assert said == []
