@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fastgan.training.rendezvous import RankError, fresh_store
 from fastgan.training.watchdog import Watchdog
 
 __all__ = ["Place", "RankError", "Ranks", "join", "place"]
@@ -33,10 +34,6 @@ __all__ = ["Place", "RankError", "Ranks", "join", "place"]
 START_LIMIT_SEC = 1800.0  # data sets are drawn, kernels compiled, steps captured
 STEP_LIMIT_SEC = 600.0
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # odd: fingerprints multiply by odd numbers
-
-
-class RankError(RuntimeError):
-    """Ranks that differ, or did not arrive; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,7 @@ def join(
             )
         torch.cuda.set_device(where.local_rank)
     store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=start_limit_sec)))
+    store = fresh_store(store, where.rank, where.size, limit_sec=start_limit_sec)
     limits = (step_limit_sec, start_limit_sec)
     ranks = Ranks(where, store, device, limits=limits, compare_every=compare_every)
     try:
@@ -119,13 +117,12 @@ class Ranks:
         self.compare_every = compare_every
         self._local_rank = where.local_rank
         self._machine = os.environ.get("GROUP_RANK", "0")  # torchrun's number of this agent
-        self._store, self._device = dist.PrefixStore("fastgan", store), device
+        self._store, self._device = store, device
         self._step_limit_sec, self._start_limit_sec = limits
         self._watchdog = Watchdog(
-            dist.PrefixStore("fastgan", store.clone()), self.rank, self.size,
+            store.clone(), self.rank, self.size,
             limit_sec=limits[0], first_limit_sec=limits[1],
         )  # fmt: skip
-        self._flags: dist.ProcessGroup | None = None
         self._pending: tuple[dist.Work, Tensor] | None = None
         self._step = "the first step"
 
@@ -170,13 +167,12 @@ class Ranks:
         self.arrive("networks and data")
         is_cuda = self._device.type == "cuda"
         dist.init_process_group(
-            "nccl" if is_cuda else "gloo",
+            "cpu:gloo,cuda:nccl" if is_cuda else "gloo",
             store=dist.PrefixStore("collectives", self._store),
             rank=self.rank,
             world_size=self.size,
             timeout=timedelta(seconds=self._start_limit_sec),
         )
-        self._flags = dist.new_group(backend="gloo")
         self._watchdog.start()
 
     def close(self, *, in_peace: bool = True) -> None:
@@ -233,7 +229,7 @@ class Ranks:
             work.wait()
             is_stopping = bool(flag.item())
         flag = torch.tensor([int(stop)], dtype=torch.int32)
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._flags, async_op=True)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
         self._pending = work, flag
         return is_stopping
 
