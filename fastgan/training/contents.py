@@ -148,11 +148,13 @@ def broken_tensors(state: TrainState) -> list[str]:
 
 
 def environment(state: TrainState) -> dict[str, Any]:
-    """What else decides the last bit: torch's version, its thread count, the kind of device."""
+    """What else decides the last bit: torch's version, its thread count, the kind of device, and
+    the number of processes that sum up a gradient."""
     return {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "device": state.device.type,
+        "ranks": state.rows[1],
     }
 
 
