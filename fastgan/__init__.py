@@ -2,8 +2,8 @@
 
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
 `fastgan.losses` objectives and penalties, `fastgan.training` the engine; `fastgan.memory` is the
-allocator's policy. Importing this package compiles nothing, needs no compiler and no GPU, and loads
-none of those until it is used.
+allocator's policy, `fastgan.draws` random numbers that belong to a sample. Importing this package
+compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -12,6 +12,7 @@ __all__ = [
     "__version__",
     "augment",
     "data",
+    "draws",
     "losses",
     "memory",
     "metrics",

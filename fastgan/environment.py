@@ -72,6 +72,21 @@ def winograd() -> str:
     return _choice("FASTGAN_WINOGRAD", WINOGRAD, "auto")
 
 
+def rank_timeout() -> float:
+    """`FASTGAN_RANK_TIMEOUT`: seconds that a rank may keep the others waiting in a step; 600."""
+    text = os.environ.get("FASTGAN_RANK_TIMEOUT", "").strip() or "600"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ValueError(
+            f"FASTGAN_RANK_TIMEOUT: expected a positive number of seconds, got {text!r}; unset it "
+            "for the default (600)"
+        )
+    return seconds
+
+
 def cache_dir() -> Path:
     """`FASTGAN_CACHE_DIR`, else the platform's per-user cache folder. Nothing is created here."""
     if explicit := os.environ.get("FASTGAN_CACHE_DIR"):

@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "fastgan": """
-        __version__ augment data losses memory metrics models nn ops training
+        __version__ augment data draws losses memory metrics models nn ops training
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ backends bias_act channel_dot conv2d
@@ -21,14 +21,17 @@ NAMES = {
     """,
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
-    "fastgan.data": "BatchLoader ImageDataset convert default_dataset",
+    "fastgan.data": """
+        BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
+    """,
+    "fastgan.draws": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
     "fastgan.augment": "AdaController AugmentPipe GROUPS",
     "fastgan.training": """
-        AdamConfig AugmentConfig Batch CheckpointError DataConfig EmaConfig Observer RunInfo RunLog
-        ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged build_state
-        create_state load_generator load_recipe sample_grid train train_step
+        AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
+        Observer RunInfo RunLog ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged
+        build_state create_state digest load_generator load_recipe sample_grid train train_step
     """,
 }
 

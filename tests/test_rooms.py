@@ -24,7 +24,7 @@ FLOORS = {
     "bench": 4,
     "cli": 4,
 }
-GROUND = ("environment", "memory", "_build", "_version")
+GROUND = ("draws", "environment", "memory", "_build", "_version")
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper", "common"}
 
 

@@ -16,8 +16,8 @@ class AdaController(nn.Module):
     r_t near 1 says that D knows the training set by heart; near 0, that it can't tell. Call
     `accumulate(real_logits)` in every discriminator step, and every few steps (the paper's interval
     is 4) `update(pipe, num_images)`. Both work on the device and in place, read nothing back and
-    are capturable. With several processes, all-reduce `sums` by addition between the two and give
-    the global num_images: then p is the same everywhere.
+    are capturable. With W processes accumulate with weight W, average `sums` over them between the
+    two, and give the global num_images: then p is the same everywhere, and that of one process.
 
     Attributes (buffers, in the state_dict):
         sums: [2] float32, the sum of signs and the number of logits since the last update.
@@ -52,10 +52,11 @@ class AdaController(nn.Module):
         self.register_buffer("r_t", torch.tensor(math.nan, dtype=torch.float32))
 
     @torch.no_grad()
-    def accumulate(self, real_logits: Tensor) -> None:
-        """Adds the signs of D's logits for augmented real images, any shape; NaN counts as 0."""
-        self.sums[0].add_(real_logits.sign().sum(dtype=self.sums.dtype))
-        self.sums[1].add_(real_logits.numel())
+    def accumulate(self, real_logits: Tensor, weight: int = 1) -> None:
+        """Adds the signs of D's logits for augmented real images, any shape, each counted `weight`
+        times; NaN counts as 0."""
+        self.sums[0].add_(real_logits.sign().sum(dtype=self.sums.dtype), alpha=weight)
+        self.sums[1].add_(weight * real_logits.numel())
 
     @torch.no_grad()
     def update(self, pipe: AugmentPipe, num_images: int) -> None:

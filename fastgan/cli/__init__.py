@@ -11,7 +11,7 @@ _COMMANDS = {
     "train": "Train a GAN; with no options, on cartoon faces drawn on this machine.",
     "generate": "Write images of a trained network.",
     "evaluate": "Score a trained network against a data set.",
-    "data": "Convert, inspect or draw data sets.",
+    "data": "Convert, pack, index, inspect or draw data sets.",
     "bench": "Measure the kernels on this machine, checked first, against plain PyTorch.",
     "doctor": "Say which kernels answer on this machine, and why.",
     "build": "Compile the native kernels into the cache.",

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgan.training.log import format_tick, format_time
-from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 
 
 class TickLines(Observer):
@@ -28,6 +28,9 @@ class TickLines(Observer):
     def on_snapshot(self, snapshot: Snapshot) -> None:
         scores = "".join(f"  {name} {value:.4g}" for name, value in snapshot.metrics.items())
         click.echo(f"snapshot {snapshot.checkpoint.name}  {snapshot.images.name}{scores}")
+
+    def on_alarm(self, alarm: Alarm) -> None:
+        click.echo(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
 
 
 class TerminalDisplay(Observer):
@@ -91,6 +94,10 @@ class TerminalDisplay(Observer):
         self._rows["picture"] = str(snapshot.images)
         if snapshot.metrics:
             self._rows["scores"] = "  ".join(f"{n} {v:.4g}" for n, v in snapshot.metrics.items())
+        self._draw()
+
+    def on_alarm(self, alarm: Alarm) -> None:
+        self._rows["alarm"] = f"{alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}"
         self._draw()
 
     def on_end(self, reason: str) -> None:

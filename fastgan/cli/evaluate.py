@@ -16,7 +16,7 @@ from fastgan.cli.runs import find_checkpoint, run_of
 @click.option("--network", required=True, metavar="latest|RUN|CKPT",
               help="Run folder (its newest checkpoint), its number in --runs, or a checkpoint.")
 @click.option("--data", show_default="what the run was trained on",
-              help="Folder or zip of images to compare with; 'avatars': the drawn faces.")
+              help="Images to compare with, as for train; 'avatars': the drawn faces.")
 @click.option("--metrics", "names", default="kid_lite0", show_default=True,
               help="Comma-separated names.")
 @click.option("--num", type=click.IntRange(min=1), default=1000, show_default=True,
@@ -85,12 +85,12 @@ def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed:
 
 
 def _open_dataset(config: dict[str, Any], data: str | None) -> Any:
-    from fastgan.data import ImageDataset, default_dataset
+    from fastgan.data import default_dataset, open_images
 
     size = (config["model"]["img_height"], config["model"]["img_width"])
     path = config["data"]["path"] if data is None else data_path(data)
     path = path or default_dataset(max(size))
-    return ImageDataset(path, resolution=size, use_labels=config["model"]["c_dim"] > 0)
+    return open_images(path, resolution=size, use_labels=config["model"]["c_dim"] > 0)
 
 
 def _sampler(G: Any, dataset: Any, seed: int) -> Any:

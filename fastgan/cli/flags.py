@@ -18,6 +18,7 @@ _RECIPES = Path(__file__).resolve().parent.parent / "training" / "recipes"
 
 _TOP = {
     "batch": "batch",
+    "batch_gpu": "batch_gpu",
     "kimg": "total_kimg",
     "tick": "tick_kimg",
     "snap": "snapshot_every_ticks",
@@ -36,7 +37,7 @@ _DATA = {"data": "path", "mirror": "mirror"}
 _AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 
-MAY_CHANGE_ON_RESUME = frozenset({"data", "kimg", "tick", "snap", "metrics", "device"})
+MAY_CHANGE_ON_RESUME = frozenset({"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu"})
 
 
 def cfg_names() -> list[str]:

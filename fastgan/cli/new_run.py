@@ -46,17 +46,20 @@ def data_path(data: str) -> str | None:
 
 def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, str]:
     """((C, H, W), label_dim, name) of --data; of the avatars it is known before they are drawn."""
-    from fastgan.data import ImageDataset, avatar_painter
+    from fastgan.data import avatar_painter, open_images
+    from fastgan.data.loader import packing_advice
 
     if options["data"] == AVATARS:
         height, width = options["resolution"] or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
         c_dim = len(avatar_painter.CLASSES) if options["cond"] else 0
         return (3, height, width), c_dim, f"{AVATARS}{width}"
-    dataset = ImageDataset(
+    dataset = open_images(
         options["data"], resolution=options["resolution"], use_labels=options["cond"]
     )
     _, height, width = dataset.image_shape
     click.echo(f"data        {options['data']}: {len(dataset)} images of {width}x{height}")
+    if (advice := packing_advice(dataset)) is not None:
+        click.echo(advice)
     return dataset.image_shape, dataset.label_dim, dataset.name
 
 

@@ -52,10 +52,15 @@ def has_checkpoints(run_dir: Path) -> bool:
     return any((run_dir / "checkpoints").glob("ckpt-*.json"))
 
 
-def _newest_checkpoint(run_dir: Path, flag: str) -> Path:
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest intact checkpoint; broken ones are reported on stderr."""
     from fastgan.training import checkpoint
 
-    newest = checkpoint.latest(run_dir, report=lambda line: click.echo(line, err=True))
+    return checkpoint.latest(run_dir, report=lambda line: click.echo(line, err=True))
+
+
+def _require_checkpoint(run_dir: Path, flag: str) -> Path:
+    newest = newest_checkpoint(run_dir)
     if newest is None:
         raise click.BadParameter(
             f"{run_dir} holds no intact checkpoint (checkpoints/ckpt-*.safetensors); "
@@ -74,7 +79,7 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
     if text == "latest":
         for run_dir in reversed(list_runs(outdir)):
             if has_checkpoints(run_dir):
-                return _newest_checkpoint(run_dir, flag)
+                return _require_checkpoint(run_dir, flag)
         raise click.BadParameter(
             f"no run with a checkpoint in {outdir}; --outdir says where the runs are",
             param_hint=flag,
@@ -85,11 +90,11 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
     if path.is_file() and path.suffix == ".safetensors":
         return path
     if path.is_dir():
-        return _newest_checkpoint(path, flag)
+        return _require_checkpoint(path, flag)
     for run_dir in list_runs(outdir):
         number = _NUMBERED.fullmatch(run_dir.name)[1]
         if text == run_dir.name or (text.isdigit() and int(text) == int(number)):
-            return _newest_checkpoint(run_dir, flag)
+            return _require_checkpoint(run_dir, flag)
     raise click.BadParameter(
         f"expected 'latest', a run folder, the number of a run in {outdir}, or a checkpoint "
         f"(.safetensors); found nothing at {text!r}",

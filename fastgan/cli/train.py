@@ -1,8 +1,11 @@
 """`fastgan train`: from flags to a run folder, a run, and the command that continues it."""
 
 import contextlib
+import io
 import json
+import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,10 @@ from fastgan.cli.flags import (
     continue_config,
     flag_name,
 )
+from fastgan.cli.launch import is_launched, launched_run, note_end
 from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
 from fastgan.cli.progress import count_bar, is_terminal
-from fastgan.cli.runs import (
-    create_run,
-    find_checkpoint,
-    next_run_name,
-    remove_if_empty,
-    run_of,
-)
+from fastgan.cli.runs import find_checkpoint, next_run_name, remove_if_empty, run_of
 
 _OF_CFG = "the cfg's"
 
@@ -37,7 +35,7 @@ def _option(*names: str, **attributes: Any):
 @_option("--outdir", default="runs", type=click.Path(path_type=Path), help="Where run folders go.")
 @_option("--cfg", default="faces", type=click.Choice(cfg_names()), help="Recipe.")
 @_option("--data", default=AVATARS,
-         help="Folder or zip of images; 'avatars': cartoon faces drawn on this machine.")
+         help="Folder, .zip, .tar or .fgpack of images; 'avatars': cartoon faces drawn here.")
 @_option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
          help="Resize the images, 64 or 64x48 (width x height).")
 @_option("--cond", type=bool, default=False, help="Condition on the labels of the data.")
@@ -72,12 +70,18 @@ def _option(*names: str, **attributes: Any):
 @_option("--device", shown="cuda where there is one, else cpu", help="cpu, cuda or cuda:1.")
 @_option("--resume", metavar="latest|RUN|CKPT", shown="a new run",
          help="Go on in the same run folder, with the run's own options.")
-@_option("--gpus", type=click.IntRange(min=1), default=1, help="Only 1 in this version.")
-@_option("--batch-gpu", type=click.IntRange(min=1), shown="--batch",
-         help="Only --batch in this version.")
+@_option("--gpus", type=click.IntRange(min=1), default=1,
+         help="Processes on this machine that share each batch: one per GPU; with --device cpu, "
+              "so many on its cores.")
+@_option("--max-restarts", type=click.IntRange(min=0), default=3,
+         help="With --gpus 2 or more: start all again so often, from the last checkpoint, when "
+              "one dies.")
+@_option("--batch-gpu", type=click.IntRange(min=1), shown="--batch / --gpus",
+         help="Images at a time in one process; their gradients add up. Needs less memory.")
 @_option("--freezed", type=click.IntRange(min=0), default=0, help="Only 0 in this version.")
 @_option("--fp32", type=bool, default=True, help="Only true in this version.")
-@_option("--workers", type=click.IntRange(min=1), default=2, help="Only 2 in this version.")
+@_option("--workers", type=click.IntRange(min=1), shown="half of the cores, 2 to 8",
+         help="Threads per process that decode images.")
 @_option("--keep-memory", type=bool, default=True,
          help="On a CPU, keep freed memory in the process: faster, resident at its peak.")
 @_option("--desc", default="", shown="none", help="Words for the name of the run folder.")
@@ -87,36 +91,53 @@ def command(ctx: click.Context, **options: Any) -> None:
     """Train a GAN.
 
     With no options: cartoon faces, drawn once on this machine, into ./runs. Ctrl-C saves and says
-    how to go on.
+    how to go on; so does SIGTERM.
+
+    Exit codes: 0 trained, or stopped and saved; 1 an error, or a second Ctrl-C; 2 a wrong option; 3
+    numbers became NaN or infinite again and again, the last good checkpoint is named.
     """
     _refuse_missing_features(options)
+    if is_launched() and os.environ["RANK"] != "0":
+        # rank 0 speaks for all; errors are everyone's
+        ctx.with_resource(contextlib.redirect_stdout(io.StringIO()))
     click.echo("fastgan: loading PyTorch ...")
     flags = _given_flags(ctx, options)
     from fastgan.training.checkpoint import CheckpointError
     from fastgan.training.loop import TrainingDiverged
+    from fastgan.training.parallel import RankError
 
     try:
+        if options["gpus"] > 1 and not is_launched() and not options["dry_run"]:
+            _launch(ctx, options, flags)
         _train(options, flags)
-    except (ValueError, OSError, ImportError, CheckpointError, TrainingDiverged) as error:
-        raise click.ClickException(str(error)) from error
+    except TrainingDiverged as error:
+        raise _Diverged(_with_notes(error)) from error
+    except (ValueError, OSError, ImportError, CheckpointError, RankError) as error:
+        raise click.ClickException(_with_notes(error)) from error
 # fmt: on
 
 
+class _Diverged(click.ClickException):
+    """A code of its own: a scheduler that starts the run again would only see it stop again."""
+
+    exit_code = 3
+
+
+def _with_notes(error: Exception) -> str:
+    """The message, and what else went wrong on the way out."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
 def _refuse_missing_features(options: dict[str, Any]) -> None:
-    batch, batch_gpu = options["batch"], options["batch_gpu"]
     for name, is_missing, instead in (
-        ("gpus", options["gpus"] != 1, "training on several GPUs; leave it at 1"),
         ("freezed", options["freezed"] != 0, "freezing layers of D; leave it at 0"),
         ("fp32", not options["fp32"], "lower precision than float32; leave it at true"),
-        ("workers", options["workers"] != 2, "another number of decoding threads; leave it at 2"),
-        ("batch_gpu", batch_gpu is not None and batch_gpu != batch,
-         "gradient accumulation; leave it out, or give --batch the same value"),
     ):  # fmt: skip
         if is_missing:
             raise click.BadParameter(f"not in this version: {instead}", param_hint=flag_name(name))
 
 
-_NOT_CONFIG = {"outdir", "resume", "minutes", "desc", "dry_run", "gpus", "batch_gpu", "freezed",
+_NOT_CONFIG = {"outdir", "resume", "minutes", "desc", "dry_run", "gpus", "max_restarts", "freezed",
                "fp32", "workers", "keep_memory"}  # fmt: skip
 
 
@@ -135,37 +156,71 @@ def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
-    from fastgan.cli.display import TerminalDisplay, TickLines, TimeLimit
-    from fastgan.training import loop
+def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) -> None:
+    """Checks the options here, once, and ends with the status of the processes that train."""
+    from fastgan.cli.launch import launch
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        config, _, _ = _configure(options, flags)
+        _print_device(config)
+    status = launch(
+        options["gpus"], sys.argv[1:], options["outdir"],
+        max_restarts=options["max_restarts"],
+    )  # fmt: skip
+    ctx.exit(status)
+
+
+def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Path | None, str]:
+    """(config, the checkpoint to go on from, the words for a new run's folder), checked."""
     from fastgan.training.checkpoint import read_config
-    from fastgan.training.checkpoint_file import read_document
-    from fastgan.training.log import RunLog
-    from fastgan.training.pictures import Pictures
-    from fastgan.training.report import Report
+    from fastgan.training.split import check_split
 
     _check_metric_names(flags.get("metrics", ()))
-    outdir: Path = options["outdir"]
-    checkpoint = None
     if options["resume"] is not None:
-        checkpoint = find_checkpoint(options["resume"], outdir, flag="--resume")
-        config = continue_config(read_config(checkpoint), flags)
-        if read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
-            click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
-            return
+        checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
+        config, description = continue_config(read_config(checkpoint), flags), ""
     else:
+        checkpoint = None
         config, data_name = new_config(options, flags)
         description = describe_run(config, data_name, options["desc"])
     _check_metrics_run(config.metrics)
+    check_split(config, options["gpus"])
+    return config, checkpoint, description
+
+
+def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
+    from fastgan import environment
+    from fastgan.training import parallel
+    from fastgan.training.checkpoint_file import read_document
+
+    outdir: Path = options["outdir"]
+    config, checkpoint, description = _configure(options, flags)
+    if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
+        click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
+        return
     _print_device(config)
     if options["dry_run"]:
         click.echo(json.dumps(config.to_dict(), indent=2))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
         click.echo(f"dry run: would train in {where}")
         return
+    with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
+        _run(options, config, checkpoint, description, ranks)
+
+
+def _run(
+    options: dict[str, Any], config: Any, checkpoint: Path | None, description: str, ranks: Any
+) -> None:
+    from fastgan.cli.display import TerminalDisplay, TickLines, TimeLimit
+    from fastgan.training import loop
+    from fastgan.training.log import RunLog
+    from fastgan.training.pictures import Pictures
+    from fastgan.training.report import Report
+
     if config.data.path is None:
-        _draw_avatars(config)
-    run_dir = run_of(checkpoint) if checkpoint else create_run(outdir, description)
+        with contextlib.nullcontext() if ranks is None else ranks.one_per_machine("avatars"):
+            _draw_avatars(config)
+    run_dir, checkpoint = launched_run(ranks, options["outdir"], checkpoint, description)
     click.echo(f"run folder  {run_dir}")
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
@@ -173,10 +228,15 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
     observers = (RunLog(), Pictures(), Report(), display, limit)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
-            state = loop.train(config, run_dir, resume=checkpoint, observers=observers)
+            state = loop.train(
+                config, run_dir, resume=checkpoint, observers=observers, ranks=ranks,
+                workers=options["workers"],
+            )  # fmt: skip
     except BaseException:
         remove_if_empty(run_dir)
         raise
+    if ranks is not None and ranks.is_first:
+        note_end(run_dir, state.reason)
     _print_end(state.kimg, state.reason, run_dir, options, limit)
 
 

@@ -1,8 +1,19 @@
-"""Data sets: folders and zips of pictures, batches of them, and faces drawn on this machine."""
+"""Data sets: folders, zips, tars and packed files of pictures, batches of them, and drawn faces."""
 
 from fastgan.data.avatars import default_dataset
 from fastgan.data.convert import convert
 from fastgan.data.dataset import ImageDataset
 from fastgan.data.loader import BatchLoader
+from fastgan.data.open_images import open_images
+from fastgan.data.pack import pack
+from fastgan.data.packed import PackedDataset
 
-__all__ = ["BatchLoader", "ImageDataset", "convert", "default_dataset"]
+__all__ = [
+    "BatchLoader",
+    "ImageDataset",
+    "PackedDataset",
+    "convert",
+    "default_dataset",
+    "open_images",
+    "pack",
+]

@@ -7,15 +7,16 @@ import numpy as np
 
 from fastgan.data.decode import convert_command, decode
 from fastgan.data.labels import encode_labels, parse_labels
-from fastgan.data.source import open_source, read_json
+from fastgan.data.source import label_document, open_source
 
 
 class ImageDataset:
-    """Pictures (png, jpg, jpeg, webp, bmp) of a folder or zip, at any depth, sorted by name.
+    """Pictures (png, jpg, jpeg, webp, bmp) of a folder, zip or tars, at any depth, by name.
 
     `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]. len(dataset) counts pictures.
 
-    path           folder, or zip such as StyleGAN's; a zip is opened late, per process
+    path           folder, or zip such as StyleGAN's, opened late, per process; a .tar or a folder
+                   of them, in webdataset's layout (`tar_shards`)
     resolution     None: all pictures must have the size of the first. (H, W) or an int: each is
                    centre-cropped to that aspect ratio and resized with Lanczos
     use_labels     c from dataset.json: one-hot for ints, vectors as they are; else label_dim is 0
@@ -44,7 +45,7 @@ class ImageDataset:
         self._labels = np.zeros((len(self.file_names), 0), dtype=np.float32)
         if use_labels:
             names = self._source.names  # all of them: max_images must not change label_dim
-            labels = parse_labels(read_json(self._source, "dataset.json"), names, self.path)
+            labels = parse_labels(label_document(self._source), names, self.path)
             row = dict(zip(names, encode_labels(labels), strict=True))
             self._labels = np.stack([row[name] for name in self.file_names])
         self.label_dim = self._labels.shape[1]
@@ -105,8 +106,14 @@ def parse_resolution(
 
 def spread(names: list[str], max_images: int | None, caller: str) -> list[str]:
     """At most `max_images` names, evenly spaced, so that sorted class folders all keep a share."""
+    indices = spread_indices(len(names), max_images, caller)
+    return list(names) if indices is None else [names[i] for i in indices]
+
+
+def spread_indices(count: int, max_images: int | None, caller: str) -> list[int] | None:
+    """The positions of `spread` in 0 … count - 1; None for all of them."""
     if max_images is not None and max_images < 1:
         raise ValueError(f"{caller}: max_images must be at least 1 or None, got {max_images}")
-    if max_images is None or max_images >= len(names):
-        return list(names)
-    return [names[i * len(names) // max_images] for i in range(max_images)]
+    if max_images is None or max_images >= count:
+        return None
+    return [i * count // max_images for i in range(max_images)]

@@ -10,6 +10,10 @@ Label = int | list[float]
 
 _FORM = '{"labels": [["00000/img00000000.png", 3], …]}'
 _FIX = "`fastgan data convert SRC DEST.zip --labels folders` makes one class per subfolder"
+NO_LABELS_CURE = (
+    "pack a folder or zip that has a dataset.json with labels, or with `fastgan data pack SRC "
+    "DEST.fgpack --labels folders` one class per subfolder"
+)
 
 
 def parse_labels(document: object | None, names: Sequence[str], path: str | Path) -> list[Label]:

@@ -1,5 +1,7 @@
 """Batches as a pure function of (seed, position), so that resuming needs only the position."""
 
+import math
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.data.dataset import ImageDataset
+from fastgan.data.packed import PackedDataset
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
 
@@ -23,11 +26,15 @@ class BatchLoader:
 
     All pictures are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
     (default 4 GiB; `is_in_ram` says so). Otherwise each batch is decoded by `workers` threads, and
-    the batch that follows it is decoded ahead.
+    the batch that follows it is decoded ahead. A data set with `take(indices)`, such as a
+    PackedDataset, needs no decoding: it stays where it is, and gives the batch that follows ahead.
 
-    dataset    ImageDataset, or anything with len, [i] → (uint8 [C, H, W], float32 [label_dim]),
-               image_shape and label_dim
+    dataset    ImageDataset, PackedDataset, or anything with len, [i] → (uint8 [C, H, W], float32
+               [label_dim]), image_shape and label_dim
     device     where the batches go; they travel as uint8 and become float there
+    workers    decoding threads; None: half of the processors that this process may use, 2 to 8
+    part       (r, n): give rows r, r + n, … of each batch only, and decode no others, for the rank
+               r of n; n must divide batch
     progress   progress(done, N) while pictures are decoded into memory
 
     Raises ValueError for batch, seed, workers or position out of range, and what the data set
@@ -36,27 +43,37 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: ImageDataset,
+        dataset: ImageDataset | PackedDataset,
         batch: int,
         *,
         seed: int,
         mirror: bool = False,
         device: torch.device | str = "cpu",
         ram_limit: int = DEFAULT_RAM_LIMIT,
-        workers: int = 2,
+        workers: int | None = None,
+        part: tuple[int, int] = (0, 1),
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        workers = default_workers() if workers is None else workers
         for what, value, least in (("batch", batch, 1), ("seed", seed, 0), ("workers", workers, 1)):
             if value < least:
                 raise ValueError(f"BatchLoader: {what} must be at least {least}, got {value}")
+        rank, ranks = part
+        if not 0 <= rank < ranks or batch % ranks:
+            raise ValueError(
+                f"BatchLoader: part must be (r, n) with 0 <= r < n and n a divisor of batch "
+                f"{batch}, got {part}"
+            )
+        self._rows = slice(rank, None, ranks)  # as in WholeBatches where there is one rank
         self.dataset, self.batch, self.seed, self.mirror = dataset, batch, seed, mirror
         self.device = torch.device(device)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fastgan-data")
         self._ahead: tuple[int, list[Future]] = (-1, [])
+        self._is_packed = hasattr(dataset, "take")
         self._pixels: Tensor | None = None
         self._labels: Tensor | None = None
-        num_bytes = len(dataset) * int(np.prod(dataset.image_shape))
-        self.is_in_ram = num_bytes <= ram_limit
+        num_bytes = len(dataset) * math.prod(dataset.image_shape)
+        self.is_in_ram = num_bytes <= ram_limit and not self._is_packed
         if self.is_in_ram:
             self._pixels, self._labels = self._decode_all(progress)
         self._order = lru_cache(maxsize=2)(self._draw_order)
@@ -65,15 +82,25 @@ class BatchLoader:
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
         """(x float32 [B, C, H, W] in [-1, 1], c float32 [B, label_dim]) after `position` pictures.
 
-        x = pixel / 127.5 - 1. Equal positions give equal batches, in whatever order they are asked
-        for. The tensors are the caller's to change.
+        B is `batch`, or the `part` of it. x = pixel / 127.5 - 1. Equal positions give equal
+        batches, in whatever order they are asked for. The tensors are the caller's to change.
         """
-        indices, flips = self.indices_at(position)
+        return self._batch(position, self._rows)
+
+    @property
+    def whole(self) -> "WholeBatches":
+        """The same batches without `part`."""
+        return WholeBatches(self)
+
+    def _batch(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
+        indices, flips = (table[rows] for table in self.indices_at(position))
         if self._pixels is not None:
             at = torch.from_numpy(indices)
             x, c = self._pixels[at], self._labels[at]
+        elif rows == self._rows:
+            x, c = self._fetch(position, indices)
         else:
-            x, c = self._decode_batch(position, indices)
+            x, c = self._collect(self._submit(indices))
         x, c = self._send(x), self._send(c)
         x = x.to(torch.float32).div_(127.5).sub_(1)
         if flips.any():
@@ -82,7 +109,7 @@ class BatchLoader:
         return x, c
 
     def indices_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """(indices int64 [B] into the data set, flips bool [B]) of the batch at `position`."""
+        """(indices int64 [batch] into the data set, flips bool [batch]) of the whole batch."""
         if position < 0:
             raise ValueError(f"BatchLoader: position must be at least 0, got {position}")
         count = len(self.dataset)
@@ -123,19 +150,60 @@ class BatchLoader:
                 progress(index + 1, count)
         return pixels, labels
 
-    def _decode_batch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _fetch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         at, futures = self._ahead
         if at != position:
             futures = self._submit(indices)
         following = position + self.batch
-        self._ahead = (following, self._submit(self.indices_at(following)[0]))
+        self._ahead = (following, self._submit(self.indices_at(following)[0][self._rows]))
+        return self._collect(futures)
+
+    def _collect(self, futures: list[Future]) -> tuple[Tensor, Tensor]:
+        if self._is_packed:
+            images, labels = futures[0].result()
+            return torch.from_numpy(images), torch.from_numpy(labels)
         images, labels = zip(*(future.result() for future in futures), strict=True)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
 
     def _submit(self, indices: np.ndarray) -> list[Future]:
+        if self._is_packed:
+            return [self._pool.submit(self.dataset.take, indices)]
         return [self._pool.submit(self.dataset.__getitem__, int(index)) for index in indices]
 
     def _send(self, tensor: Tensor) -> Tensor:
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
+
+
+class WholeBatches:
+    """`BatchLoader.whole`: every row of a batch, for a picture of what a run sees."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self._loader = loader
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
+        return self._loader._batch(position, slice(0, None, 1))
+
+
+def default_workers() -> int:
+    """Half of the processors that this process may use, at least 2 and at most 8."""
+    is_linux = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
+    return min(max(count // 2, 2), 8)
+
+
+def packing_advice(dataset: ImageDataset | PackedDataset) -> str | None:
+    """A line for the user whose data set is too large for memory and not packed, else None.
+
+    Nothing is packed unasked: it would fill a disk.
+    """
+    num_bytes = len(dataset) * math.prod(dataset.image_shape)
+    if isinstance(dataset, PackedDataset) or num_bytes <= DEFAULT_RAM_LIMIT:
+        return None
+    _, h, w = dataset.image_shape
+    return (
+        f"data        {num_bytes / 2**30:.1f} GiB decoded, more than is kept in memory: each batch "
+        f"is decoded anew. Where data-wait shows that this is too slow, decode once: `fastgan data "
+        f"pack {dataset.path} DEST.fgpack --resolution {w}x{h}`"
+    )

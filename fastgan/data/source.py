@@ -1,14 +1,14 @@
-"""Where the bytes of a data set are: a folder, or a zip that each process opens for itself."""
+"""Where the bytes of a data set are: a folder, a zip that each process opens itself, or tars."""
 
 import json
 import os
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+from fastgan.data.picture_names import SUFFIXES, pictures
+from fastgan.data.tar_shards import TarSource, tars_of
 
 
 class FolderSource:
@@ -17,7 +17,7 @@ class FolderSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         files = (p for p in path.rglob("*") if p.is_file())
-        self.names = _pictures(p.relative_to(path).as_posix() for p in files)
+        self.names = pictures(p.relative_to(path).as_posix() for p in files)
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -39,7 +39,7 @@ class ZipSource:
         self._forget()
         entries = [e.filename for e in self._archive().infolist() if not e.is_dir()]
         self._entries = frozenset(entries)
-        self.names = _pictures(entries)
+        self.names = pictures(entries)
 
     def read(self, name: str) -> bytes:
         try:
@@ -76,19 +76,30 @@ class ZipSource:
         self._forget()
 
 
-def open_source(path: str | Path) -> FolderSource | ZipSource:
+Source = FolderSource | ZipSource | TarSource
+
+
+def open_source(path: str | Path) -> Source:
     """The source at `path`. Its `names` are the pictures (`SUFFIXES`, any case) in sorted order.
 
-    Hidden files and what macOS adds to zips (`.name`, `__MACOSX/`) don't count. Raises
-    FileNotFoundError, or ValueError for another kind of file, a broken zip, or no picture at all.
+    A folder without pictures but with .tar files is read as shards. Hidden files and what macOS
+    adds to zips (`.name`, `__MACOSX/`) don't count. Raises FileNotFoundError, or ValueError for
+    another kind of file, a broken zip or tar, or no picture at all.
     """
     path = Path(path)
     if path.is_dir():
         source = FolderSource(path)
+        if not source.names and tars_of(path):
+            source = TarSource(path, tars_of(path))
     elif path.suffix.lower() == ".zip" and path.is_file():
         source = ZipSource(path)
+    elif path.suffix.lower() == ".tar" and path.is_file():
+        source = TarSource(path, [path])
     elif path.exists():
-        raise ValueError(f"data set {path}: expected a folder or a .zip, got another kind of file")
+        raise ValueError(
+            f"data set {path}: expected a folder, a .zip, a .tar or a .fgpack, got another kind of "
+            f"file"
+        )
     else:
         raise FileNotFoundError(
             f"data set {path} doesn't exist; name a folder or a .zip of pictures "
@@ -102,7 +113,7 @@ def open_source(path: str | Path) -> FolderSource | ZipSource:
     return source
 
 
-def read_json(source: FolderSource | ZipSource, name: str) -> object | None:
+def read_json(source: Source, name: str) -> object | None:
     """The JSON document `name` of the source, None where there is none; ValueError if broken."""
     if not source.has(name):
         return None
@@ -112,10 +123,8 @@ def read_json(source: FolderSource | ZipSource, name: str) -> object | None:
         raise ValueError(f"{name} in {source.path} is not valid JSON: {error}") from error
 
 
-def _pictures(names: Iterable[str]) -> list[str]:
-    def is_picture(name: str) -> bool:
-        path = PurePosixPath(name)
-        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-        return path.suffix.lower() in SUFFIXES and not is_hidden
-
-    return sorted(name for name in names if is_picture(name))
+def label_document(source: Source) -> object | None:
+    """dataset.json of the source; of tars without one, what stands beside the pictures."""
+    if isinstance(source, TarSource) and not source.has("dataset.json"):
+        return source.sidecar_labels()
+    return read_json(source, "dataset.json")

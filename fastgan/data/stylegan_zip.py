@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import os
-import secrets
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from fastgan.data.whole_file import WholeFile
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same pictures give the same bytes
 
@@ -16,10 +16,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same pictures give the same 
 class StyleGANZipWriter:
     """Context manager writing `00000/img00000000.png`, … and `dataset.json` to an uncompressed zip.
 
-    The zip grows under a unique temporary name beside `path`; leaving the block without an
-    exception completes it, flushes it to the disk (fsync) and renames it to `path` in one step. An
-    exception removes it. So `path` never names a half-written file, and processes that write the
-    same `path` at once don't disturb each other.
+    Leaving the block without an exception completes the zip and publishes it (`WholeFile`); an
+    exception removes it.
 
     `labels` handed to `finish` becomes {"labels": [[name, label], …]}, or {"labels": null}.
     Raises FileExistsError at entry when `path` exists and `overwrite` is False.
@@ -27,16 +25,13 @@ class StyleGANZipWriter:
 
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
         self.path = Path(path)
-        self.overwrite = overwrite
+        self._whole = WholeFile(path, overwrite=overwrite)
         self.names: list[str] = []
         self._is_finished = False
 
     def __enter__(self) -> Self:
-        self._refuse_existing()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f".{self.path.stem}-{secrets.token_hex(8)}.tmp")
-        self._file = self._temporary.open("x+b")
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+        self._whole.__enter__()
+        self._zip = zipfile.ZipFile(self._whole.file, "w", zipfile.ZIP_STORED)
         return self
 
     def add(self, png: bytes) -> str:
@@ -76,31 +71,13 @@ class StyleGANZipWriter:
             # file. Here what it writes is thrown away, so a full disk doesn't matter.
             with contextlib.suppress(OSError):
                 self._zip.close()
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._whole.__exit__(kind, error, traceback)
 
     def _publish(self) -> None:
         if not self._is_finished:
             raise RuntimeError("StyleGANZipWriter: call finish(labels) before the block ends")
         self._zip.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._refuse_existing()
-        self._temporary.replace(self.path)
-        if os.name == "posix":
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _refuse_existing(self) -> None:
-        if self.path.exists() and not self.overwrite:
-            raise FileExistsError(
-                f"{self.path} exists already; pass overwrite=True to replace it, or choose "
-                f"another name"
-            )
+        self._whole.publish()
 
     def _write(self, name: str, data: bytes) -> None:
         entry = zipfile.ZipInfo(name, _EPOCH)

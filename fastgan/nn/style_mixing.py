@@ -2,18 +2,20 @@
 
 import torch
 
+from fastgan import draws
+
 
 def sample_cutoff(
     n: int, num_ws: int, probability: float = 0.9, device: torch.device | str | None = None
 ) -> torch.Tensor:
     """int64 [n]: with ``probability`` uniform in 1..num_ws − 1, else num_ws (no mixing).
 
-    Drawn on ``device`` from its default generator, without a host sync. num_ws = 1 never mixes.
+    Drawn on ``device`` by ``fastgan.draws``, without a host sync. num_ws = 1 never mixes.
     """
     if num_ws < 2:
         return torch.full((n,), num_ws, dtype=torch.int64, device=device)
-    cutoff = torch.randint(1, num_ws, (n,), device=device)
-    is_mixed = torch.rand(n, device=device) < probability
+    cutoff = draws.integers(1, num_ws, n, device=device)
+    is_mixed = draws.uniform(n, device=device) < probability
     return torch.where(is_mixed, cutoff, num_ws)
 
 

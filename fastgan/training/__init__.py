@@ -13,20 +13,24 @@ from fastgan.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from fastgan.training.contents import digest
+from fastgan.training.faults import FaultPolicy, TrainingDiverged
 from fastgan.training.log import RunLog
-from fastgan.training.loop import TrainingDiverged, sample_grid, train
-from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop import sample_grid, train
+from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.recipes import load_recipe
 from fastgan.training.state import Batch, TrainState, build_state, create_state
 from fastgan.training.step import train_step
 
 __all__ = [
     "AdamConfig",
+    "Alarm",
     "AugmentConfig",
     "Batch",
     "CheckpointError",
     "DataConfig",
     "EmaConfig",
+    "FaultPolicy",
     "Observer",
     "RunInfo",
     "RunLog",
@@ -38,6 +42,7 @@ __all__ = [
     "TrainingDiverged",
     "build_state",
     "create_state",
+    "digest",
     "load_generator",
     "load_recipe",
     "sample_grid",

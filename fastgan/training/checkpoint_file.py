@@ -1,14 +1,15 @@
 """A checkpoint on disk: NAME.safetensors with every tensor, NAME.json with the rest.
 
 The JSON holds the tensor file's size and SHA-256, a hash of itself, and a version per field. Both
-are written beside their places, forced to the disk and renamed, the JSON last: a checkpoint exists
-when its JSON does. A kill or a power cut at any moment leaves the older checkpoints.
-Neither file can run code.
+are written in a folder beside their places, .writing-PID, forced to the disk and renamed, the JSON
+last: a checkpoint exists when its JSON does. A kill or a power cut at any moment leaves the older
+checkpoints. Neither file can run code.
 """
 
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = [
     "read_document",
     "read_tensors",
     "remove",
-    "remove_temporaries",
+    "remove_leftovers",
     "verify",
     "write",
 ]
@@ -33,6 +34,7 @@ FORMAT = "fastgan-checkpoint"
 FIELDS = {
     "config": 1,
     "counters": 1,
+    "faults": 1,
     "environment": 1,
     "G": 1,
     "D": 1,
@@ -42,11 +44,13 @@ FIELDS = {
     "augment": 1,
     "ada": 1,
     "pl_mean": 1,
-    "stats": 1,
+    "stats": 2,
     "grid": 1,
-    "rng": 1,
+    "rng": 2,
 }
-_DOCUMENT_KEYS = {"format", "fields", "tensors", "config", "counters", "environment", "sha256"}
+_VALUES = {"config", "counters", "faults", "environment"}
+_DOCUMENT_KEYS = {"format", "fields", "tensors", "sha256"} | _VALUES
+_SCRATCH = ".writing-"
 
 
 class CheckpointError(RuntimeError):
@@ -65,36 +69,36 @@ def json_of(path: Path) -> Path:
 
 
 def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Writes path (.json) and its tensor file; `values`: config, counters, environment.
+    """Writes path (.json) and its tensor file; `values`: config, counters, faults, environment.
 
-    OSError where the disk refuses; then neither of the two new files exists.
+    Lets other threads run meanwhile. OSError where the disk refuses; then neither of the two new
+    files exists, nor any other trace.
     """
     tensor_path = path.with_suffix(".safetensors")
-    blob = safetensors.torch.save(tensors)
-    document = values | {
-        "format": FORMAT,
-        "fields": FIELDS,
-        "tensors": {"size": len(blob), "sha256": hashlib.sha256(blob).hexdigest()},
-    }
-    document["sha256"] = _document_hash(document)
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    scratch = path.with_name(f"{_SCRATCH}{os.getpid()}")
+    new_tensors, new_document = scratch / tensor_path.name, scratch / path.name
     is_whole = False
-    temporaries = [p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (tensor_path, path)]
     try:
-        for temporary, data in zip(temporaries, (blob, text.encode()), strict=True):
-            _write_durably(temporary, data)
+        scratch.mkdir(exist_ok=True)
+        size, digest = _write_tensors(new_tensors, tensors)
+        document = values | {
+            "format": FORMAT,
+            "fields": FIELDS,
+            "tensors": {"size": size, "sha256": digest},
+        }
+        document["sha256"] = _document_hash(document)
+        text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+        _write_durably(new_document, text.encode())
         path.unlink(missing_ok=True)
-        temporaries[0].replace(tensor_path)
+        new_tensors.replace(tensor_path)
         _sync_folder(path.parent)
-        temporaries[1].replace(path)
+        new_document.replace(path)
         _sync_folder(path.parent)
         is_whole = True
     finally:
-        if not is_whole:
-            for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
-            if not path.exists():
-                tensor_path.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not is_whole and not path.exists():
+            tensor_path.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:
@@ -103,10 +107,17 @@ def remove(path: Path) -> None:
     path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Deletes the temporary files that killed processes left."""
-    for path in folder.glob(".ckpt-*.tmp"):
-        path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Deletes what killed processes left: half-written files, and tensor files with no JSON.
+
+    Call it from the one process that writes there, between two writes.
+    """
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        if not _is_running_elsewhere(scratch.name.removeprefix(_SCRATCH)):
+            shutil.rmtree(scratch, ignore_errors=True)
+    for path in folder.glob("ckpt-*.safetensors"):
+        if not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -190,6 +201,32 @@ def _check_same(path: Path, what: str, found: Any, expected: Any) -> None:
 def _document_hash(document: dict[str, Any]) -> str:
     rest = {key: value for key, value in document.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
+    """(size, SHA-256) of the new file at path, which is on the disk."""
+    try:
+        # Unlike safetensors' save, which makes one bytes object, this leaves the GIL to others.
+        safetensors.torch.save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    path.chmod(0o644)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_running_elsewhere(pid: str) -> bool:
+    """Whether another process of that number lives; ours is not writing now."""
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -35,7 +35,8 @@ def _require(is_fine: bool, name: str, expected: str, got: Any, way_out: str) ->
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images: `path` is a folder or zip (None: fastgan's own avatars, rendered once).
+    """Which images: `path`, as `fastgan.data.open_images` takes it (None: fastgan's own avatars,
+    rendered once).
 
     `resolution` (height, width) resizes (None: as stored); `use_labels` reads dataset.json's
     labels; `mirror` adds each image's horizontal mirror; `max_images` takes a seeded subset.

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.training.atomic import write_atomic
-from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.contents import digest
+from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 
 __all__ = ["RunLog", "format_tick", "format_time"]
 
@@ -15,9 +16,11 @@ class RunLog(Observer):
     """Writes them while training; each line is on its way to the disk when its method returns.
 
     training_options.json   `TrainConfig.to_dict()`, indented
-    log.txt                 what happened, with a line per tick (`format_tick`)
+    log.txt                 what happened, with a line per tick (`format_tick`); at the end the
+                            digest of the whole state (`fastgan.training.digest`)
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
-                            ("Loss/D" …), and `timestamp` (seconds since 1970)
+                            ("Loss/D" …), and `timestamp` (seconds since 1970); per alarm
+                            {"alarm": kind, "kimg", "message", "timestamp"}
     metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
                             "timestamp"}
 
@@ -26,7 +29,7 @@ class RunLog(Observer):
     """
 
     def on_start(self, info: RunInfo) -> None:
-        self._run_dir, self._kimg = info.run_dir, info.resumed_kimg
+        self._run_dir, self._kimg, self._state = info.run_dir, info.resumed_kimg, info.state
         for path in (self._run_dir / "stats.jsonl", *self._run_dir.glob("metric-*.jsonl")):
             if path.exists():
                 _cut(path, info.resumed_kimg)
@@ -62,8 +65,15 @@ class RunLog(Observer):
             }
             self._append(f"metric-{name}.jsonl", record)
 
+    def on_alarm(self, alarm: Alarm) -> None:
+        self._say(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
+        record = {"alarm": alarm.kind, "kimg": alarm.kimg, "message": alarm.message}
+        self._append("stats.jsonl", record)
+
     def on_end(self, reason: str) -> None:
         if hasattr(self, "_run_dir"):
+            if reason in ("finished", "interrupted"):
+                self._say(f"digest {digest(self._state)}")
             self._say(f"{reason} after kimg {self._kimg:.3f}")
 
     def _say(self, line: str) -> None:
@@ -81,7 +91,8 @@ def format_tick(tick: Tick) -> str:
     return (
         f"tick {tick.tick:<5d} kimg {tick.kimg:<8.1f} time {format_time(tick.total_sec):<12s} "
         f"sec/tick {tick.sec_per_tick:<7.1f} sec/kimg {tick.sec_per_kimg:<7.2f} "
-        f"maintenance {tick.maintenance_sec:<6.1f} cpumem {tick.cpumem_gb:<6.2f} "
+        f"maintenance {tick.maintenance_sec:<6.1f} data-wait {tick.data_wait_percent:.1f}% "
+        f"cpumem {tick.cpumem_gb:<6.2f} "
         f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}"
     )
 

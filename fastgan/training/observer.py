@@ -9,7 +9,7 @@ from torch import Tensor
 from fastgan.training.config import TrainConfig
 from fastgan.training.state import TrainState
 
-__all__ = ["Observer", "RunInfo", "Snapshot", "Tick"]
+__all__ = ["Alarm", "Observer", "RunInfo", "Snapshot", "Tick"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,10 @@ class Tick:
 
     losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use ("Loss/r1",
     "Loss/r2", "Loss/gp", "Loss/pl": unweighted means). maintenance_sec is the time between the
-    last tick's end and this one's first step; augment is p; cpumem_gb the peak resident memory
-    of the process; gpumem_gb the peak allocated since the last tick. Sizes are in GiB.
+    last tick's end and this one's first step; data_wait_percent the part of sec_per_tick that the
+    step loop spent in the loader's batch_at, by the host's clock; augment is p; cpumem_gb the peak
+    resident memory of the process; gpumem_gb the peak allocated since the last tick. Sizes are in
+    GiB.
     """
 
     tick: int
@@ -51,6 +53,7 @@ class Tick:
     sec_per_kimg: float
     img_per_sec: float
     maintenance_sec: float
+    data_wait_percent: float = 0.0
     cpumem_gb: float
     gpumem_gb: float
     augment: float
@@ -59,9 +62,18 @@ class Tick:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A NaN or an infinity, and what was done: kind is "skipped", "rollback" or "recovered"."""
+
+    kimg: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A saved moment. `images` is where the picture of the grid belongs; `metrics` is {} where
-    none were asked for, and at the first tick."""
+    """A saved moment. `images` is where the picture of the grid belongs; `checkpoint` is being
+    written in the background; `metrics` is {} where none were asked for, and at the first tick."""
 
     kimg: float
     images: Path
@@ -86,7 +98,10 @@ class Observer:
         """After the first few steps, and then every `config.tick_kimg`."""
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
-        """After a checkpoint was written, every `config.snapshot_every_ticks` ticks and last."""
+        """After a checkpoint was taken, every `config.snapshot_every_ticks` ticks and last."""
+
+    def on_alarm(self, alarm: Alarm) -> None:
+        """After a step that met a NaN or an infinity."""
 
     def on_end(self, reason: str) -> None:
         """Once: "finished", "interrupted", or "diverged" or "failed" (an exception follows)."""

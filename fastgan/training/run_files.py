@@ -72,7 +72,7 @@ def read_run(run_dir: Path) -> RunFiles:
     return RunFiles(
         name=run_dir.name,
         options=json.loads(options.read_text(encoding="utf-8")) if options.exists() else {},
-        stats=[_numbers(row) for row in read_lines(run_dir / "stats.jsonl")],
+        stats=[_numbers(r) for r in read_lines(run_dir / "stats.jsonl") if "alarm" not in r],
         scores=_scores(run_dir),
         grids=[(kimg, path.name) for kimg, path in list_fakes(run_dir)],
         has_reals=(run_dir / "reals.png").exists(),

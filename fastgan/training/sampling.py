@@ -1,24 +1,14 @@
 """Samples of a run in training, for pictures and metrics, that leave its random numbers alone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
-from fastgan.data import ImageDataset
+from fastgan.data import ImageDataset, PackedDataset
 from fastgan.metrics import Evaluator
+from fastgan.training import random_state
 from fastgan.training.state import TrainState
 
-__all__ = ["make_evaluator", "measure", "own_random_numbers", "sample_grid"]
-
-
-@contextmanager
-def own_random_numbers(state: TrainState) -> Iterator[None]:
-    """Restores torch's global generators at the end: drawing inside leaves no trace."""
-    devices = [state.device] if state.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+__all__ = ["make_evaluator", "measure", "sample_grid"]
 
 
 @torch.no_grad()
@@ -30,7 +20,7 @@ def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
     """
     batch = batch or state.config.batch
     parts = []
-    with own_random_numbers(state):
+    with random_state.preserved(state.device):
         for start in range(0, len(state.grid_z), batch):
             z = state.grid_z[start : start + batch]
             c = None if state.grid_c is None else state.grid_c[start : start + batch]
@@ -38,7 +28,9 @@ def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
     return torch.cat(parts)
 
 
-def make_evaluator(state: TrainState, dataset: ImageDataset | None) -> Evaluator | None:
+def make_evaluator(
+    state: TrainState, dataset: ImageDataset | PackedDataset | None
+) -> Evaluator | None:
     """The judge of `config.metrics`, which keeps the data set's features; None without metrics.
 
     Compares with at most `config.metric_images` real images. Asked for early, so that a missing
@@ -75,6 +67,6 @@ def measure(state: TrainState, evaluator: Evaluator) -> dict[str, float]:
         shown += n
         return state.G_ema(z, c)
 
-    with own_random_numbers(state):
+    with random_state.preserved(state.device):
         results = evaluator.evaluate(config.metrics, sample, config.metric_images)
     return {name: result.value for name, result in results.items()}

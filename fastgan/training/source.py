@@ -5,10 +5,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fastgan.data import ImageDataset, default_dataset
+from fastgan.data import ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.training.config import TrainConfig
+from fastgan.training.split import own_rows
 
-__all__ = ["Loader", "first_samples", "open_dataset"]
+__all__ = ["Loader", "OwnRows", "first_samples", "open_dataset"]
 
 
 class Loader(Protocol):
@@ -20,7 +21,21 @@ class Loader(Protocol):
     def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]: ...
 
 
-def open_dataset(config: TrainConfig) -> ImageDataset:
+class OwnRows:
+    """The loader of a process that has rows rank, rank + ranks, … of another loader's batches."""
+
+    def __init__(self, loader: Loader, rank: int, ranks: int):
+        self._loader, self._rank, self._ranks = loader, rank, ranks
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
+        x, c = self._loader.batch_at(position)
+        return (
+            own_rows(x, self._rank, self._ranks),
+            None if c is None else own_rows(c, self._rank, self._ranks),
+        )
+
+
+def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:
     """The images of `config.data`, checked against the model. ValueError where they do not fit."""
     data, model = config.data, config.model
     if not config.is_image_model:
@@ -33,7 +48,7 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     path, resolution = data.path, data.resolution
     if path is None:
         path, resolution = default_dataset(max(shape[1:])), shape[1:]
-    dataset = ImageDataset(
+    dataset = open_images(
         path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
     )
     if (dataset.image_shape, dataset.label_dim) != (shape, model.c_dim):

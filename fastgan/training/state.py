@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
@@ -14,6 +14,7 @@ from fastgan.losses import load_objective
 from fastgan.models import load_architecture
 from fastgan.training.adam import FlatAdam
 from fastgan.training.config import AdamConfig, TrainConfig
+from fastgan.training.fault_record import FaultRecord
 from fastgan.training.flat import shared_parameters
 from fastgan.training.statistics import Statistics
 
@@ -58,6 +59,11 @@ class TrainState:
     exchange: called once per phase with the flat gradient of one network and its riders
         (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
         None where there is one.
+    average: called once per step, by its last phase: replaces what is a mean or a sum over samples
+        (w_avg, ADA's sums, statistics) by its mean over all processes; None where there is one.
+    draw_key: where every sample draws numbers of its own (`fastgan.draws`), the key of the current
+        step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each batch are
+        this process's. Both are set by `fastgan.training.replica`.
     """
 
     config: TrainConfig
@@ -77,15 +83,24 @@ class TrainState:
     grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
     grid_c: Tensor | None  # [64, c_dim]: classes in turn
     exchange: Callable[[Tensor], None] | None = None
+    average: Callable[[], None] | None = None
+    draw_key: Tensor | None = None  # [] int64
+    rows: tuple[int, int] = (0, 1)
     step: int = 0
     nimg: int = 0
     tick: int = 0
     elapsed_sec: float = 0.0
+    faults: FaultRecord = field(default_factory=FaultRecord)
     reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
 
     @property
     def kimg(self) -> float:
         return self.nimg / 1000
+
+    @property
+    def position(self) -> int:
+        """Where the next batch begins in the stream of real samples."""
+        return self.nimg + self.faults.skipped_nimg
 
 
 def build_state(config: TrainConfig) -> TrainState:

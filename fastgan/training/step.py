@@ -14,20 +14,28 @@ Each zeroes the flat gradient of one network, adds up those of `config.batch_gpu
 once, and makes one optimiser pass; the other network's parameters are neither changed nor given a
 gradient. With averages=True a phase of G moves the average in the same pass: the last one of a
 step. No function here waits for the device. `phases` says which of them a step runs; `train_step`
-runs them. A step draws from torch's global generator only.
+runs them.
+
+A step draws by `fastgan.draws`: from torch's global generator, or where `state.draw_key` is set
+from one sequence for each phase and sample of the whole batch, so that neither `batch_gpu` nor the
+number of processes changes what a sample draws, nor, up to the order of sums, the result.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from fastgan import draws
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_lengths
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.adam import FlatAdam
 from fastgan.training.config import TrainConfig
 from fastgan.training.ema import copy_buffers, ema_beta
+from fastgan.training.moving_buffers import BufferMean
+from fastgan.training.split import parts_of
 from fastgan.training.state import Batch, TrainState, frozen
 
 __all__ = [
@@ -47,6 +55,7 @@ PhaseFn = Callable[..., None]  # (state, batch), G's also averages=
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
 PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
+_D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # phases of the draws
 PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
 
@@ -92,7 +101,7 @@ def d_step(state: TrainState, batch: Batch) -> None:
         real, fake = _d_inputs(state, part)
         return _d_loss(state, real, fake, part.c, share)
 
-    _update(state, state.d_optimizer, batch, loss)
+    _update(state, _D, state.d_optimizer, batch, loss)
 
 
 def d_penalty_step(state: TrainState, batch: Batch) -> None:
@@ -106,7 +115,7 @@ def d_penalty_step(state: TrainState, batch: Batch) -> None:
                 real, fake = state.augment(part.x), None  # R1 alone looks at real samples only
         return _d_penalty(state, real, fake, part.c, share) * config.d_reg_interval
 
-    _update(state, state.d_optimizer, batch, loss)
+    _update(state, _D_PENALTY, state.d_optimizer, batch, loss)
 
 
 def d_full_step(state: TrainState, batch: Batch) -> None:
@@ -120,7 +129,7 @@ def d_full_step(state: TrainState, batch: Batch) -> None:
         objective = _d_objective(state, real_logits, fake_logits, share)
         return objective + _d_penalty(state, real, fake, c, share, at_real, at_fake)
 
-    _update(state, state.d_optimizer, batch, loss)
+    _update(state, _D_FULL, state.d_optimizer, batch, loss)
 
 
 def g_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
@@ -129,7 +138,7 @@ def g_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
         return _g_loss(state, fake, part, share)
 
     with frozen(state.d_optimizer):
-        _update(state, state.g_optimizer, batch, loss, averages=averages)
+        _update(state, _G, state.g_optimizer, batch, loss, averages=averages)
 
 
 def g_penalty_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
@@ -142,7 +151,7 @@ def g_penalty_step(state: TrainState, batch: Batch, *, averages: bool = False) -
         fake, ws = generate(state, part.x.shape[0], part.c)
         return _path_length(state, ws, fake, share) * state.config.g_reg_interval
 
-    _update(state, state.g_optimizer, batch, loss, at_once=at_once, averages=averages)
+    _update(state, _G_PENALTY, state.g_optimizer, batch, loss, at_once=at_once, averages=averages)
     _move_pl_mean(state)
 
 
@@ -152,27 +161,31 @@ def g_full_step(state: TrainState, batch: Batch, *, averages: bool = False) -> N
         return _g_loss(state, fake, part, share) + _path_length(state, ws, fake, share)
 
     with frozen(state.d_optimizer):
-        _update(state, state.g_optimizer, batch, loss, averages=averages)
+        _update(state, _G_FULL, state.g_optimizer, batch, loss, averages=averages)
     _move_pl_mean(state)
 
 
 def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, float]]:
-    """`at_once` samples at a time (None: all), each part with its share of the batch.
+    """Parts of at most `at_once` samples (None: all), each with its share of the batch.
 
-    Real sample i and the fake one that it is paired with are of one part.
+    Part a of A takes every A-th sample from the a-th on, so that a minibatch-stddev group is never
+    cut (`fastgan.training.split`). Real sample i and the fake one that it is paired with are of one
+    part.
     """
     n = batch.x.shape[0]
-    if at_once is None or at_once >= n:
+    parts = parts_of(n, at_once)
+    if parts == 1:
         yield batch, 1.0
         return
-    for start in range(0, n, at_once):
-        x = batch.x[start : start + at_once]
-        c = None if batch.c is None else batch.c[start : start + at_once]
+    for a in range(parts):
+        x = batch.x[a::parts].contiguous()
+        c = None if batch.c is None else batch.c[a::parts].contiguous()
         yield Batch(x=x, c=c), x.shape[0] / n
 
 
 def _update(
     state: TrainState,
+    phase: int,
     optimizer: FlatAdam,
     batch: Batch,
     loss: Callable[[Batch, float], Tensor],
@@ -185,14 +198,34 @@ def _update(
     loss(part, share): the part's mean loss; Σ share·loss is the whole batch's.
     """
     optimizer.zero_grad()
-    for part, share in micro_batches(batch, at_once or state.config.batch_gpu):
-        value = loss(part, share)
-        (value if share == 1 else value * share).backward()
+    at_once = at_once or state.config.batch_gpu
+    parts = parts_of(batch.x.shape[0], at_once)
+    moving = BufferMean(state.G, state.D) if parts > 1 else None
+    for a, (part, share) in enumerate(micro_batches(batch, at_once)):
+        with _draws(state, phase, a, parts):
+            value = loss(part, share)
+            (value if share == 1 else value * share).backward()
+        if moving is not None:
+            moving.add(share)
+    if moving is not None:
+        moving.end()
     if state.exchange is not None:
         state.exchange(optimizer.flat.exchanged)
     optimizer.step(state.ema_weight if averages else None)
     if averages:
+        if state.average is not None:
+            state.average()
         copy_buffers(state.G_ema, state.G)
+
+
+def _draws(state: TrainState, phase: int, part: int, parts: int):
+    """A context in which row l of a micro-batch draws what its sample of the whole batch draws."""
+    if state.draw_key is None:
+        return nullcontext()
+    rank, ranks = state.rows
+    return draws.sample_stream(
+        state.draw_key, phase, first=rank + ranks * part, stride=ranks * parts
+    )
 
 
 def generate(state: TrainState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -202,12 +235,12 @@ def generate(state: TrainState, n: int, c: Tensor | None) -> tuple[Tensor, Tenso
     from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1).
     """
     G, config = state.G, state.config
-    z = torch.randn([n, G.z_dim], device=state.device)
+    z = draws.normal(n, G.z_dim, device=state.device)
     if config.pl_weight == 0 and config.style_mixing_prob == 0:
         return G(z, c), None
     ws = G.mapping(z, c)  # [N, num_ws, w_dim]
     if config.style_mixing_prob > 0:
-        other = G.mapping(torch.randn([n, G.z_dim], device=state.device), c)
+        other = G.mapping(draws.normal(n, G.z_dim, device=state.device), c)
         cutoff = sample_cutoff(n, G.num_ws, config.style_mixing_prob, state.device)
         ws = mix_styles(ws, other, cutoff)
     return G.synthesis(ws), ws
@@ -252,7 +285,7 @@ def _d_objective(
     state.stats.add("Logits/real", real_logits, share)
     state.stats.add("Logits/fake", fake_logits, share)
     if state.ada is not None:
-        state.ada.accumulate(real_logits)
+        state.ada.accumulate(real_logits, weight=state.rows[1])
     return loss
 
 
@@ -313,7 +346,9 @@ def _move_pl_mean(state: TrainState) -> None:
 def _set_scalars(state: TrainState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
-    lr_factor = config.schedule.lr_factor(state.kimg)
+    if state.draw_key is not None:
+        state.draw_key.fill_(draws.step_key(config.seed, state.position))
+    lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
     for optimizer in (state.g_optimizer, state.d_optimizer):
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)

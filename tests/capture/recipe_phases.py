@@ -13,6 +13,7 @@ from fastgan.ops import use_backend
 from fastgan.training import step
 from fastgan.training.config import TrainConfig
 from fastgan.training.recipes import load_recipe, recipes
+from fastgan.training.replica import replicate
 from fastgan.training.state import Batch, TrainState, build_state
 
 __all__ = ["Row", "lint_recipes", "lint_variant"]
@@ -96,6 +97,7 @@ def lint_variant(name: str, variant: str) -> Iterator[Row]:
     backend = "reference" if variant == "plain PyTorch ops" else "auto"
     with construction():
         state = build_state(config)
+        replicate(state, None)  # the draws of a run
         batch = _batch(config)
     between = partial(_host_work, state, batch)
     holders = {"state": state, "batch": batch}

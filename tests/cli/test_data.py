@@ -58,3 +58,32 @@ def test_resolutions_are_width_by_height(width, height):
 def test_bad_resolutions_are_refused(text):
     with pytest.raises(click.BadParameter, match="expected 64 or 64x48"):
         Resolution().convert(text, None, None)
+
+
+def test_pack_says_the_size_and_trains(cli, images):
+    flags = ["--labels", "folders", "--resolution", "8x8"]
+    output = cli("data", "pack", images, "a.fgpack", *flags).output
+    assert "GiB free" in output
+    assert "packing images: 8 of 8" in output
+    assert "resolution  8x8 RGB" in output
+    assert "labels      2 per image" in output
+    assert "--overwrite" in cli("data", "pack", images, "a.fgpack", code=1).output
+
+    run = ["--cfg", "mlp", "--batch", 4, "--kimg", 0.004, "--cond", "true"]
+    assert "data-wait" in cli("train", "--data", "a.fgpack", *run).output
+    refused = cli("train", "--data", "a.fgpack", *run, "--resolution", 16, code=1).output
+    assert "--resolution 16x16" in refused
+
+
+def test_info_checks_a_packed_file(cli, images):
+    cli("data", "pack", images, "a.fgpack", "--resolution", 8)
+    path = cli.folder / "a.fgpack"
+    assert "sha256" in cli("data", "info", path, "--check").output
+    data = bytearray(path.read_bytes())
+    data[4096] ^= 1
+    path.write_bytes(data)
+    assert "pictures 0 to" in cli("data", "info", path, "--check", code=1).output
+
+
+def test_index_of_what_has_no_tar(cli, images):
+    assert "nothing to index" in cli("data", "index", images, code=1).output

@@ -8,6 +8,8 @@ import sys
 import pytest
 from PIL import Image
 
+from fastgan.losses import relativistic
+
 FAST = ["--batch", 4, "--cfg", "mlp"]
 
 
@@ -74,11 +76,8 @@ def test_a_dry_run_writes_nothing(cli):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gpus", 2], "--gpus: not in this version"),
         (["--freezed", 4], "--freezed: not in this version"),
-        (["--batch-gpu", 2], "--batch-gpu: not in this version"),
         (["--fp32", "false"], "--fp32: not in this version"),
-        (["--workers", 3], "--workers: not in this version"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
@@ -111,6 +110,8 @@ def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
     [
         (["--data", "nowhere"], "nowhere"),
         (["--cfg", "mlp", "--aug", "ada"], "augment.mode"),
+        (["--gpus", 3, "--batch", 4], "batch: expected a multiple of the 3 processes, got 4"),
+        (["--batch-gpu", 3, "--batch", 4], "batch_gpu"),
     ],
 )
 def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):
@@ -216,3 +217,13 @@ def test_a_run_that_fails_before_it_starts_leaves_no_folder(cli):
     assert "torn.png" in result.output
     assert "unknown format" in result.output
     assert list((cli.folder / "runs").iterdir()) == []
+
+
+def test_numbers_that_stay_broken_are_exit_code_3(cli, images, monkeypatch):
+    nan = float("nan")
+    monkeypatch.setattr(relativistic, "discriminator_loss", lambda real, fake: (real * nan).mean())
+    output = cli("train", "--data", images, *FAST, "--kimg", 1, "--tick", 0.02, code=3).output
+
+    assert "rollback 3 of 3" in output
+    assert "after 3 rollbacks in vain" in output
+    assert "The last good checkpoint is none" in output

@@ -177,9 +177,9 @@ def test_empty_missing_and_other_paths(tmp_path):
         ImageDataset(tmp_path)
     with pytest.raises(FileNotFoundError, match="doesn't exist"):
         ImageDataset(tmp_path / "nowhere")
-    (tmp_path / "x.tar").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"expected a folder or a \.zip"):
-        ImageDataset(tmp_path / "x.tar")
+    (tmp_path / "x.rar").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"expected a folder, a \.zip, a \.tar or a \.fgpack"):
+        ImageDataset(tmp_path / "x.rar")
 
 
 def test_labels_one_hot_vector_and_dict_forms(draw, write_labels):

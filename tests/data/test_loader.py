@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from fastgan.data import BatchLoader, ImageDataset
+from fastgan.data.loader import packing_advice
 
 
 class Numbered:
@@ -125,3 +126,43 @@ def test_bad_arguments(bad):
 def test_negative_position():
     with pytest.raises(ValueError, match="position"):
         BatchLoader(Numbered(3), 1, seed=0).batch_at(-1)
+
+
+@pytest.mark.parametrize("ram_limit", [0, 2**20], ids=["disk", "ram"])
+def test_parts_are_the_rows_of_the_whole_batch(ram_limit):
+    options = {"seed": 1, "mirror": True, "ram_limit": ram_limit}
+    whole = BatchLoader(Numbered(7), 6, **options)
+    parts = [BatchLoader(Numbered(7), 6, part=(r, 3), **options) for r in range(3)]
+    for position in (0, 6, 12, 3):
+        want = whole.batch_at(position)
+        for rank, part in enumerate(parts):
+            for got, rows in zip(part.batch_at(position), want, strict=True):
+                assert torch.equal(got, rows[rank::3])
+
+
+@pytest.mark.parametrize("part", [(1, 1), (-1, 2), (0, 4)])
+def test_impossible_parts(part):
+    with pytest.raises(ValueError, match="a divisor of batch 6"):
+        BatchLoader(Numbered(3), 6, seed=0, part=part)
+
+
+def test_a_rank_decodes_its_own_rows_only():
+    asked = []
+
+    class Watched(Numbered):
+        def __getitem__(self, i):
+            asked.append(i)
+            return super().__getitem__(i)
+
+    loader = BatchLoader(Watched(40), 6, seed=0, ram_limit=0, part=(1, 3))
+    loader.batch_at(0)
+    loader._pool.shutdown()
+    assert len(asked) == 4  # two of this batch, two of the next
+
+
+def test_advice_to_pack_what_does_not_fit(monkeypatch):
+    small = Numbered(3)
+    small.path = "photos"
+    assert packing_advice(small) is None
+    monkeypatch.setattr("fastgan.data.loader.DEFAULT_RAM_LIMIT", 17)
+    assert "fastgan data pack photos DEST.fgpack --resolution 3x2" in packing_advice(small)

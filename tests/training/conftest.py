@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from fastgan import draws
 from fastgan.training.config import TrainConfig
 from fastgan.training.state import Batch, create_state
 
@@ -42,7 +43,7 @@ class TinyG(nn.Module):
     def synthesis(self, ws, noise_mode="random"):
         x = self.out(ws.flatten(1))
         if noise_mode == "random":
-            x = x + 0.1 * torch.randn_like(x)
+            x = x + 0.1 * draws.normal_like(x)
         return x.tanh().unflatten(1, self.shape)
 
     def forward(self, z, c=None, *, truncation_psi=1.0, noise_mode="random"):

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import resource
+import subprocess
 
 import pytest
 import safetensors.torch
@@ -12,10 +13,9 @@ from fastgan.models.mlp import Config as MlpConfig
 from fastgan.training import checkpoint, checkpoint_file
 from fastgan.training.checkpoint import CheckpointError
 from fastgan.training.config import AugmentConfig, EmaConfig, TrainConfig
+from fastgan.training.contents import digest
 from fastgan.training.state import build_state
 from fastgan.training.step import train_step
-
-BEFORE, AFTER = 7, 4  # steps; 7 is coprime to the intervals 2, 3 and 4 (of ADA)
 
 
 @pytest.fixture
@@ -37,18 +37,6 @@ def run(tiny, state, steps):
         train_step(state, tiny.batch(state.config, state.nimg))
 
 
-def everything(state):
-    """A copy of all that can differ between two runs."""
-    tensors = {name: t.clone() for name, t in checkpoint._all_tensors(state).items()}
-    counters = {name: getattr(state, name) for name in ("step", "nimg", "tick", "elapsed_sec")}
-    return tensors, counters
-
-
-def is_equal(a, b):
-    same = [torch.equal(a[0][k].nan_to_num(7), b[0][k].nan_to_num(7)) for k in a[0]]
-    return a[0].keys() == b[0].keys() and all(same) and a[1] == b[1]
-
-
 def rewrite(path, *, tensors=None, document=None):
     """Changes a checkpoint as a program with all its hashes would."""
     json_path = path.with_suffix(".json")
@@ -60,55 +48,6 @@ def rewrite(path, *, tensors=None, document=None):
     values.update(document or {})
     values["sha256"] = checkpoint_file._document_hash(values)
     json_path.write_text(json.dumps(values))
-
-
-def test_resumed_run_is_bit_equal(tiny, config, tmp_path):
-    whole = tiny.state(config)
-    run(tiny, whole, BEFORE)
-    saved = checkpoint.save(whole, tmp_path)
-    at_save = everything(whole)
-    run(tiny, whole, AFTER)
-
-    torch.manual_seed(99)
-    resumed = tiny.state(config.with_changes(seed=5))
-    document = checkpoint.load(resumed, saved)
-    assert is_equal(everything(resumed), at_save)
-    assert TrainConfig(**vars(config)) == config
-    assert document["config"]["d_reg_interval"] == 3
-    run(tiny, resumed, AFTER)
-    assert is_equal(everything(resumed), everything(whole))
-
-
-@pytest.mark.parametrize(
-    "field",
-    ["G", "D", "G_ema", "g_optimizer", "d_optimizer", "augment", "ada", "pl_mean", "stats", "grid",
-     "rng", "step", "nimg", "tick", "elapsed_sec"],
-)  # fmt: skip
-def test_every_saved_field_is_needed(tiny, config, tmp_path, field):
-    """A resume that lost one field continues differently."""
-    whole = tiny.state(config)
-    run(tiny, whole, BEFORE)
-    whole.tick, whole.elapsed_sec = 3, 1.5
-    saved = checkpoint.save(whole, tmp_path)
-    torch.manual_seed(99)
-    resumed = tiny.state(config.with_changes(seed=5))
-    fresh_tensors, fresh_counters = everything(resumed)
-    checkpoint.load(resumed, saved)
-    if field in fresh_counters:
-        setattr(resumed, field, fresh_counters[field])
-    elif field == "rng":
-        torch.set_rng_state(fresh_tensors["rng.cpu"])
-    else:
-        lost = [(n, t) for n, t in checkpoint._state_tensors(resumed) if n.split(".")[0] == field]
-        assert lost
-        with torch.no_grad():
-            for name, tensor in lost:
-                tensor.copy_(fresh_tensors[name])
-    run(tiny, resumed, AFTER)
-    found = everything(resumed)
-    checkpoint.load(whole, saved)
-    run(tiny, whole, AFTER)
-    assert not is_equal(found, everything(whole))
 
 
 def test_every_saved_tensor_and_counter_is_asked_for(tiny, config, tmp_path):
@@ -129,6 +68,10 @@ def test_every_saved_tensor_and_counter_is_asked_for(tiny, config, tmp_path):
     rewrite(saved, tensors=tensors, document={"counters": counters})
     with pytest.raises(CheckpointError, match="expected elapsed_sec, nimg, step, tick"):
         checkpoint.load(state, saved)
+    counters["tick"] = 0
+    rewrite(saved, document={"counters": counters, "faults": {"lives": 9}})
+    with pytest.raises(CheckpointError, match="has faults lives; expected calm_since, in_a_row"):
+        checkpoint.load(state, saved)
 
 
 def test_a_refused_checkpoint_changes_nothing(tiny, config, tmp_path):
@@ -138,10 +81,10 @@ def test_a_refused_checkpoint_changes_nothing(tiny, config, tmp_path):
     tensors = safetensors.torch.load(saved.read_bytes())
     rewrite(saved, tensors={k: v for k, v in tensors.items() if k != "stats.sums"})
     run(tiny, state, 1)
-    before = everything(state)
+    before = digest(state)
     with pytest.raises(CheckpointError):
         checkpoint.load(state, saved)
-    assert is_equal(everything(state), before)
+    assert digest(state) == before
 
 
 @pytest.mark.parametrize(
@@ -262,34 +205,21 @@ def test_a_crash_at_any_sync_keeps_an_intact_checkpoint(
 
 
 def test_temporary_files_of_killed_processes_go(tiny, config, tmp_path):
-    leftover = tmp_path / "checkpoints" / ".ckpt-000000.safetensors.123.tmp"
-    leftover.parent.mkdir()
-    leftover.write_bytes(b"half")
-    checkpoint.save(tiny.state(config), tmp_path)
-    assert not leftover.exists()
+    folder = tmp_path / "checkpoints"
+    dead, other = (folder / f".writing-{pid}" for pid in (dead_process(), os.getppid()))
+    for scratch in (dead, other):
+        scratch.mkdir(parents=True)
+        (scratch / ".tmpXY").write_bytes(b"half")
+    (folder / "ckpt-000007.safetensors").write_bytes(b"killed before its JSON was there")
+    saved = checkpoint.save(tiny.state(config), tmp_path)
+    assert sorted(folder.iterdir()) == [other, saved.with_suffix(".json"), saved]
 
 
-def test_names_and_what_is_kept(tiny, config, tmp_path):
-    state = tiny.state(config)
-    names = []
-    for nimg in (0, 400, 900, 1500, 2000, 2100):
-        state.nimg = nimg
-        names.append(checkpoint.save(state, tmp_path, keep_last=2, keep_every_kimg=2).stem)
-    assert names == [
-        "ckpt-000000",
-        "ckpt-000000-000000400",
-        "ckpt-000000-000000900",
-        "ckpt-000001",
-        "ckpt-000002",
-        "ckpt-000002-000002100",
-    ]
-    kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    left = [n for n in names if n != "ckpt-000001"]
-    assert kept == {f"{n}{suffix}" for n in left for suffix in (".json", ".safetensors")}
-    written = checkpoint.save(state, tmp_path, keep_last=1)
-    assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == {written.stem}
-    with pytest.raises(ValueError, match="keep_last must be at least 1"):
-        checkpoint.save(state, tmp_path, keep_last=0)
+def dead_process():
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
 def test_the_same_moment_saves_the_same_bytes(tiny, config, tmp_path):
@@ -332,35 +262,3 @@ def test_another_network_is_refused_in_words(tiny, config, tmp_path):
     wider = tiny.state(tiny.config(model=tiny.Config(z_dim=6)))
     with pytest.raises(CheckpointError, match=r"G.fc.weight is \(6, 5\).*expected \(6, 6\)"):
         checkpoint.load(wider, saved)
-
-
-def test_going_on_from_an_older_checkpoint_sets_the_newer_ones_aside(tiny, config, tmp_path):
-    state = tiny.state(config)
-    paths = []
-    for _ in range(4):
-        run(tiny, state, 3)
-        paths.append(checkpoint.save(state, tmp_path))
-    older = paths[2]
-    nimg = checkpoint_file.read_document(older)["counters"]["nimg"]
-
-    moved = checkpoint.set_aside_newer(tmp_path, nimg)
-
-    assert [path.parent.name for path in moved] == ["abandoned"]
-    assert checkpoint.latest(tmp_path) == older
-    again = tiny.state(config)
-    checkpoint.load(again, older)
-    run(tiny, again, 1)
-    written = checkpoint.save(again, tmp_path, keep_last=1)
-    assert written.exists()
-    assert checkpoint.latest(tmp_path) == written
-
-
-def test_what_was_just_written_stays_even_beside_newer_ones(tiny, config, tmp_path):
-    state = tiny.state(config)
-    run(tiny, state, 5)
-    for _ in range(3):
-        run(tiny, state, 1)
-        checkpoint.save(state, tmp_path)
-    young = tiny.state(config)
-    run(tiny, young, 1)
-    assert checkpoint.save(young, tmp_path).exists()

@@ -4,14 +4,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastgan.training.contents import digest
 from fastgan.training.log import RunLog, format_tick, format_time
-from fastgan.training.observer import RunInfo, Snapshot, Tick
+from fastgan.training.observer import Alarm, RunInfo, Snapshot, Tick
+from fastgan.training.run_files import read_run
 
 
 def tick(number, kimg):
     return Tick(
         tick=number, kimg=kimg, total_sec=190.4, sec_per_tick=15.2, sec_per_kimg=3.8,
-        img_per_sec=263.2, maintenance_sec=0.41, cpumem_gb=1.2, gpumem_gb=0.0, augment=0.0,
+        img_per_sec=263.2, maintenance_sec=0.41, data_wait_percent=2.54, cpumem_gb=1.2,
+        gpumem_gb=0.0, augment=0.0,
         losses={"Loss/D": 1.5, "Logits/real": 0.25}, eta_sec=100.0,
     )  # fmt: skip
 
@@ -37,7 +40,7 @@ def lines(path):
 def test_tick_line():
     assert format_tick(tick(12, 48.0)) == (
         "tick 12    kimg 48.0     time 3m 10s       sec/tick 15.2    sec/kimg 3.80    "
-        "maintenance 0.4    cpumem 1.20   gpumem 0.00   augment 0.000"
+        "maintenance 0.4    data-wait 2.5% cpumem 1.20   gpumem 0.00   augment 0.000"
     )
 
 
@@ -74,7 +77,23 @@ def test_run_folder_files(info):
     assert "data dots (12 samples)" in text
     assert "parameters G 1,234    D 5" in text
     assert format_tick(tick(1, 4.0)) in text
-    assert text.endswith("finished after kimg 4.000\n")
+    assert text.endswith(f"digest {digest(run_info.state)}\nfinished after kimg 4.000\n")
+
+
+def test_an_alarm_is_a_line_in_both_files_and_no_row_of_the_report(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    log.on_tick(tick(0, 0.1))
+    log.on_alarm(Alarm(kimg=0.25, kind="skipped", message="3 NaN elements"))
+    log.on_end("diverged")
+    folder = run_info.run_dir
+    row = lines(folder / "stats.jsonl")[1]
+    assert row.pop("timestamp") > 0
+    assert row == {"alarm": "skipped", "kimg": 0.25, "message": "3 NaN elements"}
+    text = (folder / "log.txt").read_text()
+    assert "\nALARM skipped at kimg 0.250: 3 NaN elements\n" in text
+    assert "digest" not in text
+    assert [row["kimg"] for row in read_run(folder).stats] == [0.1]
 
 
 def test_resume_cuts_what_is_done_again(info):

@@ -18,11 +18,16 @@ def test_means_of_means_until_reset():
     assert stats.sums is sums
 
 
-def test_a_nan_stays_visible():
-    stats = Statistics(["a"], torch.device("cpu"))
-    for value in (math.nan, 1.0):
+def test_what_is_not_finite_is_counted_beside_the_mean():
+    stats = Statistics(["a", "b", "c"], torch.device("cpu"))
+    for value in (math.nan, 1.0, -math.inf, 3.0):
         stats.add("a", torch.tensor(value))
-    assert math.isnan(stats.read()["a"])
+    stats.add("b", torch.tensor([1.0, math.inf]))
+    stats.add("c", torch.tensor(5.0))
+    assert stats.read() == {"a": 2.0, "c": 5.0}
+    assert stats.read_broken() == {"a": (2, 2), "b": (1, 0)}
+    stats.reset()
+    assert stats.read_broken() == {}
 
 
 def test_an_unknown_name_is_an_error():

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastgan import draws
 from fastgan.losses import load_objective, objectives
-from fastgan.losses.path_length import path_lengths
 from fastgan.training import step
 from fastgan.training.config import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
 from fastgan.training.state import Batch, create_state
@@ -406,55 +406,42 @@ def test_counters_and_statistics(tiny):
     }  # fmt: skip
 
 
-class FixedDraws:
-    """Latents and directions that depend on the sample alone, however the batch is cut."""
-
-    def __init__(self, monkeypatch, state, n):
-        generator = torch.Generator().manual_seed(9)
-        self.z = torch.randn([n, state.G.z_dim], generator=generator, dtype=torch.float64)
-        self.place = 0
-        monkeypatch.setattr(step, "generate", self.generate)
-        real_lengths = path_lengths
-        monkeypatch.setattr(
-            step, "path_lengths", lambda x, ws: real_lengths(x, ws, y=torch.ones_like(x) / 8)
-        )
-
-    def generate(self, state, n, c):
-        z = self.z[self.place : self.place + n]
-        self.place += n
-        ws = state.G.mapping(z, c)
-        return state.G.synthesis(ws, "none"), ws
-
-
 @pytest.mark.parametrize("objective", ["non_saturating", "relativistic"])
 @pytest.mark.parametrize("phase", PHASES)
-def test_micro_batches_add_up_to_the_whole(tiny, phase, objective, monkeypatch):
-    """Gradient, statistics and the mean path length, in float64; parts of unequal size, too."""
+def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
+    """Gradient, statistics, buffers and the mean path length, in float64; unequal parts, too."""
     found = []
     for at_once in (None, 1, 3):
-        config = tiny.config(**EVERYTHING, objective=objective, batch=6, batch_gpu=at_once)
+        config = tiny.config(
+            **EVERYTHING, objective=objective, batch=6, batch_gpu=at_once, style_mixing_prob=0.5
+        )
         if objective == "non_saturating":
-            config = config.with_changes(augment=AugmentConfig(mode="ada", ada_kimg=1.0))
+            config = config.with_changes(augment=AugmentConfig(mode="ada", p=0.4, ada_kimg=1.0))
         torch.manual_seed(0)
         G, D = tiny.G(config.model).double(), tiny.D(config.model).double()
         state = create_state(config, G, D)
-        state.augment = nn.Identity()
         if at_once == 3:
             object.__setattr__(state.config, "batch_gpu", 4)  # 4 + 2, and 2 + 1 for path length
         state.pl_mean = torch.tensor(0.3, dtype=torch.float64)
-        FixedDraws(monkeypatch, state, 6)
+        state.draw_key = torch.tensor(draws.step_key(0, 7))
+        state.G.w_avg.fill_(0.25)
         x = tiny.batch(config).x.double()
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "rand", lambda n, **kw: torch.full([n], 0.25, **kw))  # wgan_gp's
+        torch.set_default_dtype(torch.float64)  # of the draws
+        try:
             phase(state, Batch(x=x))
+        finally:
+            torch.set_default_dtype(torch.float32)
         optimizer = state.d_optimizer if phase in PHASES[:3] else state.g_optimizer
         ada = None if state.ada is None else state.ada.sums
-        found.append((optimizer.flat.gradients, state.stats.sums, state.pl_mean, ada))
+        found.append(
+            (optimizer.flat.gradients, state.G.w_avg, state.stats.sums, state.pl_mean, ada)
+        )
     whole, *split = found
     assert whole[0].any()
+    assert (whole[1] != 0.25).all()  # every phase here makes latents
     for other in split:
-        torch.testing.assert_close(other[0], whole[0], rtol=1e-11, atol=1e-13)
-        torch.testing.assert_close(other[1:], whole[1:], rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(other[:2], whole[:2], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(other[2:], whole[2:], rtol=1e-6, atol=1e-7)
 
 
 def test_one_exchange_per_phase_sees_the_finished_gradient(tiny):

@@ -1,0 +1,5 @@
+"""`python -m fastgan.cli`, which is how torchrun starts `fastgan`."""
+
+from fastgan.cli import main
+
+main(prog_name="fastgan")

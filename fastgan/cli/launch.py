@@ -1,0 +1,117 @@
+"""`fastgan train --gpus N` starts N processes by torchrun; what they need to find each other's run.
+
+A run folder's `launch.json` names the launch (torchrun's run id) that works in it, so that the
+processes of a restart go on in the folder of the first attempt, and the launcher knows how it
+ended: {"id": …, "ended": null or the reason}.
+"""
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastgan.cli.runs import create_run, list_runs, newest_checkpoint, run_of
+
+if TYPE_CHECKING:
+    from fastgan.training.parallel import Ranks
+
+__all__ = ["is_launched", "launch", "launched_run", "note_end"]
+
+
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restarts: int) -> int:
+    """Runs `fastgan ARGUMENTS` in so many processes on this machine; returns the exit status.
+
+    When one dies, all are started again, at most `max_restarts` times, and go on from the last
+    checkpoint. SIGINT and SIGTERM reach all of them; 0 where they saved the run upon it.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    threads = max((os.cpu_count() or 1) // processes, 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else torchrun makes it 1
+    run_id = uuid.uuid4().hex
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=run_id, rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=max_restarts, monitor_interval=0.1,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", "fastgan.cli", *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        click.echo(
+            f"Error: rank {rank} ended with {_status(failure.exitcode)}, its reason stands above; "
+            f"--max-restarts {max_restarts} is used up",
+            err=True,
+        )
+        return failure.exitcode if failure.exitcode > 0 else 1
+    except SignalException:
+        run_dir = find_launched(outdir, run_id)
+        return 0 if run_dir and _read(run_dir).get("ended") in ("interrupted", "finished") else 1
+    return 0
+
+
+def launched_run(
+    ranks: "Ranks | None", outdir: Path, checkpoint: Path | None, description: str
+) -> tuple[Path, Path | None]:
+    """(run folder, checkpoint to go on from), chosen by rank 0 for all.
+
+    checkpoint: what the user asked to resume; None makes a new folder. After a restart by torchrun
+    it is the newest one in the folder of the first attempt.
+    """
+    if ranks is not None and not ranks.is_first:
+        chosen = ranks.share("run", None)
+    else:
+        run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
+        is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        run_dir = find_launched(outdir, run_id) if ranks is not None and is_restart else None
+        if run_dir is not None:
+            checkpoint = newest_checkpoint(run_dir) or checkpoint
+        else:
+            run_dir = run_of(checkpoint) if checkpoint else create_run(outdir, description)
+        if ranks is None:
+            return run_dir, checkpoint
+        _write(run_dir, {"id": run_id, "ended": None})
+        chosen = ranks.share("run", [str(run_dir), str(checkpoint) if checkpoint else None])
+    run_dir, checkpoint = chosen
+    return Path(run_dir), None if checkpoint is None else Path(checkpoint)
+
+
+def note_end(run_dir: Path, reason: str) -> None:
+    """By rank 0, when training returned."""
+    _write(run_dir, _read(run_dir) | {"ended": reason})
+
+
+def find_launched(outdir: Path, run_id: str) -> Path | None:
+    """The newest run folder in `outdir` that launch `run_id` worked in."""
+    for run_dir in reversed(list_runs(outdir)):
+        if _read(run_dir).get("id") == run_id:
+            return run_dir
+    return None
+
+
+def _status(code: int) -> str:
+    return f"exit status {code}" if code >= 0 else f"signal {-code}"
+
+
+def _read(run_dir: Path) -> dict:
+    try:
+        return json.loads((run_dir / "launch.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _write(run_dir: Path, record: dict) -> None:
+    from fastgan.training.atomic import write_atomic
+
+    write_atomic(run_dir / "launch.json", json.dumps(record) + "\n")

@@ -1,0 +1,116 @@
+"""The pictures of a source, decoded to one shape in the order of their names, with their labels."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from fastgan.data.dataset import parse_resolution, spread
+from fastgan.data.decode import channels_of, convert_command, decode
+from fastgan.data.labels import Label, folder_labels, parse_labels
+from fastgan.data.source import Source, label_document, open_source
+
+T = TypeVar("T")
+
+_CHUNK = 256  # pictures held in memory at once
+
+
+class Decoded:
+    """What `convert` and `pack` read: `names`, `labels`, `label_names`, and the pixels by `pixels`.
+
+    The arguments are those of `convert`, and so is the treatment of grey and transparency.
+    """
+
+    def __init__(
+        self,
+        src: str | Path,
+        caller: str,
+        *,
+        resolution: tuple[int, int] | int | None,
+        transform: str | None,
+        max_images: int | None,
+        labels: str | None,
+    ) -> None:
+        if transform not in (None, "center-crop"):
+            raise ValueError(
+                f'{caller}: transform must be None or "center-crop", got {transform!r}'
+            )
+        if labels not in (None, "folders"):
+            raise ValueError(f'{caller}: labels must be None or "folders", got {labels!r}')
+        self.caller = caller
+        self.is_square_crop = transform == "center-crop"
+        self.resolution = parse_resolution(resolution, caller)
+        self.source = open_source(src)
+        self.names = spread(self.source.names, max_images, caller)
+        self.labels, self.label_names = _labels(self.source, self.names, labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def channels(self) -> int:
+        """1 where all pictures are grey, else 3; reads every header."""
+        return max(channels_of(self.source.read(n), self._whole(n)) for n in self.names)
+
+    def decode(self, name: str) -> np.ndarray:
+        """uint8 [C, H, W]; sizes may still differ."""
+        return decode(
+            self.source.read(name),
+            self._whole(name),
+            channels=self.channels,
+            resolution=self.resolution,
+            is_square_crop=self.is_square_crop,
+        )
+
+    def pixels(
+        self, workers: int, then: Callable[[np.ndarray], T], progress: Callable | None = None
+    ) -> Iterator[T]:
+        """then(uint8 [C, H, W]) of each picture, in the order of `names`; `workers` threads.
+
+        Raises ValueError for a bad picture, or one whose size is not that of the first.
+        """
+
+        def load(name: str) -> tuple[T, tuple[int, ...]]:
+            x = self.decode(name)
+            return then(x), x.shape
+
+        self.channels  # noqa: B018  # once, and not in every thread
+        first = None
+        with ThreadPoolExecutor(workers, thread_name_prefix=f"fastgan-{self.caller}") as pool:
+            loaded = _in_chunks(pool, load, self.names)
+            for i, (name, (value, shape)) in enumerate(zip(self.names, loaded, strict=True)):
+                first = first or shape
+                if shape != first:
+                    raise ValueError(
+                        f"{self.caller}: {self._whole(name)} is {shape[2]}x{shape[1]} pixels, but "
+                        f"{self.names[0]} is {first[2]}x{first[1]} (width x height); give them one "
+                        f"size with {convert_command(self.source.path)}"
+                    )
+                yield value
+                if progress is not None:
+                    progress(i + 1, len(self))
+
+    def _whole(self, name: str) -> str:
+        return f"{name} in {self.source.path}"
+
+
+def _labels(
+    source: Source, names: list[str], labels: str | None
+) -> tuple[list[Label] | None, object | None]:
+    if labels == "folders":
+        return folder_labels(names, source.path)
+    document = label_document(source)
+    if not isinstance(document, dict) or document.get("labels") is None:
+        return None, None
+    return parse_labels(document, names, source.path), document.get("label_names")
+
+
+def _in_chunks(pool: ThreadPoolExecutor, load: Callable, names: list[str]) -> Iterator:
+    # Executor.map alone would read everything ahead of the writer.
+    remaining = iter(names)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield from pool.map(load, chunk)

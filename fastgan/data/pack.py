@@ -1,0 +1,72 @@
+"""Any folder or zip of pictures → one packed file, which training maps instead of decoding."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+from fastgan.data.decoded import Decoded
+from fastgan.data.pack_format import SUFFIX, write_pack
+from fastgan.data.whole_file import WholeFile
+
+
+def pack(
+    src: str | Path,
+    dest: str | Path,
+    *,
+    resolution: tuple[int, int] | int | None = None,
+    transform: str | None = None,
+    max_images: int | None = None,
+    labels: str | None = None,
+    overwrite: bool = False,
+    workers: int = 2,
+    announce: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Decode the pictures of `src` once into `dest` (`.fgpack`), and return its path.
+
+    The arguments before `workers` are those of `convert`. `announce(needed, free)`: bytes that the
+    pixels take and bytes that are free there, called before anything is written.
+
+    The file holds N·C·H·W bytes of pixels, labels, names and hashes (`pack_format`); the same
+    pictures give the same bytes. It appears whole or not at all (`WholeFile`). Raises what
+    `convert` raises, and OSError where the disk has too little room.
+    """
+    dest = Path(dest)
+    if dest.suffix.lower() != SUFFIX:
+        raise ValueError(f"pack: dest must end in {SUFFIX}, got {dest}")
+    decoded = Decoded(
+        src,
+        "pack",
+        resolution=resolution,
+        transform=transform,
+        max_images=max_images,
+        labels=labels,
+    )
+    with WholeFile(dest, overwrite=overwrite) as whole:
+        pictures = decoded.pixels(workers, lambda x: x, progress)
+        first = next(pictures)
+        _require_room(first.nbytes * len(decoded), dest, announce)
+        write_pack(
+            whole.file,
+            (len(decoded), *first.shape),
+            chain([first], pictures),
+            decoded.names,
+            decoded.labels,
+            decoded.label_names,
+        )
+        whole.publish()
+    return dest
+
+
+def _require_room(needed: int, dest: Path, announce: Callable[[int, int], None] | None) -> None:
+    free = shutil.disk_usage(dest.parent).free
+    if announce is not None:
+        announce(needed, free)
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"pack: the pixels take {needed / 2**30:.2f} GiB, and {dest.parent} has "
+            f"{free / 2**30:.2f} GiB free; choose another disk, a smaller resolution or max_images",
+        )

@@ -1,0 +1,153 @@
+"""A packed data set, mapped into memory: opening reads a page, a picture costs a copy."""
+
+import json
+import mmap
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from fastgan.data.dataset import parse_resolution, spread_indices
+from fastgan.data.labels import NO_LABELS_CURE
+from fastgan.data.pack_format import read_layout, read_section
+
+
+class PackedDataset:
+    """A `.fgpack` file that `pack` wrote, with the interface of `ImageDataset`.
+
+    `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]; `take` gives many at once.
+    The pixels stay on the disk, mapped: the system keeps in memory what it has room for, all
+    processes of a machine share it, and nothing is read before it is asked for.
+
+    resolution    None, or the size that the file has; another is refused, since resizing at run
+                  time is what packing is there to avoid
+    use_labels    c from the labels: one-hot for classes, vectors as they are; else label_dim is 0
+    max_images    keep at most so many, evenly spaced over the sorted names
+
+    Attributes: `image_shape` (C, H, W), `label_dim`, `name`, `path`, `file_names`, and `digest`,
+    the SHA-256 that identifies the contents.
+
+    Opening checks the preamble's hash, the version and the file's size, reading labels and names
+    checks their hashes; `check` reads and checks every pixel. Raises FileNotFoundError, or
+    ValueError that says what is wrong and the cure. The file must not shrink while it is open.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        resolution: tuple[int, int] | int | None = None,
+        use_labels: bool = False,
+        max_images: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.name = self.path.stem
+        with self.path.open("rb") as file:
+            self.layout = read_layout(file, self.path)
+        count, *shape = self.layout.shape
+        self.image_shape = tuple(shape)
+        self.digest = self.layout.digest
+        self.resolution = parse_resolution(resolution, "PackedDataset")
+        if self.resolution not in (None, self.image_shape[1:]):
+            (h, w), (_, ph, pw) = self.resolution, shape
+            raise ValueError(
+                f"{self.path} holds pictures of {pw}x{ph} (width x height), and {w}x{h} were asked "
+                f"for; make another with `fastgan data pack SRC DEST.fgpack --resolution {w}x{h}` "
+                f"from the pictures themselves, or leave the resolution out"
+            )
+        # None: all, in their order, without a table as long as the data set
+        indices = spread_indices(count, max_images, "PackedDataset")
+        self._kept = None if indices is None else np.array(indices, dtype=np.int64)
+        self._labels = self._read_labels() if use_labels else None
+        self.label_dim = self.layout.label_dim if use_labels else 0
+
+    def __len__(self) -> int:
+        return self.layout.shape[0] if self._kept is None else len(self._kept)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._pixels[self._row(index)].copy(), self.label(index)
+
+    def label(self, index: int) -> np.ndarray:
+        """float32 [label_dim] without touching the picture."""
+        return self._encode(np.array([self._row(index)]))[0]
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(uint8 [B, C, H, W], float32 [B, label_dim]) of the pictures at `indices` int64 [B].
+
+        The system is told of all of them first, so that a disk reads them at once.
+        """
+        rows = indices if self._kept is None else self._kept[indices]
+        size, start = self.layout.image_bytes, self.layout.sections["pixels"]["offset"]
+        for row in rows.tolist():
+            begin = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, begin, start + (row + 1) * size - begin)
+        return self._pixels[rows], self._encode(rows)
+
+    @cached_property
+    def file_names(self) -> list[str]:
+        """Names of the pictures that were packed."""
+        with self.path.open("rb") as file:
+            names = json.loads(read_section(file, self.layout, "names", self.path))["names"]
+        return names if self._kept is None else [names[row] for row in self._kept]
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Read every byte of the file and compare it with its SHA-256, whatever max_images is.
+
+        Raises ValueError naming the first block of pictures that is damaged.
+        """
+        count, block = self.layout.shape[0], self.layout.block
+        with self.path.open("rb") as file:
+            for name in ("names", "labels"):
+                read_section(file, self.layout, name, self.path)
+            hashes = read_section(file, self.layout, "blocks", self.path)
+        for i, start in enumerate(range(0, count, block)):
+            stop = min(start + block, count)
+            if sha256(self._pixels[start:stop]).digest() != hashes[32 * i : 32 * i + 32]:
+                raise ValueError(
+                    f"{self.path} is damaged: pictures {start} to {stop - 1} don't match their "
+                    f"SHA-256; copy it again from where it came, or pack the pictures again"
+                )
+            if progress is not None:
+                progress(stop, count)
+
+    def _row(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.path} has {len(self)} pictures, got index {index}")
+        index = index % len(self)
+        return index if self._kept is None else int(self._kept[index])
+
+    def _encode(self, rows: np.ndarray) -> np.ndarray:
+        if self._labels is None:
+            return np.zeros((len(rows), 0), dtype=np.float32)
+        if self.layout.label_kind == "vectors":
+            return self._labels[rows]
+        one_hot = np.zeros((len(rows), self.label_dim), dtype=np.float32)
+        one_hot[np.arange(len(rows)), self._labels[rows]] = 1
+        return one_hot
+
+    def _read_labels(self) -> np.ndarray:
+        """int32 [N] or float32 [N, label_dim]."""
+        if self.layout.label_kind == "none":
+            raise ValueError(f"{self.path} was packed without labels; {NO_LABELS_CURE}")
+        with self.path.open("rb") as file:
+            data = read_section(file, self.layout, "labels", self.path)
+        if self.layout.label_kind == "classes":
+            return np.frombuffer(data, dtype="<i4")
+        return np.frombuffer(data, dtype="<f4").reshape(-1, self.layout.label_dim)
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        offset, size = (self.layout.sections["pixels"][key] for key in ("offset", "size"))
+        flat = np.frombuffer(self._map, dtype=np.uint8, count=size, offset=offset)
+        return flat.reshape(self.layout.shape)
+
+    def __getstate__(self) -> dict:
+        """Without the map: another process opens its own, which shares the pages."""
+        return {k: v for k, v in vars(self).items() if k not in ("_map", "_pixels")}

@@ -1,0 +1,92 @@
+"""One process of a run of the tiny networks: python rank_worker.py SETTINGS.json
+
+Settings: config (changes of Tiny.config), model (of TinyConfig), dtype, steps, out: rank 0 writes
+there what a run ends with, and break: what this process does wrong. Without torchrun's environment
+it is the only process.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from fastgan.nn import MinibatchStddev
+from fastgan.training import parallel, replica, split
+from fastgan.training.config import AugmentConfig, EmaConfig
+from fastgan.training.state import Batch, create_state
+from fastgan.training.step import train_step
+
+# by its path: there are other conftests
+_SPEC = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("conftest.py"))
+tiny_networks = importlib.util.module_from_spec(_SPEC)
+sys.modules["tiny"] = tiny_networks
+_SPEC.loader.exec_module(tiny_networks)
+Tiny = tiny_networks.Tiny
+
+NESTED = {"augment": AugmentConfig, "ema": EmaConfig}
+
+
+class GroupingD(Tiny.D):
+    """The tiny critic after minibatch-stddev."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.stddev = MinibatchStddev(group_size=2)
+        self.conv = torch.nn.Conv2d(config.img_channels + 1, 4, 3)
+
+    def forward(self, x, c=None):
+        return super().forward(self.stddev(x), c)
+
+
+def run(settings):
+    tiny = Tiny()
+    changes = {k: NESTED[k](**v) if k in NESTED else v for k, v in settings["config"].items()}
+    config = tiny.config(**changes)
+    dtype = getattr(torch, settings["dtype"])
+    torch.set_default_dtype(dtype)
+    try:
+        return _train(tiny, config, dtype, settings)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _train(tiny, config, dtype, settings):
+    where = parallel.place()
+    with parallel.join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
+        # another start on every rank: rank 0's must win
+        torch.manual_seed(0 if where is None else where.rank)
+        G, D = tiny.G(config.model).to(dtype), GroupingD(config.model).to(dtype)
+        state = create_state(config, G, D)
+        replica.replicate(state, ranks)
+        rank, size = state.rows
+        if settings.get("break") == "exchange" and rank == size - 1:
+            state.exchange = without_one(state.exchange, 1)
+        for _ in range(settings["steps"]):
+            batch = tiny.batch(config, state.nimg)
+            x = split.own_rows(batch.x.to(dtype), rank, size)
+            train_step(state, Batch(x=x))
+            if ranks is not None:
+                ranks.compare(dict(replica.shared_tensors(state)), f"after step {state.step}")
+        return {name: tensor.clone() for name, tensor in replica.shared_tensors(state)}
+
+
+def without_one(exchange, calls):
+    """Leaves out one exchange, and keeps its place among the collectives."""
+    count = 0
+
+    def broken(gradient):
+        nonlocal count
+        count += 1
+        exchange(gradient.clone() if count > calls else gradient)
+
+    return broken
+
+
+if __name__ == "__main__":
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    result = run(settings)
+    if parallel.place() is None or parallel.place().rank == 0:
+        safetensors.torch.save_file(result, settings["out"])
