@@ -9,7 +9,7 @@ from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
-from fastgan.ops import bias_act, conv2d, setup_filter, upfirdn2d
+from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
 
 
 def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:
@@ -74,7 +74,7 @@ def resample_conv2d(
         wt = w.transpose(0, 1)  # [I, O, k, k]
         if groups > 1:
             wt = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # [groups·I, O, k, k]
-        y = F.conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
+        y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
         padding = (
             pad + (fw + up - 1) // 2 - (k - 1),
             pad + (fw - up) // 2 - (k - up) - crop_x,
@@ -90,7 +90,7 @@ def resample_conv2d(
             pad + (fh - down + 1) // 2,
             pad + (fh - down) // 2 + -x.shape[2] % down,
         )
-        return F.conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
+        return conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
     return conv2d(x, w, padding=pad, groups=groups)
 
 

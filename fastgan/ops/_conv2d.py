@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from fastgan import environment
 from fastgan.ops import _backend
 from fastgan.ops.winograd_conv2d import winograd_conv2d
+from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv2d
 
 # Measured against oneDNN in NHWC and NCHW, 1 thread, 64 to 512 channels: from here on every pass
 # gains (1.1 at 32 tiles and 256 channels, where transforming the weights is half of the work, 2 and
 # more from 128 tiles on). A thread wants as many tiles as one thread alone.
 FEWEST_CHANNELS = 64
 FEWEST_TILES = 32  # of 4×4 outputs, in the batch, for each thread
+FEWEST_STRIDED_TILES = 32  # the same for stride 2, and of 4×4 inputs of its transpose
 
 _setting: ContextVar[str | None] = ContextVar("fastgan_winograd", default=None)
 
@@ -68,11 +70,14 @@ def _choose(f: _Facts) -> Conv2dChoice:
         return Conv2dChoice(False, "under autocast, torch convolves in 16 bits")
     if any(dtype != torch.float32 for dtype in f.dtypes):
         return Conv2dChoice(False, f"{', '.join(map(str, f.dtypes))}: Winograd takes float32")
-    if len(f.x) != 4 or f.w[2:] != (3, 3) or f.stride != (1, 1) or f.groups != 1:
-        return Conv2dChoice(False, "not a 3×3 convolution of stride 1 without groups")
+    if len(f.x) != 4 or f.w[2:] != (3, 3) or f.groups != 1:
+        return Conv2dChoice(False, "not a 3×3 convolution without groups")
+    if f.stride not in ((1, 1), (2, 2)):
+        return Conv2dChoice(False, f"stride {f.stride}: Winograd takes 1 and 2")
     if max(f.padding) > 2:
         return Conv2dChoice(False, f"padding {f.padding}: Winograd takes 0, 1 or 2")
-    oh, ow = (f.x[2] + 2 * f.padding[0] - 2, f.x[3] + 2 * f.padding[1] - 2)
+    stride = f.stride[0]
+    oh, ow = ((f.x[2 + i] + 2 * f.padding[i] - 3) // stride + 1 for i in range(2))
     if f.x[1] != f.w[1] or min(oh, ow) < 1:
         return Conv2dChoice(False, "the shapes do not fit: torch says how")
     if f.setting == "1":
@@ -81,7 +86,8 @@ def _choose(f: _Facts) -> Conv2dChoice:
         return Conv2dChoice(False, "neither AVX2 nor AVX-512: not measured")
     if min(f.w[0], f.w[1]) < FEWEST_CHANNELS:
         return Conv2dChoice(False, f"fewer than {FEWEST_CHANNELS} channels")
-    tiles, fewest = f.x[0] * ((oh + 3) // 4) * ((ow + 3) // 4), FEWEST_TILES * f.threads
+    tiles = f.x[0] * ((oh + 3) // 4) * ((ow + 3) // 4)
+    fewest = (FEWEST_TILES if stride == 1 else FEWEST_STRIDED_TILES) * f.threads
     if tiles < fewest:
         return Conv2dChoice(False, f"fewer than {fewest} tiles of 4×4 pixels in the batch")
     return Conv2dChoice(True, "measured to be faster at these shapes")
@@ -155,15 +161,16 @@ def conv2d(
 
     Returns:
         [N, K, OH, OW]. Where Winograd is taken (`conv2d_choice` tells), the error is that of
-        `winograd_conv2d`; elsewhere the result is torch's, bit for bit. Derivatives: any order.
-        The backward passes take the algorithm of the forward pass.
+        `winograd_conv2d` or `winograd_strided_conv2d`; elsewhere the result is torch's, bit for
+        bit. Derivatives: any order. The backward passes take the algorithm of the forward pass.
 
     Raises:
         ValueError for a stride or padding of another form; the rest is torch's to refuse.
     """
     if not conv2d_choice(x, w, b, stride, padding, groups).is_winograd:
         return F.conv2d(x, w, b, stride, padding, 1, groups)
-    y = winograd_conv2d(x, w, _pair("padding", padding))
+    run = winograd_conv2d if _pair("stride", stride) == (1, 1) else winograd_strided_conv2d
+    y = run(x, w, _pair("padding", padding))
     return y if b is None else y + b[:, None, None]
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from linearised_critics import Pointwise, assert_exact
 from torch import nn
 
-from fastgan.ops import bias_act, setup_filter, upfirdn2d, use_backend, winograd_conv2d
+from fastgan.ops import (
+    bias_act,
+    setup_filter,
+    upfirdn2d,
+    use_backend,
+    winograd_conv2d,
+    winograd_strided_conv2d,
+    winograd_strided_conv_transpose2d,
+)
 
 FILTER = setup_filter([1, 3, 3, 1])
 
@@ -49,6 +57,10 @@ SAMPLEWISE = {
     "Winograd": (lambda D, h: winograd_conv2d(h, four_by_four(D), 1), 4),
     "Winograd, transposed": (
         lambda D, h: torch.ops.fastgan.winograd_conv2d(h, four_by_four(D), 0, 2, True), 4
+    ),
+    "Winograd, stride 2": (lambda D, h: winograd_strided_conv2d(h, four_by_four(D), 1), 4),
+    "Winograd, stride 2, transposed": (
+        lambda D, h: winograd_strided_conv_transpose2d(h, four_by_four(D), 1, (0, 1)), 4
     ),
     "prelu": (lambda D, h: F.prelu(h, D.w), 4),
     "relu by hand": (lambda D, h: h * (h > 0), 4),

@@ -1,10 +1,21 @@
 // The register-blocked matrix product: kRows × kVectors vectors of sums that stay in registers.
 #pragma once
 
-#include "transforms.h"
+#include "../cpu.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
+
+template <class V>
+inline V load_lanes(const void* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(V));
+  return v;
+}
+template <class V>
+inline void store_lanes(void* p, V v) {
+  std::memcpy(p, &v, sizeof(V));
+}
 
 // What one element type computes with. Float32 takes the vectors of the instruction set; float64,
 // which is there so that derivatives can be checked, is scalar.
