@@ -1,5 +1,6 @@
 """Saving a run so that it continues bit for bit, and loading it, whole or the generator alone."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,7 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
         try:
             found.append(retention.age(path, file.read_document(path)["counters"]["nimg"]))
         except (CheckpointError, FileNotFoundError) as error:
-            if path.exists():
+            if os.path.lexists(path):
                 broken.append(str(error))
             else:
                 has_vanished = True
@@ -126,7 +127,7 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
         try:
             file.verify(path)
         except CheckpointError as error:
-            if path.exists():
+            if os.path.lexists(path):
                 broken.append(str(error))
             else:
                 has_vanished = True

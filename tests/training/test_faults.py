@@ -314,6 +314,32 @@ def guard(tiny, config):
     return made
 
 
+def test_a_gpus_counters_are_read_two_steps_later_whatever_the_time(guard, monkeypatch):
+    """So that several processes act in the same step; here with a CPU's counters."""
+
+    class Event:
+        record = synchronize = lambda self: None
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    state, counts = guard.state, guard._counts
+    counts._is_cuda = True
+
+    def step(elements):
+        state.d_optimizer.nonfinite += elements
+        return counts.after_step()
+
+    assert [step(n) for n in (1, 0, 2, 0, 4)] == [0, 0, 1, 0, 2]
+    assert counts.drain() == [0, 4]
+    assert [step(n) for n in (8, 0)] == [0, 0]
+    assert not guard.check()
+    assert state.faults.skipped == 1
+    for _ in range(3):
+        state.d_optimizer.nonfinite += 1
+        assert not guard.after_step()
+    assert guard.check()  # three in a row, the last two of them not read yet
+    assert (state.faults.rollbacks, counts.drain()) == (1, [])
+
+
 def test_calm_steps_take_a_halving_back(guard):
     state = guard.state
     for _ in range(2):
