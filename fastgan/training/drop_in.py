@@ -39,8 +39,8 @@ class TrainStep:
             `fastgan.augment.AugmentPipe`.
         ada: steers augment.p.
         settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
-            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, … `batch`
-            is taken from the first call where it is left out.
+            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture, …
+            `batch` is taken from the first call where it is left out.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from fastgan.training.adam import FlatAdam
 from fastgan.training.config import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.flat import shared_parameters
 from fastgan.training.statistics import Statistics
+
+if TYPE_CHECKING:
+    from fastgan.training.capture import PhaseRunner
 
 __all__ = [
     "Batch",
@@ -83,6 +86,7 @@ class StepState:
     gamma_scale: Tensor  # []: annealing factor of every D penalty
     stats: Statistics
     exchange: Callable[[Tensor], None] | None = None
+    runner: "PhaseRunner | None" = None  # how the phases are run; the first step makes it
     step: int = 0
     nimg: int = 0
 

@@ -26,6 +26,7 @@ from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_lengths
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.adam import FlatAdam
+from fastgan.training.capture import PhaseRunner
 from fastgan.training.config import StepConfig
 from fastgan.training.ema import copy_buffers, ema_beta
 from fastgan.training.state import Batch, StepState, frozen
@@ -77,10 +78,13 @@ def train_step(state: StepState, batch: Batch) -> None:
     batch: this process's share of `config.batch` samples.
     """
     _set_scalars(state)
+    if state.runner is None:
+        state.runner = PhaseRunner(state.config.capture, state.device)
+    batch = state.runner.take(state, batch)
     *others, last = phases(state.step, state.config)
     for phase in others:
-        phase(state, batch)
-    last(state, batch, averages=True)
+        state.runner(state, phase, batch, averages=False)
+    state.runner(state, last, batch, averages=True)
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:

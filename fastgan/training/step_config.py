@@ -20,6 +20,8 @@ __all__ = [
     "require_whole",
 ]
 
+CAPTURE = ("auto", "off")
+
 
 def require(is_fine: bool, name: str, expected: str, got: Any, way_out: str) -> None:
     if not is_fine:
@@ -108,6 +110,8 @@ class StepConfig:
     weight × interval as a step of their own; interval 1 adds them to the main loss.
     `batch_gpu` samples at a time go through a network (None: a process's whole share of `batch`),
     their gradients adding up: less memory, and batch statistics over so many.
+    `capture`: "auto" makes each phase one CUDA graph where the device has them, "off" never does
+    (`fastgan.training.capture`).
     """
 
     objective: str = "non_saturating"
@@ -125,6 +129,7 @@ class StepConfig:
     style_mixing_prob: float = 0.0
     ema: EmaConfig = field(default_factory=EmaConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    capture: str = "auto"
 
     def __post_init__(self):
         for name in ("batch", "d_reg_interval", "g_reg_interval"):
@@ -141,6 +146,8 @@ class StepConfig:
                 self.style_mixing_prob, "0.9 is StyleGAN's")  # fmt: skip
         require(self.penalty_method in METHODS, "penalty_method", f"one of {', '.join(METHODS)}",
                 self.penalty_method, "auto is exact")  # fmt: skip
+        require(self.capture in CAPTURE, "capture", f"one of {', '.join(CAPTURE)}", self.capture,
+                "off runs every phase eagerly")  # fmt: skip
         load_objective(self.objective)
 
     @property
