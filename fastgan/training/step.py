@@ -241,7 +241,15 @@ def _d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _d_loss(state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share: float) -> Tensor:
-    return _d_objective(state, _logits(state, real, c), _logits(state, fake, c), share)
+    """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
+    backward pass when this returns: only one half's activations are held at a time."""
+    real_logits = _logits(state, real, c)
+    if state.objective.IS_SEPARABLE:
+        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
+        part = state.objective.discriminator_loss(real_logits, constant)
+        (part if share == 1 else part * share).backward()
+        real_logits = real_logits.detach()
+    return _d_objective(state, real_logits, _logits(state, fake, c), share)
 
 
 def _judge(
