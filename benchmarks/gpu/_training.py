@@ -5,15 +5,13 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.gpu._capture import Recorder, record
 from benchmarks.gpu._items import serve
 from fastgan.training import step
-from fastgan.training.config import TrainConfig
+from fastgan.training.capture import WARM_UPS, PhaseRunner
 from fastgan.training.recipes import load_recipe
 from fastgan.training.state import Batch, TrainState, build_state
 
@@ -45,41 +43,22 @@ def make_batch(state: TrainState) -> Batch:
 
 
 def eager_step(state: TrainState, batch: Batch) -> Callable[[], None]:
+    return _step(state, batch, "off")
+
+
+def captured_step(state: TrainState, batch: Batch) -> Callable[[], None]:
+    """`train_step` as `fastgan train` runs it where there is a GPU."""
+    return _step(state, batch, "auto")
+
+
+def _step(state: TrainState, batch: Batch, mode: str) -> Callable[[], None]:
+    state.runner = PhaseRunner(mode, state.device)
     return lambda: step.train_step(state, batch)
 
 
-def captured_step(
-    state: TrainState, batch: Batch, recorder: Recorder = record
-) -> Callable[[], None]:
-    """`train_step` with every phase and ADA's update recorded."""
-    plans = [_calls(i, state.config) for i in range(period(state))]
-    calls = {
-        (phase, averages): recorder(partial(phase, averages=True) if averages else phase, state,
-                                    batch)
-        for phase, averages in dict.fromkeys(call for plan in plans for call in plan)
-    }  # fmt: skip
-    adapt = None if state.ada is None else recorder(_adapt, state, batch)
-
-    def advance() -> None:
-        step._set_scalars(state)
-        for call in _calls(state.step, state.config):
-            calls[call]()
-        state.step += 1
-        state.nimg += state.config.batch
-        if adapt is not None and state.step % step.ADA_INTERVAL == 0:
-            adapt()
-
-    return advance
-
-
-def _calls(i: int, config: TrainConfig) -> list[tuple[step.PhaseFn, bool]]:
-    """The phases of step i, and whether they move the average: the last one does."""
-    *others, last = step.phases(i, config)
-    return [*((phase, False) for phase in others), (last, True)]
-
-
 def images_per_second(state: TrainState, advance: Callable[[], None], seconds: float) -> float:
-    """Over whole periods, after one untimed; wall time, with the device's queue run dry."""
+    """Over whole periods of wall time, the device's queue run dry; untimed ones come before, in
+    which the phases warm up and are captured."""
     steps = period(state)
 
     def run(periods: int) -> float:
@@ -90,7 +69,7 @@ def images_per_second(state: TrainState, advance: Callable[[], None], seconds: f
         _wait(state)
         return time.perf_counter() - start
 
-    run(1)
+    run(WARM_UPS + 1)
     periods = min(max(1, math.ceil(seconds / run(1))), PERIODS_AT_MOST)
     return periods * steps * state.config.batch / run(periods)
 
@@ -101,10 +80,6 @@ def period(state: TrainState) -> int:
     intervals = [config.d_reg_interval if config.has_d_penalty else 1]
     intervals += [config.g_reg_interval if config.pl_weight > 0 else 1]
     return math.lcm(*intervals, 1 if state.ada is None else step.ADA_INTERVAL)
-
-
-def _adapt(state: TrainState, batch: Batch) -> None:
-    state.ada.update(state.augment, state.config.batch * step.ADA_INTERVAL)
 
 
 def _wait(state: TrainState) -> None:

@@ -1,7 +1,8 @@
 """Training: configurations, the step, the loop, checkpoints, logs and recipes.
 
 `load_recipe(name)` gives a function that makes a `TrainConfig`; `train(config, run_dir)` runs it;
-`load_generator(run_dir)` gives the generator back.
+`load_generator(run_dir)` gives the generator back. `TrainStep` is one step of any two networks, for
+a loop of one's own.
 """
 
 from fastgan.training.checkpoint import CheckpointError, load_generator
@@ -11,9 +12,11 @@ from fastgan.training.config import (
     DataConfig,
     EmaConfig,
     ScheduleConfig,
+    StepConfig,
     TrainConfig,
 )
 from fastgan.training.contents import digest
+from fastgan.training.drop_in import TrainStep
 from fastgan.training.faults import FaultPolicy, TrainingDiverged
 from fastgan.training.log import RunLog
 from fastgan.training.loop import sample_grid, train
@@ -36,9 +39,11 @@ __all__ = [
     "RunLog",
     "ScheduleConfig",
     "Snapshot",
+    "StepConfig",
     "Tick",
     "TrainConfig",
     "TrainState",
+    "TrainStep",
     "TrainingDiverged",
     "build_state",
     "create_state",

@@ -90,13 +90,12 @@ class FlatAdam:
             ValueError: ema_weight is given and there is no average.
         """
         flat, group = self.flat, self.param_groups[0]
-        flat.check()
+        self.check()
         if ema_weight is not None:
             if self.ema is None:
                 raise ValueError(
                     "FlatAdam.step: ema_weight needs an average, got none; make it with average="
                 )
-            flat.check_adopted(self._averages, self.ema)
             ema_weight = ema_weight.to(self.ema.dtype)
         self.applied.copy_(self.steps.amax())
         adam_ema_(
@@ -109,6 +108,12 @@ class FlatAdam:
         torch.autograd.graph.increment_version(flat.parameters)
         if ema_weight is not None:
             torch.autograd.graph.increment_version(self._averages)
+
+    def check(self) -> None:
+        """RuntimeError where a parameter, a gradient or an average left its buffer, by name."""
+        self.flat.check()
+        if self.ema is not None:
+            self.flat.check_adopted(self._averages, self.ema)
 
     def reset(self) -> None:
         """Moments and steps become 0, in place, as before the first step."""

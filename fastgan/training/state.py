@@ -1,10 +1,12 @@
 """Everything that a training run is at one moment, and that a checkpoint therefore holds."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +15,25 @@ from fastgan.augment import AdaController, AugmentPipe
 from fastgan.losses import load_objective
 from fastgan.models import load_architecture
 from fastgan.training.adam import FlatAdam
-from fastgan.training.config import AdamConfig, TrainConfig
+from fastgan.training.config import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.fault_record import FaultRecord
 from fastgan.training.flat import shared_parameters
 from fastgan.training.statistics import Statistics
 
+if TYPE_CHECKING:
+    from fastgan.training.capture import PhaseRunner
+
 __all__ = [
     "Batch",
+    "StepState",
     "TrainState",
     "build_state",
     "create_state",
+    "create_step_state",
     "frozen",
     "make_adam",
     "prime_adam",
+    "takes_condition",
 ]
 
 STATISTICS = (
@@ -49,12 +57,12 @@ class Batch:
     c: Tensor | None = None
 
 
-@dataclass
-class TrainState:
-    """Networks, optimisers, device scalars and counters of one run.
+@dataclass(kw_only=True)
+class StepState:
+    """Networks, optimisers, device scalars and counters: what the phases of a step work on.
 
     Device tensors persist: phases and the host write into them and never replace them, so that
-    a captured step sees every change. `step` counts steps, `nimg` real images shown.
+    a captured step sees every change. `step` counts steps, `nimg` real samples shown.
 
     exchange: called once per phase with the flat gradient of one network and its riders
         (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
@@ -66,32 +74,31 @@ class TrainState:
         this process's. Both are set by `fastgan.training.replica`.
     """
 
-    config: TrainConfig
+    config: StepConfig
     device: torch.device
     G: nn.Module
     D: nn.Module
     G_ema: nn.Module
+    latent_shape: tuple[int, ...]  # of one z
+    g_takes_c: bool  # G(z, c), not G(z)
+    d_takes_c: bool  # D(x, c), not D(x)
     objective: ModuleType  # of fastgan.losses
     g_optimizer: FlatAdam  # holds G_ema's parameters, too
     d_optimizer: FlatAdam
-    augment: nn.Module  # AugmentPipe, or Identity for "noaug"
+    augment: nn.Module  # AugmentPipe, or Identity for none
     ada: AdaController | None
     pl_mean: Tensor  # []
     ema_weight: Tensor  # []: 1 - β
     gamma_scale: Tensor  # []: annealing factor of every D penalty
     stats: Statistics
-    grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
-    grid_c: Tensor | None  # [64, c_dim]: classes in turn
     exchange: Callable[[Tensor], None] | None = None
     average: Callable[[], None] | None = None
     draw_key: Tensor | None = None  # [] int64
     rows: tuple[int, int] = (0, 1)
+    runner: "PhaseRunner | None" = None  # how the phases are run; the first step makes it
     step: int = 0
     nimg: int = 0
-    tick: int = 0
-    elapsed_sec: float = 0.0
     faults: FaultRecord = field(default_factory=FaultRecord)
-    reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
 
     @property
     def kimg(self) -> float:
@@ -101,6 +108,18 @@ class TrainState:
     def position(self) -> int:
         """Where the next batch begins in the stream of real samples."""
         return self.nimg + self.faults.skipped_nimg
+
+
+@dataclass(kw_only=True)
+class TrainState(StepState):
+    """Everything of one run."""
+
+    config: TrainConfig
+    grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
+    grid_c: Tensor | None  # [64, c_dim]: classes in turn
+    tick: int = 0
+    elapsed_sec: float = 0.0
+    reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
 
 
 def build_state(config: TrainConfig) -> TrainState:
@@ -118,47 +137,87 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
     G needs `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`
     (ValueError otherwise). Parameters with requires_grad False stay as they are.
     """
-    for name, value in (
-        ("pl_weight", config.pl_weight),
-        ("style_mixing_prob", config.style_mixing_prob),
-    ):
+    device = torch.device(config.device)
+    augment, ada = _make_augment(config, device)
+    latent_shape = (getattr(G, "z_dim", 0),)
+    fields = _step_fields(config, G, D, device, latent_shape, augment, ada)
+    grid_z, grid_c = _make_grid(config, G.z_dim, G.c_dim)
+    return TrainState(
+        **fields,
+        grid_z=grid_z.to(device),
+        grid_c=None if grid_c is None else grid_c.to(device),
+    )
+
+
+def create_step_state(
+    config: StepConfig,
+    G: nn.Module,
+    D: nn.Module,
+    *,
+    latent_shape: tuple[int, ...],
+    augment: nn.Module | None = None,
+    ada: AdaController | None = None,
+) -> StepState:
+    """State at step 0 of any G(z) or G(z, c) and D(x) or D(x, c), on the device of G."""
+    device = next(G.parameters()).device
+    return StepState(**_step_fields(config, G, D, device, latent_shape, augment, ada))
+
+
+def _step_fields(
+    config: StepConfig,
+    G: nn.Module,
+    D: nn.Module,
+    device: torch.device,
+    latent_shape: tuple[int, ...],
+    augment: nn.Module | None,
+    ada: AdaController | None,
+) -> dict[str, Any]:
+    for name in ("pl_weight", "style_mixing_prob"):
+        value = getattr(config, name)
         if value > 0 and not (hasattr(G, "mapping") and hasattr(G, "synthesis")):
             raise ValueError(
                 f"{name}={value} needs a generator with mapping and synthesis, which "
-                f"architecture {config.architecture!r} ({type(G).__name__}) has not; set {name}=0"
+                f"{type(G).__name__} has not; set {name}=0"
             )
     shared = list(shared_parameters(G, D))
     if shared:
         raise ValueError(
             f"create_state: G and D share D's {', '.join(shared)}; give each parameters of its own"
         )
-    device = torch.device(config.device)
     G, D = G.to(device).train(), D.to(device).train()
-    augment, ada = _make_augment(config, device)
-    grid_z, grid_c = _make_grid(config, G.z_dim, G.c_dim)
     is_g_lazy = config.pl_weight > 0 and config.g_reg_interval > 1
     is_d_lazy = config.has_d_penalty and config.d_reg_interval > 1
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     g_interval = config.g_reg_interval if is_g_lazy else None
     d_interval = config.d_reg_interval if is_d_lazy else None
-    return TrainState(
-        config=config,
-        device=device,
-        G=G,
-        D=D,
-        G_ema=G_ema,
-        objective=load_objective(config.objective),
-        g_optimizer=make_adam(G, config.g_optimizer, g_interval, average=G_ema),
-        d_optimizer=make_adam(D, config.d_optimizer, d_interval),
-        augment=augment,
-        ada=ada,
-        pl_mean=torch.zeros([], device=device),
-        ema_weight=torch.ones([], device=device),
-        gamma_scale=torch.ones([], device=device),
-        stats=Statistics(STATISTICS, device),
-        grid_z=grid_z.to(device),
-        grid_c=None if grid_c is None else grid_c.to(device),
-    )
+    return {
+        "config": config,
+        "device": device,
+        "G": G,
+        "D": D,
+        "G_ema": G_ema,
+        "latent_shape": latent_shape,
+        "g_takes_c": takes_condition(G),
+        "d_takes_c": takes_condition(D),
+        "objective": load_objective(config.objective),
+        "g_optimizer": make_adam(G, config.g_optimizer, g_interval, average=G_ema),
+        "d_optimizer": make_adam(D, config.d_optimizer, d_interval),
+        "augment": nn.Identity() if augment is None else augment,
+        "ada": ada,
+        "pl_mean": torch.zeros([], device=device),
+        "ema_weight": torch.ones([], device=device),
+        "gamma_scale": torch.ones([], device=device),
+        "stats": Statistics(STATISTICS, device),
+    }
+
+
+def takes_condition(module: nn.Module) -> bool:
+    """Whether module(x, c) can be called: whether forward has a second positional argument."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 2
 
 
 def make_adam(

@@ -32,11 +32,12 @@ from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_lengths
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.adam import FlatAdam
-from fastgan.training.config import TrainConfig
+from fastgan.training.capture import PhaseRunner
+from fastgan.training.config import StepConfig
 from fastgan.training.ema import copy_buffers, ema_beta
 from fastgan.training.moving_buffers import BufferMean
 from fastgan.training.split import parts_of
-from fastgan.training.state import Batch, TrainState, frozen
+from fastgan.training.state import Batch, StepState, frozen
 
 __all__ = [
     "PhaseFn",
@@ -59,7 +60,7 @@ _D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # phases of the dra
 PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
 
-def phases(step: int, config: TrainConfig) -> tuple[PhaseFn, ...]:
+def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
     """The phases of step number `step` (from 0), in order: a pure function of its arguments.
 
     Lazy penalties run where step is a multiple of their interval.
@@ -80,31 +81,34 @@ def phases(step: int, config: TrainConfig) -> tuple[PhaseFn, ...]:
     return tuple(plan)
 
 
-def train_step(state: TrainState, batch: Batch) -> None:
+def train_step(state: StepState, batch: Batch) -> None:
     """All phases of step `state.step`, the last one with the moving average, then ADA and counters.
 
     batch: this process's share of `config.batch` samples.
     """
     _set_scalars(state)
+    if state.runner is None:
+        state.runner = PhaseRunner(state.config.capture, state.device)
+    batch = state.runner.take(state, batch)
     *others, last = phases(state.step, state.config)
     for phase in others:
-        phase(state, batch)
-    last(state, batch, averages=True)
+        state.runner(state, phase, batch, averages=False)
+    state.runner(state, last, batch, averages=True)
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:
         state.ada.update(state.augment, state.config.batch * ADA_INTERVAL)
 
 
-def d_step(state: TrainState, batch: Batch) -> None:
+def d_step(state: StepState, batch: Batch) -> None:
     def loss(part: Batch, share: float) -> Tensor:
         real, fake = _d_inputs(state, part)
-        return _d_loss(state, real, fake, part.c, share)
+        return _d_loss(state, real, fake, _d_condition(state, part), share)
 
     _update(state, _D, state.d_optimizer, batch, loss)
 
 
-def d_penalty_step(state: TrainState, batch: Batch) -> None:
+def d_penalty_step(state: StepState, batch: Batch) -> None:
     config = state.config
 
     def loss(part: Batch, share: float) -> Tensor:
@@ -113,16 +117,17 @@ def d_penalty_step(state: TrainState, batch: Batch) -> None:
         else:
             with torch.no_grad():
                 real, fake = state.augment(part.x), None  # R1 alone looks at real samples only
-        return _d_penalty(state, real, fake, part.c, share) * config.d_reg_interval
+        c = _d_condition(state, part)
+        return _d_penalty(state, real, fake, c, share) * config.d_reg_interval
 
     _update(state, _D_PENALTY, state.d_optimizer, batch, loss)
 
 
-def d_full_step(state: TrainState, batch: Batch) -> None:
+def d_full_step(state: StepState, batch: Batch) -> None:
     config = state.config
 
     def loss(part: Batch, share: float) -> Tensor:
-        c = part.c
+        c = _d_condition(state, part)
         real, fake = _d_inputs(state, part)
         real_logits, at_real = _judge(state, real, c, config.r1_gamma)
         fake_logits, at_fake = _judge(state, fake, c, config.r2_gamma)
@@ -132,7 +137,7 @@ def d_full_step(state: TrainState, batch: Batch) -> None:
     _update(state, _D_FULL, state.d_optimizer, batch, loss)
 
 
-def g_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
+def g_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
     def loss(part: Batch, share: float) -> Tensor:
         fake, _ = generate(state, part.x.shape[0], part.c)
         return _g_loss(state, fake, part, share)
@@ -141,7 +146,7 @@ def g_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
         _update(state, _G, state.g_optimizer, batch, loss, averages=averages)
 
 
-def g_penalty_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
+def g_penalty_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
     n = max(batch.x.shape[0] // PL_BATCH_SHRINK, 1)
     at_once = state.config.batch_gpu
     at_once = None if at_once is None else max(at_once // PL_BATCH_SHRINK, 1)
@@ -155,7 +160,7 @@ def g_penalty_step(state: TrainState, batch: Batch, *, averages: bool = False) -
     _move_pl_mean(state)
 
 
-def g_full_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
+def g_full_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
     def loss(part: Batch, share: float) -> Tensor:
         fake, ws = generate(state, part.x.shape[0], part.c)
         return _g_loss(state, fake, part, share) + _path_length(state, ws, fake, share)
@@ -184,7 +189,7 @@ def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, fl
 
 
 def _update(
-    state: TrainState,
+    state: StepState,
     phase: int,
     optimizer: FlatAdam,
     batch: Batch,
@@ -218,7 +223,7 @@ def _update(
         copy_buffers(state.G_ema, state.G)
 
 
-def _draws(state: TrainState, phase: int, part: int, parts: int):
+def _draws(state: StepState, phase: int, part: int, parts: int):
     """A context in which row l of a micro-batch draws what its sample of the whole batch draws."""
     if state.draw_key is None:
         return nullcontext()
@@ -228,56 +233,69 @@ def _draws(state: TrainState, phase: int, part: int, parts: int):
     )
 
 
-def generate(state: TrainState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """n samples of G under the real samples' conditions, and their ws (None without mapping).
 
     With probability style_mixing_prob a sample takes the latents after a uniformly drawn layer
     from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1).
     """
     G, config = state.G, state.config
-    z = draws.normal(n, G.z_dim, device=state.device)
+    conditions = () if c is None or not state.g_takes_c else (c,)
+    z = draw_latents(state, n)
     if config.pl_weight == 0 and config.style_mixing_prob == 0:
-        return G(z, c), None
-    ws = G.mapping(z, c)  # [N, num_ws, w_dim]
+        return G(z, *conditions), None
+    ws = G.mapping(z, *conditions)  # [N, num_ws, w_dim]
     if config.style_mixing_prob > 0:
-        other = G.mapping(draws.normal(n, G.z_dim, device=state.device), c)
+        other = G.mapping(draw_latents(state, n), *conditions)
         cutoff = sample_cutoff(n, G.num_ws, config.style_mixing_prob, state.device)
         ws = mix_styles(ws, other, cutoff)
     return G.synthesis(ws), ws
 
 
-def _d_inputs(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+def draw_latents(state: StepState, n: int) -> Tensor:
+    """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
+    z = draws.normal(n, *state.latent_shape, device=state.device)
+    return z.to(state.g_optimizer.flat.values.dtype)
+
+
+def _d_condition(state: StepState, part: Batch) -> Tensor | None:
+    return part.c if state.d_takes_c else None
+
+
+def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
+    return state.D(x) if c is None else state.D(x, c)
+
+
+def _d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
     """Real and fake samples as D sees them: both through the same augmentation, no graph."""
     with torch.no_grad():
         fake, _ = generate(state, batch.x.shape[0], batch.c)
         return state.augment(batch.x), state.augment(fake)
 
 
-def _d_loss(
-    state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None, share: float
-) -> Tensor:
+def _d_loss(state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share: float) -> Tensor:
     """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
     backward pass when this returns: only one half's activations are held at a time."""
-    real_logits = state.D(real, c)
+    real_logits = _logits(state, real, c)
     if state.objective.IS_SEPARABLE:
         constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
         part = state.objective.discriminator_loss(real_logits, constant)
         (part if share == 1 else part * share).backward()
         real_logits = real_logits.detach()
-    return _d_objective(state, real_logits, state.D(fake, c), share)
+    return _d_objective(state, real_logits, _logits(state, fake, c), share)
 
 
 def _judge(
-    state: TrainState, x: Tensor, c: Tensor | None, gamma: float
+    state: StepState, x: Tensor, c: Tensor | None, gamma: float
 ) -> tuple[Tensor, Tensor | None]:
     """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
     if gamma == 0:
-        return state.D(x, c), None
+        return _logits(state, x, c), None
     return logits_and_penalty(state.D, x, c, method=state.config.penalty_method)
 
 
 def _d_objective(
-    state: TrainState, real_logits: Tensor, fake_logits: Tensor, share: float
+    state: StepState, real_logits: Tensor, fake_logits: Tensor, share: float
 ) -> Tensor:
     """`real_logits`, `fake_logits` [N, 1]."""
     loss = state.objective.discriminator_loss(real_logits, fake_logits)
@@ -290,7 +308,7 @@ def _d_objective(
 
 
 def _d_penalty(
-    state: TrainState,
+    state: StepState,
     real: Tensor,
     fake: Tensor | None,
     c: Tensor | None,
@@ -316,18 +334,19 @@ def _d_penalty(
     return loss * state.gamma_scale
 
 
-def _g_loss(state: TrainState, fake: Tensor, batch: Batch, share: float) -> Tensor:
+def _g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor:
     objective = state.objective
-    fake_logits, real_logits = state.D(state.augment(fake), batch.c), None
+    c = _d_condition(state, batch)
+    fake_logits, real_logits = _logits(state, state.augment(fake), c), None
     if objective.NEEDS_REAL_FOR_G:
         with torch.no_grad():
-            real_logits = state.D(state.augment(batch.x), batch.c)
+            real_logits = _logits(state, state.augment(batch.x), c)
     loss = objective.generator_loss(fake_logits, real_logits)
     state.stats.add("Loss/G", loss, share)
     return loss
 
 
-def _path_length(state: TrainState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
+def _path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
     """Against the mean before this phase: that of the whole batch is known at its end only."""
     lengths = path_lengths(fake, ws)  # [N]
     state.g_optimizer.flat.riders[0].add_(lengths.detach().mean() * share)
@@ -336,14 +355,14 @@ def _path_length(state: TrainState, ws: Tensor, fake: Tensor, share: float) -> T
     return penalty * state.config.pl_weight
 
 
-def _move_pl_mean(state: TrainState) -> None:
+def _move_pl_mean(state: StepState) -> None:
     """Toward the mean length that travelled with the gradient; not toward NaN or infinity."""
     mean = state.g_optimizer.flat.riders[0].to(state.pl_mean.dtype)
     moved = state.pl_mean.lerp(mean, PL_DECAY)
     state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))
 
 
-def _set_scalars(state: TrainState) -> None:
+def _set_scalars(state: StepState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
     if state.draw_key is not None:

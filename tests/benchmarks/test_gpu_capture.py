@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.gpu import _capture, _markdown, _phases, _training
 from benchmarks.gpu._capture import Comparison, Difference, compare
+from fastgan.training.capture import WARM_UPS
 from fastgan.training.recipes import recipes
 
 CPU = argparse.Namespace(device="cpu", quick=True)
@@ -154,8 +155,8 @@ def test_bits_are_compared_nan_and_all():
 
 
 @pytest.mark.parametrize("recipe", ["mlp", "faces"])
-def test_a_recorded_training_step_is_train_step(recipe):
-    """Nine steps: the lazy penalty comes again, and ADA's update twice."""
+def test_both_ways_of_a_training_step_train_alike(recipe):
+    """Where nothing can be captured they are one; tests/training/test_capture.py has graphs."""
     changes = {"batch": 2, "ema": {"half_life_kimg": 0.01}}
     states, batch = [], None
     for way in ("eager", "recorded"):
@@ -167,6 +168,7 @@ def test_a_recorded_training_step_is_train_step(recipe):
             advance = _training.eager_step(state, batch)
         else:
             advance = _training.captured_step(state, batch)
+            assert state.config.capture == "auto"
         for _ in range(9):
             advance()
         states.append(state)
@@ -181,7 +183,9 @@ def test_images_per_second_count_whole_periods(monkeypatch):
     monkeypatch.setattr(_training.time, "perf_counter", lambda: float(next(now)))
     rate = _training.images_per_second(state, lambda: calls.append(1), seconds=3.0)
     assert _training.period(state) == 8
-    assert len(calls) == 8 * (1 + 1 + 3)  # untimed, timed once, timed as long as asked for
+    assert len(calls) == 8 * (
+        WARM_UPS + 1 + 1 + 3
+    )  # untimed, timed once, timed as long as asked for
     assert rate == 3 * 8 * 2 / 1.0
 
 
