@@ -1,13 +1,16 @@
 """`python -m benchmarks.data`: images per second of a data set in each form in which it may lie.
 
-The same pictures (drawn faces with 8 levels of grain, PNG) as a folder, a zip, a tar with its index,
+The same pictures (drawn faces with 8 levels of grain, PNG) as a folder, a zip, a tar and its index,
 packed, and decoded into memory, through `BatchLoader` up to the float batch on the CPU, in a loop
-that does nothing else. Warm: the system has all files in memory. Wall time, since decoding has
-threads of its own; forms in turns, medians over rounds.
+that does nothing else. The system has all files in memory, but for "fgpack cold", where it is told
+to forget the file before each batch; what the disk beneath then still keeps is not in our hands.
+Wall time, since decoding has threads of its own; forms in turns, medians over rounds.
 """
 
 import argparse
 import json
+import mmap
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -19,7 +22,7 @@ import torch
 from fastgan import memory
 from fastgan.bench.machine import environment
 from fastgan.bench.timer import Protocol, measure
-from fastgan.data import BatchLoader, ImageDataset, open_images, pack
+from fastgan.data import BatchLoader, ImageDataset, PackedDataset, open_images, pack
 from fastgan.data.avatars import render_dataset
 from fastgan.data.decode import encode_png
 from fastgan.data.stylegan_zip import StyleGANZipWriter
@@ -32,9 +35,8 @@ FACES = 64  # drawing is not what is timed
 
 def make_forms(folder: Path, resolution: int, count: int) -> dict[str, Path]:
     """The same `count` pictures in every form."""
-    drawn = ImageDataset(
-        render_dataset(folder / f"{resolution}-drawn.zip", resolution, count=FACES)
-    )
+    path = render_dataset(folder / f"{resolution}-drawn.zip", resolution, count=FACES)
+    drawn = ImageDataset(path)
     faces = [drawn[i][0] for i in range(FACES)]
     paths = {name: folder / f"{resolution}.{name}" for name in ("zip", "tar", "fgpack")}
     pictures = folder / str(resolution)
@@ -66,6 +68,18 @@ def batches(loader: BatchLoader) -> Callable[[], torch.Tensor]:
     return call
 
 
+def forgetting(call: Callable[[], object], dataset: PackedDataset) -> Callable[[], object]:
+    """`call`, after the system has forgotten the file, pages that are mapped here included."""
+    file = dataset.path.open("rb")
+
+    def cold() -> object:
+        dataset._map.madvise(mmap.MADV_DONTNEED)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return call()
+
+    return cold
+
+
 def rows(resolution: int, protocol: Protocol, workers: int) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         forms = make_forms(Path(folder), resolution, COUNTS[resolution])
@@ -79,7 +93,9 @@ def rows(resolution: int, protocol: Protocol, workers: int) -> list[dict]:
         for name, x in first.items():  # no speed of a wrong batch
             if not torch.equal(x, first["folder"]):
                 raise AssertionError(f"benchmarks.data: {name} at {resolution} gives another batch")
-        samples = measure({name: batches(loader) for name, loader in loaders.items()}, protocol)
+        calls = {name: batches(loader) for name, loader in loaders.items()}
+        calls["fgpack cold"] = forgetting(calls["fgpack"], loaders["fgpack"].dataset)
+        samples = measure(calls, protocol)
         png_bytes = sum(p.stat().st_size for p in forms["folder"].rglob("*.png"))
         return [
             {
@@ -89,7 +105,7 @@ def rows(resolution: int, protocol: Protocol, workers: int) -> list[dict]:
                 "over_folder": samples.median("folder") / samples.median(name),
                 "png_bytes_per_image": png_bytes / COUNTS[resolution],
             }
-            for name in loaders
+            for name in calls
         ]
 
 
@@ -102,12 +118,10 @@ def main() -> None:
     protocol = Protocol(threads=2, rounds=9, sample_seconds=0.2)  # 2: wall time
     with memory.keep_freed_memory():
         facts = environment(protocol) | {"batch": BATCH, "workers": options.workers}
-        found = [
-            row for resolution in COUNTS for row in rows(resolution, protocol, options.workers)
-        ]
+        found = [row for size in COUNTS for row in rows(size, protocol, options.workers)]
     for row in found:
         print(
-            f"{row['resolution']:4} px  {row['form']:8}{row['images_per_second']:10.0f} images/s  "
+            f"{row['resolution']:4} px  {row['form']:12}{row['images_per_second']:10.0f} images/s  "
             f"x{row['over_folder']:.2f} of the folder  ({row['png_bytes_per_image']:.0f} B a PNG)"
         )
     if options.json:
