@@ -2,7 +2,7 @@
 
 The same pictures (drawn faces with 8 levels of grain, PNG) as a folder, a zip, a tar and its index,
 packed, and decoded into memory, through `BatchLoader` up to the float batch on the CPU, in a loop
-that does nothing else. The system has all files in memory, but for "fgpack cold", where it is told
+that does nothing else. The system has all files in memory, but for "cold.fgpack", where it is told
 to forget the file before each batch; what the disk beneath then still keeps is not in our hands.
 Wall time, since decoding has threads of its own; forms in turns, medians over rounds.
 """
@@ -30,6 +30,7 @@ from fastgan.data.tar_shards import index_tars
 
 BATCH = 32
 COUNTS = {64: 2048, 256: 256}
+COLD = "cold.fgpack"
 FACES = 64  # drawing is not what is timed
 
 
@@ -38,7 +39,7 @@ def make_forms(folder: Path, resolution: int, count: int) -> dict[str, Path]:
     path = render_dataset(folder / f"{resolution}-drawn.zip", resolution, count=FACES)
     drawn = ImageDataset(path)
     faces = [drawn[i][0] for i in range(FACES)]
-    paths = {name: folder / f"{resolution}.{name}" for name in ("zip", "tar", "fgpack")}
+    paths = {name: folder / f"{resolution}.{name}" for name in ("zip", "tar", "fgpack", COLD)}
     pictures = folder / str(resolution)
     rng = np.random.RandomState(0)
     with StyleGANZipWriter(paths["zip"]) as writer, tarfile.open(paths["tar"], "w") as tar:
@@ -51,7 +52,8 @@ def make_forms(folder: Path, resolution: int, count: int) -> dict[str, Path]:
             tar.add(file, file.relative_to(pictures).as_posix())
         writer.finish(None)
     index_tars(paths["tar"])
-    pack(paths["zip"], paths["fgpack"])
+    for name in ("fgpack", COLD):
+        pack(paths["zip"], paths[name])
     return {"folder": pictures, **paths}
 
 
@@ -94,7 +96,7 @@ def rows(resolution: int, protocol: Protocol, workers: int) -> list[dict]:
             if not torch.equal(x, first["folder"]):
                 raise AssertionError(f"benchmarks.data: {name} at {resolution} gives another batch")
         calls = {name: batches(loader) for name, loader in loaders.items()}
-        calls["fgpack cold"] = forgetting(calls["fgpack"], loaders["fgpack"].dataset)
+        calls[COLD] = forgetting(calls[COLD], loaders[COLD].dataset)
         samples = measure(calls, protocol)
         png_bytes = sum(p.stat().st_size for p in forms["folder"].rglob("*.png"))
         return [
