@@ -1,0 +1,134 @@
+"""`python -m benchmarks.scale`: the cost model's tables and chart, written beside this file.
+
+Counts StyleGAN2's phases, predicts the steps of 1 to 64 GPUs, and sets the model of this CPU beside
+the steps that were measured on it. `--measure` measures them again first, on one thread, in about
+two minutes of a quiet machine.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.scale import cpu, tables
+from benchmarks.scale.chart import write_charts
+from benchmarks.scale.machines import GPU, LINKS
+from benchmarks.scale.phases import count_phases, model_at, networks
+from benchmarks.scale.predict import batch_on
+from fastgan import memory
+from fastgan.bench.machine import environment
+from fastgan.bench.timer import Protocol
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "scale.json"
+BEGIN, END = "<!-- {}: written by `python -m benchmarks.scale` -->", "<!-- end of {} -->"
+GPUS = (1, 2, 4, 8, 16, 32, 64)
+BATCHES = {256: 64, 1024: 32}
+SHOWN = {64: 8, 256: 8, 1024: 4}  # resolution → images, in the table of phases
+DTYPES = ("bfloat16", "float32")
+
+
+def measure() -> None:
+    torch.set_num_threads(1)
+    protocol = Protocol()
+    with memory.keep_freed_memory():
+        facts = environment(protocol)
+        machine = cpu.calibrate(protocol)
+        points = [
+            cpu.measure_point(axis, value, machine, protocol)
+            for axis, values in cpu.SWEEPS.items()
+            for value in values
+        ]
+    rates = {
+        "convolution_flops": machine.flops[torch.float32],
+        "copy_bytes": machine.bandwidth,
+        "op_seconds": machine.launch_seconds,
+    }
+    document = {"environment": facts, "machine": rates, "rows": [asdict(p) for p in points]}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", action="store_true", help="measure this CPU again")
+    if parser.parse_args().measure:
+        measure()
+    document = json.loads(RESULTS.read_text())
+    points = [cpu.Point(**row) for row in document["rows"]]
+
+    shown, counts = {}, {}
+    for resolution in SHOWN:
+        for dtype in DTYPES:
+            model = model_at(resolution, half=dtype == "bfloat16")
+            pair = networks(model)
+            images = SHOWN[resolution]
+            shown[resolution, dtype] = images, count_phases(model, images, pair=pair)
+            if resolution in BATCHES:
+                each = {batch_on(n, BATCHES[resolution]) // n for n in GPUS}
+                counts[resolution, dtype] = {n: count_phases(model, n, pair=pair) for n in each}
+    predictions = {
+        (r, dtype): [tables.predict_at(found, n, BATCHES[r], GPU, LINKS) for n in GPUS]
+        for (r, dtype), found in counts.items()
+    }
+    halves = {r: counts[r, "bfloat16"] for r in BATCHES}
+    parts = {
+        "assumptions": tables.assumptions(),
+        "phases": tables.phase_table(shown),
+        "predictions": tables.prediction_table(predictions),
+        "sensitivity": tables.sensitivity_table(halves, BATCHES),
+        "this CPU": f"{_facts(document)}\n\n{tables.cpu_table(points)}",
+    }
+    write_readme(HERE / "README.md", parts)
+    write_charts(HERE / "scale.png", _charts(points, predictions), columns=2)
+
+
+def _facts(document: dict) -> str:
+    facts, rates = document["environment"], document["machine"]
+    return (
+        f"{facts['cpu']}, one thread, process CPU time, torch {facts['torch']}, commit "
+        f"{facts['commit'][:12]}. Measured for the model: convolutions "
+        f"{rates['convolution_flops'] / 1e9:.0f} GFLOP/s (counted directly; stride 1 is Winograd's), "
+        f"a copy {rates['copy_bytes'] / 1e9:.0f} GB/s, {rates['op_seconds'] * 1e6:.1f} µs an op."
+    )
+
+
+def _charts(points: list[cpu.Point], predictions: dict) -> list:
+    charts = [
+        (
+            f"CPU, one thread: ms a step over {axis}",
+            {"batch": "images", "resolution": "pixels on a side", "channels": "channels"}[axis],
+            {
+                what: [
+                    (getattr(p, axis), 1e3 * getattr(p, what)["step"])
+                    for p in points
+                    if p.axis == axis
+                ]
+                for what in ("measured", "modelled")
+            },
+        )
+        for axis in cpu.SWEEPS
+    ]
+    series = {
+        f"{r}² {dtype}": [(p.gpus, p.seconds_per_kimg) for p in found]
+        for (r, dtype), found in predictions.items()
+        if dtype == "bfloat16"
+    }
+    return [*charts, ("H100s, predicted and unproven: s/kimg", "GPUs", series)]
+
+
+def write_readme(path: Path, parts: dict[str, str]) -> None:
+    """Put each part between its two comments, which must be there."""
+    text = path.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        head, begin, rest = text.partition(BEGIN.format(name))
+        _, end, tail = rest.partition(END.format(name))
+        if not begin or not end:
+            raise ValueError(f"{path} lacks {BEGIN.format(name)} … {END.format(name)}")
+        text = f"{head}{begin}\n\n{part}\n\n{end}{tail}"
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
