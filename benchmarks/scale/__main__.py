@@ -50,14 +50,8 @@ def measure() -> None:
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", action="store_true", help="measure this CPU again")
-    if parser.parse_args().measure:
-        measure()
-    document = json.loads(RESULTS.read_text())
-    points = [cpu.Point(**row) for row in document["rows"]]
-
+def count_all() -> tuple[dict, dict]:
+    """(resolution, dtype) → (images, phases) for SHOWN, and → tables.Counts for BATCHES."""
     shown, counts = {}, {}
     for resolution in SHOWN:
         for dtype in DTYPES:
@@ -68,10 +62,29 @@ def main() -> None:
             if resolution in BATCHES:
                 each = {batch_on(n, BATCHES[resolution]) // n for n in GPUS}
                 counts[resolution, dtype] = {n: count_phases(model, n, pair=pair) for n in each}
-    predictions = {
-        (r, dtype): [tables.predict_at(found, n, BATCHES[r], GPU, LINKS) for n in GPUS]
-        for (r, dtype), found in counts.items()
+    return shown, counts
+
+
+def predict_all(counts: dict) -> dict:
+    """(resolution, dtype) → the Prediction of each of GPUS."""
+    return {
+        (resolution, dtype): [
+            tables.predict_at(found, n, BATCHES[resolution], GPU, LINKS) for n in GPUS
+        ]
+        for (resolution, dtype), found in counts.items()
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", action="store_true", help="measure this CPU again")
+    if parser.parse_args().measure:
+        measure()
+    document = json.loads(RESULTS.read_text())
+    points = [cpu.Point(**row) for row in document["rows"]]
+
+    shown, counts = count_all()
+    predictions = predict_all(counts)
     halves = {r: counts[r, "bfloat16"] for r in BATCHES}
     parts = {
         "assumptions": tables.assumptions(),
@@ -86,12 +99,21 @@ def main() -> None:
 
 def _facts(document: dict) -> str:
     facts, rates = document["environment"], document["machine"]
+    flops, copied = rates["convolution_flops"] / 1e9, rates["copy_bytes"] / 1e9
     return (
         f"{facts['cpu']}, one thread, process CPU time, torch {facts['torch']}, commit "
-        f"{facts['commit'][:12]}. Measured for the model: convolutions "
-        f"{rates['convolution_flops'] / 1e9:.0f} GFLOP/s (counted directly; stride 1 is Winograd's), "
-        f"a copy {rates['copy_bytes'] / 1e9:.0f} GB/s, {rates['op_seconds'] * 1e6:.1f} µs an op."
+        f"{facts['commit'][:12]}. Measured for the model: convolutions {flops:.0f} GFLOP/s (counted "
+        f"directly, by whatever algorithm), a copy {copied:.0f} GB/s, "
+        f"{rates['op_seconds'] * 1e6:.1f} µs an op."
     )
+
+
+def _no_note(point: cpu.Point) -> str:
+    return ""
+
+
+def _ratio(point: cpu.Point) -> str:
+    return f"{point.ratio:.2f}"
 
 
 def _charts(points: list[cpu.Point], predictions: dict) -> list:
@@ -101,17 +123,17 @@ def _charts(points: list[cpu.Point], predictions: dict) -> list:
             {"batch": "images", "resolution": "pixels on a side", "channels": "channels"}[axis],
             {
                 what: [
-                    (getattr(p, axis), 1e3 * getattr(p, what)["step"])
+                    (getattr(p, axis), 1e3 * getattr(p, what)["step"], note(p))
                     for p in points
                     if p.axis == axis
                 ]
-                for what in ("measured", "modelled")
+                for what, note in (("measured", _no_note), ("modelled", _ratio))
             },
         )
         for axis in cpu.SWEEPS
     ]
     series = {
-        f"{r}² {dtype}": [(p.gpus, p.seconds_per_kimg) for p in found]
+        f"{r} px {dtype}": [(p.gpus, p.seconds_per_kimg, "") for p in found]
         for (r, dtype), found in predictions.items()
         if dtype == "bfloat16"
     }

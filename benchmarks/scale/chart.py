@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-Series = Mapping[str, Sequence[tuple[float, float]]]
+Series = Mapping[str, Sequence[tuple[float, float, str]]]  # x, y, and what stands below the dot
 
 _SCALE = 2  # for dense screens
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 330, 300, 52, 60, 14, 40
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 330, 300, 52, 60, 26, 40
 _INK, _SOFT, _LINE = "#1d2733", "#5d6b7a", "#d8dee6"
 _COLOURS = ("#2f6fdf", "#e0883a", "#2a9d74", "#a457c2")
 
 
 def write_charts(path: Path, charts: Sequence[tuple[str, str, Series]], columns: int) -> None:
-    """charts: (title, name of the x axis, series name → points (x, y), all positive)."""
+    """charts: (title, name of the x axis, series name → points), x and y positive."""
     rows = -(-len(charts) // columns)
     image = Image.new("RGB", (_WIDTH * columns * _SCALE, _HEIGHT * rows * _SCALE), "#ffffff")
     pen = ImageDraw.Draw(image)
@@ -35,16 +36,17 @@ class _Chart:
         self.low = [min(p[k] for p in points) / 1.15 for k in (0, 1)]
         self.high = [max(p[k] for p in points) * 1.15 for k in (0, 1)]
         self._text(_LEFT, 18, title, 13, _INK)
-        self._axes(axis, sorted({x for x, _ in points}))
+        self._axes(axis, sorted({point[0] for point in points}))
         for i, (name, values) in enumerate(series.items()):
             colour, left = _COLOURS[i], _LEFT + i * 118
             self._dot(left + 4, 40, colour)
             self._text(left + 13, 40, name, 10, _INK)
-            spots = [self._at(*point) for point in values]
-            for a, b in zip(spots, spots[1:], strict=False):
+            spots = [self._at(x, y) for x, y, _ in values]
+            for a, b in pairwise(spots):
                 self._stroke(*a, *b, colour, 2)
-            for spot in spots:
-                self._dot(*spot, colour)
+            for (x, y), (_, _, note) in zip(spots, values, strict=True):
+                self._dot(x, y, colour)
+                self._text(x + 4, y + 9, note, 9, _SOFT)
 
     def _axes(self, axis: str, xs: list[float]) -> None:
         bottom = _HEIGHT - _BOTTOM

@@ -45,30 +45,3 @@ GPU = Machine(
     launch_seconds=LAUNCH_SECONDS,
 )
 LINKS = Links()
-
-# What is assumed, on what ground, and why one may doubt it.
-ASSUMPTIONS = """
-peak, bfloat16 | 989 TFLOP/s | H100 SXM data sheet, dense tensor cores | clocks under load
-peak, float32 | 495 TFLOP/s | data sheet, TF32, which torch lets cuDNN take for convolutions | matrix \
-products are in full float32 by default: less than 1 % of the flops
-share of the peak | 0.3 | a guess over all convolutions and their gradients | small maps, few channels \
-and stride 2 do worse, 512 channels better
-memory | 3350 GB/s, 0.9 of it | data sheet; the share is that of `benchmarks/cuda` | an op reads its \
-inputs and writes its results once: no cache, no further pass in cuDNN
-an op takes | the longer of arithmetic and memory | they overlap within an op, not between ops | \
-optimistic within, pessimistic between
-arithmetic but convolutions and matrix products | none | fused ops are bound by memory | resampling \
-in 16 bits may not be
-launch | 3 µs an op | that of `benchmarks/cuda`; whole-step graphs, no host in the way | a graph's \
-node may cost 1 to 5 µs; an op of several kernels counts once
-within a node | 450 GB/s a GPU, 0.8 of it | NVLink 4 through NVSwitch, one direction, 8 GPUs | \
-reduction in the switch would be faster
-between nodes | 400 GB/s a node, 0.8 of it | 8 × 400 Gb/s InfiniBand, a ring on each rail | one rail \
-for the node is an eighth
-a hop | 2 µs within, 8 µs between nodes | guesses | trees need fewer hops
-overlap | none | one all_reduce of the flat float32 gradients follows each backward pass | most of it \
-could be hidden by splitting the buffer
-ranks | equally fast, none waits | | the slowest sets the pace
-data, ticks, snapshots, scores | free | in no figure here | `data-wait` and `maintenance` in a run's log
-memory size | any batch fits | not counted | gradient accumulation would add launches
-"""

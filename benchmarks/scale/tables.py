@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from benchmarks.scale.assumptions import ASSUMPTIONS
 from benchmarks.scale.cpu import Point
-from benchmarks.scale.machines import ASSUMPTIONS, GPU, LINKS, Links, Machine
+from benchmarks.scale.machines import GPU, LINKS, Links, Machine
 from benchmarks.scale.phases import Phase
 from benchmarks.scale.predict import Prediction, batch_on, phase_seconds, predict, ring_bytes
 
@@ -17,13 +18,13 @@ VARIATIONS: tuple[tuple[str, Machine, Links], ...] = (
     ("share of the peak 0.6", replace(GPU, flops_share=0.6), LINKS),
     ("half of the memory's bandwidth", replace(GPU, bandwidth_share=0.45), LINKS),
     ("1 µs a launch", replace(GPU, launch_seconds=1e-6), LINKS),
-    ("10 µs a launch: not captured", replace(GPU, launch_seconds=1e-5), LINKS),
+    ("10 µs a launch", replace(GPU, launch_seconds=1e-5), LINKS),
     ("0.4 of every link", GPU, replace(LINKS, share=0.4)),
     ("one rail of 50 GB/s between nodes", GPU, replace(LINKS, between=50e9)),
     ("hops of four times the latency", GPU,
      replace(LINKS, inside_seconds=8e-6, between_seconds=32e-6)),
-    ("all of the first three against us", replace(GPU, flops_share=0.15, bandwidth_share=0.45),
-     replace(LINKS, share=0.4)),
+    ("share 0.15, half of the bandwidth, 0.4 of links",
+     replace(GPU, flops_share=0.15, bandwidth_share=0.45), replace(LINKS, share=0.4)),
 )  # fmt: skip
 
 
@@ -33,8 +34,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def assumptions() -> str:
-    rows = [[cell.strip() for cell in line.split("|")] for line in ASSUMPTIONS.strip().split("\n")]
-    return markdown(("what", "assumed (unproven)", "ground", "doubt"), rows)
+    return markdown(("what", "assumed (unproven)", "ground", "doubt"), ASSUMPTIONS)
 
 
 def phase_table(counts: Mapping[tuple[int, str], tuple[int, Mapping[str, Phase]]]) -> str:
@@ -42,13 +42,13 @@ def phase_table(counts: Mapping[tuple[int, str], tuple[int, Mapping[str, Phase]]
     rows = []
     for (resolution, dtype), (batch, phases) in counts.items():
         for name, phase in phases.items():
-            exchanged = phase.gradient_bytes
+            size = phase.gradient_bytes
             rows.append(
                 (
                     f"{resolution}²", dtype, batch, name, f"{phase.times:g}",
                     f"{phase.flops / batch / 1e9:.0f}", f"{phase.moved / batch / 1e9:.2f}",
-                    len(phase.work), f"{exchanged / 1e6:.0f}",
-                    f"{ring_bytes(8, exchanged) / 1e6:.0f}", f"{ring_bytes(64, exchanged) / 1e6:.0f}",
+                    len(phase.work), f"{size / 1e6:.0f}",
+                    f"{ring_bytes(8, size) / 1e6:.0f}", f"{ring_bytes(64, size) / 1e6:.0f}",
                     f"{phase_seconds(phase, GPU) * 1e3:.1f}",
                 )
             )  # fmt: skip
