@@ -36,6 +36,7 @@ def measure() -> None:
     with memory.keep_freed_memory():
         facts = environment(protocol)
         machine = cpu.calibrate(protocol)
+        others = [(size, cpu.convolution_flops(*size, protocol)) for size in cpu.CONVOLUTIONS[1:]]
         points = [
             cpu.measure_point(axis, value, machine, protocol)
             for axis, values in cpu.SWEEPS.items()
@@ -43,6 +44,7 @@ def measure() -> None:
         ]
     rates = {
         "convolution_flops": machine.flops[torch.float32],
+        "convolution_flops_of": {f"{c} channels at {size}²": flops for (c, size), flops in others},
         "copy_bytes": machine.bandwidth,
         "op_seconds": machine.launch_seconds,
     }
@@ -99,12 +101,15 @@ def main() -> None:
 
 def _facts(document: dict) -> str:
     facts, rates = document["environment"], document["machine"]
+    other = rates["convolution_flops_of"]
     flops, copied = rates["convolution_flops"] / 1e9, rates["copy_bytes"] / 1e9
     return (
         f"{facts['cpu']}, one thread, process CPU time, torch {facts['torch']}, commit "
-        f"{facts['commit'][:12]}. Measured for the model: convolutions {flops:.0f} GFLOP/s (counted "
-        f"directly, by whatever algorithm), a copy {copied:.0f} GB/s, "
-        f"{rates['op_seconds'] * 1e6:.1f} µs an op."
+        f"{facts['commit'][:12]}. Measured for the model: convolutions {flops:.0f} GFLOP/s "
+        f"(counted directly, by whatever algorithm), a copy {copied:.0f} GB/s, "
+        f"{rates['op_seconds'] * 1e6:.1f} µs an op. The same convolutions reach "
+        + " and ".join(f"{v / flops / 1e9:.2f} of that rate with {k}" for k, v in other.items())
+        + "."
     )
 
 

@@ -33,7 +33,7 @@ class _Chart:
 
     def draw(self, title: str, axis: str, series: Series) -> None:
         points = [point for values in series.values() for point in values]
-        self.low = [min(p[k] for p in points) / 1.15 for k in (0, 1)]
+        self.low = [min(p[k] for p in points) / room for k, room in ((0, 1.15), (1, 1.5))]
         self.high = [max(p[k] for p in points) * 1.15 for k in (0, 1)]
         self._text(_LEFT, 18, title, 13, _INK)
         self._axes(axis, sorted({point[0] for point in points}))

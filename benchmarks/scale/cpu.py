@@ -29,9 +29,7 @@ SWEEPS = {
     "channels": (16, 32, 64, 128, 256),
 }
 _NAMES = {"D": "D", "D penalty": "R1", "G": "G", "G path length": "PL"}
-_CONVOLUTION = (8, 64, 32)  # images, channels, size
-# Of a forward pass: two of stride 1, and two with a quarter of the outputs (or inputs) each.
-_CONVOLUTION_FLOPS = 2 * 8 * 64 * 64 * 9 * 32 * 32 * (1 + 1 + 1 / 4 + 1 / 4)
+CONVOLUTIONS = ((64, 32), (32, 64), (16, 128))  # channels, size: the first is the machine's
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,12 @@ def calibrate(protocol: Protocol) -> Machine:
     calls = {
         "copy": lambda: target.copy_(source),
         "tiny": tiny.phases["D"],
-        **{f"convolution {i}": call for i, call in enumerate(_convolutions())},
     }
     samples = measure(calls, protocol)
-    seconds = sum(samples.median(name) for name in calls if name.startswith("convolution"))
     ops = len(count_phases(model(8, 4), 1)["D"].work)
     return Machine(
         name="this CPU",
-        flops={torch.float32: 3 * _CONVOLUTION_FLOPS / seconds},
+        flops={torch.float32: convolution_flops(*CONVOLUTIONS[0], protocol)},
         flops_share=1.0,
         bandwidth=2 * source.nbytes / samples.median("copy"),
         bandwidth_share=1.0,
@@ -75,23 +71,28 @@ def calibrate(protocol: Protocol) -> Machine:
     )
 
 
-def _convolutions() -> list[Callable[[], object]]:
-    """Forward and both gradients, 3×3: stride 1 twice, as in a network, stride 2, transposed."""
-    n, c, size = _CONVOLUTION
+def convolution_flops(c: int, size: int, protocol: Protocol) -> float:
+    """Reached by 3×3 convolutions of 8 images, c channels and size² maps, forward and with both
+    gradients: two of stride 1, as a network has them, one of stride 2 and one transposed."""
+    n = 8
     x = torch.randn(n, c, size, size).contiguous(memory_format=torch.channels_last)
     half = torch.randn(n, c, size // 2, size // 2).contiguous(memory_format=torch.channels_last)
     w = torch.randn(c, c, 3, 3).requires_grad_()
     x.requires_grad_()
     half.requires_grad_()
 
-    def run(convolve: Callable[[], torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
+    def run(convolve: Callable[[], torch.Tensor], x: torch.Tensor) -> None:
         y = convolve()
-        torch.autograd.grad(y, inputs, torch.ones_like(y))
+        torch.autograd.grad(y, (x, w), torch.ones_like(y))
 
-    same = partial(run, lambda: conv2d(x, w, padding=1), (x, w))
-    down = partial(run, lambda: conv2d(x, w, stride=2, padding=1), (x, w))
-    up = partial(run, lambda: F.conv_transpose2d(half, w, stride=2), (half, w))
-    return [same, same, down, up]
+    calls = {
+        "same": partial(run, lambda: conv2d(x, w, padding=1), x),
+        "down": partial(run, lambda: conv2d(x, w, stride=2, padding=1), x),
+        "up": partial(run, lambda: F.conv_transpose2d(half, w, stride=2), half),
+    }
+    samples = measure(calls, protocol)
+    seconds = 2 * samples.median("same") + samples.median("down") + samples.median("up")
+    return 3 * (1 + 1 + 1 / 4 + 1 / 4) * 2 * n * c * c * 9 * size * size / seconds
 
 
 def _config(resolution: int, batch: int, channels: int) -> TrainConfig:
