@@ -16,6 +16,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from fastgan.training.adam import FlatAdam
 from fastgan.training.state import Batch, TrainState
 from fastgan.training.step import PhaseFn
 
@@ -79,7 +80,7 @@ def record(phase: PhaseFn, state: TrainState, batch: Batch) -> Callable[[], None
     drop_gradients(state)
     gc.collect()  # not during the capture: an old graph's memory may not be freed in it
     graph = torch.cuda.CUDAGraph()
-    with _no_garbage_collection(), _capturable(state), torch.cuda.graph(graph, stream=stream):
+    with _no_garbage_collection(), torch.cuda.graph(graph, stream=stream):
         phase(state, batch)
     return graph.replay
 
@@ -183,7 +184,7 @@ def restore(state: TrainState, values: Values) -> None:
 
 def drop_gradients(state: TrainState) -> None:
     for _, optimizer in _optimizers(state):
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
@@ -212,7 +213,7 @@ def _generator_state(state: TrainState) -> Tensor:
     return torch.get_rng_state()
 
 
-def _optimizers(state: TrainState) -> list[tuple[str, torch.optim.Optimizer]]:
+def _optimizers(state: TrainState) -> list[tuple[str, FlatAdam]]:
     return [("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)]
 
 
@@ -220,23 +221,6 @@ def _write(batch: Batch, values: Batch) -> None:
     batch.x.copy_(values.x)
     if batch.c is not None:
         batch.c.copy_(values.c)
-
-
-@contextlib.contextmanager
-def _capturable(state: TrainState) -> Iterator[None]:
-    """torch refuses to capture Adam without the mark, and warns of the mark outside a capture.
-
-    The fused kernel does not read it: steps, moments and lr are device tensors anyway.
-    """
-    groups = [group for _, optimizer in _optimizers(state) for group in optimizer.param_groups]
-    marks = [group["capturable"] for group in groups]
-    for group in groups:
-        group["capturable"] = True
-    try:
-        yield
-    finally:
-        for group, mark in zip(groups, marks, strict=True):
-            group["capturable"] = mark
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from benchmarks.gpu._capture import Recorder, record
 from benchmarks.gpu._items import serve
 from fastgan.training import step
-from fastgan.training.ema import update_ema
+from fastgan.training.config import TrainConfig
 from fastgan.training.recipes import load_recipe
 from fastgan.training.state import Batch, TrainState, build_state
 
@@ -50,25 +51,31 @@ def eager_step(state: TrainState, batch: Batch) -> Callable[[], None]:
 def captured_step(
     state: TrainState, batch: Batch, recorder: Recorder = record
 ) -> Callable[[], None]:
-    """`train_step` with every phase, the average and ADA's update recorded."""
-    plans = [step.phases(i, state.config) for i in range(period(state))]
+    """`train_step` with every phase and ADA's update recorded."""
+    plans = [_calls(i, state.config) for i in range(period(state))]
     calls = {
-        phase: recorder(phase, state, batch) for phase in dict.fromkeys(p for q in plans for p in q)
-    }
-    average = recorder(_average, state, batch)
+        (phase, averages): recorder(partial(phase, averages=True) if averages else phase, state,
+                                    batch)
+        for phase, averages in dict.fromkeys(call for plan in plans for call in plan)
+    }  # fmt: skip
     adapt = None if state.ada is None else recorder(_adapt, state, batch)
 
     def advance() -> None:
         step._set_scalars(state)
-        for phase in step.phases(state.step, state.config):
-            calls[phase]()
-        average()
+        for call in _calls(state.step, state.config):
+            calls[call]()
         state.step += 1
         state.nimg += state.config.batch
         if adapt is not None and state.step % step.ADA_INTERVAL == 0:
             adapt()
 
     return advance
+
+
+def _calls(i: int, config: TrainConfig) -> list[tuple[step.PhaseFn, bool]]:
+    """The phases of step i, and whether they move the average: the last one does."""
+    *others, last = step.phases(i, config)
+    return [*((phase, False) for phase in others), (last, True)]
 
 
 def images_per_second(state: TrainState, advance: Callable[[], None], seconds: float) -> float:
@@ -94,10 +101,6 @@ def period(state: TrainState) -> int:
     intervals = [config.d_reg_interval if config.has_d_penalty else 1]
     intervals += [config.g_reg_interval if config.pl_weight > 0 else 1]
     return math.lcm(*intervals, 1 if state.ada is None else step.ADA_INTERVAL)
-
-
-def _average(state: TrainState, batch: Batch) -> None:
-    update_ema(state.G_ema, state.G, state.ema_weight)
 
 
 def _adapt(state: TrainState, batch: Batch) -> None:

@@ -42,6 +42,25 @@ def path_length_penalty(
         raise ValueError(
             f"path_length_penalty: pl_mean must be a 0-dim tensor, got shape {tuple(pl_mean.shape)}"
         )
+    lengths = path_lengths(images, ws, y=y)
+    target = pl_mean.lerp(lengths.detach().mean().to(pl_mean.dtype), decay)
+    pl_mean.copy_(target.detach())
+    return (lengths - target.to(lengths.dtype)).square()
+
+
+def path_lengths(
+    images: torch.Tensor, ws: torch.Tensor, *, y: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The lengths [N] alone, differentiable; arguments as above.
+
+    For a batch that is split over micro-batches or ranks: the running mean of a whole batch can't
+    be known while its first part is being differentiated.
+    """
+    if images.dim() != 4 or ws.dim() != 3 or images.shape[0] != ws.shape[0]:
+        raise ValueError(
+            "path_lengths: images must be [N, C, H, W] and ws [N, num_ws, w_dim], got "
+            f"{tuple(images.shape)} and {tuple(ws.shape)}"
+        )
     if y is None:
         y = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (J,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
@@ -49,7 +68,4 @@ def path_length_penalty(
     # √ has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
     is_zero = squares == 0
     roots = torch.where(is_zero, torch.ones_like(squares), squares).sqrt()
-    lengths = torch.where(is_zero, torch.zeros_like(squares), roots)
-    target = pl_mean.lerp(lengths.detach().mean().to(pl_mean.dtype), decay)
-    pl_mean.copy_(target.detach())
-    return (lengths - target.to(lengths.dtype)).square()
+    return torch.where(is_zero, torch.zeros_like(squares), roots)

@@ -17,7 +17,8 @@ gradient, and one launch would need a barrier over the grid, which a GPU that ru
 same time cannot promise. Looking twice costs 4 bytes a parameter beside the 36 of the update
 (float32 with an average; 28 without), less where the gradient stays in the second-level cache; the
 update itself sums the first launch's counts and computes 1 - β^t.
-Deterministic. On a CPU plain PyTorch answers.
+Deterministic. The CPU kernel gives the reference's bits, on every instruction set and with any
+number of threads; the CUDA kernel contracts and reorders, within a few units in the last place.
 Source: Adam: Kingma & Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with
 torch.optim.Adam's ε and (coupled) weight decay; the average: Karras et al. (2018),
 arXiv 1710.10196.
@@ -45,22 +46,41 @@ def adam_ema_ref(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """The definition, in torch without a branch on the host."""
-    scaled = grad.to(param.dtype) * grad_scale
-    count = scaled.isfinite().logical_not().sum()
+    """The definition, in torch without a branch on the host: every operation rounds by itself."""
+    g = grad.to(param.dtype) * grad_scale
+    count = g.isfinite().logical_not().sum()
     is_applied = count == 0
     t = step.double() + 1
-    g = scaled + weight_decay * param
-    m = exp_avg.lerp(g, 1 - beta1) if beta1 else g
-    v = exp_avg_sq.lerp(g * g, 1 - beta2)
-    denominator = v.sqrt() / (1 - beta2**t).sqrt() + eps
-    new = param - lr / (1 - beta1**t) * m / denominator
+    if weight_decay:
+        g = g + weight_decay * param
+    m = _toward(exp_avg, g, 1 - beta1) if beta1 else g
+    v = _toward(exp_avg_sq, g * g, 1 - beta2)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    root = (
+        v_hat.double().sqrt().to(v_hat.dtype)
+    )  # torch's float32 root is off by a bit now and then
+    new = param - lr * m_hat / (root + eps)
     if ema is not None:
-        ema.copy_(torch.where(is_applied, ema.lerp(new, ema_weight), ema))
+        average = torch.where(ema_weight < 0.5, _near(ema, new, ema_weight),
+                              _far(ema, new, ema_weight))  # fmt: skip
+        ema.copy_(torch.where(is_applied, average, ema))
     for old, value in ((param, new), (exp_avg, m), (exp_avg_sq, v)):
         old.copy_(torch.where(is_applied, value, old))
     step += is_applied
     nonfinite += count
+
+
+def _toward(old: torch.Tensor, new: torch.Tensor, weight: float) -> torch.Tensor:
+    """old + weight·(new - old), exact at weight 0 and at 1."""
+    return _near(old, new, weight) if weight < 0.5 else _far(old, new, weight)
+
+
+def _near(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
+    return old + weight * (new - old)
+
+
+def _far(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
+    return new - (1 - weight) * (new - old)
 
 
 _op = define_op(

@@ -167,6 +167,8 @@ class TrainConfig:
 
     Penalties are computed at D's own input, every `d_reg_interval` (`g_reg_interval`) steps with
     weight × interval as a step of their own; interval 1 adds them to the main loss.
+    `batch_gpu` samples at a time go through a network (None: a process's whole share of `batch`),
+    their gradients adding up: less memory, and batch statistics over so many.
     `metrics` are computed over `metric_images` images at each snapshot.
     """
 
@@ -178,6 +180,7 @@ class TrainConfig:
     g_optimizer: AdamConfig = field(default_factory=AdamConfig)
     d_optimizer: AdamConfig = field(default_factory=AdamConfig)
     batch: int = 32
+    batch_gpu: int | None = None
     r1_gamma: float = 0.0
     r2_gamma: float = 0.0
     gp_weight: float = 0.0
@@ -204,6 +207,11 @@ class TrainConfig:
             value = getattr(self, name)
             is_fine = isinstance(value, int) and value >= 1
             _require(is_fine, name, "a whole number >= 1", value, "1 is the least")
+        is_fine = self.batch_gpu is None or (
+            self.batch_gpu >= 1 and self.batch % self.batch_gpu == 0
+        )
+        _require(is_fine, "batch_gpu", f"None or a divisor of batch={self.batch}", self.batch_gpu,
+                 "None takes a process's whole share at once")  # fmt: skip
         for name in ("r1_gamma", "r2_gamma", "gp_weight", "pl_weight"):
             value = getattr(self, name)
             _require(value >= 0, name, "a number >= 0", value, "0 switches the penalty off")

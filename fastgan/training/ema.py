@@ -3,6 +3,9 @@
 θ_ema ← β·θ_ema + (1 - β)·θ,  β = 0.5^(batch / half_life_nimg)
 half_life_nimg = min(half_life_kimg·1000, rampup_ratio·nimg)
 
+In training the parameters' part is done by the optimiser, in its own pass over memory
+(`fastgan.training.adam`); `update_ema` is for loops without it.
+
 Buffers (batch statistics, w_avg, noise constants) are copied. Karras et al. 2018,
 arXiv 1710.10196, with the half-life and ramp-up of StyleGAN2-ADA's appendix (arXiv 2006.06676).
 """
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from fastgan.training.config import EmaConfig
 
-__all__ = ["ema_beta", "update_ema"]
+__all__ = ["copy_buffers", "ema_beta", "update_ema"]
 
 
 def ema_beta(config: EmaConfig, *, nimg: int, batch: int) -> float:
@@ -33,5 +36,11 @@ def update_ema(G_ema: nn.Module, G: nn.Module, weight: Tensor) -> None:
     if averages:
         weights = [weight.to(value.dtype) for value in values]
         torch._foreach_lerp_(averages, values, weights)
+    copy_buffers(G_ema, G)
+
+
+@torch.no_grad()
+def copy_buffers(G_ema: nn.Module, G: nn.Module) -> None:
+    """In place: G_ema = G for buffers."""
     for average, value in zip(G_ema.buffers(), G.buffers(), strict=True):
         average.copy_(value)

@@ -1,7 +1,7 @@
 """Everything that a training run is at one moment, and that a checkpoint therefore holds."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from fastgan.augment import AdaController, AugmentPipe
 from fastgan.losses import load_objective
 from fastgan.models import load_architecture
+from fastgan.training.adam import FlatAdam
 from fastgan.training.config import AdamConfig, TrainConfig
+from fastgan.training.flat import shared_parameters
 from fastgan.training.statistics import Statistics
 
 __all__ = [
@@ -52,6 +54,10 @@ class TrainState:
 
     Device tensors persist: phases and the host write into them and never replace them, so that
     a captured step sees every change. `step` counts steps, `nimg` real images shown.
+
+    exchange: called once per phase with the flat gradient of one network and its riders
+        (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
+        None where there is one.
     """
 
     config: TrainConfig
@@ -60,8 +66,8 @@ class TrainState:
     D: nn.Module
     G_ema: nn.Module
     objective: ModuleType  # of fastgan.losses
-    g_optimizer: torch.optim.Adam
-    d_optimizer: torch.optim.Adam
+    g_optimizer: FlatAdam  # holds G_ema's parameters, too
+    d_optimizer: FlatAdam
     augment: nn.Module  # AugmentPipe, or Identity for "noaug"
     ada: AdaController | None
     pl_mean: Tensor  # []
@@ -70,6 +76,7 @@ class TrainState:
     stats: Statistics
     grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
     grid_c: Tensor | None  # [64, c_dim]: classes in turn
+    exchange: Callable[[Tensor], None] | None = None
     step: int = 0
     nimg: int = 0
     tick: int = 0
@@ -105,21 +112,29 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
                 f"{name}={value} needs a generator with mapping and synthesis, which "
                 f"architecture {config.architecture!r} ({type(G).__name__}) has not; set {name}=0"
             )
+    shared = list(shared_parameters(G, D))
+    if shared:
+        raise ValueError(
+            f"create_state: G and D share D's {', '.join(shared)}; give each parameters of its own"
+        )
     device = torch.device(config.device)
     G, D = G.to(device).train(), D.to(device).train()
     augment, ada = _make_augment(config, device)
     grid_z, grid_c = _make_grid(config, G.z_dim, G.c_dim)
     is_g_lazy = config.pl_weight > 0 and config.g_reg_interval > 1
     is_d_lazy = config.has_d_penalty and config.d_reg_interval > 1
+    G_ema = copy.deepcopy(G).eval().requires_grad_(False)
+    g_interval = config.g_reg_interval if is_g_lazy else None
+    d_interval = config.d_reg_interval if is_d_lazy else None
     return TrainState(
         config=config,
         device=device,
         G=G,
         D=D,
-        G_ema=copy.deepcopy(G).eval().requires_grad_(False),
+        G_ema=G_ema,
         objective=load_objective(config.objective),
-        g_optimizer=make_adam(G, config.g_optimizer, config.g_reg_interval if is_g_lazy else None),
-        d_optimizer=make_adam(D, config.d_optimizer, config.d_reg_interval if is_d_lazy else None),
+        g_optimizer=make_adam(G, config.g_optimizer, g_interval, average=G_ema),
+        d_optimizer=make_adam(D, config.d_optimizer, d_interval),
         augment=augment,
         ada=ada,
         pl_mean=torch.zeros([], device=device),
@@ -132,50 +147,29 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
 
 
 def make_adam(
-    module: nn.Module, config: AdamConfig, lazy_interval: int | None = None
-) -> torch.optim.Adam:
-    """Fused Adam over the trainable parameters, lr a device tensor, moments made at once.
+    module: nn.Module,
+    config: AdamConfig,
+    lazy_interval: int | None = None,
+    *,
+    average: nn.Module | None = None,
+) -> FlatAdam:
+    """Adam over the trainable parameters, which it moves into flat buffers, and their `average`.
 
     `lazy_interval` k: regularisation adds one step to every k, so lr' = c·lr, β' = β^c with
     c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). None: no correction.
     """
     c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(f"make_adam: {type(module).__name__} has no trainable parameter")
-    device = parameters[0].device
-    # torch's fused kernels read lr as double on the CPU and as float on CUDA
-    lr_dtype = torch.float64 if device.type == "cpu" else torch.float32
-    optimizer = torch.optim.Adam(
-        parameters,
-        lr=torch.tensor(config.lr * c, dtype=lr_dtype, device=device),
-        betas=(config.betas[0] ** c, config.betas[1] ** c),
-        eps=config.eps,
-        fused=True,
-    )
-    optimizer.param_groups[0]["base_lr"] = config.lr * c
-    prime_adam(optimizer)
-    return optimizer
+    betas = (config.betas[0] ** c, config.betas[1] ** c)
+    return FlatAdam(module, lr=config.lr * c, betas=betas, eps=config.eps, average=average)
 
 
-def prime_adam(optimizer: torch.optim.Adam) -> None:
-    """Drops all moments and makes zero ones, which is what Adam does at its first step.
-
-    Made early so that a checkpoint always holds every parameter's entry and a captured step
-    finds persistent tensors.
-    """
-    optimizer.state.clear()
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            optimizer.state[p] = {
-                "step": torch.zeros([], dtype=torch.float32, device=p.device),
-                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
-            }
+def prime_adam(optimizer: FlatAdam) -> None:
+    """Moments and steps become 0, as before the first step, in the same memory."""
+    optimizer.reset()
 
 
 @contextmanager
-def frozen(optimizer: torch.optim.Adam) -> Iterator[None]:
+def frozen(optimizer: FlatAdam) -> Iterator[None]:
     """The optimiser's parameters take no gradient inside: a phase trains one network only."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for p in parameters:

@@ -20,11 +20,11 @@ class Statistics:
         self.sums = torch.zeros([len(self.names), 2], device=device)
         self._rows = {name: i for i, name in enumerate(self.names)}
 
-    def add(self, name: str, values: Tensor) -> None:
-        """Adds mean(values) as one observation of `name`."""
+    def add(self, name: str, values: Tensor, share: float = 1.0) -> None:
+        """Adds mean(values) as one observation of `name`, or as a share of one."""
         row = self.sums[self._rows[name]]
-        row[0].add_(values.detach().mean())
-        row[1].add_(1.0)
+        row[0].add_(values.detach().mean() * share if share != 1 else values.detach().mean())
+        row[1].add_(share)
 
     def read(self) -> dict[str, float]:
         """Mean since `reset` of every name that was added to; waits for the device."""

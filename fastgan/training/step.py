@@ -9,21 +9,25 @@
     g_penalty_step    path length alone, weight × g_reg_interval
     g_full_step       both in one backward, for g_reg_interval = 1
 
-Each zeroes, fills and applies the gradients of one network; the other's parameters are neither
-changed nor given a gradient. No function here waits for the device. `phases` says which of them
-a step runs; `train_step` runs them. A step draws from torch's global generator only.
+Each zeroes the flat gradient of one network, adds up those of `config.batch_gpu` samples at a time
+(None: all at once) so that the sum is the mean over the whole batch, hands it to `state.exchange`
+once, and makes one optimiser pass; the other network's parameters are neither changed nor given a
+gradient. With averages=True a phase of G moves the average in the same pass: the last one of a
+step. No function here waits for the device. `phases` says which of them a step runs; `train_step`
+runs them. A step draws from torch's global generator only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
-from fastgan.losses.path_length import path_length_penalty
+from fastgan.losses.path_length import path_lengths
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
+from fastgan.training.adam import FlatAdam
 from fastgan.training.config import TrainConfig
-from fastgan.training.ema import ema_beta, update_ema
+from fastgan.training.ema import copy_buffers, ema_beta
 from fastgan.training.state import Batch, TrainState, frozen
 
 __all__ = [
@@ -34,13 +38,15 @@ __all__ = [
     "g_full_step",
     "g_penalty_step",
     "g_step",
+    "micro_batches",
     "phases",
     "train_step",
 ]
 
-PhaseFn = Callable[[TrainState, Batch], None]
+PhaseFn = Callable[..., None]  # (state, batch), G's also averages=
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
+PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
 PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
 
@@ -66,11 +72,15 @@ def phases(step: int, config: TrainConfig) -> tuple[PhaseFn, ...]:
 
 
 def train_step(state: TrainState, batch: Batch) -> None:
-    """All phases of step `state.step`, then EMA, ADA and the counters."""
+    """All phases of step `state.step`, the last one with the moving average, then ADA and counters.
+
+    batch: this process's share of `config.batch` samples.
+    """
     _set_scalars(state)
-    for phase in phases(state.step, state.config):
+    *others, last = phases(state.step, state.config)
+    for phase in others:
         phase(state, batch)
-    update_ema(state.G_ema, state.G, state.ema_weight)
+    last(state, batch, averages=True)
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:
@@ -78,48 +88,111 @@ def train_step(state: TrainState, batch: Batch) -> None:
 
 
 def d_step(state: TrainState, batch: Batch) -> None:
-    real, fake = _d_inputs(state, batch)
-    _apply(state.d_optimizer, _d_loss(state, real, fake, batch.c))
+    def loss(part: Batch, share: float) -> Tensor:
+        real, fake = _d_inputs(state, part)
+        return _d_loss(state, real, fake, part.c, share)
+
+    _update(state, state.d_optimizer, batch, loss)
 
 
 def d_penalty_step(state: TrainState, batch: Batch) -> None:
     config = state.config
-    if config.r2_gamma > 0 or config.gp_weight > 0:
-        real, fake = _d_inputs(state, batch)
-    else:
-        with torch.no_grad():
-            real, fake = state.augment(batch.x), None  # R1 alone looks at real samples only
-    loss = _d_penalty(state, real, fake, batch.c) * config.d_reg_interval
-    _apply(state.d_optimizer, loss)
+
+    def loss(part: Batch, share: float) -> Tensor:
+        if config.r2_gamma > 0 or config.gp_weight > 0:
+            real, fake = _d_inputs(state, part)
+        else:
+            with torch.no_grad():
+                real, fake = state.augment(part.x), None  # R1 alone looks at real samples only
+        return _d_penalty(state, real, fake, part.c, share) * config.d_reg_interval
+
+    _update(state, state.d_optimizer, batch, loss)
 
 
 def d_full_step(state: TrainState, batch: Batch) -> None:
-    config, c = state.config, batch.c
-    real, fake = _d_inputs(state, batch)
-    real_logits, at_real = _judge(state, real, c, config.r1_gamma)
-    fake_logits, at_fake = _judge(state, fake, c, config.r2_gamma)
-    loss = _d_objective(state, real_logits, fake_logits)
-    _apply(state.d_optimizer, loss + _d_penalty(state, real, fake, c, at_real, at_fake))
+    config = state.config
+
+    def loss(part: Batch, share: float) -> Tensor:
+        c = part.c
+        real, fake = _d_inputs(state, part)
+        real_logits, at_real = _judge(state, real, c, config.r1_gamma)
+        fake_logits, at_fake = _judge(state, fake, c, config.r2_gamma)
+        objective = _d_objective(state, real_logits, fake_logits, share)
+        return objective + _d_penalty(state, real, fake, c, share, at_real, at_fake)
+
+    _update(state, state.d_optimizer, batch, loss)
 
 
-def g_step(state: TrainState, batch: Batch) -> None:
-    fake, _ = generate(state, batch.x.shape[0], batch.c)
+def g_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
+    def loss(part: Batch, share: float) -> Tensor:
+        fake, _ = generate(state, part.x.shape[0], part.c)
+        return _g_loss(state, fake, part, share)
+
     with frozen(state.d_optimizer):
-        _apply(state.g_optimizer, _g_loss(state, fake, batch))
+        _update(state, state.g_optimizer, batch, loss, averages=averages)
 
 
-def g_penalty_step(state: TrainState, batch: Batch) -> None:
+def g_penalty_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
     n = max(batch.x.shape[0] // PL_BATCH_SHRINK, 1)
-    fake, ws = generate(state, n, None if batch.c is None else batch.c[:n])
-    loss = _path_length(state, ws, fake) * state.config.g_reg_interval
-    _apply(state.g_optimizer, loss)
+    at_once = state.config.batch_gpu
+    at_once = None if at_once is None else max(at_once // PL_BATCH_SHRINK, 1)
+    batch = Batch(x=batch.x[:n], c=None if batch.c is None else batch.c[:n])
+
+    def loss(part: Batch, share: float) -> Tensor:
+        fake, ws = generate(state, part.x.shape[0], part.c)
+        return _path_length(state, ws, fake, share) * state.config.g_reg_interval
+
+    _update(state, state.g_optimizer, batch, loss, at_once=at_once, averages=averages)
+    _move_pl_mean(state)
 
 
-def g_full_step(state: TrainState, batch: Batch) -> None:
-    fake, ws = generate(state, batch.x.shape[0], batch.c)
+def g_full_step(state: TrainState, batch: Batch, *, averages: bool = False) -> None:
+    def loss(part: Batch, share: float) -> Tensor:
+        fake, ws = generate(state, part.x.shape[0], part.c)
+        return _g_loss(state, fake, part, share) + _path_length(state, ws, fake, share)
+
     with frozen(state.d_optimizer):
-        loss = _g_loss(state, fake, batch) + _path_length(state, ws, fake)
-        _apply(state.g_optimizer, loss)
+        _update(state, state.g_optimizer, batch, loss, averages=averages)
+    _move_pl_mean(state)
+
+
+def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, float]]:
+    """`at_once` samples at a time (None: all), each part with its share of the batch.
+
+    Real sample i and the fake one that it is paired with are of one part.
+    """
+    n = batch.x.shape[0]
+    if at_once is None or at_once >= n:
+        yield batch, 1.0
+        return
+    for start in range(0, n, at_once):
+        x = batch.x[start : start + at_once]
+        c = None if batch.c is None else batch.c[start : start + at_once]
+        yield Batch(x=x, c=c), x.shape[0] / n
+
+
+def _update(
+    state: TrainState,
+    optimizer: FlatAdam,
+    batch: Batch,
+    loss: Callable[[Batch, float], Tensor],
+    *,
+    at_once: int | None = None,
+    averages: bool = False,
+) -> None:
+    """One phase: the gradient of `batch`, part after part, one exchange, one optimiser pass.
+
+    loss(part, share): the part's mean loss; Σ share·loss is the whole batch's.
+    """
+    optimizer.zero_grad()
+    for part, share in micro_batches(batch, at_once or state.config.batch_gpu):
+        value = loss(part, share)
+        (value if share == 1 else value * share).backward()
+    if state.exchange is not None:
+        state.exchange(optimizer.flat.exchanged)
+    optimizer.step(state.ema_weight if averages else None)
+    if averages:
+        copy_buffers(state.G_ema, state.G)
 
 
 def generate(state: TrainState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -147,8 +220,10 @@ def _d_inputs(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
         return state.augment(batch.x), state.augment(fake)
 
 
-def _d_loss(state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None) -> Tensor:
-    return _d_objective(state, state.D(real, c), state.D(fake, c))
+def _d_loss(
+    state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None, share: float
+) -> Tensor:
+    return _d_objective(state, state.D(real, c), state.D(fake, c), share)
 
 
 def _judge(
@@ -160,12 +235,14 @@ def _judge(
     return logits_and_penalty(state.D, x, c, method=state.config.penalty_method)
 
 
-def _d_objective(state: TrainState, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def _d_objective(
+    state: TrainState, real_logits: Tensor, fake_logits: Tensor, share: float
+) -> Tensor:
     """`real_logits`, `fake_logits` [N, 1]."""
     loss = state.objective.discriminator_loss(real_logits, fake_logits)
-    state.stats.add("Loss/D", loss)
-    state.stats.add("Logits/real", real_logits)
-    state.stats.add("Logits/fake", fake_logits)
+    state.stats.add("Loss/D", loss, share)
+    state.stats.add("Logits/real", real_logits, share)
+    state.stats.add("Logits/fake", fake_logits, share)
     if state.ada is not None:
         state.ada.accumulate(real_logits)
     return loss
@@ -176,6 +253,7 @@ def _d_penalty(
     real: Tensor,
     fake: Tensor | None,
     c: Tensor | None,
+    share: float,
     at_real: Tensor | None = None,
     at_fake: Tensor | None = None,
 ) -> Tensor:
@@ -192,32 +270,36 @@ def _d_penalty(
     for name, weight, penalty in terms:
         if weight > 0:
             mean = penalty().mean()
-            state.stats.add(f"Loss/{name}", mean)
+            state.stats.add(f"Loss/{name}", mean, share)
             loss = mean * weight if loss is None else loss + mean * weight
     return loss * state.gamma_scale
 
 
-def _g_loss(state: TrainState, fake: Tensor, batch: Batch) -> Tensor:
+def _g_loss(state: TrainState, fake: Tensor, batch: Batch, share: float) -> Tensor:
     objective = state.objective
     fake_logits, real_logits = state.D(state.augment(fake), batch.c), None
     if objective.NEEDS_REAL_FOR_G:
         with torch.no_grad():
             real_logits = state.D(state.augment(batch.x), batch.c)
     loss = objective.generator_loss(fake_logits, real_logits)
-    state.stats.add("Loss/G", loss)
+    state.stats.add("Loss/G", loss, share)
     return loss
 
 
-def _path_length(state: TrainState, ws: Tensor, fake: Tensor) -> Tensor:
-    penalty = path_length_penalty(fake, ws, state.pl_mean).mean()
-    state.stats.add("Loss/pl", penalty)
+def _path_length(state: TrainState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
+    """Against the mean before this phase: that of the whole batch is known at its end only."""
+    lengths = path_lengths(fake, ws)  # [N]
+    state.g_optimizer.flat.riders[0].add_(lengths.detach().mean() * share)
+    penalty = (lengths - state.pl_mean.to(lengths.dtype)).square().mean()
+    state.stats.add("Loss/pl", penalty, share)
     return penalty * state.config.pl_weight
 
 
-def _apply(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+def _move_pl_mean(state: TrainState) -> None:
+    """Toward the mean length that travelled with the gradient; not toward NaN or infinity."""
+    mean = state.g_optimizer.flat.riders[0].to(state.pl_mean.dtype)
+    moved = state.pl_mean.lerp(mean, PL_DECAY)
+    state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))
 
 
 def _set_scalars(state: TrainState) -> None:

@@ -25,7 +25,7 @@ def lint_planted() -> list[dict[str, Any]]:
 
     from fastgan.training.statistics import Statistics
 
-    def waiting_add(self: Statistics, name: str, values: torch.Tensor) -> None:
+    def waiting_add(self: Statistics, name: str, values: torch.Tensor, share: float) -> None:
         self.sums[0, 0] += values.mean().item()
 
     # GradScaler switches itself off where torch.cuda finds no device.

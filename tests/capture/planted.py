@@ -136,7 +136,7 @@ def statistics_read_in_the_phase(toy: Toy) -> None:
 
 @caught("host sync", "aten._local_scalar_dense", "clip_grad_norm_")
 def clip_grad_norm_with_check(toy: Toy) -> None:
-    toy.optimizer.zero_grad(set_to_none=True)
+    toy.optimizer.zero_grad()
     toy.loss().backward()
     nn.utils.clip_grad_norm_(toy.D.parameters(), 1.0, error_if_nonfinite=True)
     toy.optimizer.step()
@@ -149,7 +149,7 @@ def _grad_scaler(toy: Toy) -> None:
 
 @caught("host sync", "aten._local_scalar_dense", "toy.scaler.step", _grad_scaler)
 def grad_scaler(toy: Toy) -> None:
-    toy.optimizer.zero_grad(set_to_none=True)
+    toy.optimizer.zero_grad()
     toy.scaler.scale(toy.loss()).backward()
     toy.scaler.step(toy.optimizer)
     toy.scaler.update()
@@ -264,7 +264,7 @@ def counter_in_the_phase(toy: Toy) -> None:
     toy.seen = getattr(toy, "seen", 0) + 4
 
 
-@caught("foreign tensor", "toy.D.1.bias.grad", "toy.loss().backward()")
+@caught("foreign tensor", "toy.D.1.bias.grad", "toy.loss().backward()", _sgd)
 def gradient_of_an_earlier_phase(toy: Toy) -> None:
     toy.loss().backward()
     toy.optimizer.step()

@@ -12,7 +12,6 @@ from fastgan.losses import load_objective
 from fastgan.ops import use_backend
 from fastgan.training import step
 from fastgan.training.config import TrainConfig
-from fastgan.training.ema import update_ema
 from fastgan.training.recipes import load_recipe, recipes
 from fastgan.training.state import Batch, TrainState, build_state
 
@@ -111,10 +110,11 @@ def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[],
     """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
     config = state.config
     period = config.d_reg_interval * config.g_reg_interval
-    scheduled = [phase for i in range(period) for phase in step.phases(i, config)]
-    for phase in dict.fromkeys(scheduled):
+    plans = [step.phases(i, config) for i in range(period)]
+    for phase in dict.fromkeys(phase for plan in plans for phase in plan[:-1]):
         yield phase.__name__, partial(phase, state, batch)
-    yield "update_ema", lambda: update_ema(state.G_ema, state.G, state.ema_weight)
+    for phase in dict.fromkeys(plan[-1] for plan in plans):
+        yield f"{phase.__name__} + average", partial(phase, state, batch, averages=True)
     if state.ada is not None:
         nimg = config.batch * step.ADA_INTERVAL
         yield "ada.update", lambda: state.ada.update(state.augment, nimg)

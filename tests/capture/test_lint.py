@@ -48,7 +48,7 @@ def test_a_sync_in_a_shipped_recipe_is_caught(planted):
     findings = planted["recipe"]["findings"]
     assert all(f.startswith("host sync: aten._local_scalar_dense") for f in findings)
     for name in ("Loss/D", "Loss/G"):
-        assert any(f'state.stats.add("{name}", loss)' in f for f in findings), findings
+        assert any(f'state.stats.add("{name}", loss, share)' in f for f in findings), findings
 
 
 def test_loading_after_torch_is_refused(monkeypatch):

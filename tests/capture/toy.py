@@ -36,7 +36,7 @@ class Toy:
         return F.softplus(self.D(self.x if x is None else x)).mean()
 
     def apply(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
 

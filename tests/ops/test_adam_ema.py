@@ -1,3 +1,4 @@
+import importlib
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fastgan.ops import adam_ema_, use_backend
+from fastgan.ops import adam_ema_, library_facts, use_backend
 from fastgan.ops.adam_ema import adam_ema_ref
 
 BUFFERS = ("param", "exp_avg", "exp_avg_sq", "ema")
@@ -454,3 +455,34 @@ def test_random_calls(device, n, offsets, beta1, dtype):
     run(betas=(beta1, 0.99))
     oracle(run, betas=(beta1, 0.99))
     check(run, oracle, {})
+
+
+ISAS = ("baseline", "avx2", "avx512")
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, backend):
+    if backend != "cpu":
+        pytest.skip("the CUDA kernel contracts and reorders")
+    native = importlib.import_module("fastgan._C")
+    if request.param not in native.supported_isas():
+        pytest.skip(f"this processor has no {request.param}")
+    before = library_facts()["cpu_isa"]
+    native.limit_isa(request.param)
+    yield request.param
+    native.limit_isa(before)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_cpu_kernel_has_the_references_bits(options, dtype, isa):
+    runs = {name: Run(4099, dtype, torch.device("cpu")) for name in ("auto", "reference")}
+    for weight in (0, 0.1, 0.5, 0.9, 1):
+        for name, run in runs.items():
+            run.ema_weight.fill_(weight)
+            run(name, **OPTIONS[options])
+    for name in BUFFERS:
+        got, want = (run.buffers[name] for run in runs.values())
+        if dtype == torch.float64 and name in ("param", "ema"):  # torch's root of float64
+            torch.testing.assert_close(got, want, rtol=1e-14, atol=1e-14)
+        else:
+            assert torch.equal(got, want), name

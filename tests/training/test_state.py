@@ -11,7 +11,6 @@ def test_lazy_regularisation_corrects_adam():
     group = adam.param_groups[0]
     assert group["lr"].item() == pytest.approx(0.08)
     assert group["betas"] == pytest.approx((0.5**0.8, 0.9**0.8))
-    assert adam.defaults["fused"]
 
 
 def test_only_a_lazy_penalty_corrects(tiny):
@@ -26,25 +25,19 @@ def test_only_a_lazy_penalty_corrects(tiny):
             optimizer.param_groups[0]["lr"].item() / 0.002
             for optimizer in (state.d_optimizer, state.g_optimizer)
         ]
-    assert rates["none"] == rates["eager"] == [1, 1]
+    assert rates["none"] == rates["eager"] == pytest.approx([1, 1])
     assert rates["lazy"] == pytest.approx([4 / 5, 3 / 4])
 
 
-def test_primed_moments_change_nothing():
-    torch.manual_seed(0)
-    ours, plain = nn.Linear(3, 2), nn.Linear(3, 2)
-    plain.load_state_dict(ours.state_dict())
-    adam = make_adam(ours, AdamConfig(lr=0.1, betas=(0.5, 0.9)))
-    theirs = torch.optim.Adam(plain.parameters(), lr=0.1, betas=(0.5, 0.9), fused=True)
-    for net, optimizer in ((ours, adam), (plain, theirs)):
-        torch.manual_seed(1)
-        for _ in range(3):
-            optimizer.zero_grad()
-            net(torch.randn(4, 3)).square().mean().backward()
-            optimizer.step()
-    assert torch.equal(ours.weight, plain.weight)
+def test_priming_forgets_in_place():
+    net = nn.Linear(3, 2)
+    adam = make_adam(net, AdamConfig(lr=0.1, betas=(0.5, 0.9)))
+    net(torch.randn(4, 3)).square().mean().backward()
+    adam.step()
+    entries = [entry for p in net.parameters() for entry in adam.state[p].values()]
+    assert all(value.any() for value in entries)
     prime_adam(adam)
-    assert all(not value.any() for entry in adam.state.values() for value in entry.values())
+    assert not any(value.any() for value in entries)
 
 
 def test_frozen_gives_back_what_it_took_even_after_an_error():
@@ -98,3 +91,11 @@ def test_average_starts_as_a_frozen_copy_in_eval_mode(tiny):
     assert not any(p.requires_grad for p in state.G_ema.parameters())
     assert torch.equal(state.G_ema.out.weight, state.G.out.weight)
     assert state.G_ema.out.weight is not state.G.out.weight
+
+
+def test_shared_parameters_are_refused(tiny):
+    config = tiny.config()
+    G, D = tiny.G(config.model), tiny.D(config.model)
+    D.conv.bias = G.fc.bias
+    with pytest.raises(ValueError, match=r"G and D share D's conv\.bias"):
+        create_state(config, G, D)

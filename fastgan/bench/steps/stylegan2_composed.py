@@ -157,9 +157,8 @@ class ComposedTraining(ComposedLoop):
         y = torch.randn_like(fake) / math.sqrt(fake.shape[2] * fake.shape[3])
         (J,) = torch.autograd.grad((fake * y).sum(), ws, create_graph=True)
         lengths = J.square().sum(2).mean(1).sqrt()
-        mean = self.pl_mean.lerp(lengths.mean(), 0.01)
-        self.pl_mean.copy_(mean.detach())
-        penalty = (lengths - mean.detach()).square() * config.pl_weight
+        penalty = (lengths - self.pl_mean).square() * config.pl_weight  # as in training.step
+        self.pl_mean = self.pl_mean.lerp(lengths.detach().mean(), 0.01)
         (fake[:, 0, 0, 0] * 0 + penalty).mean().mul(config.g_reg_interval).backward()
         return self.apply(self.G, self.g_adam)
 
