@@ -36,7 +36,7 @@ help:
 $(VENV)/.installed: pyproject.toml setup.py fastgan/_build.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH_FLAGS) $(TORCH)
-	$(PIP) 'setuptools>=77' wheel 'pybind11>=2.13'
+	$(PIP) 'setuptools>=77' wheel
 	$(PIP) --no-build-isolation -e '.[metrics,test]'
 	touch $@
 

@@ -187,7 +187,7 @@ def cpu_library(sanitize: str | None = None) -> Path:
     flags = cpu_flags(sanitize)
     torch_flags, torch_link = _build.torch_flags()
     version = _build.compiler_version(_build.cxx()).replace('"', "'")
-    module_flags = [*flags, *_build._pybind_flags(), f'-DFASTGAN_COMPILER="{version}"']
+    module_flags = [*flags, *_build.python_flags(), f'-DFASTGAN_COMPILER="{version}"']
     sources = [(CSRC / "module.cpp", module_flags)]
     for path in sorted(CSRC.glob("ops/*/*_cpu.cpp")):
         sources += [(path, [*flags, *isa]) for isa in cpu_isas().values()]

@@ -15,7 +15,6 @@ OPTIONAL = (
     "resvg_py",
     "safetensors",
     "PIL",
-    "pybind11",
     "setuptools",
     "torchvision",
     "scipy",

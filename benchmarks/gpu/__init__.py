@@ -17,7 +17,7 @@ From a fresh clone on a machine with a GPU, with pip:
     make gpu-check GPU_FLAGS=--quick     # a venv, torch with CUDA, the build, the check
 
 On one without a network, whose python3 has torch (>= 2.11, with CUDA), numpy, pillow, click, rich,
-safetensors, pybind11, pytest and hypothesis (fastgan itself need not be installed), from the root:
+safetensors, pytest and hypothesis (fastgan itself need not be installed), from the root:
 
     export FASTGAN_CACHE_DIR=/tmp/fastgan
     make gpu-check GPU_PYTHON=python3 GPU_FLAGS="--quick --out $OUT --commit COMMIT"   # no pip

@@ -38,10 +38,27 @@ def _convolution(tape, func, args, kwargs, out):
 
 @rule(torch.ops.fastgan.winograd_conv2d.default)
 def _winograd_conv2d(tape, func, args, kwargs, out):
+    pads, is_transposed = args[2:4], args[4]
+    _winograd(tape, func, args, out, torch.ops.fastgan.winograd_conv2d_weight, pads, is_transposed)
+
+
+@rule(torch.ops.fastgan.winograd_strided_conv2d.default)
+def _winograd_strided_conv2d(tape, func, args, kwargs, out):
+    weight = torch.ops.fastgan.winograd_strided_conv2d_weight
+    _winograd(tape, func, args, out, weight, args[2:4], False)
+
+
+@rule(torch.ops.fastgan.winograd_strided_conv2d_transposed.default)
+def _winograd_strided_conv2d_transposed(tape, func, args, kwargs, out):
+    weight = torch.ops.fastgan.winograd_strided_conv2d_weight
+    _winograd(tape, func, args, out, weight, args[2:4], True)
+
+
+def _winograd(tape, func, args, out, weight, pads, is_transposed):
+    """An adjoint has the weight gradient of its convolution, of a swapped pair."""
     x, w, *geometry = args
-    pads, transposed = geometry[:2], geometry[2]
     tape.require_constants(w)
-    tape.macs += out.numel() * w[0].numel()
+    tape.macs += (x if is_transposed else out).numel() * w[0].numel()
     at, kept_w = tape.slot(w), tape.save(w)
     kept_x = tape.save(x) if at is not None else None
 
@@ -52,8 +69,29 @@ def _winograd_conv2d(tape, func, args, kwargs, out):
         if seeds.c is None and t is None:
             return []
         source = seeds.mix(saved[kept_x], t)
+        pair = (delta, source) if is_transposed else (source, delta)
+        return [(at, weight.default(*pair, *pads))]
+
+    tape.add((x,), out, tangent, if_any(gradients, at))
+
+
+@rule(torch.ops.fastgan.grouped_conv2d.default)
+def _grouped_conv2d(tape, func, args, kwargs, out):
+    x, w, *geometry, transposed = args
+    tape.require_constants(w)
+    tape.macs += (x if transposed else out).numel() * w[0].numel()
+    at, kept_w = tape.slot(w), tape.save(w)
+    kept_x = tape.save(x) if at is not None else None
+
+    def tangent(saved, t):
+        return func(t, saved[kept_w], *geometry, transposed)
+
+    def gradients(saved, seeds, delta, t):
+        if seeds.c is None and t is None:
+            return []
+        source = seeds.mix(saved[kept_x], t)
         pair = (delta, source) if transposed else (source, delta)
-        return [(at, torch.ops.fastgan.winograd_conv2d_weight.default(*pair, *pads))]
+        return [(at, torch.ops.fastgan.grouped_conv2d_weight.default(*pair, *geometry))]
 
     tape.add((x,), out, tangent, if_any(gradients, at))
 

@@ -2,15 +2,21 @@
 
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
 from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
+from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
+from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.minibatch_stddev import minibatch_stddev
 from fastgan.ops.modulate import channel_dot, modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
 from fastgan.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 from fastgan.ops.winograd_conv2d import winograd_conv2d
+from fastgan.ops.winograd_strided_conv2d import (
+    winograd_strided_conv2d,
+    winograd_strided_conv_transpose2d,
+)
 
 __all__ = [
     "Conv2dChoice",
@@ -21,10 +27,13 @@ __all__ = [
     "channel_dot",
     "conv2d",
     "conv2d_choice",
+    "conv_transpose2d",
+    "conv_transpose2d_choice",
     "demodulation",
     "downsample2d",
     "filter2d",
     "gradient_penalty",
+    "grouped_conv2d",
     "interpolate_samples",
     "library_facts",
     "minibatch_stddev",
@@ -36,4 +45,6 @@ __all__ = [
     "use_backend",
     "use_winograd",
     "winograd_conv2d",
+    "winograd_strided_conv2d",
+    "winograd_strided_conv_transpose2d",
 ]

@@ -71,7 +71,13 @@ def python(code, *args, **env):
     return done
 
 
-OPS_OF_OTHER_ROOMS = {"channel_dot": "modulate", "winograd_conv2d_weight": "winograd_conv2d"}
+OPS_OF_OTHER_ROOMS = {
+    "channel_dot": "modulate",
+    "grouped_conv2d_weight": "grouped_conv2d",
+    "winograd_conv2d_weight": "winograd_conv2d",
+    "winograd_strided_conv2d_transposed": "winograd_strided_conv2d",
+    "winograd_strided_conv2d_weight": "winograd_strided_conv2d",
+}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ namespace {
 // Elements that one partial sum of the bias gradient covers: fixed by the shape alone, so that
 // the result does not depend on the number of threads.
 constexpr int64_t kSliceElements = 8192, kSliceRows = 128;
-constexpr int64_t kSlicesAtOnce = 32;
+constexpr int64_t kSlicesAtOnce = 32, kChannelsAtOnce = 64;
 
 template <class T>
 constexpr bool has_vectors = false;
@@ -133,7 +133,8 @@ int64_t slices(const BiasActParams& p) {
   return p.inner == 1 ? divide_up(p.outer, slice_rows(p)) : p.outer * slices_per_row(p);
 }
 
-// piece(dy, reference, bias, dx, n, sums) does n elements as backward_piece does.
+// piece(dy, reference, bias, dx, rows, n, sums) does `rows` rows of n elements, one after another,
+// each as backward_piece does; rows is 1 where a row is of one channel.
 template <class T, class Piece>
 void backward_slices(const BiasActParams& p, const Exec& exec, Piece&& piece) {
   using A = compute_t<T>;
@@ -149,10 +150,9 @@ void backward_slices(const BiasActParams& p, const Exec& exec, Piece&& piece) {
       for (int64_t slice = begin; slice < end; ++slice) {
         A* sums = p.db ? scratch + slice * p.channels : nullptr;
         for (int64_t c = 0; sums && c < p.channels; ++c) sums[c] = 0;
-        for (int64_t row = slice * rows; row < smaller(p.outer, (slice + 1) * rows); ++row) {
-          const int64_t at = row * p.channels;
-          piece(dy + at, reference ? reference + at : nullptr, b, dx + at, p.channels, sums);
-        }
+        const int64_t at = slice * rows * p.channels;
+        piece(dy + at, reference ? reference + at : nullptr, b, dx + at,
+              smaller(rows, p.outer - slice * rows), p.channels, sums);
       }
       end_of_stream();
     };
@@ -165,7 +165,7 @@ void backward_slices(const BiasActParams& p, const Exec& exec, Piece&& piece) {
         const int64_t c = row % p.channels, at = row * p.inner + part * kSliceElements;
         const int64_t n = smaller(kSliceElements, p.inner - part * kSliceElements);
         const A sum = piece(dy + at, reference ? reference + at : nullptr, b ? b + c : nullptr,
-                            dx + at, n, nullptr);
+                            dx + at, 1, n, nullptr);
         if (p.db) scratch[((row / p.channels) * per_row + part) * p.channels + c] = sum;
       }
       end_of_stream();
@@ -177,15 +177,21 @@ void backward_slices(const BiasActParams& p, const Exec& exec, Piece&& piece) {
     const int64_t count = slices(p);
     T* db = static_cast<T*>(p.db);
     auto range = [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) {
-        A sum = 0;
+      for (int64_t c = begin; c < end; c += kChannelsAtOnce) {
+        const int64_t n = smaller(kChannelsAtOnce, end - c);
+        A sum[kChannelsAtOnce] = {};
         for (int64_t s = 0; s < count; s += kSlicesAtOnce) {  // sums of sums keep their last digits
           const int64_t stop = smaller(count, s + kSlicesAtOnce);
-          A part = 0;
-          for (int64_t k = s; k < stop; ++k) part += scratch[k * p.channels + c];
-          sum += part;
+          A part[kChannelsAtOnce] = {};
+          for (int64_t k = s; k < stop; ++k) {
+            const A* from = scratch + k * p.channels + c;
+#pragma omp simd
+            for (int64_t j = 0; j < n; ++j) part[j] += from[j];
+          }
+#pragma omp simd
+          for (int64_t j = 0; j < n; ++j) sum[j] += part[j];
         }
-        store(db + c, sum);
+        for (int64_t j = 0; j < n; ++j) store(db + c + j, sum[j]);
       }
     };
     parallel(exec, p.channels, at_least_one(grain_of(p) / at_least_one(count)), range);
@@ -198,32 +204,32 @@ void backward_typed(const BiasActParams& p, const Exec& exec) {
   if (p.y) o.clamp = round_to<T>(o.clamp);
   if constexpr (has_vectors<T>) {
     if ((p.y || !p.x) && is_piecewise_linear(p)) {
-      const Options<Floats> v = {all_lanes(o.gain * o.alpha), all_lanes(o.gain),
-                                 all_lanes(o.clamp)};
-      const auto run = [&](auto has_y, auto has_clamp, auto is_streamed) {
-        backward_slices<T>(
-            p, exec, [&](const T* dy, const T* y, const T*, T* dx, int64_t n, float* sums) {
-              return backward_linear<decltype(has_y)::value, decltype(has_clamp)::value,
-                                     decltype(is_streamed)::value>(dy, y, dx, n, sums, v);
-            });
+      const Linear v = {all_lanes(o.gain * o.alpha), all_lanes(o.gain), all_lanes(o.clamp),
+                        is_streamable<T>(p)};
+      const auto run = [&](auto piece, auto rows_piece) {
+        backward_slices<T>(p, exec,
+                           [&, piece, rows_piece](const T* dy, const T* y, const T*, T* dx,
+                                                  int64_t rows, int64_t n, float* sums) {
+                             if (p.inner != 1) return piece(dy, y, dx, n, sums, v);
+                             rows_piece(dy, y, dx, rows, n, sums, v);
+                             return 0.0f;
+                           });
       };
-      const auto with = [&](auto is_streamed) {
-        if (!p.y)
-          run(Constant<false>{}, Constant<false>{}, is_streamed);
-        else if (o.clamp == o.clamp)
-          run(Constant<true>{}, Constant<true>{}, is_streamed);
-        else
-          run(Constant<true>{}, Constant<false>{}, is_streamed);
-      };
-      return is_streamable<T>(p) ? with(Constant<true>{}) : with(Constant<false>{});
+      return p.y ? run(backward_linear<true, T>, backward_rows<true, T>)
+                 : run(backward_linear<false, T>, backward_rows<false, T>);
     }
   }
   const bool is_row = p.inner == 1;
-  backward_slices<T>(
-      p, exec,
-      [&](const T* dy, const T* reference, const T* bias, T* dx, int64_t n, compute_t<T>* sums) {
-        return backward_piece<T>(p, dy, reference, bias, dx, n, is_row, sums, o);
-      });
+  backward_slices<T>(p, exec,
+                     [&](const T* dy, const T* reference, const T* bias, T* dx, int64_t rows,
+                         int64_t n, compute_t<T>* sums) {
+                       compute_t<T> total = 0;
+                       for (int64_t at = 0; at < rows * n; at += n)
+                         total +=
+                             backward_piece<T>(p, dy + at, reference ? reference + at : nullptr,
+                                               bias, dx + at, n, is_row, sums, o);
+                       return total;
+                     });
 }
 
 int backward(const BiasActParams& p, const Exec& exec) {

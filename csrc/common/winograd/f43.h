@@ -7,23 +7,10 @@
 // (less than half of that of the usual 1 and 2), and all of A and B is exact in float32.
 #pragma once
 
-#include "../../common/cpu.h"
+#include "transform_tile.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
-
-constexpr int kTile = 6, kPositions = 36, kOut = 4, kTap = 3;
-
-template <class V>
-inline V load_lanes(const void* p) {
-  V v;
-  std::memcpy(&v, p, sizeof(V));
-  return v;
-}
-template <class V>
-inline void store_lanes(void* p, V v) {
-  std::memcpy(p, &v, sizeof(V));
-}
 
 template <class T>
 struct Points {
@@ -72,7 +59,7 @@ struct OutputTransform {
 
 // A: 4 → 6
 template <class T>
-struct OutputAdjoint {
+struct OutputAdjointTransform {
   static constexpr int kFrom = 4, kTo = 6;
   template <class V>
   static void apply(const V* y, V* out) {
@@ -107,7 +94,7 @@ struct WeightTransform {
 
 // Gᵀ: 6 → 3
 template <class T>
-struct WeightAdjoint {
+struct WeightAdjointTransform {
   static constexpr int kFrom = 6, kTo = 3;
   template <class V>
   static void apply(const V* u, V* out) {
@@ -119,28 +106,24 @@ struct WeightAdjoint {
   }
 };
 
-// Both dimensions of one tile, for as many channels as V has lanes: read(row, column) gives, and
-// write(row, column, value) takes.
-template <class V, class Transform, class Read, class Write>
-inline __attribute__((always_inline)) void transform_tile(Read&& read, Write&& write) {
-  V columns[Transform::kTo][Transform::kFrom];
-#pragma GCC unroll 6
-  for (int j = 0; j < Transform::kFrom; ++j) {
-    V from[Transform::kFrom], to[Transform::kTo];
-#pragma GCC unroll 6
-    for (int i = 0; i < Transform::kFrom; ++i) from[i] = read(i, j);
-    Transform::apply(from, to);
-#pragma GCC unroll 6
-    for (int i = 0; i < Transform::kTo; ++i) columns[i][j] = to[i];
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < Transform::kTo; ++i) {
-    V to[Transform::kTo];
-    Transform::apply(columns[i], to);
-#pragma GCC unroll 6
-    for (int j = 0; j < Transform::kTo; ++j) write(i, j, to[j]);
-  }
-}
+struct F43 {
+  static constexpr bool kIsAdjoint = false;
+  static constexpr int kOutStep = 4, kInStep = 4;
+  static constexpr int64_t kConvTiles = 24, kWeightTiles = 48;  // of a block
+  static constexpr int64_t kPartTiles = 96;  // fewest of a partial weight gradient
+  template <class T>
+  using Input = InputTransform<T>;
+  template <class T>
+  using Output = OutputTransform<T>;
+  template <class T>
+  using OutputAdjoint = OutputAdjointTransform<T>;
+  template <class T>
+  using Weight = WeightTransform<T>;
+  template <class T>
+  using WeightAdjoint = WeightAdjointTransform<T>;
+  static constexpr int first(int tap) { return tap; }
+  static constexpr int count(int) { return 1; }
+};
 
 }  // namespace
 }  // namespace fastgan::FASTGAN_ISA

@@ -1,7 +1,7 @@
 // The register-blocked matrix product: kRows × kVectors vectors of sums that stay in registers.
 #pragma once
 
-#include "transforms.h"
+#include "transform_tile.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 // What one element type computes with. Float32 takes the vectors of the instruction set; float64,
 // which is there so that derivatives can be checked, is scalar.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kConvRows = 12, kWeightRows = 8;  // 32 registers
+constexpr int kVectorBytes = 64, kConvRows = 8, kWeightRows = 8;  // 32 registers
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32, kConvRows = 6, kWeightRows = 6;  // 16 registers
 #else

@@ -1,0 +1,58 @@
+"""conv2d of stride 2 and conv_transpose2d, as they choose, against torch's, in float32.
+
+Sizes of StyleGAN2: D halves, G doubles.
+"""
+
+import math
+
+import torch.nn.functional as F
+
+from fastgan.bench.op_case import Case
+from fastgan.ops import conv2d, conv_transpose2d
+
+
+def cases() -> list[Case]:
+    return [
+        _case(8, 64, 128, 32, is_quick=True),
+        _case(8, 128, 256, 16),
+        _case(8, 256, 256, 8),
+        _case(8, 512, 512, 16),
+        _transposed_case(8, 128, 64, 32, is_quick=True),
+        _transposed_case(8, 256, 128, 16),
+        _transposed_case(8, 256, 256, 8),
+    ]
+
+
+def _case(n: int, c: int, k: int, size: int, **options) -> Case:
+    x, w, y = (n, c, 2 * size, 2 * size), (k, c, 3, 3), (n, k, size, size)
+    return Case(
+        op="winograd_strided_conv2d",
+        name=f"{n}x{c}->{k} to {size}x{size}",
+        shapes=(x, w),
+        run=lambda x, w: conv2d(x, w, stride=2, padding=1),
+        plain=lambda x, w: F.conv2d(x, w, stride=2, padding=1),
+        floor_elements=_floors(x, w, y),
+        is_channels_last=True,
+        **options,
+    )
+
+
+def _transposed_case(n: int, c: int, k: int, size: int, **options) -> Case:
+    x, w, y = (n, c, size, size), (c, k, 3, 3), (n, k, 2 * size + 1, 2 * size + 1)
+    return Case(
+        op="winograd_strided_conv2d",
+        name=f"transposed {n}x{c}->{k} from {size}x{size}",
+        shapes=(x, w),
+        run=lambda x, w: conv_transpose2d(x, w, stride=2),
+        plain=lambda x, w: F.conv_transpose2d(x, w, stride=2),
+        floor_elements=_floors(x, w, y),
+        is_channels_last=True,
+        **options,
+    )
+
+
+def _floors(*shapes: tuple[int, ...]) -> dict[str, int]:
+    """All three once; both gradients read what a third reads; the second pass likewise. Bytes are
+    not what bounds any of them."""
+    forward = sum(map(math.prod, shapes))
+    return {"forward": forward, "forward+backward": 3 * forward, "double": 4 * forward}

@@ -1,0 +1,68 @@
+"""conv_transpose2d: torch.nn.functional.conv_transpose2d, by Winograd where that is faster.
+
+Chosen as the convolution is whose adjoint it is: see `conv2d`.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from fastgan.ops import _backend
+from fastgan.ops._conv2d import Conv2dChoice, _choose, _facts, _pair
+from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv_transpose2d
+
+
+def conv_transpose2d_choice(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+) -> Conv2dChoice:
+    """What `conv_transpose2d` with these arguments would take, and the `reason` in words."""
+    if _backend.reference_is_forced():
+        return Conv2dChoice(False, "use_backend('reference') is active")
+    strides, pads = _pair("stride", stride), _pair("padding", padding)
+    more = _pair("output_padding", output_padding)
+    if strides != (2, 2):
+        return Conv2dChoice(False, f"transposed, stride {strides}: Winograd takes 2")
+    if max(more) > 1 or x.dim() != 4 or w.dim() != 4 or x.shape[1] != w.shape[0]:
+        return Conv2dChoice(False, "the shapes do not fit: torch says how")
+    facts = _facts(x, w, b, strides, pads, groups)
+    size = (2 * x.shape[2 + i] + 1 - 2 * pads[i] + more[i] for i in range(2))
+    return _choose(facts._replace(x=(x.shape[0], w.shape[1], *size)))
+
+
+def conv_transpose2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+) -> torch.Tensor:
+    """The adjoint of `conv2d` in x, plus b, as torch.nn.functional.conv_transpose2d.
+
+    Args:
+        x: [N, K, H, W]; any device, dtype and layout.
+        w: [K, C / groups, kh, kw], of x's dtype.
+        b: [C] or None.
+        stride, padding, output_padding: an int or a pair (y, x).
+        groups: as in torch.
+
+    Returns:
+        [N, C, OH, OW]. Where Winograd is taken (`conv_transpose2d_choice` tells), the error is that
+        of `winograd_strided_conv2d`; elsewhere the result is torch's, bit for bit. Derivatives: any
+        order. The backward passes take the algorithm of the forward pass.
+
+    Raises:
+        ValueError for a stride or padding of another form; the rest is torch's to refuse.
+    """
+    choice = conv_transpose2d_choice(x, w, b, stride, padding, output_padding, groups)
+    if not choice.is_winograd:
+        return F.conv_transpose2d(x, w, b, stride, padding, output_padding, groups)
+    pads = _pair("padding", padding), _pair("output_padding", output_padding)
+    y = winograd_strided_conv_transpose2d(x, w, *pads)
+    return y if b is None else y + b[:, None, None]

@@ -1,0 +1,257 @@
+"""winograd_strided_conv2d: 3×3 convolution of stride 2 and its adjoint, float32 on a CPU.
+
+    y[n, k, i, j] = Σ_c Σ_r Σ_s x[n, c, 2·i + r - py, 2·j + s - px] · w[k, c, r, s]
+
+x [N, C, H, W], w [K, C, 3, 3] → y [N, K, ⌊(H + 2·py - 3) / 2⌋ + 1, ...], paddings 0, 1 or 2. The
+same as torch.nn.functional.conv2d of stride 2 (and conv_transpose2d), with 81 products per 4×4
+outputs where the definition has 144. In each dimension the even pixels of x meet two taps, and the
+odd ones one tap:
+
+    y = A₁ᵀ[(G [w₀ w₂]) ⊙ (Bᵀ even)] + w₁ odd      F(4, 2): 5 products, and 4
+
+with A, B and G from the points ±1/2, ±5/4, ∞. The adjoint is computed as such, from 4×4 pixels of
+dy to 9×9 of dx, of which a row and a column are added to the neighbours' in a pass of their own.
+Kernels take float32 (and float64, slowly, so that derivatives can be checked), any strides, and
+compute in channels_last: an x in another layout is copied. Results are channels_last where x is,
+else contiguous. They have the same bits for any number of threads.
+Derivatives: any order; the three ops are each other's derivatives.
+Errors: up to 4 eps · Σ|x||w| (LARGEST_ERROR), where direct summation has 1 to 3. Memory beside the
+result: 10 MiB of transformed weights, and per thread up to 81·24·(1.25·C + 64) elements; for the
+adjoint 17 of 64 pixels of its result more; for dw per thread 6 MiB at most, and partial sums.
+There is no CUDA kernel. `fastgan.ops.conv2d` and `conv_transpose2d` choose; call those.
+Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4; the
+decomposition by phases is the polyphase one of multirate filters.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._define import define_op, gradient_is_wanted
+from fastgan.ops._layout import dense_format
+
+# Largest error of (y, dx, dw) over standard normal maps C×33×33, in units of eps · Σ|x||w|.
+# The root mean square is 0.08 to 0.33.
+LARGEST_ERROR = {
+    64: (1.3, 3.4, 2.0),
+    128: (1.1, 2.4, 2.9),
+    256: (0.8, 2.0, 2.6),
+    512: (0.6, 1.3, 3.0),
+}
+
+
+def strided_size(size: int, pad: int) -> int:
+    """Pixels of y for those of x in one dimension."""
+    return (size + 2 * pad - 3) // 2 + 1
+
+
+def winograd_strided_conv2d_ref(
+    x: torch.Tensor, w: torch.Tensor, pad_y: int, pad_x: int
+) -> torch.Tensor:
+    """The definition, in differentiable torch."""
+    return F.conv2d(x, w, stride=2, padding=(pad_y, pad_x))
+
+
+def winograd_strided_conv2d_transposed_ref(
+    dy: torch.Tensor, w: torch.Tensor, pad_y: int, pad_x: int, h: int, width: int
+) -> torch.Tensor:
+    """The adjoint in x, [N, C, h, width]."""
+    rest = (
+        h + 2 * pad_y - 2 * dy.shape[2] - 1,
+        width + 2 * pad_x - 2 * dy.shape[3] - 1,
+    )  # 0 or 1 last pixels that no tap reaches
+    return F.conv_transpose2d(dy, w, stride=2, padding=(pad_y, pad_x), output_padding=rest)
+
+
+def winograd_strided_conv2d_weight_ref(
+    x: torch.Tensor, dy: torch.Tensor, pad_y: int, pad_x: int
+) -> torch.Tensor:
+    """The gradient of w, [K, C, 3, 3]: the convolution of x with dy over samples and pixels."""
+    dw = F.conv2d(x.transpose(0, 1), dy.transpose(0, 1), padding=(pad_y, pad_x), dilation=2)
+    return dw[:, :, :3, :3].transpose(0, 1)
+
+
+def _forward(x, w, pad_y, pad_x):
+    if x.numel() == 0 or w.numel() == 0:
+        return _fake(x, w, pad_y, pad_x).zero_()
+    y = winograd_strided_conv2d_ref(x, w, pad_y, pad_x)
+    return y.contiguous(memory_format=dense_format(x))
+
+
+def _fake(x, w, pad_y, pad_x):
+    size = strided_size(x.shape[2], pad_y), strided_size(x.shape[3], pad_x)
+    return _empty(x, x.shape[0], w.shape[0], *size)
+
+
+def _empty(like, *size):
+    return like.new_empty(size).contiguous(memory_format=dense_format(like))
+
+
+def _setup(ctx, inputs, output):
+    x, w, *ctx.pads = inputs
+    ctx.save_for_backward(x, w)
+
+
+def _backward(ctx, dy):
+    x, w = ctx.saved_tensors
+    dx = dw = None
+    if gradient_is_wanted(ctx, 0):
+        dx = _transposed_op(dy, w, *ctx.pads, *x.shape[2:])
+    if gradient_is_wanted(ctx, 1):
+        dw = _weight_op(x, dy, *ctx.pads)
+    return dx, dw, None, None
+
+
+def _transposed_forward(dy, w, pad_y, pad_x, h, width):
+    if dy.numel() == 0 or w.numel() == 0:
+        return _transposed_fake(dy, w, pad_y, pad_x, h, width).zero_()
+    dx = winograd_strided_conv2d_transposed_ref(dy, w, pad_y, pad_x, h, width)
+    return dx.contiguous(memory_format=dense_format(dy))
+
+
+def _transposed_fake(dy, w, pad_y, pad_x, h, width):
+    return _empty(dy, dy.shape[0], w.shape[1], h, width)
+
+
+def _transposed_setup(ctx, inputs, output):
+    dy, w, *options = inputs
+    ctx.pads = options[:2]
+    ctx.save_for_backward(dy, w)
+
+
+def _transposed_backward(ctx, ddx):
+    dy, w = ctx.saved_tensors
+    ddy = _op(ddx, w, *ctx.pads) if gradient_is_wanted(ctx, 0) else None
+    dw = _weight_op(ddx, dy, *ctx.pads) if gradient_is_wanted(ctx, 1) else None
+    return ddy, dw, None, None, None, None
+
+
+def _weight_forward(x, dy, pad_y, pad_x):
+    if 0 in (*x.shape, *dy.shape):  # a convolution with an empty kernel
+        dw = x.new_zeros(dy.shape[1], x.shape[1], 3, 3)
+    else:
+        dw = winograd_strided_conv2d_weight_ref(x, dy, pad_y, pad_x)
+    return dw.contiguous(memory_format=dense_format(x))
+
+
+def _weight_fake(x, dy, pad_y, pad_x):
+    return _empty(x, dy.shape[1], x.shape[1], 3, 3)
+
+
+def _weight_setup(ctx, inputs, output):
+    x, dy, *ctx.pads = inputs
+    ctx.save_for_backward(x, dy)
+
+
+def _weight_backward(ctx, ddw):
+    x, dy = ctx.saved_tensors
+    dx = ddy = None
+    if gradient_is_wanted(ctx, 0):
+        dx = _transposed_op(dy, ddw, *ctx.pads, *x.shape[2:])
+    if gradient_is_wanted(ctx, 1):
+        ddy = _op(x, ddw, *ctx.pads)
+    return dx, ddy, None, None
+
+
+_op = define_op(
+    "winograd_strided_conv2d(Tensor x, Tensor w, int pad_y, int pad_x) -> Tensor",
+    reference=_forward,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_setup,
+)
+_transposed_op = define_op(
+    "winograd_strided_conv2d_transposed(Tensor dy, Tensor w, int pad_y, int pad_x, SymInt h, "
+    "SymInt width) -> Tensor",
+    reference=_transposed_forward,
+    fake=_transposed_fake,
+    backward=_transposed_backward,
+    setup_context=_transposed_setup,
+)
+_weight_op = define_op(
+    "winograd_strided_conv2d_weight(Tensor x, Tensor dy, int pad_y, int pad_x) -> Tensor",
+    reference=_weight_forward,
+    fake=_weight_fake,
+    backward=_weight_backward,
+    setup_context=_weight_setup,
+)
+
+
+def _check(op: str, x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int], side: int):
+    """The pair of paddings; `side`: the dimension of w that holds x's channels."""
+    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
+        raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
+    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
+        raise TypeError(
+            f"{op}: x and w must both be float32 or float64, got {x.dtype} and {w.dtype}; use "
+            "fastgan.ops.conv2d or conv_transpose2d, which choose"
+        )
+    if x.dim() != 4:
+        raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}")
+    if w.dim() != 4 or w.shape[side] != x.shape[1] or w.shape[2:] != (3, 3):
+        wanted = f"[K, {x.shape[1]}, 3, 3]" if side == 1 else f"[{x.shape[1]}, K, 3, 3]"
+        raise ValueError(
+            f"{op}: w must be {wanted} for x of shape {tuple(x.shape)}, got {tuple(w.shape)}"
+        )
+    return pads
+
+
+def winograd_strided_conv2d(
+    x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int] = 0
+) -> torch.Tensor:
+    """`torch.nn.functional.conv2d(x, w, stride=2, padding=padding)`, faster or not.
+
+    Args:
+        x: [N, C, H, W], float32 (or float64).
+        w: [K, C, 3, 3], of x's dtype.
+        padding: 0, 1 or 2 zeros on every side, or a pair (y, x).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    pads = _check("winograd_strided_conv2d", x, w, padding, 1)
+    if any(size + 2 * pad < 3 for size, pad in zip(x.shape[2:], pads, strict=True)):
+        raise ValueError(
+            "winograd_strided_conv2d: x must be [N, C, H, W] with padded maps of 3×3 or more, got "
+            f"shape {tuple(x.shape)}"
+        )
+    run = winograd_strided_conv2d_ref if reference_is_forced() else _op
+    return run(x, w, *pads)
+
+
+def winograd_strided_conv_transpose2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int | tuple[int, int] = 0,
+) -> torch.Tensor:
+    """`torch.nn.functional.conv_transpose2d(x, w, None, 2, padding, output_padding)`.
+
+    Args:
+        x: [N, K, H, W], float32 (or float64).
+        w: [K, C, 3, 3], of x's dtype.
+        padding: 0, 1 or 2 pixels cropped from every side, or a pair (y, x).
+        output_padding: 0 or 1 pixels more at the bottom and at the right, or a pair (y, x).
+
+    Returns:
+        [N, C, 2·(H - 1) + 3 - 2·py + output_padding, ...].
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    op = "winograd_strided_conv_transpose2d"
+    pads = _check(op, x, w, padding, 0)
+    more = (output_padding,) * 2 if isinstance(output_padding, int) else tuple(output_padding)
+    if len(more) != 2 or any(m not in (0, 1) for m in more):
+        raise ValueError(
+            f"{op}: output_padding must be 0 or 1, or a pair (y, x), got {output_padding!r}"
+        )
+    size = [2 * x.shape[2 + i] + 1 - 2 * pads[i] + more[i] for i in range(2)]
+    if min(x.shape[2:]) < 1 or min(size) < 1:
+        raise ValueError(
+            f"{op}: x must be [N, K, H, W] with pixels left after cropping {pads}, got shape "
+            f"{tuple(x.shape)}"
+        )
+    run = winograd_strided_conv2d_transposed_ref if reference_is_forced() else _transposed_op
+    return run(x, w, *pads, *size)
