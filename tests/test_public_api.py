@@ -30,8 +30,9 @@ NAMES = {
     "fastgan.augment": "AdaController AugmentPipe GROUPS",
     "fastgan.training": """
         AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
-        Observer RunInfo RunLog ScheduleConfig Snapshot Tick TrainConfig TrainState TrainingDiverged
-        build_state create_state digest load_generator load_recipe sample_grid train train_step
+        Observer RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick TrainConfig TrainState
+        TrainStep TrainingDiverged build_state create_state digest load_generator load_recipe
+        sample_grid train train_step
     """,
 }
 

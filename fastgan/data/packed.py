@@ -67,22 +67,18 @@ class PackedDataset:
         return self.layout.shape[0] if self._kept is None else len(self._kept)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._pixels[self._row(index)].copy(), self.label(index)
+        row = self._row(index)
+        self._announce([row])
+        return self._pixels[row].copy(), self.label(index)
 
     def label(self, index: int) -> np.ndarray:
         """float32 [label_dim] without touching the picture."""
         return self._encode(np.array([self._row(index)]))[0]
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(uint8 [B, C, H, W], float32 [B, label_dim]) of the pictures at `indices` int64 [B].
-
-        The system is told of all of them first, so that a disk reads them at once.
-        """
+        """(uint8 [B, C, H, W], float32 [B, label_dim]) of the pictures at `indices` int64 [B]."""
         rows = indices if self._kept is None else self._kept[indices]
-        size, start = self.layout.image_bytes, self.layout.sections["pixels"]["offset"]
-        for row in rows.tolist():
-            begin = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, begin, start + (row + 1) * size - begin)
+        self._announce(rows.tolist())
         return self._pixels[rows], self._encode(rows)
 
     @cached_property
@@ -102,15 +98,17 @@ class PackedDataset:
             for name in ("names", "labels"):
                 read_section(file, self.layout, name, self.path)
             hashes = read_section(file, self.layout, "blocks", self.path)
-        for i, start in enumerate(range(0, count, block)):
-            stop = min(start + block, count)
-            if sha256(self._pixels[start:stop]).digest() != hashes[32 * i : 32 * i + 32]:
-                raise ValueError(
-                    f"{self.path} is damaged: pictures {start} to {stop - 1} don't match their "
-                    f"SHA-256; copy it again from where it came, or pack the pictures again"
-                )
-            if progress is not None:
-                progress(stop, count)
+            file.seek(self.layout.sections["pixels"]["offset"])
+            for i, start in enumerate(range(0, count, block)):
+                stop = min(start + block, count)
+                data = file.read((stop - start) * self.layout.image_bytes)
+                if sha256(data).digest() != hashes[32 * i : 32 * i + 32]:
+                    raise ValueError(
+                        f"{self.path} is damaged: pictures {start} to {stop - 1} don't match their "
+                        f"SHA-256; copy it again from where it came, or pack the pictures again"
+                    )
+                if progress is not None:
+                    progress(stop, count)
 
     def _row(self, index: int) -> int:
         if not -len(self) <= index < len(self):
@@ -137,10 +135,19 @@ class PackedDataset:
             return np.frombuffer(data, dtype="<i4")
         return np.frombuffer(data, dtype="<f4").reshape(-1, self.layout.label_dim)
 
+    def _announce(self, rows: list[int]) -> None:
+        """Have the system read these pictures, all at once; a page fault waits for one page."""
+        size, start = self.layout.image_bytes, self.layout.sections["pixels"]["offset"]
+        for row in rows:
+            begin = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, begin, start + (row + 1) * size - begin)
+
     @cached_property
     def _map(self) -> mmap.mmap:
         with self.path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        pages.madvise(mmap.MADV_RANDOM)  # what lies around a picture is not wanted next
+        return pages
 
     @cached_property
     def _pixels(self) -> np.ndarray:

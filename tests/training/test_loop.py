@@ -4,6 +4,7 @@ import random
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,6 +57,31 @@ class Watch(Observer):
 )
 def test_first_tick_is_early_then_they_are_regular(nimg, is_due):
     assert loop.is_tick_due(nimg, 4, 0.032) == is_due
+
+
+def test_time_spent_in_the_loader_is_told_per_tick(config, tiny, tmp_path, monkeypatch):
+    """By a clock that moves in the loader and in the observer alone: 3 s and 1 s a step."""
+    clock = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    class Slow(tiny.Loader):
+        def batch_at(self, position):
+            clock[0] += 3
+            return super().batch_at(position)
+
+    class Second(Watch):
+        def on_step(self, nimg):
+            clock[0] += 1
+
+        def on_snapshot(self, snapshot):
+            clock[0] += 100  # between ticks, hence in none
+
+    watch = Second()
+    loop.train(config, tmp_path, observers=[watch, RunLog()], loader=Slow(config))
+    assert [t.data_wait_percent for t in watch.ticks] == [75] * 5
+    rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert [row["data_wait_percent"] for row in rows] == [75] * 5
+    assert "data-wait 75.0%" in (tmp_path / "log.txt").read_text()
 
 
 def test_ticks_that_do_not_divide_into_batches():

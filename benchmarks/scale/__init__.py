@@ -1,0 +1,1 @@
+"""What a training step costs: counted work, a model of machines, and measurements beside it."""
