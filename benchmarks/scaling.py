@@ -1,12 +1,14 @@
 """`python -m benchmarks.scaling`: cost at twice the batch, the channels and the resolution.
 
 Native forward and backward, one thread, process CPU time, interleaved. Each step up is compared
-with the size before it; sizes are named with their bytes, because crossing a cache level costs more
-than the arithmetic of a larger tensor.
+with the size before it. A step that leaves a cache level costs more than the arithmetic of a larger
+tensor, for anyone: the floor is a copy of x and of dy, which reads and writes tensors of the same
+sizes, timed in the same rounds, and its own growth stands beside each step (`floor_ratio`).
 """
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 import torch
@@ -39,10 +41,15 @@ def _rows(op: str, is_channels_last: bool, steps: int, protocol: Protocol) -> li
             str(case.shapes[0]): lambda c=case, t=t: evaluate("forward+backward", c.run, t)
             for case, t in zip(cases, tensors, strict=True)
         }
-        samples = measure(calls, protocol)
+        floors = {
+            f"floor {name}": lambda t=t: (t.inputs[0].detach().clone(), t.dy.detach().clone())
+            for name, t in zip(calls, tensors, strict=True)
+        }
+        samples = measure(calls | floors, protocol)
         names = list(calls)
         for small, large, case in zip(names, names[1:], cases[1:], strict=False):
-            ratios = sorted(samples.ratios(large, small))
+            ratio = statistics.median(samples.ratios(large, small))
+            floor = statistics.median(samples.ratios(f"floor {large}", f"floor {small}"))
             rows.append(
                 {
                     "op": op,
@@ -51,7 +58,8 @@ def _rows(op: str, is_channels_last: bool, steps: int, protocol: Protocol) -> li
                     "shape": list(case.shapes[0]),
                     "bytes": tensors[names.index(large)].inputs[0].nbytes,
                     "seconds": samples.median(large),
-                    "ratio": ratios[len(ratios) // 2],
+                    "ratio": ratio,
+                    "floor_ratio": floor,
                 }
             )
     return rows
@@ -76,6 +84,7 @@ def main() -> None:
         print(
             f"{row['op']:10} {row['layout']} {row['axis']:11} {'x'.join(map(str, row['shape'])):16}"
             f"{row['bytes'] / 2**20:8.2f} MiB {row['seconds'] * 1e3:9.3f} ms  x{row['ratio']:.2f}"
+            f"  a copy x{row['floor_ratio']:.2f}"
         )
     if options.json:
         options.json.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")

@@ -11,6 +11,8 @@
 #include <torch/headeronly/util/Exception.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <string>
 
@@ -65,6 +67,40 @@ inline Tensor dense_as(const Tensor& t, MemoryFormat format) {
   // A call through the dispatcher costs a microsecond, even where there is nothing to do.
   if (format == MemoryFormat::Contiguous ? t.is_contiguous() : is_channels_last(t)) return t;
   return torch::stable::contiguous(t, format);
+}
+
+// Uninitialised memory on `like`'s device. Straight from the C interface: torch::stable::new_empty
+// and empty_like look their op up by name at each call, which takes longer than a small kernel.
+inline Tensor new_strided(const Tensor& like, int64_t dims, const int64_t* sizes,
+                          const int64_t* strides, ScalarType type) {
+  int32_t device = 0, index = 0;
+  AtenTensorHandle made = nullptr;
+  const bool is_made =
+      aoti_torch_get_device_type(like.get(), &device) == 0 &&
+      aoti_torch_get_device_index(like.get(), &index) == 0 &&
+      aoti_torch_empty_strided(dims, sizes, strides, int32_t(type), device, index, &made) == 0;
+  STD_TORCH_CHECK(is_made, "fastgan: a result could not be allocated");
+  return Tensor(made);
+}
+
+inline Tensor allocate(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
+  int64_t strides[8] = {};
+  const int64_t dims = int64_t(sizes.size());
+  STD_TORCH_CHECK(dims <= 8, "fastgan: a result of more than eight dimensions");
+  for (int64_t d = dims - 1, step = 1; d >= 0; --d) {
+    strides[d] = step;
+    step *= std::max<int64_t>(sizes.begin()[d], 1);
+  }
+  return new_strided(like, dims, sizes.begin(), strides, type);
+}
+
+inline Tensor allocate(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return allocate(like, sizes, like.scalar_type());
+}
+
+// Of the sizes and strides of t, which is dense.
+inline Tensor allocate_like(const Tensor& t) {
+  return new_strided(t, t.dim(), t.sizes().data(), t.strides().data(), t.scalar_type());
 }
 
 // Takes over a string argument. An op declares it as StringHandle: the conversion to std::string in

@@ -5,8 +5,7 @@ ran before. Bytes are counted instead, one torch allocation and release at a tim
 """
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -15,28 +14,41 @@ try:
 except ImportError:  # Windows counts no faults
     resource = None
 
-_MARK = "fastgan::measured"
+_MARK = "fastgan::measured "
 
 
-def peak_live_bytes(build: Callable[[], Callable[[], object]]) -> int:
-    """Most bytes of live CPU tensors during the second call of what `build()` returns.
+def peak_live_bytes(
+    build: Callable[[], Mapping[str, Callable[[], object]]],
+) -> dict[str, int]:
+    """Most bytes of live CPU tensors during each call of what `build()` returns, by name.
 
-    Everything that `build` made counts (parameters, moments, batch); what existed before does not,
-    nor does scratch that a library takes from malloc itself (oneDNN's, say).
+    All run once before any is counted, so that each is counted as in a loop over them: beside what
+    the others leave behind (moments, gradients). Everything that `build` made counts (parameters,
+    batch); what existed before does not, nor does scratch that a library takes from malloc itself
+    (oneDNN's, say), nor what a call returns once it has returned.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it writes two lines to stderr
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(
         activities=activities, profile_memory=True, acc_events=True
     ) as profile:
-        call = build()
-        kept: Any = call()
-        with torch.profiler.record_function(_MARK):
-            kept = call()
-        del kept, call
+        calls = build()
+        for call in calls.values():
+            call()
+        for name, call in calls.items():
+            with torch.profiler.record_function(_MARK + name):
+                call()
+        del call, calls
     events = profile.profiler.kineto_results.events()
-    start, end = next((e.start_ns(), e.end_ns()) for e in events if e.name() == _MARK)
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return {
+        e.name().removeprefix(_MARK): _peak(changes, e.start_ns(), e.end_ns())
+        for e in events
+        if e.name().startswith(_MARK)
+    }
+
+
+def _peak(changes: Sequence[tuple[int, int]], start: int, end: int) -> int:
     live = peak = 0
     for at, size in changes:
         if at >= start:

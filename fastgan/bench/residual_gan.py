@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastgan.bench import composed_stylegan2 as composed
-from fastgan.ops import bias_act, upfirdn2d
+from fastgan.ops import bias_act, conv2d, upfirdn2d
 
 GROUP_WIDTH, EXPANSION = 16, 2
 
@@ -50,11 +50,12 @@ class Conv(nn.Module):
         super().__init__()
         w = torch.randn(o, i // groups, k, k) * (gain / math.sqrt(i // groups * k * k))
         self.weight = nn.Parameter(w.contiguous(memory_format=config.memory_format))
-        self.groups = groups
+        self.groups, self.is_native = groups, config.is_native
 
     def forward(self, x: Tensor) -> Tensor:
         w = self.weight.to(x.dtype)
-        return F.conv2d(x, w, padding=w.shape[-1] // 2, groups=self.groups)
+        run = conv2d if self.is_native else F.conv2d
+        return run(x, w, padding=w.shape[-1] // 2, groups=self.groups)
 
 
 class BiasAct(nn.Module):

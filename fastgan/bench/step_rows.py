@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -157,7 +157,9 @@ def _run(case: StepCase, protocol: Protocol, is_sized: bool) -> Iterator[StepRow
     faults = {key: page_faults(call, _FAULT_CALLS) for key, call in calls.items() if is_sized}
     absent = {phase: _absent(case, phase, steps) for phase in case.schedule}
     del steps
-    sizes = {key: _peak(case, *key) for key in calls if is_sized}
+    sizes = {}
+    for name in case.variants if is_sized else ():
+        sizes[name] = _peaks(case, name, [phase for phase, n in calls if n == name])
     rows = []
     for phase in case.schedule:
         here = [name for p, name in calls if p == phase]
@@ -168,7 +170,7 @@ def _run(case: StepCase, protocol: Protocol, is_sized: bool) -> Iterator[StepRow
                 seconds={name: samples.seconds[phase, name] for name in here},
                 failures=failures[phase],
                 absent=absent[phase],
-                peak_bytes={name: sizes[phase, name] for name in here if is_sized},
+                peak_bytes={name: sizes[name][phase] for name in here if is_sized},
                 faults={n: f for n in here if (f := faults.get((phase, n))) is not None},
             )
         )
@@ -187,8 +189,12 @@ def _absent(case: StepCase, phase: str, steps: Mapping[str, Step]) -> dict[str, 
     return dict(case.absent) | found
 
 
-def _peak(case: StepCase, phase: str, name: str) -> int:
-    return peak_live_bytes(lambda: case.variants[name]().phases[phase])
+def _peaks(case: StepCase, name: str, phases: Sequence[str]) -> dict[str, int]:
+    def build():
+        step = case.variants[name]()
+        return {phase: step.phases[phase] for phase in phases}
+
+    return peak_live_bytes(build)
 
 
 def _sum(case: StepCase, rows: list[StepRow]) -> StepRow:

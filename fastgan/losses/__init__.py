@@ -1,8 +1,10 @@
 """Objectives, one file each, and the regularisers that go with them.
 
 An objective is a file with ``discriminator_loss(real_logits, fake_logits)``,
-``generator_loss(fake_logits, real_logits=None)`` and ``NEEDS_REAL_FOR_G``: whether the generator's
-loss reads the logits of real samples. Logits have any shape, are taken before any sigmoid, and are
+``generator_loss(fake_logits, real_logits=None)``, ``NEEDS_REAL_FOR_G``: whether the generator's
+loss reads the logits of real samples, and ``IS_SEPARABLE``: whether the discriminator's is a sum of
+one function of the real logits and one of the fake, so that their gradients can be taken one after
+the other. Logits have any shape, are taken before any sigmoid, and are
 averaged in float32 at least; both losses return a scalar to minimise.
 """
 

@@ -75,6 +75,27 @@ def _winograd(tape, func, args, out, weight, pads, is_transposed):
     tape.add((x,), out, tangent, if_any(gradients, at))
 
 
+@rule(torch.ops.fastgan.grouped_conv2d.default)
+def _grouped_conv2d(tape, func, args, kwargs, out):
+    x, w, *geometry, transposed = args
+    tape.require_constants(w)
+    tape.macs += (x if transposed else out).numel() * w[0].numel()
+    at, kept_w = tape.slot(w), tape.save(w)
+    kept_x = tape.save(x) if at is not None else None
+
+    def tangent(saved, t):
+        return func(t, saved[kept_w], *geometry, transposed)
+
+    def gradients(saved, seeds, delta, t):
+        if seeds.c is None and t is None:
+            return []
+        source = seeds.mix(saved[kept_x], t)
+        pair = (delta, source) if transposed else (source, delta)
+        return [(at, torch.ops.fastgan.grouped_conv2d_weight.default(*pair, *geometry))]
+
+    tape.add((x,), out, tangent, if_any(gradients, at))
+
+
 @rule(aten.mm.default, aten.bmm.default)
 def _matmul(tape, func, args, kwargs, out):
     _product(tape, func, args[0], args[1], None, out)

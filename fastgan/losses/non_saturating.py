@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from fastgan.losses._logits import wide_logits
 
 NEEDS_REAL_FOR_G = False
+IS_SEPARABLE = True
 
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:

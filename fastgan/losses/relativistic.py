@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from fastgan.losses._logits import wide_logits
 
 NEEDS_REAL_FOR_G = True
+IS_SEPARABLE = False
 
 
 def _margin(

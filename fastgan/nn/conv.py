@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastgan.nn._lean_graph import Made, lean_graph, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
@@ -47,6 +48,7 @@ def resample_conv2d(
     down: int = 1,
     groups: int = 1,
     size: Sequence[int] | None = None,
+    made: Sequence[Made] = (),
 ) -> torch.Tensor:
     """'Same'-padded convolution joined with FIR up- or downsampling, exact at the borders.
 
@@ -61,12 +63,17 @@ def resample_conv2d(
     a true convolution of the zero-inserted map: w is not flipped, as in StyleGAN2.
     down > 1: FIR, then correlation with stride ``down``.
     k = 1: commutes with the FIR, so it runs at the lower resolution.
+    made: how x and w came to be; autograd does not keep what it can make again (``lean_graph``).
     """
     k = w.shape[-1]
     if up > 1 and k == 1:
-        return upsample_to(F.conv2d(x, w, groups=groups), f, up, size)
+        with lean_graph(x, w, made):
+            y = F.conv2d(x, w, groups=groups)
+        return upsample_to(y, f, up, size)
     if down > 1 and k == 1:
-        return F.conv2d(downsample_to_ceil(x, f, down), w, groups=groups)
+        x = downsample_to_ceil(x, f, down)
+        with lean_graph(x, w, made):
+            return F.conv2d(x, w, groups=groups)
     pad = k // 2
     if up > 1:
         crop_y, crop_x = output_crop("resample_conv2d", x.shape[2:], up, size)
@@ -74,7 +81,8 @@ def resample_conv2d(
         wt = w.transpose(0, 1)  # [I, O, k, k]
         if groups > 1:
             wt = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # [groups·I, O, k, k]
-        y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
+        with lean_graph(x, w, made):
+            y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
         padding = (
             pad + (fw + up - 1) // 2 - (k - 1),
             pad + (fw - up) // 2 - (k - up) - crop_x,
@@ -90,8 +98,11 @@ def resample_conv2d(
             pad + (fh - down + 1) // 2,
             pad + (fh - down) // 2 + -x.shape[2] % down,
         )
-        return conv2d(upfirdn2d(x, f, padding=padding), w, stride=down, groups=groups)
-    return conv2d(x, w, padding=pad, groups=groups)
+        x = upfirdn2d(x, f, padding=padding)
+        with lean_graph(x, w, made):
+            return conv2d(x, w, stride=down, groups=groups)
+    with lean_graph(x, w, made):
+        return conv2d(x, w, padding=pad, groups=groups)
 
 
 class EqualConv2d(nn.Module):
@@ -145,8 +156,10 @@ class EqualConv2d(nn.Module):
         # Linear without bias or clamp: the gain goes with the weight and costs y no pass.
         is_linear = self.activation == "linear" and self.bias is None and self.clamp is None
         gain = self.gain if is_linear and self.gain is not None else 1.0
-        w = (self.weight * (self.weight_gain * gain)).to(x.dtype)
-        y = resample_conv2d(x, w, self.resample_filter, up=self.up, down=self.down, size=size)
+        w = scaled(self.weight, self.weight_gain * gain, x.dtype)
+        y = resample_conv2d(
+            x, w.tensor, self.resample_filter, up=self.up, down=self.down, size=size, made=(w,)
+        )
         if is_linear:
             return y
         return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)

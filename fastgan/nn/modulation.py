@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from fastgan.nn._lean_graph import made_by
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear
@@ -34,8 +35,9 @@ def modulated_conv2d(
     n = x.shape[0]
     d = demodulation(weight, styles) if demodulate else None  # [N, O]
     if not fused or n == 0:  # a grouped convolution needs at least one group
-        y = resample_conv2d(modulate(x, styles), weight.to(x.dtype), f, up=up, size=size)
-        return y, d
+        dtype = x.dtype
+        xs, w = made_by(modulate, x, styles), made_by(lambda w: w.to(dtype), weight)
+        return resample_conv2d(xs.tensor, w.tensor, f, up=up, size=size, made=(xs, w)), d
     w = weight * styles.to(weight.dtype)[:, None, :, None, None]  # [N, O, I, k, k]
     if d is not None:
         w = w * d[:, :, None, None, None]

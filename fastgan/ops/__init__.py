@@ -7,6 +7,7 @@ from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
+from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.minibatch_stddev import minibatch_stddev
 from fastgan.ops.modulate import channel_dot, modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
@@ -32,6 +33,7 @@ __all__ = [
     "downsample2d",
     "filter2d",
     "gradient_penalty",
+    "grouped_conv2d",
     "interpolate_samples",
     "library_facts",
     "minibatch_stddev",

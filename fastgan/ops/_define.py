@@ -63,8 +63,10 @@ def define_op(
             "fastgan.ops.use_backend('reference')"
         )
 
+    count = _leading_tensors(op)
+
     def set_up(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.tensor_positions = [i for i, x in enumerate(inputs) if isinstance(x, torch.Tensor)]
+        ctx.tensor_positions = [i for i in range(count) if inputs[i] is not None]
         if setup_context is not None:
             setup_context(ctx, inputs, output)
 
@@ -75,12 +77,22 @@ def define_op(
         lib=_LIBRARY,
     )
     takes_a_list = any("List" in str(argument.type) for argument in op._schema.arguments)
-    return op if takes_a_list else _eager(op, name, backward or refuse, set_up)
+    return op if takes_a_list else _eager(op, name, count, backward or refuse, set_up)
+
+
+def _leading_tensors(op: Callable[..., Any]) -> int:
+    """How many arguments `op` takes before the first that is no tensor; no tensor comes later."""
+    is_tensor = ["Tensor" in str(argument.type) for argument in op._schema.arguments]
+    count = sum(is_tensor)
+    if not all(is_tensor[:count]):
+        raise TypeError(f"{op.name()}: tensors must come before other arguments in the schema")
+    return count
 
 
 def _eager(
     op: Callable[..., Any],
     name: str,
+    count: int,
     backward: Callable[..., Any],
     set_up: Callable[..., None],
 ) -> Callable[..., Any]:
@@ -88,30 +100,36 @@ def _eager(
 
     What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
     turn into Python objects and back twice. torch.compile and functorch need it all the same, and
-    get it. A call that wants no gradient starts below autograd.
+    get it. A call that wants no gradient starts below autograd. The `count` tensors come first; the
+    other arguments are handed over as one tuple, since autograd looks at each that it is given.
     """
     below_autograd = torch._C._AutoDispatchBelowAutograd
     is_compiling = torch.compiler.is_compiling
     is_transformed = torch._C._are_functorch_transforms_active
     any_requires_grad = torch._C._any_requires_grad
 
-    def forward(ctx: Any, *args: Any) -> Any:
+    def forward(ctx: Any, *tensors_and_rest: Any) -> Any:
+        args = tensors_and_rest[:-1] + tensors_and_rest[-1]
         with below_autograd():
             output = op(*args)
         set_up(ctx, args, output)
         return output
 
+    def of_tensors(ctx: Any, *grads: Any) -> Any:
+        found = backward(ctx, *grads)
+        return (*found[:count], None) if isinstance(found, tuple) else (found, None)
+
     node = type(
         f"fastgan_{name}",
         (torch.autograd.Function,),
-        {"forward": staticmethod(forward), "backward": staticmethod(backward)},
+        {"forward": staticmethod(forward), "backward": staticmethod(of_tensors)},
     )
 
     def call(*args: Any) -> Any:
         if is_compiling() or is_transformed():
             return op(*args)
         if torch.is_grad_enabled() and any_requires_grad(*args):
-            return node.apply(*args)
+            return node.apply(*args[:count], args[count:])
         with below_autograd():
             return op(*args)
 
@@ -137,17 +155,25 @@ def _note_writes(op: Callable[..., Any], name: str) -> None:
     _LIBRARY.impl(name, count_versions, "ADInplaceOrView", with_keyset=True)
 
 
-def gradient_is_wanted(ctx: Any, position: int) -> bool:
+# Up to here a gradient that comes along in another's pass costs less than asking for it.
+_FEW_ELEMENTS = 1 << 15
+
+
+def gradient_is_wanted(ctx: Any, position: int, comes_along_with: int | None = None) -> bool:
     """Whether the running backward pass needs the gradient of input `position` of `ctx`, a tensor.
 
     `ctx.needs_input_grad` only says that an input requires grad. A penalty's inner pass,
     `autograd.grad(D(x).sum(), x)`, asks for no parameter gradient at all, and the engine knows it:
     asking the engine saves a bias reduction per layer and pass. Where it cannot be asked (tracing,
-    a leaf that is itself an input of `autograd.grad`), the answer is `needs_input_grad`.
+    a leaf that is itself an input of `autograd.grad`, which raises and takes 8 microseconds), the
+    answer is `needs_input_grad`, and so it is where the gradient is a sum made in a pass over
+    `comes_along_with` elements that is needed anyway, and these are few.
     Not for an op that takes a list of tensors.
     """
     if not ctx.needs_input_grad[position]:
         return False
+    if comes_along_with is not None and comes_along_with <= _FEW_ELEMENTS:
+        return True
     ask = getattr(torch._C, "_will_engine_execute_node", None)
     if ask is None or torch.compiler.is_compiling():
         return True

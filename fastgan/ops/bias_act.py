@@ -176,49 +176,41 @@ def _backward_fake(dy, x, b, y, dim, act, alpha, gain, clamp, has_db):
 
 
 def _setup(ctx, inputs, output):
-    x, b, dim, act, alpha, gain, clamp = inputs
-    ctx.options = (dim, act, alpha, gain, clamp)
+    x, b, *ctx.options = inputs
+    _, act, alpha, gain, clamp = ctx.options
     ctx.has_b = b is not None
     ctx.set_materialize_grads(False)
     if act == "linear" and clamp is None:
-        ctx.saves = ()
-    elif ACTIVATIONS[act].ddf is None and gain > 0 and alpha >= 0:
+        ctx.save_for_backward(None, None, None)
+    elif gain > 0 and alpha >= 0 and ACTIVATIONS[act].ddf is None:
         # The sign and size of y tell the branch, and y is kept alive by the next layer anyway.
-        ctx.saves = ("y",)
-        ctx.save_for_backward(output)
+        ctx.save_for_backward(None, None, output)
     else:
-        ctx.saves = ("x", "b") if b is not None else ("x",)
-        ctx.save_for_backward(*((x, b) if b is not None else (x,)))
+        ctx.save_for_backward(x, b, None)
 
 
 def _backward(ctx, dy):
     nothing = (None,) * 5
     if dy is None:
         return None, None, *nothing
-    saved = dict(zip(ctx.saves, ctx.saved_tensors, strict=True))
-    y = saved.get("y")
+    x, b, y = ctx.saved_tensors
     if y is not None and torch.is_grad_enabled():
         y = y.detach()  # dy/du is locally constant in y: no edge, no useless walk
-    has_db = ctx.has_b and gradient_is_wanted(ctx, 1)
-    dx, db = _backward_op(dy, saved.get("x"), saved.get("b"), y, *ctx.options, has_db)
+    has_db = ctx.has_b and gradient_is_wanted(ctx, 1, dy.numel())
+    dx, db = _backward_op(dy, x, b, y, *ctx.options, has_db)
     return dx, (db if has_db else None), *nothing
 
 
 def _setup_backward(ctx, inputs, output):
-    dy, x, b, y, *options, has_db = inputs
-    ctx.options = tuple(options)
-    ctx.shape, ctx.has_db = dy.shape, has_db
-    ctx.names = [k for k, t in (("dy", dy), ("x", x), ("b", b), ("y", y)) if t is not None]
+    dy, x, b, y, *ctx.options, ctx.has_db = inputs
+    ctx.shape = dy.shape
     ctx.set_materialize_grads(False)
-    if x is None:
-        ctx.names = [k for k in ctx.names if k != "dy"]  # dy enters linearly: not needed again
-    tensors = {"dy": dy, "x": x, "b": b, "y": y}
-    ctx.save_for_backward(*(tensors[k] for k in ctx.names))
+    # Without x, dy enters linearly: not needed again.
+    ctx.save_for_backward(None if x is None else dy, x, b, y)
 
 
 def _double_backward(ctx, ddx, ddb):
-    saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-    x, b, y, dy = (saved.get(k) for k in ("x", "b", "y", "dy"))
+    dy, x, b, y = ctx.saved_tensors
     dim, act, alpha, gain, clamp = ctx.options
     nothing = (None,) * 6
     g = ddx

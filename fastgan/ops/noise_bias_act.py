@@ -139,7 +139,7 @@ def _backward(ctx, dy):
         return (None,) * 8
     y, x, scale, noise, strength = ctx.saved_tensors
     y = None if y is None else y.detach()  # dy/du is locally constant in y
-    has_dscale, has_dstrength, has_db = (gradient_is_wanted(ctx, i) for i in (1, 3, 4))
+    has_dscale, has_dstrength, has_db = (gradient_is_wanted(ctx, i, dy.numel()) for i in (1, 3, 4))
     dx, dscale, dstrength, db = _backward_op(
         dy,
         y,

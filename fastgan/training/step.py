@@ -223,7 +223,15 @@ def _d_inputs(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
 def _d_loss(
     state: TrainState, real: Tensor, fake: Tensor, c: Tensor | None, share: float
 ) -> Tensor:
-    return _d_objective(state, state.D(real, c), state.D(fake, c), share)
+    """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
+    backward pass when this returns: only one half's activations are held at a time."""
+    real_logits = state.D(real, c)
+    if state.objective.IS_SEPARABLE:
+        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
+        part = state.objective.discriminator_loss(real_logits, constant)
+        (part if share == 1 else part * share).backward()
+        real_logits = real_logits.detach()
+    return _d_objective(state, real_logits, state.D(fake, c), share)
 
 
 def _judge(

@@ -129,7 +129,8 @@ def test_a_case_that_cannot_be_checked_or_summed_is_refused():
 
 
 def test_peak_bytes_are_those_of_live_tensors():
-    """4 MiB of weight, 4 of the last result, and of the call's own three 4 and 4 at once."""
+    """4 MiB of weight, 4 of the last result, and of the call's own three 4 and 4 at once; another
+    call meets what this one left, and leaves nothing."""
 
     def build():
         weight = torch.ones(2**20)
@@ -140,12 +141,15 @@ def test_peak_bytes_are_those_of_live_tensors():
             b = a * 2
             del a
             kept[:] = [b + 1]
-            return
+            return b
 
-        return call
+        return {"idle": lambda: None, "work": call, "look": lambda: (weight + 1).sum()}
 
-    extra = memory_use.peak_live_bytes(build) - 16 * 2**20
-    assert 0 <= extra < 100  # the numbers added, as tensors
+    peaks = memory_use.peak_live_bytes(build)
+    expected = {"idle": 8, "work": 16, "look": 12}  # MiB
+    assert peaks.keys() == expected.keys()
+    for name, mib in expected.items():
+        assert 0 <= peaks[name] - mib * 2**20 < 100, name  # the numbers added, as tensors
 
 
 def test_page_faults_are_counted_per_call():

@@ -10,6 +10,7 @@ from torch import nn
 
 from fastgan.ops import (
     bias_act,
+    grouped_conv2d,
     setup_filter,
     upfirdn2d,
     use_backend,
@@ -61,6 +62,10 @@ SAMPLEWISE = {
     "Winograd, stride 2": (lambda D, h: winograd_strided_conv2d(h, four_by_four(D), 1), 4),
     "Winograd, stride 2, transposed": (
         lambda D, h: winograd_strided_conv_transpose2d(h, four_by_four(D), 1, (0, 1)), 4
+    ),
+    "Winograd in groups": (lambda D, h: grouped_conv2d(h, four_by_four(D)[:, 1:3], 2, 1), 4),
+    "Winograd in groups, transposed": (
+        lambda D, h: torch.ops.fastgan.grouped_conv2d(h, four_by_four(D)[:, 1:3], 2, 0, 2, True), 4
     ),
     "prelu": (lambda D, h: F.prelu(h, D.w), 4),
     "relu by hand": (lambda D, h: h * (h > 0), 4),
@@ -154,7 +159,7 @@ def build(between, channels, logits=1):
 @pytest.mark.parametrize("name", SAMPLEWISE)
 def test_operator(name, backend):
     if "Winograd" in name and backend == "emulator":
-        pytest.skip("the emulator runs CUDA kernels, and winograd_conv2d has none")
+        pytest.skip("the emulator runs CUDA kernels, and Winograd has none")
     limit = 1e-6 if "float32" in name else 1e-12
     assert assert_exact(*build(*SAMPLEWISE[name]), limit=limit), "not merged"
 

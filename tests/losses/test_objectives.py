@@ -73,6 +73,17 @@ def test_relativistic_closed_form():
 
 
 @pytest.mark.parametrize("name", objectives())
+def test_separable_is_what_has_a_real_gradient_that_no_fake_changes(name):
+    loss = load_objective(name)
+    slopes = []
+    for fake in (FAKE, FAKE + 1):
+        real = leaf(REAL[:3])
+        loss.discriminator_loss(real, leaf(fake)).backward()
+        slopes.append(real.grad)
+    assert torch.equal(*slopes) is loss.IS_SEPARABLE
+
+
+@pytest.mark.parametrize("name", objectives())
 @pytest.mark.parametrize("at", [-100.0, 100.0])
 def test_extreme_logits_stay_finite_in_float32(name, at):
     loss = load_objective(name)

@@ -73,6 +73,7 @@ def python(code, *args, **env):
 
 OPS_OF_OTHER_ROOMS = {
     "channel_dot": "modulate",
+    "grouped_conv2d_weight": "grouped_conv2d",
     "winograd_conv2d_weight": "winograd_conv2d",
     "winograd_strided_conv2d_transposed": "winograd_strided_conv2d",
     "winograd_strided_conv2d_weight": "winograd_strided_conv2d",

@@ -386,6 +386,32 @@ def test_channels_last_by_vectors_and_one_by_one(case, channels, backend, device
         check_against_reference(x, f.to(device), options, backend)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", ["up 2", "up 2 odd", "down 2", "blur"])
+def test_channels_last_by_strips(case, dtype, backend, device, seed):
+    """More pixels to a row than the CPU kernels take at once; channels in a block and a rest."""
+    f, options = SPECIAL[case]
+    x = random((1, 72, 3, 140), dtype, device).contiguous(memory_format=torch.channels_last)
+    check_against_reference(x, f.to(device), options, backend)
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("up", [1, 2])
+def test_an_output_past_the_caches_has_the_same_bits(up, dtype, fmt, backend, seed):
+    """Above 24 MiB the CPU kernels stream whole vectors to memory and prefetch their input."""
+    if backend != "cpu":
+        pytest.skip("only the CPU kernels write large outputs otherwise than small ones")
+    f = setup_filter([1, 3, 3, 1])
+    side = 240 // up
+    x = random((4, 64, side, side), dtype, "cpu").contiguous(memory_format=fmt)
+    y = upfirdn2d(x, f, up=up, padding=(2, 1, 2, 1))
+    assert y.numel() * y.element_size() >= 24 * 2**20
+    for i in range(4):
+        alone = upfirdn2d(x[i : i + 1], f, up=up, padding=(2, 1, 2, 1))
+        assert torch.equal(y[i : i + 1], alone)
+
+
 @pytest.mark.parametrize("case", SPECIAL)
 def test_many_small_planes(case, backend, device, seed):
     """Enough planes that a block takes several, and a last block that has fewer."""

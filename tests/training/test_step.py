@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastgan.losses import load_objective, objectives
 from fastgan.losses.path_length import path_lengths
 from fastgan.training import step
 from fastgan.training.config import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
@@ -101,6 +103,44 @@ def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
     for ours, theirs in ((state.G, G), (state.D, D), (state.G_ema, G)):
         for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
             assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("objective", objectives())
+def test_half_of_the_activations_are_held_where_the_objective_allows_it(tiny, objective):
+    config = tiny.config(objective=objective)
+    state = tiny.state(config)
+    saved, held, forward = weakref.WeakSet(), [], state.D.forward
+
+    class Saved:
+        def __init__(self, t):
+            self.tensor = t
+            saved.add(self)
+
+    def watched(x, c=None):
+        held.append(len(saved))
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda kept: kept.tensor):
+            return forward(x, c)
+
+    state.D.forward = watched
+    step.d_step(state, tiny.batch(config))
+    assert held[0] == 0
+    assert (held[1] == 0) is load_objective(objective).IS_SEPARABLE
+
+
+@pytest.mark.parametrize("objective", objectives())
+def test_d_gets_the_gradient_of_the_whole_objective(tiny, objective):
+    config = tiny.config(objective=objective)
+    state, batch = tiny.state(config), tiny.batch(config)
+    G, D = copy.deepcopy(state.G), copy.deepcopy(state.D)
+    torch.manual_seed(3)
+    step.d_step(state, batch)
+    torch.manual_seed(3)
+    fake = G(torch.randn([batch.x.shape[0], G.z_dim]), batch.c).detach()
+    loss = load_objective(objective).discriminator_loss(D(batch.x, batch.c), D(fake, batch.c))
+    grads = torch.autograd.grad(loss, list(D.parameters()))
+    for p, expected in zip(state.D.parameters(), grads, strict=True):
+        torch.testing.assert_close(p.grad, expected, rtol=1e-6, atol=1e-7)
+    assert state.stats.read()["Loss/D"] == pytest.approx(loss.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("phase", PHASES)

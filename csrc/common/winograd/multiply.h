@@ -1,26 +1,15 @@
 // The register-blocked matrix product: kRows × kVectors vectors of sums that stay in registers.
 #pragma once
 
-#include "../cpu.h"
+#include "transform_tile.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-template <class V>
-inline V load_lanes(const void* p) {
-  V v;
-  std::memcpy(&v, p, sizeof(V));
-  return v;
-}
-template <class V>
-inline void store_lanes(void* p, V v) {
-  std::memcpy(p, &v, sizeof(V));
-}
-
 // What one element type computes with. Float32 takes the vectors of the instruction set; float64,
 // which is there so that derivatives can be checked, is scalar.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kConvRows = 12, kWeightRows = 8;  // 32 registers
+constexpr int kVectorBytes = 64, kConvRows = 8, kWeightRows = 8;  // 32 registers
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32, kConvRows = 6, kWeightRows = 6;  // 16 registers
 #else

@@ -8,10 +8,9 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-constexpr int64_t kWeightChannels = 128;            // most channels of a task, on either side
-constexpr int64_t kSquare = 16;                     // channels, on either side
-constexpr int64_t kPartTiles = 96, kMostTasks = 8;  // fewest tiles of a part; tasks beyond which
-                                                    // the tiles are not split
+constexpr int64_t kWeightChannels = 128;  // most channels of a task, on either side
+constexpr int64_t kSquare = 16;           // channels, on either side
+constexpr int64_t kMostTasks = 8;         // beyond which the tiles are not split
 
 template <class M, class S>
 struct WeightGradient {
@@ -45,7 +44,7 @@ struct WeightGradient {
     plan.block_c = at_least_one(smaller(s.c, kWeightChannels));
     plan.block_k = at_least_one(smaller(s.k, kWeightChannels));
     const int64_t tasks = divide_up(s.c, plan.block_c) * divide_up(s.k, plan.block_k);
-    plan.parts = at_least_one(smaller(count / kPartTiles, kMostTasks / at_least_one(tasks)));
+    plan.parts = at_least_one(smaller(count / S::kPartTiles, kMostTasks / at_least_one(tasks)));
     plan.tiles = at_least_one(smaller(S::kWeightTiles, divide_up(count, plan.parts)));
     plan.blocks = divide_up(divide_up(count, plan.parts), plan.tiles);
     plan.workers = smaller(at_least_one(threads), at_least_one(tasks * plan.parts));
@@ -69,9 +68,10 @@ struct WeightGradient {
         blocks_c(divide_up(s.c, p.plan.block_c)),
         blocks_k(divide_up(s.k, p.plan.block_k)) {}
 
-  // sums of tap (ty, tx) [c, k] += Σ_positions Σ_tiles x · dy
+  // sums of tap (ty, tx) [c, k] = Σ_positions Σ_tiles x · dy, plus what they were
   __attribute__((noinline)) void product(int ty, int tx, const T* xs, const T* ys, int64_t count,
-                                         int64_t rows, int64_t columns, T* sums) const {
+                                         int64_t rows, int64_t columns, bool is_first,
+                                         T* sums) const {
     const int64_t width = round_up(columns, kPanel<M>);
     for (int64_t k = 0; k < columns; k += kPanel<M>) {
       for (int64_t c = 0; c < rows; c += M::weight_rows) {
@@ -81,7 +81,7 @@ struct WeightGradient {
         for (int r = 0; r < M::weight_rows; ++r)
 #pragma GCC unroll 4
           for (int v = 0; v < kVectors; ++v)
-            block[r][v] = load_lanes<V>(at + r * width + v * kLanes<M>);
+            block[r][v] = is_first ? V{} : load_lanes<V>(at + r * width + v * kLanes<M>);
         for (int i = S::first(ty); i < S::first(ty) + S::count(ty); ++i) {
           for (int j = S::first(tx); j < S::first(tx) + S::count(tx); ++j) {
             const int position = i * kSide + j;
@@ -133,16 +133,18 @@ struct WeightGradient {
     const int64_t rows = smaller(p.plan.block_c, s.c - c),
                   columns = smaller(p.plan.block_k, s.k - k);
     const int64_t width = round_up(columns, kPanel<M>);
-    for (int64_t i = 0; i < kTaps * kTaps * sums_plane; ++i) sums[i] = 0;
     const int64_t per_part = divide_up(tiles.count, p.plan.parts);
     const int64_t end = smaller(tiles.count, (part + 1) * per_part);
+    if (part * per_part >= end)  // no tiles, no first sums
+      for (int64_t i = 0; i < kTaps * kTaps * sums_plane; ++i) sums[i] = 0;
     for (int64_t first = part * per_part; first < end; first += p.plan.tiles) {
       const int64_t count = smaller(p.plan.tiles, end - first);
       for (int64_t t = 0; t < count; ++t) {
         transform_pair(first + t, c, k, rows, columns, zeros, xs + t * stride_x, ys + t * stride_y);
       }
       for (int tap = 0; tap < kTaps * kTaps; ++tap)
-        product(tap / kTaps, tap % kTaps, xs, ys, count, rows, columns, sums + tap * sums_plane);
+        product(tap / kTaps, tap % kTaps, xs, ys, count, rows, columns, first == part * per_part,
+                sums + tap * sums_plane);
     }
     T* partial = static_cast<T*>(p.shared) + (part * kTap * kTap * s.c + c) * s.k + k;
     for (int64_t row = 0; row < rows; ++row) {
@@ -157,7 +159,8 @@ struct WeightGradient {
     T* ys = xs + kPositions * plane_x;
     T* sums = ys + kPositions * plane_y;
     // Whole registers are read: what lies beyond the channels is finite and falls away.
-    for (T* at = zeros; at < sums; ++at) *at = 0;
+    const bool is_whole = s.c % M::weight_rows == 0 && s.k % kPanel<M> == 0;
+    for (T* at = zeros; at < (is_whole ? xs : sums); ++at) *at = 0;
     const int64_t tasks = p.plan.parts * blocks_c * blocks_k, workers = p.plan.workers;
     for (int64_t task = worker * tasks / workers; task < (worker + 1) * tasks / workers; ++task)
       run_task(task, zeros, xs, ys, sums);

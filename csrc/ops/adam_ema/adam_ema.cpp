@@ -40,7 +40,7 @@ void adam_ema_step(const Tensor& param, const Tensor& grad, const Tensor& exp_av
   p.eps = eps;
   p.weight_decay = weight_decay;
   p.grad_scale = grad_scale;
-  const Tensor scratch = torch::stable::new_empty(grad, {1 + kAdamPartials}, ScalarType::Long);
+  const Tensor scratch = allocate(grad, {1 + kAdamPartials}, ScalarType::Long);
   p.scratch = static_cast<int64_t*>(scratch.data_ptr());
   check_launch("adam_ema_", adam_ema_kernels().step(p, exec_of(grad)));
 }

@@ -68,7 +68,7 @@ Tensor bias_act_forward(const Tensor& x, std::optional<Tensor> b, int64_t dim, S
   Guard guard(x);
   const MemoryFormat format = dense_format(x);
   const Tensor dense = dense_as(x, format);
-  Tensor y = torch::stable::empty_like(dense);
+  Tensor y = allocate_like(dense);
   BiasActParams p{};
   set_shape(p, x, format, dim, b.has_value());
   set_options(p, x, take_string(act), alpha, gain, clamp);
@@ -92,12 +92,12 @@ std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& dy, std::optional<Ten
   const Tensor dense_dy = like_shaped(dy, like, format);
   if (x) x = like_shaped(*x, like, format);
   if (y) y = like_shaped(*y, like, format);
-  Tensor dx = torch::stable::empty_like(dense_dy);
+  Tensor dx = allocate_like(dense_dy);
   BiasActParams p{};
   set_shape(p, like, format, dim, b.has_value() || has_db);
   set_options(p, like, take_string(act), alpha, gain, clamp);
   if (b) b = bias_of(*b, like, p.channels);
-  Tensor db = torch::stable::new_empty(dx, {has_db ? p.channels : 0});
+  Tensor db = allocate(dx, {has_db ? p.channels : 0});
   if (dx.numel() == 0) {
     if (db.numel() != 0) torch::stable::zero_(db);
     return {dx, db};
@@ -111,8 +111,8 @@ std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& dy, std::optional<Ten
   std::optional<Tensor> scratch;
   if (has_db) {
     const bool wide = p.dtype == DType::kFloat64;
-    scratch = torch::stable::new_empty(dx, {kernels.slices(p) * p.channels},
-                                       wide ? ScalarType::Double : ScalarType::Float);
+    scratch = allocate(dx, {kernels.slices(p) * p.channels},
+                       wide ? ScalarType::Double : ScalarType::Float);
     p.db = db.data_ptr();
     p.scratch = scratch->data_ptr();
   }

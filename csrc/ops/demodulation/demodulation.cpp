@@ -30,8 +30,8 @@ std::tuple<Tensor, Tensor> demodulation_forward(const Tensor& w, const Tensor& s
   p.is_taps_outer = format != MemoryFormat::Contiguous;
   const Tensor dense_w = dense_as(w, format);
   const Tensor dense_s = dense_as(s, MemoryFormat::Contiguous);
-  Tensor d = torch::stable::new_empty(s, {p.n, p.outputs});
-  Tensor energy = torch::stable::new_empty(s, {p.outputs, p.inputs});
+  Tensor d = allocate(s, {p.n, p.outputs});
+  Tensor energy = allocate(s, {p.outputs, p.inputs});
   p.w = const_data(dense_w);
   p.s = const_data(dense_s);
   p.d = const_data(d);

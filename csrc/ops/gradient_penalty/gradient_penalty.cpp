@@ -25,10 +25,10 @@ std::tuple<Tensor, Tensor> penalty_forward(std::vector<Tensor> grads, double tar
     columns += n == 0 ? 0 : penalty_chunks(g.numel() / n);
   }
   const ScalarType sum_type = dtype == DType::kFloat64 ? ScalarType::Double : ScalarType::Float;
-  Tensor penalty = torch::stable::new_empty(first, {n}, sum_type);
-  Tensor squared_norm = torch::stable::new_empty(first, {n}, sum_type);
+  Tensor penalty = allocate(first, {n}, sum_type);
+  Tensor squared_norm = allocate(first, {n}, sum_type);
   if (n == 0) return {penalty, squared_norm};
-  const Tensor partial = torch::stable::new_empty(first, {n * columns}, sum_type);
+  const Tensor partial = allocate(first, {n * columns}, sum_type);
   const Exec exec = exec_of(first);
   const GradientPenaltyKernels& kernels = gradient_penalty_kernels();
   int64_t column = 0;
@@ -58,7 +58,7 @@ std::vector<Tensor> penalty_backward(const Tensor& c, std::vector<Tensor> grads)
             c.scalar_type() == (dtype == DType::kFloat64 ? ScalarType::Double : ScalarType::Float),
         "gradient_penalty_backward: c does not match the gradients");
     const Tensor dense = dense_as(g, dense_format(g));
-    Tensor out = torch::stable::empty_like(dense);
+    Tensor out = allocate_like(dense);
     if (out.numel() != 0) {
       check_launch(
           "gradient_penalty_backward",

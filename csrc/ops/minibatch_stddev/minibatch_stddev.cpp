@@ -35,13 +35,13 @@ Tensor stddev_forward(const Tensor& x, int64_t group, int64_t runs) {
   const MemoryFormat format = dense_format(x);
   MinibatchStddevParams p = params_of("minibatch_stddev", x, format, group, runs);
   const Tensor dense = dense_as(x, format);
-  Tensor y = torch::stable::new_empty(x, {x.size(0), runs});
+  Tensor y = allocate(x, {x.size(0), runs});
   const MinibatchStddevKernels& kernels = minibatch_stddev_kernels();
   p.slices = kernels.slices(p.rows * p.width);
   std::optional<Tensor> scratch;
   if (p.slices > 1) {
     const ScalarType type = p.dtype == DType::kFloat64 ? ScalarType::Double : ScalarType::Float;
-    scratch = torch::stable::new_empty(x, {p.slices * p.groups * p.runs}, type);
+    scratch = allocate(x, {p.slices * p.groups * p.runs}, type);
     p.scratch = const_data(*scratch);
   }
   p.x = const_data(dense);
@@ -58,7 +58,7 @@ Tensor stddev_backward(const Tensor& dy, const Tensor& x, int64_t group, int64_t
                       dy.scalar_type() == x.scalar_type() && dy.is_cuda() == x.is_cuda(),
                   "minibatch_stddev_backward: dy does not match x");
   const Tensor dense = dense_as(x, format), dense_dy = dense_as(dy, MemoryFormat::Contiguous);
-  Tensor dx = torch::stable::empty_like(dense);
+  Tensor dx = allocate_like(dense);
   p.x = const_data(dense);
   p.dy = const_data(dense_dy);
   p.out = const_data(dx);

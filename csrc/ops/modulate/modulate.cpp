@@ -27,7 +27,7 @@ Tensor modulate_forward(const Tensor& x, const Tensor& s) {
                       s.is_cuda() == x.is_cuda(),
                   "modulate: s does not match x");
   const Tensor dense_x = dense_as(x, format), dense_s = dense_as(s, MemoryFormat::Contiguous);
-  Tensor y = torch::stable::empty_like(dense_x);
+  Tensor y = allocate_like(dense_x);
   const ModulateParams p{const_data(dense_x), const_data(dense_s), const_data(y),
                          s.scalar_type() == sum_type(maps), maps};
   check_launch("modulate", modulate_kernels().modulate(p, exec_of(x)));
@@ -44,7 +44,7 @@ Tensor channel_dot_forward(const Tensor& x, const Tensor& y) {
   for (int64_t d = 0; d < x.dim(); ++d)
     STD_TORCH_CHECK(y.size(d) == x.size(d), "channel_dot: y does not match x");
   const Tensor dense_x = dense_as(x, format), dense_y = dense_as(y, format);
-  Tensor z = torch::stable::new_empty(x, {maps.n, maps.channels}, sum_type(maps));
+  Tensor z = allocate(x, {maps.n, maps.channels}, sum_type(maps));
   if (x.numel() == 0) {
     if (z.numel() != 0) torch::stable::zero_(z);
     return z;
@@ -54,7 +54,7 @@ Tensor channel_dot_forward(const Tensor& x, const Tensor& y) {
       dense_x.data_ptr(), dense_y.data_ptr(), z.data_ptr(), nullptr, kernels.slices(maps), maps};
   std::optional<Tensor> scratch;
   if (p.slices > 1) {
-    scratch = torch::stable::new_empty(z, {p.slices * z.numel()});
+    scratch = allocate(z, {p.slices * z.numel()});
     p.scratch = scratch->data_ptr();
   }
   check_launch("channel_dot", kernels.dot(p, exec_of(x)));

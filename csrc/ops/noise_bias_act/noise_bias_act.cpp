@@ -66,7 +66,7 @@ Tensor noise_bias_act_forward(const Tensor& x, std::optional<Tensor> scale,
   Guard guard(x);
   const MemoryFormat format = dense_format(x);
   const Tensor dense = dense_as(x, format);
-  Tensor y = torch::stable::empty_like(dense);
+  Tensor y = allocate_like(dense);
   NoiseBiasActParams p{};
   set_shape(p, x, format);
   set_options(p, alpha, gain, clamp);
@@ -101,12 +101,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> noise_bias_act_backward(
   scale = parameter(scale, like, p.outer * p.channels);
   noise = dense_noise(noise, like, p);
   const ScalarType type = compute_type(like);
-  Tensor dx = torch::stable::empty_like(dense_dy);
-  Tensor dscale = x ? torch::stable::new_empty(dx, {p.outer, p.channels}, type)
-                    : torch::stable::new_empty(dx, {0}, type);
-  Tensor dstrength = noise ? torch::stable::new_empty(dx, std::vector<int64_t>{}, type)
-                           : torch::stable::new_empty(dx, {0}, type);
-  Tensor db = torch::stable::new_empty(dx, {has_db ? p.channels : 0}, type);
+  Tensor dx = allocate_like(dense_dy);
+  Tensor dscale = x ? allocate(dx, {p.outer, p.channels}, type) : allocate(dx, {0}, type);
+  Tensor dstrength = noise ? allocate(dx, {}, type) : allocate(dx, {0}, type);
+  Tensor db = allocate(dx, {has_db ? p.channels : 0}, type);
   if (dx.numel() == 0) {
     for (Tensor* sum : {&dscale, &dstrength, &db})
       if (sum->numel() != 0) torch::stable::zero_(*sum);
@@ -122,7 +120,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> noise_bias_act_backward(
   p.dstrength = noise ? dstrength.data_ptr() : nullptr;
   p.db = has_db ? db.data_ptr() : nullptr;
   const NoiseBiasActKernels& kernels = noise_bias_act_kernels();
-  const Tensor scratch = torch::stable::new_empty(dx, {kernels.scratch(p)}, type);
+  const Tensor scratch = allocate(dx, {kernels.scratch(p)}, type);
   p.scratch = scratch.numel() ? scratch.data_ptr() : nullptr;
   check_launch("noise_bias_act_backward", kernels.backward(p, exec_of(dy)));
   return {dx, dscale, dstrength, db};

@@ -2,8 +2,8 @@
 #include "winograd_conv2d.h"
 
 #include "../../common/winograd/conv.h"
+#include "../../common/winograd/f43.h"
 #include "../../common/winograd/weight.h"
-#include "transforms.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {

@@ -6,8 +6,8 @@
 // one tap by 4 products: 9 instead of 12 in one dimension, 81 instead of 144 in two. The 4 products
 // share one transformed tap, so a 3 × 3 kernel becomes 6 × 6 of them.
 //
-// a = 1/2, b = 5/4: of the short binary fractions, a pair with one of the smallest measured errors
-// in all three directions; all of A and B is exact in float32.
+// a = 1/2, b = 5/4: of the short binary fractions, a pair with one of the smallest errors of the
+// convolution (simulated in float32); all of A and B is exact in float32.
 #pragma once
 
 #include "../../common/winograd/tiles.h"
@@ -136,7 +136,8 @@ struct WeightAdjointTransform {
 struct Strided {
   static constexpr bool kIsAdjoint = false;
   static constexpr int kOutStep = 4, kInStep = 8;
-  static constexpr int64_t kConvTiles = 12, kWeightTiles = 32;
+  static constexpr int64_t kConvTiles = 16, kWeightTiles = 32;  // of a block
+  static constexpr int64_t kPartTiles = 32;  // fewest of a partial weight gradient
   template <class T>
   using Input = InputTransform<T>;
   template <class T>
@@ -155,7 +156,7 @@ struct Strided {
 struct Transposed {
   static constexpr bool kIsAdjoint = true;
   static constexpr int kOutStep = 8, kInStep = 4;
-  static constexpr int64_t kConvTiles = 12;
+  static constexpr int64_t kConvTiles = 16;
   template <class T>
   using Input = OutputAdjointTransform<T>;
   template <class T>

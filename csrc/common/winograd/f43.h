@@ -7,7 +7,7 @@
 // (less than half of that of the usual 1 and 2), and all of A and B is exact in float32.
 #pragma once
 
-#include "../../common/winograd/tiles.h"
+#include "transform_tile.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
@@ -109,8 +109,8 @@ struct WeightAdjointTransform {
 struct F43 {
   static constexpr bool kIsAdjoint = false;
   static constexpr int kOutStep = 4, kInStep = 4;
-  static constexpr int64_t kConvTiles = 24, kWeightTiles = 48;  // of a block; the first is
-                                                                // divisible by all rows
+  static constexpr int64_t kConvTiles = 24, kWeightTiles = 48;  // of a block
+  static constexpr int64_t kPartTiles = 96;  // fewest of a partial weight gradient
   template <class T>
   using Input = InputTransform<T>;
   template <class T>

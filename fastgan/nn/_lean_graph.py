@@ -1,0 +1,139 @@
+"""What autograd keeps of a layer's product of maps and weights: not what it can make again.
+
+A product y = x · w keeps both x and w for its backward pass. Two of them need not stay:
+
+    a tensor that a cheap pass made (x = maps · styles, w = weight · gain, a cast): its parts are
+        kept anyway, by the pass that made it, and the backward pass makes it again
+    x, where w takes no gradient: nothing reads it, and its layout is kept alone
+
+Making one again costs a pass over memory. The bits are the same, and derivatives of any order go
+the same way: only the saved tensors are exchanged (`torch.autograd.graph.saved_tensors_hooks`).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from fastgan.ops._backend import reference_is_forced
+
+# Exchanging a saved tensor takes some ten microseconds; 128 KiB are written in that time.
+_FEWEST_BYTES = 1 << 17
+
+
+class Made(NamedTuple):
+    """``tensor`` = make(*parts), a function of nothing else."""
+
+    tensor: torch.Tensor
+    make: Callable[..., torch.Tensor]
+    parts: tuple[torch.Tensor, ...]
+
+
+def made_by(make: Callable[..., torch.Tensor], *parts: torch.Tensor) -> Made:
+    """make(*parts), and how it came to be."""
+    return Made(make(*parts), make, parts)
+
+
+def scaled(w: torch.Tensor, gain: float, dtype: torch.dtype) -> Made:
+    """w · gain, rounded to ``dtype``."""
+    return made_by(lambda w: (w * gain).to(dtype), w)
+
+
+def lean_graph(
+    x: torch.Tensor, w: torch.Tensor, made: Sequence[Made] = ()
+) -> AbstractContextManager[Any]:
+    """Within the block, the product of x and w is recorded as the top of this file says.
+
+    ``made``: how x, w or what w is a view of came to be. Writing into a part before the backward
+    pass raises RuntimeError there, as writing into a saved tensor does.
+    """
+    if (
+        not torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or reference_is_forced()
+        or torch._C._are_functorch_transforms_active()
+        or not torch._C._autograd._saved_tensors_hooks_is_enabled()
+    ):
+        return nullcontext()
+    made = [m for m in made if _is_large(m.tensor) and m.tensor is not m.parts[0]]
+    is_unread = x.requires_grad and not w.requires_grad and _is_large(x)
+    if not made and not is_unread:
+        return nullcontext()
+
+    return _Exchange(x if is_unread else None, made)
+
+
+class _Exchange(saved_tensors_hooks):
+    """Autograd holds the hooks as long as what they packed: they forget x and `made` at the end."""
+
+    def __init__(self, unread: torch.Tensor | None, made: Sequence[Made]) -> None:
+        super().__init__(self._pack, _unpack)
+        self._unread, self._made = unread, made
+
+    def _pack(self, t: torch.Tensor) -> Callable[[], torch.Tensor]:
+        if t is self._unread:
+            return _Layout(t)
+        for m in self._made:
+            if torch._C._is_alias_of(t, m.tensor):
+                return _Again(m, t)
+        return _Kept(t)
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._unread, self._made = None, ()
+
+
+def _unpack(saved: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return saved()
+
+
+def _is_large(t: torch.Tensor) -> bool:
+    return t.numel() * t.element_size() >= _FEWEST_BYTES
+
+
+class _Kept:
+    """A tensor as it is. Autograd does not watch what hooks return, so its version is kept too."""
+
+    __slots__ = ("tensor", "version")
+
+    def __init__(self, t: torch.Tensor) -> None:
+        self.tensor, self.version = t.detach(), t._version
+
+    def __call__(self) -> torch.Tensor:
+        if self.tensor._version != self.version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: a tensor of shape {tuple(self.tensor.shape)} is at version "
+                f"{self.tensor._version}, expected version {self.version}; write to a clone, or "
+                "after the backward pass"
+            )
+        return self.tensor
+
+
+class _Layout:
+    """A tensor that is asked for and never read."""
+
+    __slots__ = ("device", "dtype", "shape", "stride")
+
+    def __init__(self, t: torch.Tensor) -> None:
+        self.shape, self.stride, self.dtype, self.device = t.shape, t.stride(), t.dtype, t.device
+
+    def __call__(self) -> torch.Tensor:
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
+
+
+class _Again:
+    """A tensor, or a view of it, that is made again of its parts."""
+
+    __slots__ = ("make", "parts", "view")
+
+    def __init__(self, made: Made, t: torch.Tensor) -> None:
+        self.make, self.parts = made.make, [_Kept(part) for part in made.parts]
+        self.view = None if t is made.tensor else (t.shape, t.stride(), t.storage_offset())
+
+    @torch.no_grad()
+    def __call__(self) -> torch.Tensor:
+        t = self.make(*(part() for part in self.parts))
+        return t if self.view is None else t.as_strided(*self.view)
