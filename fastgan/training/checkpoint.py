@@ -60,10 +60,10 @@ def write(contents: Contents, path: Path, *, keep_last: int, keep_every_nimg: fl
 
 
 def refused(folder: Path, error: OSError) -> CheckpointError:
-    kept = sorted(p.name for p in folder.glob("ckpt-*.json"))
+    kept = sorted(folder.glob("ckpt-*.json"), key=lambda path: path.stat().st_mtime_ns)
     return CheckpointError(
         f"checkpoint.save: could not write to {folder}: {error.strerror or error}; "
-        f"{len(kept)} older checkpoints are intact (newest: {kept[-1] if kept else 'none'}); "
+        f"{len(kept)} older checkpoints are intact (newest: {kept[-1].name if kept else 'none'}); "
         "free space there, or resume into another folder"
     )
 

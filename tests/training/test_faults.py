@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,17 +106,13 @@ def spoil_loss(value, times):
     def fault(state):
         objective, left = state.objective, [times]
 
-        class Spoilt:
-            NEEDS_REAL_FOR_G = objective.NEEDS_REAL_FOR_G
-            generator_loss = staticmethod(objective.generator_loss)
+        def discriminator_loss(real, fake):
+            loss = objective.discriminator_loss(real, fake)
+            left[0] -= 1
+            return loss * value if left[0] >= 0 else loss
 
-            @staticmethod
-            def discriminator_loss(real, fake):
-                loss = objective.discriminator_loss(real, fake)
-                left[0] -= 1
-                return loss * value if left[0] >= 0 else loss
-
-        state.objective = Spoilt
+        spoilt = vars(objective) | {"discriminator_loss": discriminator_loss}
+        state.objective = SimpleNamespace(**spoilt)
 
     return fault
 
