@@ -1,5 +1,6 @@
 """Saving a run so that it continues bit for bit, and loading it, whole or the generator alone."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,10 +60,10 @@ def write(contents: Contents, path: Path, *, keep_last: int, keep_every_nimg: fl
 
 
 def refused(folder: Path, error: OSError) -> CheckpointError:
-    kept = sorted(p.name for p in folder.glob("ckpt-*.json"))
+    kept = sorted(folder.glob("ckpt-*.json"), key=lambda path: path.stat().st_mtime_ns)
     return CheckpointError(
         f"checkpoint.save: could not write to {folder}: {error.strerror or error}; "
-        f"{len(kept)} older checkpoints are intact (newest: {kept[-1] if kept else 'none'}); "
+        f"{len(kept)} older checkpoints are intact (newest: {kept[-1].name if kept else 'none'}); "
         "free space there, or resume into another folder"
     )
 
@@ -118,7 +119,7 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
         try:
             found.append(retention.age(path, file.read_document(path)["counters"]["nimg"]))
         except (CheckpointError, FileNotFoundError) as error:
-            if path.exists():
+            if os.path.lexists(path):
                 broken.append(str(error))
             else:
                 has_vanished = True
@@ -126,7 +127,7 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
         try:
             file.verify(path)
         except CheckpointError as error:
-            if path.exists():
+            if os.path.lexists(path):
                 broken.append(str(error))
             else:
                 has_vanished = True

@@ -284,7 +284,9 @@ class _Run:
     def _tell(self, event: str, argument: object) -> None:
         if not self.observers:
             return
-        with random_state.preserved(self.state.device):
+        is_often = event == "on_step"
+        keep = random_state.preserved_torch if is_often else random_state.preserved
+        with keep(self.state.device):
             for observer in self.observers:
                 getattr(observer, event)(argument)
 

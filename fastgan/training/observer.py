@@ -92,7 +92,8 @@ class Observer:
         """Before the first step."""
 
     def on_step(self, nimg: int) -> None:
-        """After every step; nimg real images shown so far. Cheap work only."""
+        """After every step; nimg real images shown so far. Cheap work only, and no numbers from
+        Python's and numpy's global generators, which the run may use."""
 
     def on_tick(self, tick: Tick) -> None:
         """After the first few steps, and then every `config.tick_kimg`."""

@@ -119,11 +119,11 @@ def test_a_comparison_leaves_the_state_as_it_was():
 
 def test_every_tensor_of_the_state_is_watched():
     """What a checkpoint holds, and the scalars that the host writes before every step."""
-    from fastgan.training.checkpoint import _state_tensors
+    from fastgan.training.contents import state_tensors
 
     state, _ = make("stylegan2")
     watched = {t.data_ptr() for t in _capture.persistent_tensors(state).values() if t.numel()}
-    saved = {name: t for name, t in _state_tensors(state) if t.numel()}
+    saved = {name: t for name, t in state_tensors(state) if t.numel()}
     missing = [name for name, t in saved.items() if t.data_ptr() not in watched]
     assert missing == ["grid.z"]  # the pictures' latents, which no phase reads
     assert {"ema_weight", "gamma_scale", "g_optimizer.lr.0"} <= _capture.persistent_tensors(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from fastgan.cli import display
-from fastgan.training.observer import Snapshot, Tick
+from fastgan.training.observer import Alarm, Snapshot, Tick
 
 
 def _tick():
@@ -33,13 +33,15 @@ def test_a_tick_is_one_line_with_greppable_words(capsys, tmp_path):
     lines = display.TickLines()
     lines.on_tick(_tick())
     lines.on_snapshot(_snapshot(tmp_path))
-    first, second = capsys.readouterr().out.splitlines()
+    lines.on_alarm(Alarm(kimg=12.5, kind="skipped", message="3 NaN elements"))
+    first, second, third = capsys.readouterr().out.splitlines()
 
     for words in ("tick 3", "kimg 12.0", "sec/kimg 8.02", "gpumem 0.00", "augment 0.250",
                   "Loss/D 0.500", "Logits/real -1.250"):  # fmt: skip
         assert words in first
     assert "ckpt-000012" in second
     assert "kid_lite0 0.1235" in second
+    assert third == "ALARM skipped at kimg 12.500: 3 NaN elements"
 
 
 def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
@@ -53,10 +55,12 @@ def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
     screen.on_step(1000)
     screen.on_tick(_tick())
     screen.on_snapshot(_snapshot(tmp_path))
+    screen.on_alarm(Alarm(kimg=12.5, kind="rollback", message="back to kimg 12"))
     screen.on_end("finished")
 
     for words in ("1.00 / 100", "500 img/s", "2.00 sec/kimg", "3m 18s left", "Loss/D 0.500",
-                  "report.html", "fakes000012.png", "kid_lite0 0.1235", "p 0.250"):  # fmt: skip
+                  "report.html", "fakes000012.png", "kid_lite0 0.1235", "p 0.250",
+                  "rollback at kimg 12.500: back to kimg 12"):  # fmt: skip
         assert words in out.getvalue(), words
 
 

@@ -27,3 +27,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_durable_files_are_forced_to_the_disk(tmp_path, monkeypatch, is_durable):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    write_atomic(tmp_path / "a.txt", "text", is_durable=is_durable)
+    assert len(synced) == is_durable

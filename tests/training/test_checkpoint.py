@@ -123,12 +123,18 @@ def damage_json(saved):
     path.write_text(path.read_text().replace('"nimg": ', '"nimg": 1'))
 
 
+def dangle_json(saved):
+    path = saved.with_suffix(".json")
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
 def truncate_json(saved):
     path = saved.with_suffix(".json")
     path.write_bytes(path.read_bytes()[:100])
 
 
-DAMAGES = [damage_tensors, truncate_tensors, lose_tensors, damage_json, truncate_json]
+DAMAGES = [damage_tensors, truncate_tensors, lose_tensors, damage_json, dangle_json, truncate_json]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

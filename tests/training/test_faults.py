@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,17 +82,16 @@ def write(name, value):
     return fault
 
 
-def spoil_gradients(parameter, value, times):
-    """The next `times` gradients of one parameter get one such element."""
+def spoil_gradients(parameter, value, steps):
+    """One element of a parameter's gradient, in every backward pass of the next `steps` steps."""
 
     def fault(state):
         p = dict(getattr(state, parameter[0]).named_parameters())[parameter[2:]]
-        left = [times]
+        first, stream = state.step, state.faults.stream
 
         def hook(grad):
-            if left[0] == 0:
+            if state.faults.stream != stream or not first <= state.step < first + steps:
                 return grad
-            left[0] -= 1
             grad = grad.clone(memory_format=torch.contiguous_format)
             grad.view(-1)[0] = value
             return grad
@@ -105,17 +105,13 @@ def spoil_loss(value, times):
     def fault(state):
         objective, left = state.objective, [times]
 
-        class Spoilt:
-            NEEDS_REAL_FOR_G = objective.NEEDS_REAL_FOR_G
-            generator_loss = staticmethod(objective.generator_loss)
+        def discriminator_loss(real, fake):
+            loss = objective.discriminator_loss(real, fake)
+            left[0] -= 1
+            return loss * value if left[0] >= 0 else loss
 
-            @staticmethod
-            def discriminator_loss(real, fake):
-                loss = objective.discriminator_loss(real, fake)
-                left[0] -= 1
-                return loss * value if left[0] >= 0 else loss
-
-        state.objective = Spoilt
+        spoilt = vars(objective) | {"discriminator_loss": discriminator_loss}
+        state.objective = SimpleNamespace(**spoilt)
 
     return fault
 
@@ -161,21 +157,21 @@ def test_a_spoilt_batch_is_survived(config, tiny, tmp_path, value):
 
 
 def test_one_bad_gradient_costs_one_update(config, tiny, tmp_path):
-    watch = Inject(spoil_gradients("G.out.weight", NAN, 1))
+    watch = Inject(spoil_gradients("G.out.weight", NAN, 1), at=(44,))  # a step without path length
     log = RunLog()
     state = loop.train(config, tmp_path, observers=[watch, log], loader=tiny.Loader(config))
     (alarm,) = watch.alarms
-    assert (alarm.kind, alarm.kimg) == ("skipped", 0.044)
-    assert alarm.message.startswith("1 NaN or infinite gradient elements by step 11; their update")
+    assert (alarm.kind, alarm.kimg) == ("skipped", 0.048)
+    assert alarm.message.startswith("1 NaN or infinite gradient elements by step 12; their update")
     assert vars(state.faults) == vars(faults.FaultRecord(skipped=1))
     assert watch.steps == 30  # none was made twice
     rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    assert [row["kimg"] for row in rows if "alarm" in row] == [0.044]
+    assert [row["kimg"] for row in rows if "alarm" in row] == [0.048]
     assert all(math.isfinite(row["Loss/G"]) for row in rows if "alarm" not in row)
 
 
 def test_three_in_a_row_go_back_to_the_last_tick_on_other_noise_and_data(config, tiny, tmp_path):
-    watch = Inject(spoil_gradients("D.conv.weight", NAN, 4), at=(36,))
+    watch = Inject(spoil_gradients("D.conv.weight", NAN, 3), at=(36,))
     loader = Data(tiny.Loader(config), None, times=0)
     state = loop.train(config, tmp_path, observers=[watch], loader=loader)
     *skips, alarm = watch.alarms
@@ -220,7 +216,7 @@ def test_a_run_that_went_back_resumes_exactly(config, tiny, tmp_path, stop):
     """What the policy decided is in the checkpoint."""
 
     def fault():
-        return Inject(spoil_gradients("D.conv.weight", NAN, 4), at=(36,))
+        return Inject(spoil_gradients("D.conv.weight", NAN, 3), at=(36,))
 
     whole = loop.train(config, tmp_path / "a", observers=[fault()], loader=tiny.Loader(config))
     assert whole.faults.stream == 1
@@ -312,6 +308,32 @@ def guard(tiny, config):
     made.alarms = alarms
     made.start()
     return made
+
+
+def test_a_gpus_counters_are_read_two_steps_later_whatever_the_time(guard, monkeypatch):
+    """So that several processes act in the same step; here with a CPU's counters."""
+
+    class Event:
+        record = synchronize = lambda self: None
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    state, counts = guard.state, guard._counts
+    counts._is_cuda = True
+
+    def step(elements):
+        state.d_optimizer.nonfinite += elements
+        return counts.after_step()
+
+    assert [step(n) for n in (1, 0, 2, 0, 4)] == [0, 0, 1, 0, 2]
+    assert counts.drain() == [0, 4]
+    assert [step(n) for n in (8, 0)] == [0, 0]
+    assert not guard.check()
+    assert state.faults.skipped == 1
+    for _ in range(3):
+        state.d_optimizer.nonfinite += 1
+        assert not guard.after_step()
+    assert guard.check()  # three in a row, the last two of them not read yet
+    assert (state.faults.rollbacks, counts.drain()) == (1, [])
 
 
 def test_calm_steps_take_a_halving_back(guard):

@@ -120,7 +120,10 @@ def stats_rows(folder):
 def test_what_observers_draw_leaves_no_trace(config, tiny, tmp_path):
     class Gambler(Observer):
         def on_step(self, nimg):
-            torch.rand(nimg), random.random(), np.random.rand()
+            torch.rand(nimg)
+
+        def on_tick(self, tick):
+            torch.rand(1), random.random(), np.random.rand()
 
     loader = tiny.Loader(config)
     with_gambler = loop.train(config, tmp_path / "a", observers=[Gambler()], loader=loader)
