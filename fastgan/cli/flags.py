@@ -25,6 +25,7 @@ _TOP = {
     "seed": "seed",
     "metrics": "metrics",
     "device": "device",
+    "capture": "capture",
 }
 _MODEL = {
     "cbase": "channel_base",
@@ -37,7 +38,9 @@ _DATA = {"data": "path", "mirror": "mirror"}
 _AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 
-MAY_CHANGE_ON_RESUME = frozenset({"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu"})
+MAY_CHANGE_ON_RESUME = frozenset(
+    {"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu", "capture"}
+)
 
 
 def cfg_names() -> list[str]:

@@ -78,6 +78,8 @@ def _option(*names: str, **attributes: Any):
               "one dies.")
 @_option("--batch-gpu", type=click.IntRange(min=1), shown="--batch / --gpus",
          help="Images at a time in one process; their gradients add up. Needs less memory.")
+@_option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
+         help="On CUDA, run each phase of a step as one CUDA graph, or not; a CPU has none.")
 @_option("--freezed", type=click.IntRange(min=0), default=0, help="Only 0 in this version.")
 @_option("--fp32", type=bool, default=True, help="Only true in this version.")
 @_option("--workers", type=click.IntRange(min=1), shown="half of the cores, 2 to 8",
@@ -286,6 +288,7 @@ def _print_device(config: Any) -> None:
     import torch
 
     from fastgan import ops
+    from fastgan.training.capture import phases_note
 
     try:
         device = torch.device(config.device)
@@ -309,6 +312,7 @@ def _print_device(config: Any) -> None:
     hint = " (`fastgan doctor` says why)" if "reference" in answers else ""
     shown = "; ".join(f"{active}: {', '.join(by)}" for active, by in answers.items())
     click.echo(f"backends    {shown}{hint}")
+    click.echo(f"step        {phases_note(config.capture, device)}")
 
 
 def _print_end(

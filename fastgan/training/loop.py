@@ -43,7 +43,8 @@ __all__ = [
     "train",
 ]
 
-_HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images"}
+_HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images",
+             "capture"}  # fmt: skip
 FIRST_TICK_STEPS = 3  # people want to see that it lives
 
 

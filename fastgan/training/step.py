@@ -30,11 +30,11 @@ from torch import Tensor
 from fastgan import draws
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_lengths
-from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.adam import FlatAdam
 from fastgan.training.capture import PhaseRunner
 from fastgan.training.config import StepConfig
 from fastgan.training.ema import copy_buffers, ema_beta
+from fastgan.training.generate import generate
 from fastgan.training.moving_buffers import BufferMean
 from fastgan.training.split import parts_of
 from fastgan.training.state import Batch, StepState, frozen
@@ -231,31 +231,6 @@ def _draws(state: StepState, phase: int, part: int, parts: int):
     return draws.sample_stream(
         state.draw_key, phase, first=rank + ranks * part, stride=ranks * parts
     )
-
-
-def generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """n samples of G under the real samples' conditions, and their ws (None without mapping).
-
-    With probability style_mixing_prob a sample takes the latents after a uniformly drawn layer
-    from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1).
-    """
-    G, config = state.G, state.config
-    conditions = () if c is None or not state.g_takes_c else (c,)
-    z = draw_latents(state, n)
-    if config.pl_weight == 0 and config.style_mixing_prob == 0:
-        return G(z, *conditions), None
-    ws = G.mapping(z, *conditions)  # [N, num_ws, w_dim]
-    if config.style_mixing_prob > 0:
-        other = G.mapping(draw_latents(state, n), *conditions)
-        cutoff = sample_cutoff(n, G.num_ws, config.style_mixing_prob, state.device)
-        ws = mix_styles(ws, other, cutoff)
-    return G.synthesis(ws), ws
-
-
-def draw_latents(state: StepState, n: int) -> Tensor:
-    """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
-    z = draws.normal(n, *state.latent_shape, device=state.device)
-    return z.to(state.g_optimizer.flat.values.dtype)
 
 
 def _d_condition(state: StepState, part: Batch) -> Tensor | None:

@@ -13,6 +13,7 @@ from fastgan import draws
 from fastgan.losses import load_objective, objectives
 from fastgan.training import step
 from fastgan.training.config import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.generate import generate
 from fastgan.training.state import Batch, create_state
 
 PHASES = [
@@ -354,7 +355,7 @@ def test_conditions_reach_both_networks(tiny):
 def test_style_mixing_takes_later_layers_from_another_latent(tiny):
     config = tiny.config(style_mixing_prob=1.0, batch=16)
     state = tiny.state(config)
-    _, ws = step.generate(state, 16, None)  # [N, 3, w_dim]
+    _, ws = generate(state, 16, None)  # [N, 3, w_dim]
     assert not torch.equal(ws[:, 0], ws[:, 2])
     is_mixed = (ws[:, 0] != ws[:, 2]).any(1)
     assert is_mixed.all()
