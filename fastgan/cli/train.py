@@ -13,11 +13,7 @@ import click
 from click.core import ParameterSource
 
 from fastgan.cli.data import Resolution
-from fastgan.cli.flags import (
-    cfg_names,
-    continue_config,
-    flag_name,
-)
+from fastgan.cli.flags import cfg_names, continue_config
 from fastgan.cli.launch import is_launched, launched_run, note_end
 from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
 from fastgan.cli.progress import count_bar, is_terminal
@@ -81,7 +77,9 @@ def _option(*names: str, **attributes: Any):
 @_option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
          help="On CUDA, run each phase of a step as one CUDA graph, or not; a CPU has none.")
 @_option("--freezed", type=click.IntRange(min=0), default=0, help="Only 0 in this version.")
-@_option("--fp32", type=bool, default=True, help="Only true in this version.")
+@_option("--bf16", is_flag=True, shown=_OF_CFG,
+         help="Networks compute in bfloat16; weights, optimisers and losses stay float32.")
+@_option("--fp32", type=bool, shown=_OF_CFG, help="The same as a value: false is --bf16.")
 @_option("--workers", type=click.IntRange(min=1), shown="half of the cores, 2 to 8",
          help="Threads per process that decode images.")
 @_option("--keep-memory", type=bool, default=True,
@@ -131,16 +129,14 @@ def _with_notes(error: Exception) -> str:
 
 
 def _refuse_missing_features(options: dict[str, Any]) -> None:
-    for name, is_missing, instead in (
-        ("freezed", options["freezed"] != 0, "freezing layers of D; leave it at 0"),
-        ("fp32", not options["fp32"], "lower precision than float32; leave it at true"),
-    ):  # fmt: skip
-        if is_missing:
-            raise click.BadParameter(f"not in this version: {instead}", param_hint=flag_name(name))
+    if options["freezed"] != 0:
+        raise click.BadParameter(
+            "not in this version: freezing layers of D; leave it at 0", param_hint="--freezed"
+        )
 
 
 _NOT_CONFIG = {"outdir", "resume", "minutes", "desc", "dry_run", "gpus", "max_restarts", "freezed",
-               "fp32", "workers", "keep_memory"}  # fmt: skip
+               "workers", "keep_memory"}  # fmt: skip
 
 
 def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +146,8 @@ def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if name not in _NOT_CONFIG and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    if given.get("bf16") and given.get("fp32"):
+        raise click.BadParameter("--bf16 and --fp32 true exclude each other", param_hint="--bf16")
     if "data" in given:
         given["data"] = data_path(given["data"])
     if "metrics" in given:

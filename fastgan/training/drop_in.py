@@ -39,7 +39,8 @@ class TrainStep:
             `fastgan.augment.AugmentPipe`.
         ada: steers augment.p.
         settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
-            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture, …
+            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture,
+            precision, …
             `batch` is taken from the first call where it is left out.
 
     Raises:

@@ -41,7 +41,7 @@ class RunLog(Observer):
         size = "" if info.dataset_size is None else f" ({info.dataset_size} samples)"
         self._say(
             f"{config.name}: {config.architecture}, {config.objective}, batch {config.batch}, "
-            f"{config.total_kimg:g} kimg on {config.device}"
+            f"{config.total_kimg:g} kimg on {config.device} in {config.precision}"
         )
         self._say(f"data {info.dataset_name}{size}")
         self._say(f"parameters G {info.g_parameters:,}    D {info.d_parameters:,}")

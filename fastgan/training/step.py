@@ -238,7 +238,7 @@ def _d_condition(state: StepState, part: Batch) -> Tensor | None:
 
 
 def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
-    return state.D(x) if c is None else state.D(x, c)
+    return state.judge(x) if c is None else state.judge(x, c)
 
 
 def _d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -266,7 +266,7 @@ def _judge(
     """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
     if gamma == 0:
         return _logits(state, x, c), None
-    return logits_and_penalty(state.D, x, c, method=state.config.penalty_method)
+    return logits_and_penalty(state.judge, x, c, method=state.config.penalty_method)
 
 
 def _d_objective(
@@ -292,7 +292,7 @@ def _d_penalty(
     at_fake: Tensor | None = None,
 ) -> Tensor:
     """The weighted sum of the penalties; `at_real` and `at_fake` are R1 and R2 where known."""
-    D, config, loss = state.D, state.config, None
+    D, config, loss = state.judge, state.config, None
     method = config.penalty_method
     terms: list[tuple[str, float, Callable[[], Tensor]]] = [
         ("r1", config.r1_gamma / 2,

@@ -72,6 +72,21 @@ def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
     assert gammas[0] == pytest.approx(2 * gammas[1])
 
 
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ([], "fp32"),
+        (["--bf16"], "bf16"),
+        (["--fp32", "false"], "bf16"),
+        (["--fp32", "true"], "fp32"),
+    ],
+)
+def test_precision(cli, images, flags, precision):
+    output = cli("train", "--data", images, "--cfg", "mlp", "--dry-run", *flags).output
+
+    assert f'"precision": "{precision}"' in output
+
+
 def test_a_dry_run_writes_nothing(cli):
     output = cli("train", "--dry-run").output
 
@@ -83,7 +98,7 @@ def test_a_dry_run_writes_nothing(cli):
     ("flags", "words"),
     [
         (["--freezed", 4], "--freezed: not in this version"),
-        (["--fp32", "false"], "--fp32: not in this version"),
+        (["--fp32", "true", "--bf16"], "--bf16 and --fp32 true exclude each other"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
