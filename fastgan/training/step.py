@@ -12,9 +12,9 @@
 Each zeroes the flat gradient of one network, adds up those of `config.batch_gpu` samples at a time
 (None: all at once) so that the sum is the mean over the whole batch, hands it to `state.exchange`
 once, and makes one optimiser pass; the other network's parameters are neither changed nor given a
-gradient. With averages=True a phase of G moves the average in the same pass: the last one of a
-step. No function here waits for the device. `phases` says which of them a step runs; `train_step`
-runs them.
+gradient. With averages=True a phase of G, the last one of a step, moves the average in the same
+pass and ends the step's statistics. No function here waits for the device. `phases` says which of
+them a step runs; `train_step` runs them.
 
 A step draws by `fastgan.draws`: from torch's global generator, or where `state.draw_key` is set
 from one sequence for each phase and sample of the whole batch, so that neither `batch_gpu` nor the
@@ -220,6 +220,7 @@ def _update(
     if averages:
         if state.average is not None:
             state.average()
+        state.stats.end_step()
         copy_buffers(state.G_ema, state.G)
 
 

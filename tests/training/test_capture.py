@@ -125,7 +125,7 @@ def test_replays_are_the_eager_run_bit_for_bit(tiny, case):
             for name in ("G", "D", "G_ema", "augment")
             for key, t in getattr(state, name).state_dict().items()
         }
-        tensors |= {"stats": state.stats.sums, "pl_mean": state.pl_mean}
+        tensors |= state.stats.tensors() | {"pl_mean": state.pl_mean}
         tensors |= {"rng": torch.get_rng_state(), "moments": state.d_optimizer.exp_avg_sq}
         found.append(tensors)
     for name, t in found[0].items():

@@ -407,6 +407,23 @@ def test_counters_and_statistics(tiny):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("batch_gpu", [None, 2])
+def test_the_history_has_each_steps_losses(tiny, batch_gpu):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2, batch_gpu=batch_gpu)
+    state, seen = tiny.state(config), []
+    for i in range(4):
+        step.train_step(state, tiny.batch(config, 4 * i))
+        seen.append(state.stats.read())
+        state.stats.reset()
+    history = state.stats.read_history()
+    assert history.keys() == seen[0].keys()
+    assert len({len(values) for values in history.values()}) == 1
+    for i, losses in enumerate(seen):
+        for name, values in history.items():
+            wanted = losses.get(name, math.nan)
+            assert values[i] == pytest.approx(wanted, rel=1e-6, nan_ok=True), (name, i)
+
+
 @pytest.mark.parametrize("objective", ["non_saturating", "relativistic"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
