@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fastgan.cli.checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.data import Resolution
 from fastgan.cli.flags import cfg_names, continue_config
 from fastgan.cli.launch import is_launched, launched_run, note_end
@@ -162,7 +163,7 @@ def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) 
 
     with contextlib.redirect_stdout(io.StringIO()):
         config, _, _ = _configure(options, flags)
-        _print_device(config)
+        print_device(config)
     status = launch(
         options["gpus"], sys.argv[1:], options["outdir"],
         max_restarts=options["max_restarts"],
@@ -175,7 +176,7 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
     from fastgan.training.checkpoint import read_config
     from fastgan.training.split import check_split
 
-    _check_metric_names(flags.get("metrics", ()))
+    check_metric_names(flags.get("metrics", ()))
     if options["resume"] is not None:
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config, description = continue_config(read_config(checkpoint), flags), ""
@@ -183,7 +184,7 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
         checkpoint = None
         config, data_name = new_config(options, flags)
         description = describe_run(config, data_name, options["desc"])
-    _check_metrics_run(config.metrics)
+    check_metrics_run(config.metrics)
     check_split(config, options["gpus"])
     return config, checkpoint, description
 
@@ -198,7 +199,7 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
     if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
         click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
         return
-    _print_device(config)
+    print_device(config)
     if options["dry_run"]:
         click.echo(json.dumps(config.to_dict(), indent=2))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
@@ -260,57 +261,6 @@ def _draw_avatars(config: Any) -> None:
             max(config.model.img_height, config.model.img_width), progress=progress
         )
     click.echo(f"            {path}")
-
-
-def _check_metric_names(names: tuple[str, ...]) -> None:
-    from fastgan import metrics
-
-    unknown = [name for name in names if name not in metrics.NAMES]
-    if unknown:
-        raise click.BadParameter(
-            f"no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
-            param_hint="--metrics",
-        )
-
-
-def _check_metrics_run(names: tuple[str, ...]) -> None:
-    """Before training, not at the first snapshot."""
-    from fastgan import metrics
-
-    reason = metrics.available() if names else None
-    if reason is not None:
-        raise click.BadParameter(f"{reason}; or use --metrics none", param_hint="--metrics")
-
-
-def _print_device(config: Any) -> None:
-    import torch
-
-    from fastgan import ops
-    from fastgan.training.capture import phases_note
-
-    try:
-        device = torch.device(config.device)
-    except RuntimeError as error:
-        raise click.BadParameter(
-            f"expected cpu, cuda or cuda:N, got {config.device!r}", param_hint="--device"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise click.BadParameter(
-            f"{config.device} asked for, but this torch sees no CUDA device; leave --device out, "
-            "or see `fastgan doctor`",
-            param_hint="--device",
-        )
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    click.echo(f"device      {where}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    answers: dict[str, list[str]] = {}
-    for op, devices in ops.backends().items():
-        active = devices[device.type]["active"] if device.type in devices else "reference"
-        if not op.endswith("_backward"):
-            answers.setdefault(active, []).append(op)
-    hint = " (`fastgan doctor` says why)" if "reference" in answers else ""
-    shown = "; ".join(f"{active}: {', '.join(by)}" for active, by in answers.items())
-    click.echo(f"backends    {shown}{hint}")
-    click.echo(f"step        {phases_note(config.capture, device)}")
 
 
 def _print_end(
