@@ -35,8 +35,8 @@ _X86_ISAS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
                "-mprefer-vector-width=512"],
 }  # fmt: skip
-# -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two to
-# three times as long at -O2.
+# -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two
+# to three times as long at -O2.
 _CXX_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
               "-Wno-unknown-pragmas", "-fopenmp-simd", "-fno-math-errno",
               "-fno-trapping-math"]  # fmt: skip
