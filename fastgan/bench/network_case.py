@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.bench.step_case import Step, StepCase
+from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.bench.ways import WAYS, compile_parts, in_way
 from fastgan.models import load_architecture
 
@@ -60,7 +60,7 @@ def _disturb(*networks: nn.Module) -> None:
 
 def _make_step(G: nn.Module, D: nn.Module, config: Any, batch: int, way: str) -> Step:
     dtype = next(G.parameters()).dtype
-    generator = torch.Generator().manual_seed(3)
+    generator = data_generator()
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fastgan.bench.step_case import Step, StepCase
+from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.bench.ways import WAYS, compile_parts, in_way
 from fastgan.training.config import TrainConfig
 from fastgan.training.ema import update_ema
@@ -97,7 +97,7 @@ def _make_step(state: TrainState, variant: str) -> Step:
 def make_batch(state: TrainState) -> Batch:
     """Noise in the place of images, the same for all."""
     model, n = state.config.model, state.config.batch
-    generator = torch.Generator().manual_seed(3)
+    generator = data_generator()
     shape = (n, model.img_channels, model.img_height, model.img_width)
     x = torch.rand(shape, generator=generator, dtype=torch.float32) * 2 - 1
     c = torch.eye(model.c_dim)[torch.arange(n) % model.c_dim] if model.c_dim else None

@@ -4,15 +4,35 @@ A file `fastgan/bench/steps/<name>.py` holds `cases() -> Sequence[StepCase]`; no
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 BASE = "native"
 STEP = "step"  # the row of the whole step: Σ schedule[phase] · seconds of the phase
 
 Phase = Callable[[], Mapping[str, Tensor]]
+
+_draw: ContextVar[int] = ContextVar("fastgan_bench_draw", default=0)
+
+
+@contextmanager
+def drawn(seed: int) -> Iterator[None]:
+    """Within the block, steps are built on data of this draw."""
+    token = _draw.set(seed)
+    try:
+        yield
+    finally:
+        _draw.reset(token)
+
+
+def data_generator() -> torch.Generator:
+    """What a step draws the samples with that it takes for real: the same for all variants."""
+    return torch.Generator().manual_seed(1000 + _draw.get())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 
 from fastgan.bench import case_files, memory_use, network_case, step_report, step_rows
 from fastgan.bench.recipe_step import recipe_case, schedule
-from fastgan.bench.step_case import STEP, Step, StepCase
+from fastgan.bench.step_case import STEP, Step, StepCase, data_generator
 from fastgan.bench.timer import Protocol
 from fastgan.bench.ways import compile_parts, uncompiled
 from fastgan.models import mlp, stylegan2
@@ -97,6 +97,25 @@ def test_the_exact_step_is_in_float64_with_the_draws_of_float32():
     torch.manual_seed(1)
     assert seen[0].dtype == torch.float64
     assert torch.equal(seen[0], torch.randn(N).double())
+
+
+@pytest.mark.parametrize("flips", [1, 3])
+def test_every_draw_of_a_check_has_data_of_its_own(flips):
+    """R1 draws nothing: without other samples a sign that flips would flip in all three draws."""
+    seen = []
+
+    def build(factor=1.0):
+        x = torch.randn(N, generator=data_generator())
+        seen.append(x)
+        return Step({"D": lambda: {"weight": x * factor}, "G": dict})
+
+    def flipped():
+        return build(1.5 if len({tuple(x.tolist()) for x in seen}) <= flips else 1.0)
+
+    case = _case(variants={"reference": build, "flipped": flipped})
+    wrong = step_rows.find_wrong(case, "D", ["flipped"])
+    assert bool(wrong) == (flips == 3)
+    assert len({tuple(x.tolist()) for x in seen}) == (2 if flips == 1 else 3)
 
 
 def test_a_phase_that_is_absent_says_why_and_has_no_sum():

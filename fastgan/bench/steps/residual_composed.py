@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastgan.bench.composed_loop import ComposedLoop, gradients
 from fastgan.bench.residual_gan import Config, Discriminator, Generator
-from fastgan.bench.step_case import Step, StepCase
+from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.training.config import AdamConfig, EmaConfig, TrainConfig
 from fastgan.training.ema import ema_beta, update_ema
 from fastgan.training.state import Batch, create_state
@@ -46,7 +46,7 @@ def networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
 
 def real_images(config: TrainConfig) -> Tensor:
     size = config.model.img_height
-    generator = torch.Generator().manual_seed(1)
+    generator = data_generator()
     return torch.randn(config.batch, 3, size, size, generator=generator, dtype=torch.float32)
 
 

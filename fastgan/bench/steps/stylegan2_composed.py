@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fastgan.bench import composed_stylegan2 as composed
 from fastgan.bench.composed_loop import ComposedLoop, gradients
-from fastgan.bench.step_case import Step, StepCase
+from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.config import AdamConfig, EmaConfig, TrainConfig
@@ -75,7 +75,7 @@ def networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
 
 
 def real_images(config: TrainConfig) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
+    generator = data_generator()
     size = config.model.img_height
     return torch.randn(config.batch, 3, size, size, generator=generator, dtype=torch.float32) / 2
 
