@@ -147,11 +147,14 @@ def test_resume_goes_on_in_the_same_folder(cli, images):
     (run_dir,) = (cli.folder / "runs").iterdir()
     assert "--kimg adds more" in cli("train", "--resume", "latest").output
 
-    output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4).output
+    output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4, "--bf16").output
 
     assert "at 0.0 kimg" in output
     assert list((cli.folder / "runs").iterdir()) == [run_dir]
-    assert _options(run_dir)["total_kimg"] == 0.04
+    assert (_options(run_dir)["total_kimg"], _options(run_dir)["precision"]) == (0.04, "bf16")
+    assert "changed, hence no bit-exact continuation: precision: fp32 → bf16" in (
+        run_dir / "log.txt"
+    ).read_text(encoding="utf-8")
     kimg = _kimg(run_dir)
     assert kimg == sorted(set(kimg))
     assert kimg[-1] == 0.04
