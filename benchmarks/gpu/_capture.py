@@ -156,7 +156,8 @@ def persistent_tensors(state: TrainState) -> Values:
             tensors[f"{field}.lr.{k}"] = group["lr"]
     for name in ("pl_mean", "ema_weight", "gamma_scale"):
         tensors[name] = getattr(state, name)
-    tensors["stats.sums"] = state.stats.sums
+    for name in ("totals", "history", "recorded"):
+        tensors[f"stats.{name}"] = getattr(state.stats, name)
     return tensors
 
 

@@ -25,6 +25,7 @@ _TOP = {
     "seed": "seed",
     "metrics": "metrics",
     "device": "device",
+    "capture": "capture",
 }
 _MODEL = {
     "cbase": "channel_base",
@@ -32,12 +33,15 @@ _MODEL = {
     "map_depth": "mapping_layers",
     "mbstd_group": "mbstd_group",
 }
+_PRECISION = {"bf16": ("fp32", "bf16"), "fp32": ("bf16", "fp32")}  # (value if False, if True)
 _OPTIMIZER = {"glr": "g_optimizer", "dlr": "d_optimizer"}
 _DATA = {"data": "path", "mirror": "mirror"}
 _AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 
-MAY_CHANGE_ON_RESUME = frozenset({"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu"})
+MAY_CHANGE_ON_RESUME = frozenset(
+    {"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu", "capture", "bf16", "fp32"}
+)
 
 
 def cfg_names() -> list[str]:
@@ -92,6 +96,8 @@ def apply_flags(config: "TrainConfig", flags: Mapping[str, Any]) -> "TrainConfig
     model = {_MODEL[flag]: flags[flag] for flag in flags if flag in _MODEL}
     if model:
         changes["model"] = dataclasses.replace(config.model, **model)
+    for flag in flags.keys() & _PRECISION.keys():
+        changes["precision"] = _PRECISION[flag][flags[flag]]
     if "gamma" in flags:
         used = [name for name in _PENALTIES if getattr(config, name) > 0]
         changes.update(dict.fromkeys(used, flags["gamma"]))

@@ -12,12 +12,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fastgan.cli.checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.data import Resolution
-from fastgan.cli.flags import (
-    cfg_names,
-    continue_config,
-    flag_name,
-)
+from fastgan.cli.flags import cfg_names, continue_config
 from fastgan.cli.launch import is_launched, launched_run, note_end
 from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
 from fastgan.cli.progress import count_bar, is_terminal
@@ -78,8 +75,12 @@ def _option(*names: str, **attributes: Any):
               "one dies.")
 @_option("--batch-gpu", type=click.IntRange(min=1), shown="--batch / --gpus",
          help="Images at a time in one process; their gradients add up. Needs less memory.")
+@_option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
+         help="On CUDA, run each phase of a step as one CUDA graph, or not; a CPU has none.")
 @_option("--freezed", type=click.IntRange(min=0), default=0, help="Only 0 in this version.")
-@_option("--fp32", type=bool, default=True, help="Only true in this version.")
+@_option("--bf16", is_flag=True, shown=_OF_CFG,
+         help="Networks compute in bfloat16; weights, optimisers and losses stay float32.")
+@_option("--fp32", type=bool, shown=_OF_CFG, help="The same as a value: false is --bf16.")
 @_option("--workers", type=click.IntRange(min=1), shown="half of the cores, 2 to 8",
          help="Threads per process that decode images.")
 @_option("--keep-memory", type=bool, default=True,
@@ -129,16 +130,14 @@ def _with_notes(error: Exception) -> str:
 
 
 def _refuse_missing_features(options: dict[str, Any]) -> None:
-    for name, is_missing, instead in (
-        ("freezed", options["freezed"] != 0, "freezing layers of D; leave it at 0"),
-        ("fp32", not options["fp32"], "lower precision than float32; leave it at true"),
-    ):  # fmt: skip
-        if is_missing:
-            raise click.BadParameter(f"not in this version: {instead}", param_hint=flag_name(name))
+    if options["freezed"] != 0:
+        raise click.BadParameter(
+            "not in this version: freezing layers of D; leave it at 0", param_hint="--freezed"
+        )
 
 
 _NOT_CONFIG = {"outdir", "resume", "minutes", "desc", "dry_run", "gpus", "max_restarts", "freezed",
-               "fp32", "workers", "keep_memory"}  # fmt: skip
+               "workers", "keep_memory"}  # fmt: skip
 
 
 def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +147,8 @@ def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if name not in _NOT_CONFIG and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    if given.get("bf16") and given.get("fp32"):
+        raise click.BadParameter("--bf16 and --fp32 true exclude each other", param_hint="--bf16")
     if "data" in given:
         given["data"] = data_path(given["data"])
     if "metrics" in given:
@@ -162,7 +163,7 @@ def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) 
 
     with contextlib.redirect_stdout(io.StringIO()):
         config, _, _ = _configure(options, flags)
-        _print_device(config)
+        print_device(config)
     status = launch(
         options["gpus"], sys.argv[1:], options["outdir"],
         max_restarts=options["max_restarts"],
@@ -175,7 +176,7 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
     from fastgan.training.checkpoint import read_config
     from fastgan.training.split import check_split
 
-    _check_metric_names(flags.get("metrics", ()))
+    check_metric_names(flags.get("metrics", ()))
     if options["resume"] is not None:
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config, description = continue_config(read_config(checkpoint), flags), ""
@@ -183,7 +184,7 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
         checkpoint = None
         config, data_name = new_config(options, flags)
         description = describe_run(config, data_name, options["desc"])
-    _check_metrics_run(config.metrics)
+    check_metrics_run(config.metrics)
     check_split(config, options["gpus"])
     return config, checkpoint, description
 
@@ -198,7 +199,7 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
     if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
         click.echo(f"{checkpoint} has all of its {config.total_kimg:g} kimg; --kimg adds more")
         return
-    _print_device(config)
+    print_device(config)
     if options["dry_run"]:
         click.echo(json.dumps(config.to_dict(), indent=2))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
@@ -260,55 +261,6 @@ def _draw_avatars(config: Any) -> None:
             max(config.model.img_height, config.model.img_width), progress=progress
         )
     click.echo(f"            {path}")
-
-
-def _check_metric_names(names: tuple[str, ...]) -> None:
-    from fastgan import metrics
-
-    unknown = [name for name in names if name not in metrics.NAMES]
-    if unknown:
-        raise click.BadParameter(
-            f"no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
-            param_hint="--metrics",
-        )
-
-
-def _check_metrics_run(names: tuple[str, ...]) -> None:
-    """Before training, not at the first snapshot."""
-    from fastgan import metrics
-
-    reason = metrics.available() if names else None
-    if reason is not None:
-        raise click.BadParameter(f"{reason}; or use --metrics none", param_hint="--metrics")
-
-
-def _print_device(config: Any) -> None:
-    import torch
-
-    from fastgan import ops
-
-    try:
-        device = torch.device(config.device)
-    except RuntimeError as error:
-        raise click.BadParameter(
-            f"expected cpu, cuda or cuda:N, got {config.device!r}", param_hint="--device"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise click.BadParameter(
-            f"{config.device} asked for, but this torch sees no CUDA device; leave --device out, "
-            "or see `fastgan doctor`",
-            param_hint="--device",
-        )
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    click.echo(f"device      {where}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    answers: dict[str, list[str]] = {}
-    for op, devices in ops.backends().items():
-        active = devices[device.type]["active"] if device.type in devices else "reference"
-        if not op.endswith("_backward"):
-            answers.setdefault(active, []).append(op)
-    hint = " (`fastgan doctor` says why)" if "reference" in answers else ""
-    shown = "; ".join(f"{active}: {', '.join(by)}" for active, by in answers.items())
-    click.echo(f"backends    {shown}{hint}")
 
 
 def _print_end(

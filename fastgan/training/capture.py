@@ -33,7 +33,7 @@ from torch import Tensor
 from fastgan.training.capture_guard import CaptureError, capture_guard
 from fastgan.training.state import Batch, StepState
 
-__all__ = ["WARM_UPS", "CaptureError", "CudaGraphs", "Graphs", "PhaseRunner"]
+__all__ = ["WARM_UPS", "CaptureError", "CudaGraphs", "Graphs", "PhaseRunner", "phases_note"]
 
 WARM_UPS = 3
 _GUARDED = 1  # the second call: a first one may still build caches from host values
@@ -80,6 +80,25 @@ class CudaGraphs:
         return graph.replay
 
 
+def phases_note(mode: str, device: torch.device) -> str:
+    """`PhaseRunner.note` of such a run, before there is one."""
+    return _note(_why_eager(mode, device, None))
+
+
+def _why_eager(mode: str, device: torch.device, graphs: Graphs | None) -> str | None:
+    if mode == "off":
+        return "capture is off"
+    if graphs is None and device.type != "cuda":
+        return f"a {device.type} device has no CUDA graphs"
+    return None
+
+
+def _note(reason: str | None) -> str:
+    if reason is not None:
+        return f"phases run eagerly: {reason}"
+    return f"each phase is one CUDA graph after {WARM_UPS} calls"
+
+
 @dataclass
 class _Phase:
     calls: int = 0
@@ -94,16 +113,8 @@ class PhaseRunner:
 
     def __init__(self, mode: str, device: torch.device, graphs: Graphs | None = None):
         """`graphs`: instead of the device's own, for tests."""
-        reason = None
-        if mode == "off":
-            reason = "capture is off"
-        elif graphs is None and device.type != "cuda":
-            reason = f"a {device.type} device has no CUDA graphs"
-        self.note = (
-            f"each phase is one CUDA graph after {WARM_UPS} calls"
-            if reason is None
-            else f"phases run eagerly: {reason}"
-        )
+        reason = _why_eager(mode, device, graphs)
+        self.note = _note(reason)
         self._graphs = None
         if reason is None:
             self._graphs = CudaGraphs(device) if graphs is None else graphs

@@ -176,7 +176,8 @@ def state_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
             for key, value in moments.get(p, {}).items():
                 yield f"{field}.{name}.{key}", value
     yield "pl_mean", state.pl_mean
-    yield "stats.sums", state.stats.sums
+    for name, value in state.stats.tensors().items():
+        yield f"stats.{name}", value
     yield "grid.z", state.grid_z
     if state.grid_c is not None:
         yield "grid.c", state.grid_c

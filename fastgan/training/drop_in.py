@@ -39,7 +39,8 @@ class TrainStep:
             `fastgan.augment.AugmentPipe`.
         ada: steers augment.p.
         settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
-            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture, …
+            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture,
+            precision, …
             `batch` is taken from the first call where it is left out.
 
     Raises:
@@ -96,6 +97,13 @@ class TrainStep:
         self.state.stats.reset()
         return means
 
+    def read_history(self) -> dict[str, list[float]]:
+        """The same of each of the last 256 steps, the newest last; `read` clears nothing of it.
+
+        NaN where a step had none, as a lazy penalty between its steps. Waits for the device.
+        """
+        return self.state.stats.read_history()
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs, torch's generators included: copies.
 
@@ -110,7 +118,7 @@ class TrainStep:
         for name in ("g_optimizer", "d_optimizer"):
             values[name] = {key: t.clone() for key, t in self._moments(name).items()}
         values |= {name: getattr(state, name).clone() for name in _TENSORS}
-        values["stats"] = state.stats.sums.clone()
+        values["stats"] = {key: t.clone() for key, t in state.stats.tensors().items()}
         values |= {name: getattr(state, name) for name in _COUNTERS}
         values["rng"] = torch.get_rng_state()
         if state.device.type == "cuda":
@@ -126,7 +134,7 @@ class TrainStep:
         state, own = self.state, self.state_dict()
         only = "rng.cuda"  # a state may go on on another kind of device
         problems = sorted((own.keys() ^ values.keys()) - {only})
-        for name in ("g_optimizer", "d_optimizer"):
+        for name in ("g_optimizer", "d_optimizer", "stats"):
             problems += sorted(own[name].keys() ^ values.get(name, {}).keys())
         if problems:
             raise ValueError(
@@ -140,7 +148,8 @@ class TrainStep:
                 tensor.copy_(values[name][key])
         for name in _TENSORS:
             getattr(state, name).copy_(values[name])
-        state.stats.sums.copy_(values["stats"])
+        for key, tensor in state.stats.tensors().items():
+            tensor.copy_(values["stats"][key])
         for name in _COUNTERS:
             setattr(state, name, values[name])
         torch.set_rng_state(values["rng"].cpu())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan.training.atomic import write_atomic
+from fastgan.training.capture import phases_note
 from fastgan.training.contents import digest
 from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 
@@ -16,8 +17,9 @@ class RunLog(Observer):
     """Writes them while training; each line is on its way to the disk when its method returns.
 
     training_options.json   `TrainConfig.to_dict()`, indented
-    log.txt                 what happened, with a line per tick (`format_tick`); at the end the
-                            digest of the whole state (`fastgan.training.digest`)
+    log.txt                 what happened: how the phases run (`fastgan.training.capture`), a line
+                            per tick (`format_tick`), at the end the digest of the whole state
+                            (`fastgan.training.digest`)
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
                             ("Loss/D" …), and `timestamp` (seconds since 1970); per alarm
                             {"alarm": kind, "kimg", "message", "timestamp"}
@@ -39,10 +41,11 @@ class RunLog(Observer):
         size = "" if info.dataset_size is None else f" ({info.dataset_size} samples)"
         self._say(
             f"{config.name}: {config.architecture}, {config.objective}, batch {config.batch}, "
-            f"{config.total_kimg:g} kimg on {config.device}"
+            f"{config.total_kimg:g} kimg on {config.device} in {config.precision}"
         )
         self._say(f"data {info.dataset_name}{size}")
         self._say(f"parameters G {info.g_parameters:,}    D {info.d_parameters:,}")
+        self._say(phases_note(config.capture, info.state.device))
         if info.resumed_from is not None:
             self._say(f"resumed from {info.resumed_from.name} at kimg {info.resumed_kimg:.3f}")
         if info.changes:

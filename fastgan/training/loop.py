@@ -7,17 +7,17 @@ import contextlib
 import resource
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fastgan.data import BatchLoader
 from fastgan.metrics import Evaluator
 from fastgan.training import checkpoint, random_state, retention
+from fastgan.training.changes import changes_since
 from fastgan.training.config import TrainConfig
-from fastgan.training.contents import Contents, environment
+from fastgan.training.contents import Contents
 from fastgan.training.faults import FaultGuard, FaultPolicy, TrainingDiverged
 from fastgan.training.grids import fakes_name
 from fastgan.training.interrupt import stop_requests
@@ -43,7 +43,6 @@ __all__ = [
     "train",
 ]
 
-_HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images"}
 FIRST_TICK_STEPS = 3  # people want to see that it lives
 
 
@@ -112,7 +111,7 @@ def train(
         d_parameters=sum(p.numel() for p in state.D.parameters()),
         resumed_from=resume,
         resumed_kimg=state.kimg,
-        changes=() if document is None else _changes_since(document, state),
+        changes=() if document is None else changes_since(document, state),
     )
     evaluator = make_evaluator(state, dataset) if rank == 0 else None
     observers = observers if rank == 0 else ()
@@ -289,20 +288,3 @@ class _Run:
         with keep(self.state.device):
             for observer in self.observers:
                 getattr(observer, event)(argument)
-
-
-def _changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
-    """What differs from the saved run and moves its numbers: settings, torch, threads, device."""
-    old = document["config"] | {"environment": document["environment"]}
-    new = state.config.to_dict() | {"environment": environment(state)}
-    return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
-                              {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{where}{key}.")
-        elif before != after:
-            yield f"{where}{key}: {before} → {after}"

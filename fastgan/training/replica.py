@@ -36,7 +36,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     ranks.broadcast_(tensor for _, tensor in shared_tensors(state))
     ranks.compare(dict(shared_tensors(state)), "before the first step")
     moved = MovedTensors(float_buffers(state.G, state.D))
-    sums = [state.stats.sums] if state.ada is None else [state.stats.sums, state.ada.sums]
+    sums = [state.stats.totals] if state.ada is None else [state.stats.totals, state.ada.sums]
     state.exchange = ranks.exchange
     state.average = lambda: ranks.average_([*moved(), *sums])
     if ranks.rank > 0:  # what draws from torch itself is no rank's twin
@@ -55,4 +55,5 @@ def shared_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
         for name in ("exp_avg", "exp_avg_sq", "steps"):
             yield f"{field}.{name}", getattr(optimizer, name)
     yield "pl_mean", state.pl_mean
-    yield "stats.sums", state.stats.sums
+    for name, value in state.stats.tensors().items():
+        yield f"stats.{name}", value

@@ -18,6 +18,7 @@ from fastgan.training.adam import FlatAdam
 from fastgan.training.config import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.fault_record import FaultRecord
 from fastgan.training.flat import shared_parameters
+from fastgan.training.precision import check_networks, in_precision
 from fastgan.training.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class StepState:
     G: nn.Module
     D: nn.Module
     G_ema: nn.Module
+    judge: nn.Module  # D in config.precision: what the phases call
     latent_shape: tuple[int, ...]  # of one z
     g_takes_c: bool  # G(z, c), not G(z)
     d_takes_c: bool  # D(x, c), not D(x)
@@ -179,6 +181,7 @@ def _step_fields(
                 f"{name}={value} needs a generator with mapping and synthesis, which "
                 f"{type(G).__name__} has not; set {name}=0"
             )
+    check_networks(config.precision, G, D)
     shared = list(shared_parameters(G, D))
     if shared:
         raise ValueError(
@@ -196,6 +199,7 @@ def _step_fields(
         "G": G,
         "D": D,
         "G_ema": G_ema,
+        "judge": in_precision(D, config.precision),
         "latent_shape": latent_shape,
         "g_takes_c": takes_condition(G),
         "d_takes_c": takes_condition(D),

@@ -1,34 +1,54 @@
-"""Running means of losses and logits on the device, read by the host once per tick."""
+"""Means of losses and logits on the device: since the last tick, and of each of the last steps."""
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, nan
 
 import torch
 from torch import Tensor
 
-__all__ = ["Statistics"]
+__all__ = ["HISTORY", "Statistics"]
+
+HISTORY = 256  # steps
 
 
 class Statistics:
-    """Means of named scalars. `add` stays on the device; only reading waits for it.
+    """Means of named scalars. Writing stays on the device; only reading waits for it.
 
-    sums: float32 [len(names), 3], a row (sum, count, non-finite count) per name; persistent, so
-    that a captured step keeps writing to it and a checkpoint can hold it. A NaN or infinite
-    observation is counted beside the mean, not in it: that of a skipped step hides no other.
+    A row (sum, count, non-finite count) per name, in float32. A NaN or infinite observation is
+    counted beside the mean, not in it: that of a skipped step hides no other. All tensors persist,
+    so that a captured step keeps writing to them: which step is recorded is counted on the device.
+
+    totals: [2, len(names), 3]: since `reset` (`sums`), and in the step under way.
+    history: [HISTORY, len(names), 3], a ring of the last steps; step i, counted from 0, is at
+        i % HISTORY. recorded: [] int64, how many steps ended.
     """
 
     def __init__(self, names: Sequence[str], device: torch.device):
         self.names = tuple(names)
-        self.sums = torch.zeros([len(self.names), 3], device=device)
+        self.totals = torch.zeros([2, len(self.names), 3], device=device)
+        self.history = torch.zeros([HISTORY, len(self.names), 3], device=device)
+        self.recorded = torch.zeros([], dtype=torch.int64, device=device)
+        self.sums, self._step = self.totals
         self._rows = {name: i for i, name in enumerate(self.names)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is more than 0 between two steps, and a checkpoint holds."""
+        return {"sums": self.sums, "history": self.history, "recorded": self.recorded}
 
     def add(self, name: str, values: Tensor, share: float = 1.0) -> None:
         """Adds mean(values) as one observation of `name`, or as a share of one."""
-        mean = values.detach().mean().to(self.sums.dtype)
+        mean = values.detach().mean().to(self.totals.dtype)
         is_finite = mean.isfinite()
         kept = torch.where(is_finite, mean, torch.zeros_like(mean))
         counted = torch.stack([kept, is_finite, ~is_finite])
-        self.sums[self._rows[name]].add_(counted, alpha=share)
+        self.totals[:, self._rows[name]].add_(counted, alpha=share)
+
+    def end_step(self) -> None:
+        """What was added since the last call becomes the newest step of the history."""
+        slot = self.recorded.remainder(HISTORY).unsqueeze(0)
+        self.history.index_copy_(0, slot, self.totals[1:])
+        self.recorded.add_(1)
+        self._step.zero_()
 
     def read(self) -> dict[str, float]:
         """Mean since `reset` of every name with a finite observation; waits for the device."""
@@ -40,5 +60,21 @@ class Statistics:
         rows = zip(self.names, self.sums.tolist(), strict=True)
         return {name: (ceil(bad), ceil(count)) for name, (_, count, bad) in rows if bad > 0}
 
+    def read_history(self) -> dict[str, list[float]]:
+        """Means of the last HISTORY steps, or of as many as there were, the newest last.
+
+        NaN where a step observed nothing finite of a name (a lazy penalty between its steps); names
+        that no step observed are left out. Waits for the device.
+        """
+        end, ring = int(self.recorded), self.history.tolist()
+        steps = [ring[i % HISTORY] for i in range(max(end - HISTORY, 0), end)]
+        found = {}
+        for name, row in self._rows.items():
+            rows = [step[row] for step in steps]
+            if any(count > 0 or bad > 0 for _, count, bad in rows):
+                found[name] = [total / count if count > 0 else nan for total, count, _ in rows]
+        return found
+
     def reset(self) -> None:
+        """Begins the means anew; the history goes on."""
         self.sums.zero_()

@@ -12,9 +12,9 @@
 Each zeroes the flat gradient of one network, adds up those of `config.batch_gpu` samples at a time
 (None: all at once) so that the sum is the mean over the whole batch, hands it to `state.exchange`
 once, and makes one optimiser pass; the other network's parameters are neither changed nor given a
-gradient. With averages=True a phase of G moves the average in the same pass: the last one of a
-step. No function here waits for the device. `phases` says which of them a step runs; `train_step`
-runs them.
+gradient. With averages=True a phase of G, the last one of a step, moves the average in the same
+pass and ends the step's statistics. No function here waits for the device. `phases` says which of
+them a step runs; `train_step` runs them.
 
 A step draws by `fastgan.draws`: from torch's global generator, or where `state.draw_key` is set
 from one sequence for each phase and sample of the whole batch, so that neither `batch_gpu` nor the
@@ -28,14 +28,23 @@ import torch
 from torch import Tensor
 
 from fastgan import draws
-from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
-from fastgan.losses.path_length import path_lengths
-from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.adam import FlatAdam
 from fastgan.training.capture import PhaseRunner
 from fastgan.training.config import StepConfig
 from fastgan.training.ema import copy_buffers, ema_beta
+from fastgan.training.generate import generate
 from fastgan.training.moving_buffers import BufferMean
+from fastgan.training.phase_losses import (
+    d_condition,
+    d_inputs,
+    d_loss,
+    d_objective,
+    d_penalty,
+    g_loss,
+    judge,
+    move_pl_mean,
+    path_length,
+)
 from fastgan.training.split import parts_of
 from fastgan.training.state import Batch, StepState, frozen
 
@@ -55,7 +64,6 @@ __all__ = [
 PhaseFn = Callable[..., None]  # (state, batch), G's also averages=
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
-PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
 _D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # phases of the draws
 PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
@@ -102,8 +110,8 @@ def train_step(state: StepState, batch: Batch) -> None:
 
 def d_step(state: StepState, batch: Batch) -> None:
     def loss(part: Batch, share: float) -> Tensor:
-        real, fake = _d_inputs(state, part)
-        return _d_loss(state, real, fake, _d_condition(state, part), share)
+        real, fake = d_inputs(state, part)
+        return d_loss(state, real, fake, d_condition(state, part), share)
 
     _update(state, _D, state.d_optimizer, batch, loss)
 
@@ -113,12 +121,12 @@ def d_penalty_step(state: StepState, batch: Batch) -> None:
 
     def loss(part: Batch, share: float) -> Tensor:
         if config.r2_gamma > 0 or config.gp_weight > 0:
-            real, fake = _d_inputs(state, part)
+            real, fake = d_inputs(state, part)
         else:
             with torch.no_grad():
                 real, fake = state.augment(part.x), None  # R1 alone looks at real samples only
-        c = _d_condition(state, part)
-        return _d_penalty(state, real, fake, c, share) * config.d_reg_interval
+        c = d_condition(state, part)
+        return d_penalty(state, real, fake, c, share) * config.d_reg_interval
 
     _update(state, _D_PENALTY, state.d_optimizer, batch, loss)
 
@@ -127,12 +135,12 @@ def d_full_step(state: StepState, batch: Batch) -> None:
     config = state.config
 
     def loss(part: Batch, share: float) -> Tensor:
-        c = _d_condition(state, part)
-        real, fake = _d_inputs(state, part)
-        real_logits, at_real = _judge(state, real, c, config.r1_gamma)
-        fake_logits, at_fake = _judge(state, fake, c, config.r2_gamma)
-        objective = _d_objective(state, real_logits, fake_logits, share)
-        return objective + _d_penalty(state, real, fake, c, share, at_real, at_fake)
+        c = d_condition(state, part)
+        real, fake = d_inputs(state, part)
+        real_logits, at_real = judge(state, real, c, config.r1_gamma)
+        fake_logits, at_fake = judge(state, fake, c, config.r2_gamma)
+        objective = d_objective(state, real_logits, fake_logits, share)
+        return objective + d_penalty(state, real, fake, c, share, at_real, at_fake)
 
     _update(state, _D_FULL, state.d_optimizer, batch, loss)
 
@@ -140,7 +148,7 @@ def d_full_step(state: StepState, batch: Batch) -> None:
 def g_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
     def loss(part: Batch, share: float) -> Tensor:
         fake, _ = generate(state, part.x.shape[0], part.c)
-        return _g_loss(state, fake, part, share)
+        return g_loss(state, fake, part, share)
 
     with frozen(state.d_optimizer):
         _update(state, _G, state.g_optimizer, batch, loss, averages=averages)
@@ -154,20 +162,20 @@ def g_penalty_step(state: StepState, batch: Batch, *, averages: bool = False) ->
 
     def loss(part: Batch, share: float) -> Tensor:
         fake, ws = generate(state, part.x.shape[0], part.c)
-        return _path_length(state, ws, fake, share) * state.config.g_reg_interval
+        return path_length(state, ws, fake, share) * state.config.g_reg_interval
 
     _update(state, _G_PENALTY, state.g_optimizer, batch, loss, at_once=at_once, averages=averages)
-    _move_pl_mean(state)
+    move_pl_mean(state)
 
 
 def g_full_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
     def loss(part: Batch, share: float) -> Tensor:
         fake, ws = generate(state, part.x.shape[0], part.c)
-        return _g_loss(state, fake, part, share) + _path_length(state, ws, fake, share)
+        return g_loss(state, fake, part, share) + path_length(state, ws, fake, share)
 
     with frozen(state.d_optimizer):
         _update(state, _G_FULL, state.g_optimizer, batch, loss, averages=averages)
-    _move_pl_mean(state)
+    move_pl_mean(state)
 
 
 def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, float]]:
@@ -220,6 +228,7 @@ def _update(
     if averages:
         if state.average is not None:
             state.average()
+        state.stats.end_step()
         copy_buffers(state.G_ema, state.G)
 
 
@@ -231,135 +240,6 @@ def _draws(state: StepState, phase: int, part: int, parts: int):
     return draws.sample_stream(
         state.draw_key, phase, first=rank + ranks * part, stride=ranks * parts
     )
-
-
-def generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """n samples of G under the real samples' conditions, and their ws (None without mapping).
-
-    With probability style_mixing_prob a sample takes the latents after a uniformly drawn layer
-    from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1).
-    """
-    G, config = state.G, state.config
-    conditions = () if c is None or not state.g_takes_c else (c,)
-    z = draw_latents(state, n)
-    if config.pl_weight == 0 and config.style_mixing_prob == 0:
-        return G(z, *conditions), None
-    ws = G.mapping(z, *conditions)  # [N, num_ws, w_dim]
-    if config.style_mixing_prob > 0:
-        other = G.mapping(draw_latents(state, n), *conditions)
-        cutoff = sample_cutoff(n, G.num_ws, config.style_mixing_prob, state.device)
-        ws = mix_styles(ws, other, cutoff)
-    return G.synthesis(ws), ws
-
-
-def draw_latents(state: StepState, n: int) -> Tensor:
-    """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
-    z = draws.normal(n, *state.latent_shape, device=state.device)
-    return z.to(state.g_optimizer.flat.values.dtype)
-
-
-def _d_condition(state: StepState, part: Batch) -> Tensor | None:
-    return part.c if state.d_takes_c else None
-
-
-def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
-    return state.D(x) if c is None else state.D(x, c)
-
-
-def _d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Real and fake samples as D sees them: both through the same augmentation, no graph."""
-    with torch.no_grad():
-        fake, _ = generate(state, batch.x.shape[0], batch.c)
-        return state.augment(batch.x), state.augment(fake)
-
-
-def _d_loss(state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share: float) -> Tensor:
-    """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
-    backward pass when this returns: only one half's activations are held at a time."""
-    real_logits = _logits(state, real, c)
-    if state.objective.IS_SEPARABLE:
-        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
-        part = state.objective.discriminator_loss(real_logits, constant)
-        (part if share == 1 else part * share).backward()
-        real_logits = real_logits.detach()
-    return _d_objective(state, real_logits, _logits(state, fake, c), share)
-
-
-def _judge(
-    state: StepState, x: Tensor, c: Tensor | None, gamma: float
-) -> tuple[Tensor, Tensor | None]:
-    """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
-    if gamma == 0:
-        return _logits(state, x, c), None
-    return logits_and_penalty(state.D, x, c, method=state.config.penalty_method)
-
-
-def _d_objective(
-    state: StepState, real_logits: Tensor, fake_logits: Tensor, share: float
-) -> Tensor:
-    """`real_logits`, `fake_logits` [N, 1]."""
-    loss = state.objective.discriminator_loss(real_logits, fake_logits)
-    state.stats.add("Loss/D", loss, share)
-    state.stats.add("Logits/real", real_logits, share)
-    state.stats.add("Logits/fake", fake_logits, share)
-    if state.ada is not None:
-        state.ada.accumulate(real_logits, weight=state.rows[1])
-    return loss
-
-
-def _d_penalty(
-    state: StepState,
-    real: Tensor,
-    fake: Tensor | None,
-    c: Tensor | None,
-    share: float,
-    at_real: Tensor | None = None,
-    at_fake: Tensor | None = None,
-) -> Tensor:
-    """The weighted sum of the penalties; `at_real` and `at_fake` are R1 and R2 where known."""
-    D, config, loss = state.D, state.config, None
-    method = config.penalty_method
-    terms: list[tuple[str, float, Callable[[], Tensor]]] = [
-        ("r1", config.r1_gamma / 2,
-         lambda: r1(D, real, c, method=method) if at_real is None else at_real),
-        ("r2", config.r2_gamma / 2,
-         lambda: r2(D, fake, c, method=method) if at_fake is None else at_fake),
-        ("gp", config.gp_weight, lambda: wgan_gp(D, real, fake, c, method=method)),
-    ]  # fmt: skip
-    for name, weight, penalty in terms:
-        if weight > 0:
-            mean = penalty().mean()
-            state.stats.add(f"Loss/{name}", mean, share)
-            loss = mean * weight if loss is None else loss + mean * weight
-    return loss * state.gamma_scale
-
-
-def _g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor:
-    objective = state.objective
-    c = _d_condition(state, batch)
-    fake_logits, real_logits = _logits(state, state.augment(fake), c), None
-    if objective.NEEDS_REAL_FOR_G:
-        with torch.no_grad():
-            real_logits = _logits(state, state.augment(batch.x), c)
-    loss = objective.generator_loss(fake_logits, real_logits)
-    state.stats.add("Loss/G", loss, share)
-    return loss
-
-
-def _path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
-    """Against the mean before this phase: that of the whole batch is known at its end only."""
-    lengths = path_lengths(fake, ws)  # [N]
-    state.g_optimizer.flat.riders[0].add_(lengths.detach().mean() * share)
-    penalty = (lengths - state.pl_mean.to(lengths.dtype)).square().mean()
-    state.stats.add("Loss/pl", penalty, share)
-    return penalty * state.config.pl_weight
-
-
-def _move_pl_mean(state: StepState) -> None:
-    """Toward the mean length that travelled with the gradient; not toward NaN or infinity."""
-    mean = state.g_optimizer.flat.riders[0].to(state.pl_mean.dtype)
-    moved = state.pl_mean.lerp(mean, PL_DECAY)
-    state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))
 
 
 def _set_scalars(state: StepState) -> None:

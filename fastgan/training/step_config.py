@@ -10,6 +10,7 @@ from typing import Any
 
 from fastgan.losses import load_objective
 from fastgan.losses.gradient_penalty import METHODS
+from fastgan.training.precision import PRECISIONS
 
 __all__ = [
     "AdamConfig",
@@ -112,6 +113,7 @@ class StepConfig:
     their gradients adding up: less memory, and batch statistics over so many.
     `capture`: "auto" makes each phase one CUDA graph where the device has them, "off" never does
     (`fastgan.training.capture`).
+    `precision`: "bf16" has float32 networks compute in bfloat16 (`fastgan.training.precision`).
     """
 
     objective: str = "non_saturating"
@@ -130,6 +132,7 @@ class StepConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     capture: str = "auto"
+    precision: str = "fp32"
 
     def __post_init__(self):
         for name in ("batch", "d_reg_interval", "g_reg_interval"):
@@ -148,6 +151,11 @@ class StepConfig:
                 self.penalty_method, "auto is exact")  # fmt: skip
         require(self.capture in CAPTURE, "capture", f"one of {', '.join(CAPTURE)}", self.capture,
                 "off runs every phase eagerly")  # fmt: skip
+        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}",
+                self.precision, "fp32 is the default")  # fmt: skip
+        is_fine = self.precision == "fp32" or self.penalty_method != "finite_difference"
+        require(is_fine, "penalty_method", f"an exact method with precision={self.precision!r}",
+                self.penalty_method, "bf16 rounds away the differences that it takes")  # fmt: skip
         load_objective(self.objective)
 
     @property

@@ -1,9 +1,11 @@
 """The lint over every phase of every shipped recipe: fastgan.training.step itself, not a copy."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from lint import construction, fake_device, lint_phase
@@ -34,6 +36,7 @@ VARIANTS = (
     "all penalties, lazy",
     "all penalties, every step",
     "finite difference",
+    "bf16",
     "plain PyTorch ops",
 )
 FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
@@ -88,6 +91,8 @@ def variant_config(name: str, variant: str) -> TrainConfig:
         case "finite difference":
             changes = {"penalty_method": "finite_difference", "d_reg_interval": 4}
             return config.with_changes(**penalties, **changes, g_reg_interval=4)
+        case "bf16":
+            return config.with_changes(**penalties, precision="bf16")
     return config
 
 
@@ -102,10 +107,21 @@ def lint_variant(name: str, variant: str) -> Iterator[Row]:
     between = partial(_host_work, state, batch)
     holders = {"state": state, "batch": batch}
     for phase, run in _phases(state, batch):
-        with use_backend(backend):
+        with use_backend(backend), _autocast_works():
             report = lint_phase(run, holders, between)
         findings = tuple(str(finding) for finding in report.findings)
         yield Row(name, variant, phase, report.ops, report.fastgan_ops, findings)
+
+
+@contextlib.contextmanager
+def _autocast_works() -> Iterator[None]:
+    """Autocast switches itself off where torch.cuda finds no device."""
+    common = torch.cuda.amp.common
+    with (
+        mock.patch.object(common, "amp_definitely_not_available", return_value=False),
+        mock.patch.object(torch.cuda, "is_bf16_supported", return_value=True),
+    ):
+        yield
 
 
 def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[], None]]]:

@@ -34,6 +34,7 @@ def test_every_cfg_trains_end_to_end(cli, images, cfg):
         assert (run_dir / name).stat().st_size > 0, name
     assert re.search(r"tick 0 +kimg \d.* sec/kimg \d.* gpumem 0.00 +augment 0.000", output)
     assert "backends    " in output
+    assert "step        phases run eagerly: a cpu device has no CUDA graphs" in output
     assert "finished at 0.0 kimg" in output
 
 
@@ -43,7 +44,8 @@ def test_flags_reach_the_options(cli, images):
         "--gamma", 0.5, "--glr", 0.003, "--dlr", 0.004, "--cbase", 64, "--cmax", 16,
         "--map-depth", 1, "--mbstd-group", 2, "--seed", 9, "--tick", 0.004, "--snap", 2,
         "--mirror", "true", "--cond", "true", "--desc", "my words", "--outdir", "elsewhere",
-        "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "none")  # fmt: skip
+        "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "none",
+        "--capture", "off")  # fmt: skip
     run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-batch4-gamma0.5-my_words"
     options = _options(run_dir)
     model, data = options["model"], options["data"]
@@ -56,6 +58,9 @@ def test_flags_reach_the_options(cli, images):
     assert (data["mirror"], data["use_labels"], data["resolution"]) == (True, True, [8, 16])
     assert (options["augment"]["mode"], options["augment"]["p"]) == ("fixed", 0.3)
     assert (options["tick_kimg"], options["snapshot_every_ticks"]) == (0.004, 2)
+    assert options["capture"] == "off"
+    log = (run_dir / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert log.count("phases run eagerly: capture is off") == 1
 
 
 def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
@@ -65,6 +70,21 @@ def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
         gammas.append(float(re.search(r'"r1_gamma": ([\d.e-]+)', output.output)[1]))
 
     assert gammas[0] == pytest.approx(2 * gammas[1])
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ([], "fp32"),
+        (["--bf16"], "bf16"),
+        (["--fp32", "false"], "bf16"),
+        (["--fp32", "true"], "fp32"),
+    ],
+)
+def test_precision(cli, images, flags, precision):
+    output = cli("train", "--data", images, "--cfg", "mlp", "--dry-run", *flags).output
+
+    assert f'"precision": "{precision}"' in output
 
 
 def test_a_dry_run_writes_nothing(cli):
@@ -78,7 +98,7 @@ def test_a_dry_run_writes_nothing(cli):
     ("flags", "words"),
     [
         (["--freezed", 4], "--freezed: not in this version"),
-        (["--fp32", "false"], "--fp32: not in this version"),
+        (["--fp32", "true", "--bf16"], "--bf16 and --fp32 true exclude each other"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
@@ -127,11 +147,14 @@ def test_resume_goes_on_in_the_same_folder(cli, images):
     (run_dir,) = (cli.folder / "runs").iterdir()
     assert "--kimg adds more" in cli("train", "--resume", "latest").output
 
-    output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4).output
+    output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4, "--bf16").output
 
     assert "at 0.0 kimg" in output
     assert list((cli.folder / "runs").iterdir()) == [run_dir]
-    assert _options(run_dir)["total_kimg"] == 0.04
+    assert (_options(run_dir)["total_kimg"], _options(run_dir)["precision"]) == (0.04, "bf16")
+    assert "changed, hence no bit-exact continuation: precision: fp32 → bf16" in (
+        run_dir / "log.txt"
+    ).read_text(encoding="utf-8")
     kimg = _kimg(run_dir)
     assert kimg == sorted(set(kimg))
     assert kimg[-1] == 0.04

@@ -37,7 +37,7 @@ class TinyG(nn.Module):
     def mapping(self, z, c=None):
         w = self.fc(z if c is None else torch.cat([z, c], 1)).tanh()
         if self.training:
-            self.w_avg.lerp_(w.detach().mean(0), 0.1)
+            self.w_avg.lerp_(w.detach().mean(0).to(self.w_avg), 0.1)
         return w[:, None].repeat(1, self.num_ws, 1)
 
     def synthesis(self, ws, noise_mode="random"):

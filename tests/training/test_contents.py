@@ -25,7 +25,7 @@ from fastgan.training.step import train_step
 
 BEFORE, AFTER = 7, 4  # steps; 7 is coprime to the intervals 2, 3 and 4 (of ADA)
 # What only the product or the records need: leaving it out changes nothing else of the run.
-ENDS = ("G_ema.", "grid.", "stats.", "ada.r_t")
+ENDS = ("G_ema.", "grid.", "stats.sums", "stats.history", "ada.r_t")
 # Written anew by the next steps; in the file because the networks' files are whole.
 REWRITTEN = {"G_ema.w_avg", "ada.r_t"}
 END_COUNTERS = {"tick", "elapsed_sec", "skipped", "in_a_row", "stream", "calm_since"}

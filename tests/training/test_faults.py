@@ -267,7 +267,9 @@ def test_a_loss_that_is_never_finite_is_a_fault_though_each_step_is_skipped_alon
     config, tiny, tmp_path, monkeypatch
 ):
     """R1 that fails every second step is three in a row never, and no R1 at all."""
-    monkeypatch.setattr("fastgan.training.step.r1", lambda D, x, *_, **__: D(x).sum(1) * NAN)
+    monkeypatch.setattr(
+        "fastgan.training.phase_losses.r1", lambda D, x, *_, **__: D(x).sum(1) * NAN
+    )
     with pytest.raises(TrainingDiverged, match=r"Loss/r1 became NaN|G.*became NaN"):
         loop.train(config, tmp_path, loader=tiny.Loader(config))
 

@@ -74,10 +74,11 @@ def assert_close(one, other, tolerance):
     assert one.keys() == other.keys()
     assert all(t.isfinite().all() or name == "ada.r_t" for name, t in one.items())
     for name, expected in one.items():
-        if name != "stats.sums" and not name.startswith("ada."):  # float32, for reading only
+        if not name.startswith(("stats.", "ada.")):  # float32, for reading only
             error = (other[name] - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
             assert error <= tolerance, f"{name}: {error}"
-    torch.testing.assert_close(other["stats.sums"], one["stats.sums"], rtol=1e-4, atol=1e-4)
+    for name in ("stats.sums", "stats.history", "stats.recorded"):
+        torch.testing.assert_close(other[name], one[name], rtol=1e-4, atol=1e-4)
 
 
 def test_two_ranks_are_one(tmp_path):

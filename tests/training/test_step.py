@@ -13,6 +13,7 @@ from fastgan import draws
 from fastgan.losses import load_objective, objectives
 from fastgan.training import step
 from fastgan.training.config import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.generate import generate
 from fastgan.training.state import Batch, create_state
 
 PHASES = [
@@ -354,7 +355,7 @@ def test_conditions_reach_both_networks(tiny):
 def test_style_mixing_takes_later_layers_from_another_latent(tiny):
     config = tiny.config(style_mixing_prob=1.0, batch=16)
     state = tiny.state(config)
-    _, ws = step.generate(state, 16, None)  # [N, 3, w_dim]
+    _, ws = generate(state, 16, None)  # [N, 3, w_dim]
     assert not torch.equal(ws[:, 0], ws[:, 2])
     is_mixed = (ws[:, 0] != ws[:, 2]).any(1)
     assert is_mixed.all()
@@ -404,6 +405,23 @@ def test_counters_and_statistics(tiny):
         "Loss/D": 3, "Loss/G": 3, "Loss/r1": 2, "Loss/r2": 0, "Loss/gp": 2, "Loss/pl": 0,
         "Logits/real": 3, "Logits/fake": 3,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_gpu", [None, 2])
+def test_the_history_has_each_steps_losses(tiny, batch_gpu):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2, batch_gpu=batch_gpu)
+    state, seen = tiny.state(config), []
+    for i in range(4):
+        step.train_step(state, tiny.batch(config, 4 * i))
+        seen.append(state.stats.read())
+        state.stats.reset()
+    history = state.stats.read_history()
+    assert history.keys() == seen[0].keys()
+    assert len({len(values) for values in history.values()}) == 1
+    for i, losses in enumerate(seen):
+        for name, values in history.items():
+            wanted = losses.get(name, math.nan)
+            assert values[i] == pytest.approx(wanted, rel=1e-6, nan_ok=True), (name, i)
 
 
 @pytest.mark.parametrize("objective", ["non_saturating", "relativistic"])
