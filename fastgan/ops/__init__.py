@@ -4,6 +4,7 @@ from fastgan.ops._backend import NativeRequiredError, backends, library_facts, u
 from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
 from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
 from fastgan.ops.adam_ema import adam_ema_
+from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
@@ -22,6 +23,7 @@ __all__ = [
     "Conv2dChoice",
     "NativeRequiredError",
     "adam_ema_",
+    "anti_aliased_snake",
     "backends",
     "bias_act",
     "channel_dot",
@@ -35,6 +37,7 @@ __all__ = [
     "gradient_penalty",
     "grouped_conv2d",
     "interpolate_samples",
+    "kaiser_sinc_filter",
     "library_facts",
     "minibatch_stddev",
     "modulate",
