@@ -275,7 +275,8 @@ def kaiser_sinc_filter(cutoff: float, half_width: float, taps: int) -> torch.Ten
 
 
 def _check_vector(name: str, t: torch.Tensor, x: torch.Tensor, size: int | None) -> None:
-    if not isinstance(t, torch.Tensor) or t.dim() != 1 or t.shape[0] != (size or t.shape[0] or -1):
+    is_vector = isinstance(t, torch.Tensor) and t.dim() == 1
+    if not is_vector or (t.shape[0] < 1 if size is None else t.shape[0] != size):
         got = tuple(t.shape) if isinstance(t, torch.Tensor) else repr(t)
         expected = (
             "a tensor [taps], such as kaiser_sinc_filter's"
