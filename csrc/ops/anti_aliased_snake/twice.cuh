@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // dx of a tile and its part of the sums. Shared: windows of x and dy, and du in two planes.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)  // 64 registers, so that nothing spills
     twice_backward_kernel(AntiAliasedSnakeParams p, Tiling tiling) {
   using A = compute_t<T>;
   constexpr int kRun = Twice<T>::kRun, kHalo = Twice<T>::kHalo, kStretch = Twice<T>::kStretch;
