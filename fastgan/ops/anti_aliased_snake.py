@@ -33,6 +33,7 @@ from fastgan.ops._define import define_op, gradient_is_wanted
 
 _EPS = 1e-9  # of the published layers
 _MOST_SAMPLES = 2**31 - 1  # along time: kernels count them in 32 bits
+_MOST_RATIO, _MOST_TAPS = 1024, 4096  # kernels hold what one output reaches on the chip
 
 
 def _compute_dtype(x: torch.Tensor) -> torch.dtype:
@@ -308,10 +309,10 @@ def anti_aliased_snake(
         x: [N, C, T] with T ≥ 1; float64, float32, bfloat16 or float16; any strides.
         alpha: [C], frequencies, on a linear scale.
         beta: [C], inverse heights, on a linear scale; None is alpha (Snake).
-        up_filter: [up_taps]; up_taps is up_ratio or at least 2·up_ratio.
-        down_filter: [down_taps].
-        up_ratio: samples of the inner signal for each of x, an int ≥ 1.
-        down_ratio: samples of the inner signal for each of y, an int ≥ 1.
+        up_filter: [up_taps]; up_taps is up_ratio or 2·up_ratio to 4096.
+        down_filter: [down_taps], up to 4096.
+        up_ratio: samples of the inner signal for each of x, an int from 1 to 1024.
+        down_ratio: samples of the inner signal for each of y, an int from 1 to 1024.
 
     Returns:
         [N, C, ceil(T · up_ratio / down_ratio)], x.dtype, contiguous.
@@ -329,8 +330,11 @@ def anti_aliased_snake(
             f"{x.dtype}; cast it"
         )
     for name, ratio in (("up_ratio", up_ratio), ("down_ratio", down_ratio)):
-        if isinstance(ratio, bool) or not isinstance(ratio, int) or ratio < 1:
-            raise ValueError(f"anti_aliased_snake: {name} must be an int ≥ 1, got {ratio!r}")
+        is_int = isinstance(ratio, int) and not isinstance(ratio, bool)
+        if not is_int or not 1 <= ratio <= _MOST_RATIO:
+            raise ValueError(
+                f"anti_aliased_snake: {name} must be an int from 1 to {_MOST_RATIO}, got {ratio!r}"
+            )
     beta = alpha if beta is None else beta
     for name, t, size in (("alpha", alpha, x.shape[1]), ("beta", beta, x.shape[1])):
         _check_vector(name, t, x, size)
@@ -340,6 +344,11 @@ def anti_aliased_snake(
             raise ValueError(
                 f"anti_aliased_snake: {name} is a constant and takes no gradient; "
                 f"pass {name}.detach()"
+            )
+        if t.shape[0] > _MOST_TAPS:
+            raise ValueError(
+                f"anti_aliased_snake: {name} must have at most {_MOST_TAPS} taps, got "
+                f"{t.shape[0]}; resample in steps"
             )
     taps = up_filter.shape[0]
     if taps != up_ratio and taps < 2 * up_ratio:

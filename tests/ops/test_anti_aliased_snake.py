@@ -388,8 +388,13 @@ ERRORS = {
         "up_filter must have 4 taps or at least 8",
         {"up_ratio": 4, "up_filter": F12[:7]},
     ),
-    "ratio": (ValueError, "down_ratio must be an int ≥ 1.*got 0", {"down_ratio": 0}),
-    "fraction": (ValueError, r"up_ratio must be an int ≥ 1.*got 1\.5", {"up_ratio": 1.5}),
+    "many taps": (
+        ValueError,
+        "down_filter must have at most 4096 taps, got 4097; resample in steps",
+        {"down_filter": torch.ones(4097)},
+    ),
+    "ratio": (ValueError, "down_ratio must be an int from 1 to 1024, got 0", {"down_ratio": 0}),
+    "fraction": (ValueError, r"up_ratio must be an int from 1.*got 1\.5", {"up_ratio": 1.5}),
 }
 
 

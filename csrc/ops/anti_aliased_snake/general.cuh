@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
   const int n = r.outputs - t0 < tile ? r.outputs - t0 : tile;
   const T* x = static_cast<const T*>(p.x) + row * p.length;
   const A *f = static_cast<const A*>(p.up_filter), *g = static_cast<const A*>(p.down_filter);
-  const Snake<A> snake = snake_of<A>(p, row % p.channels);
+  const Snake<A> snake = snake_of<A>(p, channel_of(p, row));
   A* v = dynamic_shared<A>();
   const int low = t0 * r.down - r.down_lead, count = (n - 1) * r.down + r.down_taps;
   for (int s = threadIdx.x; s < count; s += kThreads)
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads)
   const T* x = static_cast<const T*>(p.x) + row * p.length;
   const T* dy = static_cast<const T*>(p.dy) + row * p.outputs;
   const A *f = static_cast<const A*>(p.up_filter), *g = static_cast<const A*>(p.down_filter);
-  const Snake<A> snake = snake_of<A>(p, row % p.channels);
+  const Snake<A> snake = snake_of<A>(p, channel_of(p, row));
   A* du = dynamic_shared<A>();
   // Samples that reach the tile's dx; those of its own places are counted in the sums.
   const int before = i0 * r.up - r.up_lead, after = (i0 + n - 1) * r.up - r.up_lead + r.up_taps;

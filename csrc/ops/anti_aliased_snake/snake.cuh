@@ -6,6 +6,11 @@
 
 namespace fastgan {
 
+// A row has a block, so its number has 32 bits.
+__device__ __forceinline__ int64_t channel_of(const AntiAliasedSnakeParams& p, int64_t row) {
+  return unsigned(row) % unsigned(p.channels);
+}
+
 template <class A>
 struct Snake {
   A alpha, height;  // height = 1 / (β + ε)
@@ -65,7 +70,7 @@ __device__ __forceinline__ void store_sums(const AntiAliasedSnakeParams& p, Snak
     sums.alpha += memory.sums[warp].alpha;
     sums.beta += memory.sums[warp].beta;
   }
-  const int64_t sample = row / p.channels, channel = row - sample * p.channels;
+  const int64_t channel = channel_of(p, row), sample = unsigned(row) / unsigned(p.channels);
   A* parts = static_cast<A*>(p.scratch) + (sample * tiles + tile) * p.channels + channel;
   parts[0] = sums.alpha;
   parts[p.rows * tiles] = sums.beta;

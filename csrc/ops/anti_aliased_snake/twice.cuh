@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads)
   const int own = int(threadIdx.x) * kRun;  // in a plane
   {
     const Weights<A> f = weights_of<A>(p.up_filter, A(2));
-    const Snake<A> snake = snake_of<A>(p, row % p.channels);
+    const Snake<A> snake = snake_of<A>(p, channel_of(p, row));
     A c[kStretch], a[kRun], b[kRun];
     load_stretch(c, window + (own + kHalo - kMargin));
     spread(c, f, a, b);
@@ -197,9 +197,29 @@ __global__ void __launch_bounds__(kThreads)
   store_outputs<T, kWidth>(static_cast<T*>(p.out) + row * p.length, length, t, y);
 }
 
+// What the repetitions of x's end beyond it get: three places from `place` on, away from the
+// signal.
+template <class A, int kHalo>
+__device__ __forceinline__ A repeated(const A* even, const A* odd, const void* filter, int length,
+                                      int i0, int place) {
+  const A* f = static_cast<const A*>(filter);
+  A sum = 0;
+#pragma unroll 1
+  for (int away = 0; away < 3; ++away, place += place < 0 ? -1 : 1) {
+#pragma unroll 1
+    for (int k = 0; k < kTaps; ++k) {
+      const int j = 2 * place + k - 5;
+      if (j < 0 || j >= 2 * length) continue;
+      const int at = (j >> 1) - (i0 - kHalo);
+      sum += f[k] * (j & 1 ? odd[at] : even[at]);
+    }
+  }
+  return 2 * sum;
+}
+
 // dx of a tile and its part of the sums. Shared: windows of x and dy, and du in two planes.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads, 4)  // 64 registers, so that nothing spills
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 3 : 4)  // so that nothing spills
     twice_backward_kernel(AntiAliasedSnakeParams p, Tiling tiling) {
   using A = compute_t<T>;
   constexpr int kRun = Twice<T>::kRun, kHalo = Twice<T>::kHalo, kStretch = Twice<T>::kStretch;
@@ -225,12 +245,14 @@ __global__ void __launch_bounds__(kThreads, 4)  // 64 registers, so that nothing
     spread(c, weights_of<A>(p.down_filter, A(1)), dv[0], dv[1]);
     const Reach reach{length, length, 2 * length, 2, 2, kTaps, kTaps, 5, 5};
     const A* g = static_cast<const A*>(p.down_filter);
-    const Snake<A> snake = snake_of<A>(p, row % p.channels);
+    const Snake<A> snake = snake_of<A>(p, channel_of(p, row));
+    const A first = i <= 0 && i + kRun > 0 ? folded(dy, g, reach, 0) : A(0);
+    const A last = i < length && i + kRun >= length ? folded(dy, g, reach, reach.size - 1) : A(0);
 #pragma unroll
     for (int r = 0; r < kRun; ++r) {
       const bool is_in = i + r >= 0 && i + r < length;
-      if (i + r == 0) dv[0][r] += folded(dy, g, reach, 0);
-      if (i + r == length - 1) dv[1][r] += folded(dy, g, reach, 2 * length - 1);
+      if (i + r == 0) dv[0][r] += first;
+      if (i + r == length - 1) dv[1][r] += last;
 #pragma unroll
       for (int odd_one = 0; odd_one < 2; ++odd_one)
         dv[odd_one][r] = activate_backward(u[odd_one][r], is_in ? dv[odd_one][r] : A(0), snake,
@@ -247,22 +269,15 @@ __global__ void __launch_bounds__(kThreads, 4)  // 64 registers, so that nothing
     load_stretch(b, odd + (own - kMargin));
     gather(a, b, f, dx);
     // An end also gets what its three repetitions get.
+    const A first =
+        i <= 0 && i + kRun > 0 ? repeated<A, kHalo>(even, odd, p.up_filter, length, i0, -1) : A(0);
+    const A last = i < length && i + kRun >= length
+                       ? repeated<A, kHalo>(even, odd, p.up_filter, length, i0, length)
+                       : A(0);
 #pragma unroll
     for (int r = 0; r < kRun; ++r) {
-      if (i + r != 0 && i + r != length - 1) continue;
-#pragma unroll 1
-      for (int away = 1; away <= 3; ++away) {
-        for (int k = 0; k < kTaps; ++k) {
-          const A w = 2 * static_cast<const A*>(p.up_filter)[k];
-          for (int side = 0; side < 2; ++side) {
-            if (i + r != (side == 0 ? 0 : length - 1)) continue;
-            const int j = 2 * (i + r + (side == 0 ? -away : away)) + k - 5;
-            if (j < 0 || j >= 2 * length) continue;
-            const int at = (j >> 1) - (i0 - kHalo);
-            dx[r] += w * (j & 1 ? odd[at] : even[at]);
-          }
-        }
-      }
+      if (i + r == 0) dx[r] += first;
+      if (i + r == length - 1) dx[r] += last;
     }
     store_outputs<T, kWidth>(static_cast<T*>(p.out) + row * p.length, length, i, dx);
   }
