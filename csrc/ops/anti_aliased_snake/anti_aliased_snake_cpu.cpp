@@ -38,16 +38,11 @@ Snake<A> snake_of(const AntiAliasedSnakeParams& p, int64_t row) {
           A(1) / (static_cast<const A*>(p.beta)[c] + A(kSnakeEps))};
 }
 
-// Whether half_turn takes every α·u: float32 beyond its range, and float64, go to libm.
-inline bool is_near(const double*, int64_t, double) { return false; }
-inline bool is_near(const float* u, int64_t n, float alpha) {
-  float most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64_t k = 0; k < n; ++k) {
-    const float size = alpha * u[k] < 0 ? -alpha * u[k] : alpha * u[k];
-    most = most < size ? size : most;
-  }
-  return most <= kMostHalfTurn;
+// Whether half_turn takes every α·u, where no |u| is above `most`: float32 beyond its range, and
+// float64, go to libm.
+inline bool is_near(double, double) { return false; }
+inline bool is_near(float most, float alpha) {
+  return most * alpha <= kMostHalfTurn && most * -alpha <= kMostHalfTurn;
 }
 
 // Any double, so that a template may name it.
@@ -59,8 +54,8 @@ inline A activate_one(A u, HalfTurn<A> h, Snake<A> o) {
 }
 
 template <class A>
-void activate(A* u, int64_t n, Snake<A> o) {
-  if (!is_near(u, n, o.alpha)) {
+void activate(A* u, int64_t n, Snake<A> o, bool near) {
+  if (!near) {
     for (int64_t k = 0; k < n; ++k) u[k] = activate_one(u[k], half_turn_of_any(o.alpha * u[k]), o);
     return;
   }
@@ -75,10 +70,10 @@ struct Sums {
 
 // dv becomes du. The sums are of these samples alone.
 template <class A>
-Sums<A> activate_backward(const A* u, A* dv, int64_t n, Snake<A> o) {
+Sums<A> activate_backward(const A* u, A* dv, int64_t n, Snake<A> o, bool near) {
   A by_alpha = 0, by_beta = 0;
   const A slope = 2 * o.alpha * o.height;
-  if (!is_near(u, n, o.alpha)) {
+  if (!near) {
     for (int64_t k = 0; k < n; ++k) {
       const HalfTurn<A> h = half_turn_of_any(o.alpha * u[k]);
       by_alpha += dv[k] * u[k] * (2 * h.sine * h.cosine);
@@ -101,49 +96,49 @@ Sums<A> activate_backward(const A* u, A* dv, int64_t n, Snake<A> o) {
 template <class A>
 struct Workspace {
   void* memory;
-  A *up_weights, *window, *dy_window, *row, *out;
+  A *window, *dy_window, *row, *out;
   Planes<A> u, dv;
-  Tap<A>* taps;
+  PhasedTaps<A> up, down, up_adjoint;  // down's taps are its adjoint's in the backward pass
+  Stretch<A>* stretches;
+  A most_gain = 0;  // U·Σ|f|: no |u| is larger than this times the largest |x|
 
-  // `samples` up-sampled ones in planes of `ratio`, made from windows of `length`, to `outputs`.
-  Workspace(const AntiAliasedSnakeParams& p, int64_t ratio, int64_t samples, int64_t length,
+  // `samples` up-sampled ones in planes, made from windows of `length`, to `outputs`.
+  Workspace(const AntiAliasedSnakeParams& p, bool is_forward, int64_t samples, int64_t length,
             int64_t outputs) {
+    const int64_t ratio = is_forward ? p.down_ratio : p.up_ratio;
     const int64_t pitch = divide_up(samples, ratio) + 1 + kSlack;
-    const int64_t most_taps = larger(p.up_taps, p.down_taps);
-    const int64_t values = p.up_taps + 2 * (length + kSlack) + (samples + kSlack) +
-                           (outputs + kSlack) + 2 * ratio * pitch;
-    memory = std::malloc(size_t(most_taps) * sizeof(Tap<A>) + size_t(values) * sizeof(A));
+    const int64_t up_numbers = p.up_ratio * PhasedTaps<A>::pitch(p.up_taps, p.up_ratio);
+    const int64_t down_numbers = p.down_ratio * PhasedTaps<A>::pitch(p.down_taps, p.down_ratio);
+    const int64_t numbers = 2 * up_numbers + down_numbers + 2 * (length + kSlack) +
+                            (samples + kSlack) + (outputs + kSlack) + 2 * ratio * pitch;
+    memory = std::malloc(size_t(ratio) * sizeof(Stretch<A>) + size_t(numbers) * sizeof(A));
     if (!memory) return;
-    taps = static_cast<Tap<A>*>(memory);
-    A* free = reinterpret_cast<A*>(taps + most_taps);
+    stretches = static_cast<Stretch<A>*>(memory);
+    A* free = reinterpret_cast<A*>(stretches + ratio);
     auto take = [&](int64_t n) {
       A* at = free;
       free += n;
       return at;
     };
-    up_weights = take(p.up_taps);
     window = take(length + kSlack);
     dy_window = take(length + kSlack);
     row = take(samples + kSlack);
     out = take(outputs + kSlack);
     u = {take(ratio * pitch), pitch, ratio, 0};
     dv = {take(ratio * pitch), pitch, ratio, 0};
-    for (int64_t k = 0; k < p.up_taps; ++k)
-      up_weights[k] = static_cast<const A*>(p.up_filter)[k] * A(p.up_ratio);
+    up = {take(up_numbers), p.up_taps, p.up_ratio, true};
+    up_adjoint = {take(up_numbers), p.up_taps, p.up_ratio, false};
+    down = {take(down_numbers), p.down_taps, p.down_ratio, !is_forward};
+    const A* f = static_cast<const A*>(p.up_filter);
+    up.fill(f, A(p.up_ratio));
+    up_adjoint.fill(f, A(p.up_ratio));
+    down.fill(static_cast<const A*>(p.down_filter), A(1));
+    for (int64_t k = 0; k < p.up_taps; ++k) most_gain += A(p.up_ratio) * (f[k] < 0 ? -f[k] : f[k]);
   }
   ~Workspace() { std::free(memory); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 };
-
-template <class A>
-UpSampler<A> up_sampler(const AntiAliasedSnakeParams& p, const A* weights) {
-  return {weights, p.up_taps, p.up_ratio, p.up_lead};
-}
-template <class A>
-UpSampler<A> down_adjoint(const AntiAliasedSnakeParams& p) {
-  return {static_cast<const A*>(p.down_filter), p.down_taps, p.down_ratio, p.down_lead};
-}
 
 // What `samples` up-sampled ones need of x, or of dy, at most.
 int64_t window_length(const AntiAliasedSnakeParams& p, int64_t samples) {
@@ -156,9 +151,9 @@ bool forward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end) 
   using A = compute_t<T>;
   const int64_t tile = forward_tile(p), tiles = divide_up(p.outputs, tile);
   const int64_t samples = tile * p.down_ratio + p.down_taps, size = p.length * p.up_ratio;
-  Workspace<A> w(p, p.down_ratio, samples, window_length(p, samples), tile);
+  Workspace<A> w(p, true, samples, window_length(p, samples), tile);
   if (!w.memory) return false;
-  const UpSampler<A> up = up_sampler(p, w.up_weights);
+  const Spread<A> up{w.up, p.up_lead};
   for (int64_t k = begin; k < end; ++k) {
     const int64_t row = k / tiles, t = (k - row * tiles) * tile, n = smaller(tile, p.outputs - t);
     const Snake<A> snake = snake_of<A>(p, row);
@@ -168,17 +163,17 @@ bool forward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end) 
     const int64_t first = larger(low, 0), last = smaller(high, size);
     w.u.origin = floor_divide(low, p.down_ratio);
     const int64_t from = up.window_begin(first);
-    load_window(w.window, static_cast<const T*>(p.x) + row * p.length, p.length, from,
-                up.window_end(last), true);
-    up.run(w.window, from, first, last, w.u, w.taps, w.row);
+    const A most = load_window(w.window, static_cast<const T*>(p.x) + row * p.length, p.length,
+                               from, up.window_end(last), true);
+    const bool near = is_near(w.most_gain * most, snake.alpha);
+    up.run(w.window, from, first, last, w.u, w.row);
     for (int64_t phase = 0; phase < p.down_ratio; ++phase) {
       const Run r = run_of(phase, p.down_ratio, first, last);
-      if (r.count > 0) activate(w.u.at(r.first), r.count, snake);
+      if (r.count > 0) activate(w.u.at(r.first), r.count, snake, near);
     }
     for (int64_t j = low; j < first; ++j) *w.u.at(j) = *w.u.at(0);
     for (int64_t j = last; j < high; ++j) *w.u.at(j) = *w.u.at(size - 1);
-    down_sample(w.out, t, n, w.u, static_cast<const A*>(p.down_filter), p.down_taps, p.down_lead,
-                w.taps);
+    gather(w.out, t, n, w.u, w.down, p.down_lead, w.stretches);
     T* y = static_cast<T*>(p.out) + row * p.outputs + t;
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) store(y + i, w.out[i]);
@@ -210,9 +205,9 @@ bool backward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end)
   const int64_t after = (p.up_lead + p.up_ratio - 1) / p.up_ratio;
   const int64_t most = tile + before + after, samples = most * p.up_ratio + p.up_taps;
   const int64_t down_end = (p.outputs - 1) * p.down_ratio - p.down_lead + p.down_taps;
-  Workspace<A> w(p, p.up_ratio, samples, window_length(p, samples), most);
+  Workspace<A> w(p, false, samples, window_length(p, samples), most);
   if (!w.memory) return false;
-  const UpSampler<A> up = up_sampler(p, w.up_weights), down = down_adjoint<A>(p);
+  const Spread<A> up{w.up, p.up_lead}, down{w.down, p.down_lead};
   for (int64_t k = begin; k < end; ++k) {
     const int64_t row = k / tiles, i = (k - row * tiles) * tile, n = smaller(tile, p.length - i);
     const T* x = static_cast<const T*>(p.x) + row * p.length;
@@ -228,10 +223,11 @@ bool backward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end)
     const int64_t first = larger(low, 0), last = smaller(high, size);
     w.u.origin = w.dv.origin = floor_divide(low, p.up_ratio);
     const int64_t x_from = up.window_begin(first), dy_from = down.window_begin(first);
-    load_window(w.window, x, p.length, x_from, up.window_end(last), true);
+    const A most_x = load_window(w.window, x, p.length, x_from, up.window_end(last), true);
+    const bool near = is_near(w.most_gain * most_x, snake.alpha);
     load_window(w.dy_window, dy, p.outputs, dy_from, down.window_end(last), false);
-    up.run(w.window, x_from, first, last, w.u, w.taps, w.row);
-    down.run(w.dy_window, dy_from, first, last, w.dv, w.taps, w.row);
+    up.run(w.window, x_from, first, last, w.u, w.row);
+    down.run(w.dy_window, dy_from, first, last, w.dv, w.row);
     if (first == 0) *w.dv.at(0) += folded(p, dy, -p.down_lead, 0);
     if (last == size) *w.dv.at(size - 1) += folded(p, dy, size, down_end);
     double by_alpha = 0, by_beta = 0;
@@ -239,7 +235,7 @@ bool backward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end)
       const auto segment = [&](int64_t j, int64_t j_end) {
         const Run r = run_of(phase, p.up_ratio, j, j_end);
         if (r.count == 0) return Sums<A>{};
-        return activate_backward(w.u.at(r.first), w.dv.at(r.first), r.count, snake);
+        return activate_backward(w.u.at(r.first), w.dv.at(r.first), r.count, snake, near);
       };
       if (first < own) segment(first, own);
       const Sums<A> sums = segment(own, own_end);
@@ -255,7 +251,7 @@ bool backward_tiles(const AntiAliasedSnakeParams& p, int64_t begin, int64_t end)
     if (!p.out) continue;
     for (int64_t j = low; j < first; ++j) *w.dv.at(j) = 0;
     for (int64_t j = last; j < high; ++j) *w.dv.at(j) = 0;
-    down_sample(w.out, x_begin, x_end - x_begin, w.dv, w.up_weights, p.up_taps, p.up_lead, w.taps);
+    gather(w.out, x_begin, x_end - x_begin, w.dv, w.up_adjoint, p.up_lead, w.stretches);
     A* out = w.out + (i - x_begin);
     for (int64_t j = x_begin; j < i; ++j) out[0] += out[j - i];
     for (int64_t j = i + n; j < x_end; ++j) out[n - 1] += out[j - i];
