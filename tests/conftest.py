@@ -48,11 +48,21 @@ def pytest_configure(config):
         os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
     if name == "emulator":
         _load_emulator(config)
+    if name == "cuda":
+        _make_cuda_exact()
     if name == "cpu":
         from fastgan.ops import _backend
 
         if _backend.native_module() is None:
             raise pytest.UsageError(f"--backend cpu: {_backend.reason('cpu')}")
+
+
+def _make_cuda_exact():
+    """float32 tests expect float32's digits, and two runs of one thing the same ones."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 def _load_emulator(config):
@@ -114,8 +124,6 @@ def on_device(device):
     """New tensors are made on the run's device, for tests that name none."""
     import torch
 
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 tests expect float32
     with torch.device(device):
         yield
 

@@ -10,11 +10,11 @@ NAMES = {
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ anti_aliased_snake backends bias_act channel_dot
-        conv2d conv2d_choice conv_transpose2d conv_transpose2d_choice demodulation downsample2d
-        filter2d gradient_penalty grouped_conv2d interpolate_samples kaiser_sinc_filter
-        library_facts minibatch_stddev modulate noise_bias_act setup_filter upfirdn2d upsample2d
-        use_backend use_winograd winograd_conv2d winograd_strided_conv2d
-        winograd_strided_conv_transpose2d
+        conv2d conv2d_choice conv2d_resample conv_transpose2d conv_transpose2d_choice demodulation
+        downsample2d filter2d filtered_lrelu gradient_penalty grouped_conv2d interpolate_samples
+        kaiser_sinc_filter library_facts minibatch_stddev modulate modulated_conv2d noise_bias_act
+        setup_filter upfirdn2d upsample2d use_backend use_winograd winograd_conv2d
+        winograd_strided_conv2d winograd_strided_conv_transpose2d
     """,
     "fastgan.nn": """
         AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU MappingNetwork

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.gpu._cases import has_cuda_kernel
 from fastgan.bench.case_files import load_cases
 from fastgan.bench.op_case import Case, Tensors, evaluate
 from fastgan.bench.op_rows import modes_of, on_device
@@ -129,7 +130,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    cases = load_cases("ops")
+    cases = [case for case in load_cases("ops") if has_cuda_kernel(case.op)]
     ran: dict[str, int] = {case.op: 0 for case in cases}
     refused = 0
     for sample in samples(cases, is_quick=options.quick):

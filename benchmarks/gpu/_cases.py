@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from fastgan import _build
 from fastgan.bench.case_files import case_files, load_case_file, load_cases
 from fastgan.bench.op_case import Case, GpuWork
 
@@ -40,7 +41,8 @@ def small_cases() -> dict[str, Case]:
     """The first case of each op at the size that a processor takes: its cost is the launch."""
     first: dict[str, Case] = {}
     for case in load_cases("ops"):
-        first.setdefault(case.op, case)
+        if has_cuda_kernel(case.op):
+            first.setdefault(case.op, case)
     return {key(case): case for case in first.values()}
 
 
@@ -50,12 +52,17 @@ def key(case: Case) -> str:
 
 
 def sources(elements: int) -> Iterator[Case]:
-    for name in case_files("ops"):
+    for name in filter(has_cuda_kernel, case_files("ops")):
         module = load_case_file("ops", name)
         if hasattr(module, "gpu_cases"):
             yield from module.gpu_cases()
         else:
             yield from (enlarged(case, elements) for case in module.cases())
+
+
+def has_cuda_kernel(op: str) -> bool:
+    """Not where plain PyTorch, that is cuDNN, is the implementation on a GPU."""
+    return (_build.source_root() / "ops" / op / f"{op}_cuda.cu").is_file()
 
 
 def enlarged(case: Case, elements: int) -> Case:

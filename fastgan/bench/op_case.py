@@ -30,6 +30,8 @@ class Case:
     torch.compile cannot see); both map tensors of `shapes` to one tensor. `floor_elements` counts,
     per mode, the elements of x's dtype that any implementation must read or write; `gpu_work`, for
     the modes that it names, what the CUDA kernels move instead, which the roofline model takes.
+    `grid`: inputs are multiples of it (0: any number), for a sum before a kink that must have the
+    same sign in every precision.
     """
 
     op: str
@@ -41,6 +43,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     is_channels_last: bool = False
     is_quick: bool = False
+    grid: float = 0.0
     gpu_work: Mapping[str, GpuWork] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,11 +101,11 @@ class Tensors:
 
 
 def make_tensors(case: Case) -> Tensors:
-    """Standard normal tensors of the case's shapes, dtype and layout."""
+    """Standard normal tensors of the case's shapes, dtype and layout, on the case's grid."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(shape: tuple[int, ...]) -> torch.Tensor:
-        x = torch.randn(shape, generator=generator).to(case.dtype)
+        x = on_grid(torch.randn(shape, generator=generator), case).to(case.dtype)
         is_nhwc = case.is_channels_last and x.dim() == 4
         return x.contiguous(memory_format=torch.channels_last) if is_nhwc else x
 
@@ -111,6 +114,10 @@ def make_tensors(case: Case) -> Tensors:
         y = case.plain(*inputs)
     dy = normal(tuple(y.shape)).to(y.dtype)
     return Tensors(inputs, _leaf(dy), normal(case.shapes[0]))
+
+
+def on_grid(x: torch.Tensor, case: Case) -> torch.Tensor:
+    return torch.round(x / case.grid) * case.grid if case.grid else x
 
 
 def evaluate(mode: str, run: Function, t: Tensors) -> dict[str, torch.Tensor | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fastgan.bench.correctness import check, expected, reference
-from fastgan.bench.op_case import MODES, Case, Function, Tensors, evaluate, make_tensors
+from fastgan.bench.op_case import MODES, Case, Function, Tensors, evaluate, make_tensors, on_grid
 from fastgan.bench.timer import Protocol, Samples, measure
 from fastgan.ops import backends
 
@@ -65,7 +65,8 @@ def tensors_on(case: Case, device: str) -> Tensors:
     generator = torch.Generator(device).manual_seed(0)
 
     def normal(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        x = torch.randn(shape, generator=generator, device=device).to(dtype)
+        x = torch.randn(shape, generator=generator, device=device)
+        x = on_grid(x, case).to(dtype)
         is_nhwc = case.is_channels_last and x.dim() == 4
         return x.contiguous(memory_format=torch.channels_last) if is_nhwc else x
 

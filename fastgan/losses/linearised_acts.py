@@ -105,5 +105,14 @@ def _max_pool(tape, func, args, kwargs, out):
     tape.add(args[:1], y, tangent)
 
 
+@rule(aten.native_dropout.default)
+def _dropout(tape, func, args, kwargs, out):
+    """What nn.Dropout calls on CUDA; on a CPU it multiplies by numbers drawn."""
+    p = args[1]
+    y, mask = out
+    kept, scale = tape.save(mask), 1 / (1 - p) if p < 1 else 0.0
+    tape.add(args[:1], y, lambda saved, t: aten.native_dropout_backward(t, saved[kept], scale))
+
+
 def _masked(tape, args, out, tangent):
     tape.add(args[:1], out, tangent)

@@ -2,7 +2,10 @@
 
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
 from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
+from fastgan.ops._conv2d_resample import conv2d_resample
 from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
+from fastgan.ops._filtered_lrelu import filtered_lrelu
+from fastgan.ops._modulated_conv2d import modulated_conv2d
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.bias_act import bias_act
@@ -29,11 +32,13 @@ __all__ = [
     "channel_dot",
     "conv2d",
     "conv2d_choice",
+    "conv2d_resample",
     "conv_transpose2d",
     "conv_transpose2d_choice",
     "demodulation",
     "downsample2d",
     "filter2d",
+    "filtered_lrelu",
     "gradient_penalty",
     "grouped_conv2d",
     "interpolate_samples",
@@ -41,6 +46,7 @@ __all__ = [
     "library_facts",
     "minibatch_stddev",
     "modulate",
+    "modulated_conv2d",
     "noise_bias_act",
     "setup_filter",
     "upfirdn2d",

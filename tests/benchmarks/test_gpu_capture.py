@@ -133,12 +133,15 @@ def test_every_tensor_of_the_state_is_watched():
 
 
 def test_a_difference_is_wrong_beyond_what_eager_differs_from_itself():
-    def difference(relative, eager):
-        return Difference("D.w", 0, 1e-3, relative, eager)
+    def difference(relative, eager, is_repeatable=False):
+        allowed = _capture.allowance(eager, is_repeatable)
+        return Difference("D.w", 0, 1e-3, relative, eager, allowed)
 
-    assert difference(1e-7, 0.0).is_wrong
-    assert not difference(1e-7, 1e-7).is_wrong
-    assert difference(1e-5, 1e-7).is_wrong
+    assert difference(1e-7, 0.0, is_repeatable=True).is_wrong
+    assert not difference(1e-7, 0.0).is_wrong  # two runs may agree by chance
+    assert not difference(1e-3, 5e-4).is_wrong
+    assert difference(1e-3, 1e-4).is_wrong
+    assert difference(1e-4, 1e-7).is_wrong
     assert difference(math.nan, math.nan).is_wrong
     noisy = Comparison(9, 3, False, (difference(1e-7, 1e-7),))
     record = _phases.describe(noisy)

@@ -248,6 +248,7 @@ def test_an_op_that_refuses_all_samples_is_named(monkeypatch, capsys):
 
     refusing = dataclasses.replace(case, op="shy", run=refuse)
     monkeypatch.setattr(_awkward, "load_cases", lambda kind: [case, refusing])
+    monkeypatch.setattr(_awkward, "has_cuda_kernel", lambda op: True)
     monkeypatch.setattr(sys, "argv", ["_awkward", "--device", "cpu", "--quick"])
     assert _awkward.main() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "no sample ran of shy"

@@ -32,7 +32,7 @@ class Doubled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
-        return torch.from_numpy(2 * x.detach().numpy())
+        return torch.from_numpy(2 * x.detach().cpu().numpy()).to(x.device)
 
     @staticmethod
     def backward(ctx, dy):

@@ -19,7 +19,9 @@ from fastgan.ops import (
     winograd_strided_conv_transpose2d,
 )
 
-FILTER = setup_filter([1, 3, 3, 1])
+
+def filtered(h, **options):
+    return upfirdn2d(h, setup_filter([1, 3, 3, 1], h.device), **options)
 
 
 def with_grid(h):
@@ -85,9 +87,9 @@ SAMPLEWISE = {
     "crop": (lambda D, h: F.pad(h, (-1, 0, 0, -2)), 4),
     "reflect": (lambda D, h: F.pad(h, (2, 1, 1, 2), mode="reflect"), 4),
     "replicate": (lambda D, h: F.pad(h, (2, 1, 1, 2), mode="replicate"), 4),
-    "blur": (lambda D, h: upfirdn2d(h, FILTER, padding=(1, 2)), 4),
-    "blur and halve": (lambda D, h: upfirdn2d(h, FILTER, down=2, padding=1, gain=2), 4),
-    "double": (lambda D, h: upfirdn2d(h, FILTER, up=2, padding=(2, 1)), 4),
+    "blur": (lambda D, h: filtered(h, padding=(1, 2)), 4),
+    "blur and halve": (lambda D, h: filtered(h, down=2, padding=1, gain=2), 4),
+    "double": (lambda D, h: filtered(h, up=2, padding=(2, 1)), 4),
     "bias_act": (lambda D, h: bias_act(h, D.w, act="lrelu"), 4),
     "bias_act, clamp": (lambda D, h: bias_act(h, D.w, act="relu", clamp=2.5), 4),
     "bias_act, linear": (lambda D, h: bias_act(h, D.w, gain=0.7), 4),

@@ -346,8 +346,11 @@ def test_calls_leave_nothing_on_the_heap(call, device):
 
     for _ in range(200):
         step()
-    before, calls = _heap_in_use(), 500
-    for _ in range(calls):
-        step()
+    calls, growth = 500, []
+    for _ in range(3):  # a leak grows each time, a cache that is made late does not
+        before = _heap_in_use()
+        for _ in range(calls):
+            step()
+        growth.append((_heap_in_use() - before) / calls)
     # A leaked string is 48 bytes a call; lazily made caches stay far below one byte.
-    assert (_heap_in_use() - before) / calls < 8
+    assert min(growth) < 8

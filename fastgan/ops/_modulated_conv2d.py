@@ -1,0 +1,94 @@
+"""modulated_conv2d: a convolution whose weights every sample scales by its own styles.
+
+    w'[n, o, i] = w[o, i] · s[n, i]
+    d[n, o] = 1 / √(Σ_i,k w'[n, o, i, k]² + 1e-8)                     1 without `demodulate`
+    y[n] = conv2d_resample(x[n], w'[n] · d[n] · input_gain) + noise
+
+    normalize (StyleGAN3, where it demodulates): first w / √mean_{i,k} w² and s / √mean_{n,i} s²
+
+w' is never made: x is scaled by s, one convolution with the shared w follows, and its output is
+scaled by d; equal up to rounding. Derivatives of any order. Capturable.
+Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), section 2.2;
+Karras et al., "Alias-Free Generative Adversarial Networks" (2021), appendix.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from fastgan.ops._conv2d_resample import conv2d_resample
+from fastgan.ops.demodulation import demodulation
+from fastgan.ops.modulate import modulate
+from fastgan.ops.noise_bias_act import noise_bias_act
+
+
+def _largest_one(t: torch.Tensor, dims: list[int]) -> torch.Tensor:
+    return t / t.abs().amax(dims, keepdim=True)
+
+
+def modulated_conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    noise: torch.Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    resample_filter: torch.Tensor | None = None,
+    demodulate: bool = True,
+    flip_weight: bool = True,
+    fused_modconv: bool = True,
+    *,
+    normalize: bool = False,
+    input_gain: torch.Tensor | float | None = None,
+) -> torch.Tensor:
+    """Style-modulated convolution; the formulas stand at the top of this file.
+
+    StyleGAN2's call is the positional one; StyleGAN3's is ``modulated_conv2d(x, w, s,
+    demodulate=..., padding=..., normalize=demodulate, input_gain=...)``.
+
+    Args:
+        x: [N, I, H, W], float64, float32, bfloat16 or float16; any strides.
+        weight: [O, I, kh, kw], any floating type.
+        styles: [N, I], any floating type.
+        noise: added to y: a tensor that broadcasts to [N, O, OH, OW]; None adds nothing.
+        up, down, padding, resample_filter, flip_weight: as in `conv2d_resample`.
+        demodulate: scale every output map to a unit second moment.
+        fused_modconv: accepted; both settings give the same up to rounding.
+        normalize: take the scale out of weight and styles first.
+        input_gain: factor of x after demodulation: a number, [], [I] or [N, I].
+
+    Returns:
+        [N, O, OH, OW], x.dtype. float16 maps are kept from overflowing by taking out the largest
+        weight and style first where `demodulate` makes up for it.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+    """
+    if x.dim() != 4 or weight.dim() != 4 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            "modulated_conv2d: weight must be [O, I, kh, kw] for x [N, I, H, W], got weight "
+            f"{tuple(weight.shape)} and x {tuple(x.shape)}"
+        )
+    if styles.shape != x.shape[:2]:
+        raise ValueError(
+            f"modulated_conv2d: styles must have shape {tuple(x.shape[:2])} = x.shape[:2], got "
+            f"{tuple(styles.shape)}; one style per sample and input channel"
+        )
+    if normalize:
+        weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
+        styles = styles * styles.square().mean().rsqrt()
+    if demodulate and x.dtype == torch.float16:
+        weight = _largest_one(weight, [1, 2, 3]) / weight[0].numel() ** 0.5
+        styles = _largest_one(styles, [1])
+    d = demodulation(weight, styles) if demodulate else None  # [N, O]
+    if input_gain is not None:
+        styles = styles * input_gain
+    y = conv2d_resample(
+        modulate(x, styles), weight, resample_filter, up, down, padding, flip_weight=flip_weight
+    )
+    if noise is None:
+        return y if d is None else modulate(y, d)
+    if noise.shape in ((len(y), 1, *y.shape[2:]), (1, 1, *y.shape[2:]), y.shape[2:]):
+        return noise_bias_act(y, d, noise)
+    return (y if d is None else modulate(y, d)) + noise.to(y.dtype)

@@ -1,0 +1,203 @@
+"""conv2d_resample, modulated_conv2d and filtered_lrelu: ops made of ops, against plain torch."""
+
+import _plain_definitions as plain
+import pytest
+import torch
+
+from fastgan.ops import conv2d_resample, filtered_lrelu, modulated_conv2d, setup_filter
+
+DOUBLE = torch.float64
+SKEW = torch.tensor([0.1, -0.3, 0.5, 0.2, 0.7])  # no symmetry hides a flipped filter
+
+
+def draw(*shape, device, scale=1.0):
+    return (scale * torch.randn(*shape, dtype=DOUBLE)).to(device)
+
+
+def derivatives(y, inputs, dy, ddx):
+    """First derivatives of every input, and those of <dx, ddx> in dy and every input."""
+    dy = dy.clone().requires_grad_()
+    first = torch.autograd.grad(y, inputs, dy, create_graph=True)
+    second = torch.autograd.grad(
+        (first[0] * ddx).sum(), [dy, *inputs], allow_unused=True, materialize_grads=True
+    )
+    return [y, *first, *second]
+
+
+def assert_same(ours, theirs, inputs, device):
+    """Values, gradients and second gradients, on the device against the CPU's float64."""
+    mine = [t.to(device).requires_grad_() for t in inputs]
+    want = [t.clone().requires_grad_() for t in inputs]
+    y, y_plain = ours(*mine), theirs(*want)
+    assert y.shape == y_plain.shape
+    dy, ddx = torch.randn(y_plain.shape, dtype=DOUBLE), torch.randn(inputs[0].shape, dtype=DOUBLE)
+    got = derivatives(y, mine, dy.to(device), ddx.to(device))
+    for a, b in zip(got, derivatives(y_plain, want, dy, ddx), strict=True):
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-9, atol=1e-10)
+
+
+GEOMETRIES = {
+    "same": {"padding": 1},
+    "none": {},
+    "unequal padding": {"padding": [2, 0, 1, 3]},
+    "crop": {"padding": [-1, 0, 2, -1]},
+    "up": {"up": 2, "padding": 1},
+    "up 3": {"up": 3, "padding": [1, 0, 2, 1]},
+    "up, cropped": {"up": 2, "padding": [-2, -1, -1, -2]},
+    "down": {"down": 2, "padding": 1},
+    "down 3, unequal": {"down": 3, "padding": [2, 1, 0, 1]},
+    "both": {"up": 2, "down": 3, "padding": 2},
+}
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("flips", [(True, False), (False, True)], ids=str)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 3)], ids=str)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_conv2d_resample(geometry, kernel, flips, groups, device):
+    torch.manual_seed(0)
+    f = SKEW.to(DOUBLE) if geometry == "up 3" else setup_filter([1, 3, 3, 1]).to(DOUBLE)
+    options = GEOMETRIES[geometry] | {"flip_weight": flips[0], "flip_filter": flips[1]}
+    inputs = [torch.randn(2, 4, 9, 8, dtype=DOUBLE), torch.randn(6, 4 // groups, *kernel).double()]
+    assert_same(
+        lambda x, w: conv2d_resample(x, w, f.to(device), groups=groups, **options),
+        lambda x, w: plain.conv2d_resample(x, w, f, groups=groups, **options),
+        inputs,
+        device,
+    )
+
+
+@pytest.mark.parametrize("geometry", ["up", "down", "same"])
+def test_conv2d_resample_without_a_filter(geometry, device):
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, 6, 5, dtype=DOUBLE), torch.randn(3, 2, 3, 3, dtype=DOUBLE)]
+    assert_same(
+        lambda x, w: conv2d_resample(x, w, **GEOMETRIES[geometry]),
+        lambda x, w: plain.conv2d_resample(x, w, **GEOMETRIES[geometry]),
+        inputs,
+        device,
+    )
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("geometry", ["same", "up", "down"])
+@pytest.mark.parametrize("noise", [None, (2, 1), (1, 1), (), (1, 4)], ids=str)
+def test_modulated_conv2d_of_stylegan2(noise, geometry, demodulate, device):
+    torch.manual_seed(0)
+    f = setup_filter([1, 3, 3, 1]).to(DOUBLE)
+    options = GEOMETRIES[geometry] | {"demodulate": demodulate, "flip_weight": geometry != "up"}
+    inputs = [
+        torch.randn(2, 3, 6, 6, dtype=DOUBLE),
+        torch.randn(4, 3, 3, 3, dtype=DOUBLE),
+        torch.randn(2, 3, dtype=DOUBLE) + 1,
+    ]
+    side = {"same": 6, "up": 12, "down": 3}[geometry]
+    if noise is not None:
+        inputs.append(torch.randn(*noise, side, side, dtype=DOUBLE))
+    assert_same(
+        lambda x, w, s, *n: modulated_conv2d(
+            x, w, s, *n, resample_filter=f.to(device), fused_modconv=False, **options
+        ),
+        lambda x, w, s, *n: plain.stylegan2_modulated_conv2d(
+            x, w, s, *n, resample_filter=f, **options
+        ),
+        inputs,
+        device,
+    )
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("gain", [None, 0.7, (), (3,), (2, 3)], ids=str)
+def test_modulated_conv2d_of_stylegan3(gain, demodulate, device):
+    torch.manual_seed(0)
+    if isinstance(gain, tuple):
+        gain = torch.rand(gain, dtype=DOUBLE) + 0.5
+    inputs = [
+        torch.randn(2, 3, 6, 5, dtype=DOUBLE),
+        3 * torch.randn(4, 3, 3, 3, dtype=DOUBLE),
+        torch.randn(2, 3, dtype=DOUBLE) + 1,
+    ]
+    mine = gain.to(device) if isinstance(gain, torch.Tensor) else gain
+    assert_same(
+        lambda x, w, s: modulated_conv2d(
+            x, w, s, demodulate=demodulate, padding=2, normalize=demodulate, input_gain=mine
+        ),
+        lambda x, w, s: plain.stylegan3_modulated_conv2d(x, w, s, demodulate, 2, gain),
+        inputs,
+        device,
+    )
+
+
+def test_float16_does_not_overflow(device):
+    x = torch.full((1, 8, 4, 4), 300.0, dtype=torch.float16, device=device)
+    w = torch.full((2, 8, 3, 3), 40.0, device=device)
+    s = torch.full((1, 8), 500.0, device=device)
+    y = modulated_conv2d(x, w, s, padding=1)
+    want = plain.stylegan2_modulated_conv2d(
+        x.double().cpu(), w.double().cpu(), s.double().cpu(), padding=1
+    )
+    torch.testing.assert_close(y.double().cpu(), want, rtol=5e-3, atol=1e-2)
+
+
+LRELUS = {
+    "critically sampled": {"up": 1, "down": 1},
+    "up 2 down 2": {"up": 2, "down": 2, "padding": [7, 6, 7, 6]},
+    "up 4 down 2": {"up": 4, "down": 2, "padding": 9, "clamp": 0.4},
+    "up 2 down 4, crop": {"up": 2, "down": 4, "padding": [-1, 3, 4, -2], "slope": 0.7},
+    "torgb": {"gain": 1.0, "slope": 1.0, "clamp": 256.0},
+}
+
+
+@pytest.mark.parametrize("is_radial", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("case", LRELUS)
+def test_filtered_lrelu(case, flip, is_radial, device):
+    torch.manual_seed(0)
+    options = LRELUS[case] | {"flip_filter": flip}
+    fu = torch.randn(6, dtype=DOUBLE) if options.get("up", 1) > 1 else None
+    fd = torch.randn(4, 5, dtype=DOUBLE) if is_radial else SKEW.to(DOUBLE)
+    inputs = [torch.randn(2, 3, 9, 8, dtype=DOUBLE), torch.randn(3, dtype=DOUBLE)]
+    on = (None if fu is None else fu.to(device), fd.to(device))
+    assert_same(
+        lambda x, b: filtered_lrelu(x, *on, b, **options),
+        lambda x, b: plain.filtered_lrelu(x, fu, fd, b, **options),
+        inputs,
+        device,
+    )
+
+
+def test_filtered_lrelu_without_filters_inserts_zeros(device):
+    """fu=None with up=2 is one tap of 1 (times up²): legal, and what a toRGB layer may call."""
+    x = torch.randn(1, 2, 3, 3, dtype=DOUBLE)
+    y = filtered_lrelu(x.to(device), up=2, padding=[1, 0, 0, 1])
+    torch.testing.assert_close(y.cpu(), plain.filtered_lrelu(x, up=2, padding=[1, 0, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: conv2d_resample(x, x[:, :1], up=1), r"w must be \[groups·O, 3 / groups"),
+        (lambda x: conv2d_resample(x, x, up=0), "up must be an int ≥ 1, got 0"),
+        (lambda x: modulated_conv2d(x, x, x[:1, :, 0, 0]), r"styles must have shape \(2, 3\)"),
+        (lambda x: modulated_conv2d(x, x[:, :2], x[:, :, 0, 0]), r"weight must be \[O, I"),
+        (lambda x: filtered_lrelu(x, up=[2, 2]), r"up must be an int ≥ 1, got \[2, 2\]"),
+        (lambda x: filtered_lrelu(x, fd=torch.ones(9, device=x.device)), "smaller than the 9×9"),
+        (lambda x: filtered_lrelu(x[0]), r"x must be \[N, C, H, W\]"),
+    ],
+)
+def test_errors(call, words, device):
+    with pytest.raises(ValueError, match=words):
+        call(torch.randn(2, 3, 4, 4, device=device))
+
+
+@pytest.mark.parametrize("name", ["conv2d_resample", "modulated_conv2d", "filtered_lrelu"])
+def test_compiles_whole(name, device):
+    x, w = torch.randn(2, 4, 6, 6, device=device), torch.randn(4, 4, 3, 3, device=device)
+    f = setup_filter([1, 3, 3, 1], device)
+    run = {
+        "conv2d_resample": lambda x: conv2d_resample(x, w, f, up=2, padding=1),
+        "modulated_conv2d": lambda x: modulated_conv2d(x, w, x[:, :, 0, 0], padding=1),
+        "filtered_lrelu": lambda x: filtered_lrelu(x, f, f, x[0, :, 0, 0], 2, 2, 3),
+    }[name]
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), run(x))
