@@ -1,5 +1,5 @@
 // sin w and cos w, both times (-1)^n with n = w/π rounded: what sin² and sin·cos need. No table and
-// no slow path: the phase w/π is had in two parts, whose error stays below |w|·eps²·8.
+// no slow path: 1/π in two parts gives the phase w/π to within a rounding and |w|·eps².
 #pragma once
 
 #include "../../common/platform.cuh"
@@ -14,16 +14,12 @@ struct HalfTurn {
 // w/π less whole numbers, in [-1/2, 1/2] up to rounding; NaN of an infinite w.
 __device__ __forceinline__ float phase_of(float w) {
   constexpr float kHigh = 0.318309873342513997f, kLow = 1.28412765651750694e-8f;
-  const float q = w * kHigh;
-  const float low = fmaf(w, kLow, fmaf(w, kHigh, -q));
-  const float phase = (q - rintf(q)) + low;
+  const float phase = fmaf(w, kLow, fmaf(w, kHigh, -rintf(w * kHigh)));
   return phase - rintf(phase);
 }
 __device__ __forceinline__ double phase_of(double w) {
   constexpr double kHigh = 0.31830988618379069, kLow = -1.9678676675182486e-17;
-  const double q = w * kHigh;
-  const double low = fma(w, kLow, fma(w, kHigh, -q));
-  const double phase = (q - rint(q)) + low;
+  const double phase = fma(w, kLow, fma(w, kHigh, -rint(w * kHigh)));
   return phase - rint(phase);
 }
 
