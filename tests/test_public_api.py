@@ -23,6 +23,7 @@ NAMES = {
     """,
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
+    "fastgan.models.vocoders": "load_vocoder vocoders",
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
     """,

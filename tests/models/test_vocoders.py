@@ -214,6 +214,18 @@ def test_periods_fold_time():
     assert (before != after).any(0).tolist() == [False, True, False]
 
 
+def test_scales_halve_the_rate():
+    D = network("hifigan 1", "Discriminator")
+    x = torch.randn(1, 1, 65, dtype=torch.float64)
+    seen = []
+    for part in D.msd.discriminators:
+        part.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    D(x)
+    assert torch.equal(seen[0], x)
+    windows = F.pad(x, (2, 2)).unfold(2, 4, 2)
+    torch.testing.assert_close(seen[1], windows.mean(-1))
+
+
 def test_resolutions_are_magnitudes_of_a_transform():
     D = network("bigvgan 1", "Discriminator")
     x = torch.randn(1, 1, 50, dtype=torch.float64)

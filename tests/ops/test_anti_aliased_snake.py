@@ -186,6 +186,17 @@ def test_large_arguments(device, seed):
     assert_accurate(got["y"], want, 4 * np.abs(g) * (np.abs(u) + 1e8))
 
 
+def test_the_sine_keeps_its_last_digits(device):
+    """sin² weighted by 9e7, so that nothing hides it, near its zeros, too."""
+    x = torch.cat([torch.linspace(-1e4, 1e4, 20011), torch.arange(1, 3000) * math.pi])
+    x = x.to(device).reshape(1, 1, -1)
+    one, beta = torch.ones(1, device=device), torch.full((1,), 1e-8, device=device)
+    y = anti_aliased_snake(x, one, beta, one, one, 1, 1)
+    u = numpy64(x)
+    bent = np.sin(u) ** 2 / (numpy64(beta) + 1e-9)
+    assert_accurate(y, u + bent, np.abs(u) + 3 * bent)
+
+
 def test_infinite_and_nan_inputs(device):
     x = torch.zeros(1, 1, 65, device=device)
     for value in (math.inf, math.nan):

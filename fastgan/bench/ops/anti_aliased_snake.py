@@ -56,6 +56,7 @@ def _case(x: tuple[int, ...], **options) -> Case:
             "double": 8 * numel,
         },
         gpu_work={
+            "forward+backward": GpuWork(moved_elements=backward, launches=3),
             "double": GpuWork(moved_elements=backward + 60 * 2 * wide * numel, launches=80),
         },
         **options,
