@@ -9,18 +9,21 @@ NAMES = {
         __version__ augment data draws losses memory metrics models nn ops training
     """,
     "fastgan.ops": """
-        Conv2dChoice NativeRequiredError adam_ema_ backends bias_act channel_dot conv2d
-        conv2d_choice conv2d_resample conv_transpose2d conv_transpose2d_choice demodulation
+        Conv2dChoice NativeRequiredError adam_ema_ anti_aliased_snake backends bias_act channel_dot
+        conv2d conv2d_choice conv2d_resample conv_transpose2d conv_transpose2d_choice demodulation
         downsample2d filter2d filtered_lrelu gradient_penalty grouped_conv2d interpolate_samples
-        library_facts minibatch_stddev modulate modulated_conv2d noise_bias_act setup_filter upfirdn2d upsample2d use_backend use_winograd winograd_conv2d
+        kaiser_sinc_filter library_facts minibatch_stddev modulate modulated_conv2d noise_bias_act
+        setup_filter upfirdn2d upsample2d use_backend use_winograd winograd_conv2d
         winograd_strided_conv2d winograd_strided_conv_transpose2d
     """,
     "fastgan.nn": """
-        Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU MappingNetwork MinibatchStddev
-        ModulatedConv2d NoiseInjection PixelNorm Upsample mix_styles sample_cutoff
+        AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU MappingNetwork
+        MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm Snake SnakeBeta Upsample mix_styles
+        sample_cutoff
     """,
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
+    "fastgan.compat": "FAMILIES Family Patch patch",
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
     """,

@@ -1,6 +1,7 @@
 """Architectures, one file each: ``Config``, ``Generator(config)`` and ``Discriminator(config)``.
 
 An architecture is a file of this package that exists; ``load_architecture`` finds it by name.
+Vocoders, which map spectrograms to waveforms, are in ``fastgan.models.vocoders``.
 """
 
 import importlib
@@ -12,7 +13,7 @@ __all__ = ["architectures", "load_architecture"]
 
 def architectures() -> list[str]:
     """Names that ``load_architecture`` takes, sorted: the public files of this package."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
     return sorted(name for name in names if not name.startswith("_"))
 
 

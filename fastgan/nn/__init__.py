@@ -12,10 +12,12 @@ from fastgan.nn.modulation import ModulatedConv2d
 from fastgan.nn.noise import NoiseInjection
 from fastgan.nn.norm import PixelNorm
 from fastgan.nn.resample import Blur, Downsample, Upsample
+from fastgan.nn.snake import AntiAliasedActivation, Snake, SnakeBeta
 from fastgan.nn.stddev import MinibatchStddev
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 
 __all__ = [
+    "AntiAliasedActivation",
     "Blur",
     "Downsample",
     "EqualConv2d",
@@ -26,6 +28,8 @@ __all__ = [
     "ModulatedConv2d",
     "NoiseInjection",
     "PixelNorm",
+    "Snake",
+    "SnakeBeta",
     "Upsample",
     "mix_styles",
     "sample_cutoff",

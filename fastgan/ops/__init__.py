@@ -7,6 +7,7 @@ from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_cho
 from fastgan.ops._filtered_lrelu import filtered_lrelu
 from fastgan.ops._modulated_conv2d import modulated_conv2d
 from fastgan.ops.adam_ema import adam_ema_
+from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
@@ -25,6 +26,7 @@ __all__ = [
     "Conv2dChoice",
     "NativeRequiredError",
     "adam_ema_",
+    "anti_aliased_snake",
     "backends",
     "bias_act",
     "channel_dot",
@@ -40,6 +42,7 @@ __all__ = [
     "gradient_penalty",
     "grouped_conv2d",
     "interpolate_samples",
+    "kaiser_sinc_filter",
     "library_facts",
     "minibatch_stddev",
     "modulate",
