@@ -24,6 +24,4 @@ def filtered_lrelu(
 ) -> torch.Tensor:
     """`fastgan.ops.filtered_lrelu`."""
     with chosen("filtered_lrelu", impl):
-        return ops.filtered_lrelu(
-            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter
-        )
+        return ops.filtered_lrelu(x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter)

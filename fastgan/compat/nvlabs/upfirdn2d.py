@@ -6,8 +6,8 @@ import torch
 
 from fastgan import ops
 from fastgan.compat._impl import chosen
-from fastgan.ops.upfirdn2d import _pair, _taps
 from fastgan.ops.upfirdn2d import _padding as _pads
+from fastgan.ops.upfirdn2d import _pair, _taps
 
 Pair = int | Sequence[int]
 
