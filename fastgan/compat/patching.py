@@ -86,7 +86,8 @@ class Patch:
         absent = _with_parents(absent) if absent else {}
         loaded = [name for name in table if name in sys.modules]
         try:
-            self._undo += [MENDS[mend]() for mend in spec.mends]
+            for mend in spec.mends:
+                self._undo.append(MENDS[mend]())
             for name in loaded:
                 self._exchange(sys.modules[name], table[name])
             self._find({n: e for n, e in table.items() if n not in loaded}, absent)
