@@ -47,11 +47,11 @@ test: test-reference test-emulator test-cpu
 
 # Without the library, every op is its reference and our derivative formulas.
 test-reference: $(VENV)/.installed
-	$(BIN)/python -m pytest --backend reference tests/ops tests/nn tests/losses $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --backend reference tests/ops tests/nn tests/losses tests/compat/test_shims.py $(PYTEST_FLAGS)
 
 # The CUDA kernels, run on the CPU. Needs the CUDA toolkit's headers, and no GPU.
 test-emulator: $(VENV)/.cuda
-	$(BIN)/python -m pytest --backend emulator -m 'not slow' tests/ops tests/nn tests/losses $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest --backend emulator -m 'not slow' tests/ops tests/nn tests/losses tests/compat/test_shims.py $(PYTEST_FLAGS)
 
 test-cpu: $(VENV)/.installed
 	$(BIN)/python -m pytest --backend cpu -m 'not slow' $(PYTEST_FLAGS)

@@ -1,9 +1,10 @@
 """fastgan: fused, twice-differentiable GAN kernels for PyTorch, and what is built on them.
 
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
-`fastgan.losses` objectives and penalties, `fastgan.training` the engine; `fastgan.memory` is the
-allocator's policy, `fastgan.draws` random numbers that belong to a sample. Importing this package
-compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
+`fastgan.losses` objectives and penalties, `fastgan.training` the engine, `fastgan.compat` other
+projects' names for the ops; `fastgan.memory` is the allocator's policy, `fastgan.draws` random
+numbers that belong to a sample. Importing this package compiles nothing, needs no compiler and no
+GPU, and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -11,6 +12,7 @@ from fastgan._version import __version__
 __all__ = [
     "__version__",
     "augment",
+    "compat",
     "data",
     "draws",
     "losses",

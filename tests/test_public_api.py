@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "fastgan": """
-        __version__ augment data draws losses memory metrics models nn ops training
+        __version__ augment compat data draws losses memory metrics models nn ops training
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ anti_aliased_snake backends bias_act channel_dot
@@ -24,6 +24,7 @@ NAMES = {
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",
+    "fastgan.compat": "FAMILIES Family Patch patch",
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
     """,

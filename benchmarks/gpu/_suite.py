@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.gpu._steps import FAILED, PASSED, Outcome, Session, last_line, run_logged
 
-FOLDERS = ("tests/ops", "tests/nn", "tests/losses", "tests/training")
+FOLDERS = ("tests/ops", "tests/nn", "tests/losses", "tests/compat", "tests/training")
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|deselected|xfailed|xpassed|warnings?)\b")
 
 

@@ -18,7 +18,8 @@ assert not heavy, heavy
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["generate"], ["data", "convert"], ["bench", "step"], ["doctor"]]
+    "command",
+    [[], ["train"], ["generate"], ["data", "convert"], ["bench", "step"], ["doctor"], ["patch"]],
 )
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(

@@ -1,0 +1,87 @@
+"""Which modules of which project are replaced, and by what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of code base.
+
+    package: where its ops live, replaced by the `package=` of `patch`.
+    modules: name below `package` ("" is the package itself) to (our module, names to take); no
+        names are all of ours, private helpers included.
+    absent: the same for packages that are made only where the code base has none.
+    mends: names in `python_changes.MENDS`.
+    """
+
+    package: str
+    modules: Mapping[str, tuple[str, tuple[str, ...]]]
+    absent: Mapping[str, tuple[str, tuple[str, ...]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    mends: tuple[str, ...] = ()
+
+
+def _nvidia(*ops: str) -> Family:
+    modules = {f"ops.{op}": (f"fastgan.compat.nvlabs.{op}", ()) for op in ops}
+    return Family(
+        package="torch_utils",
+        modules=modules | {"custom_ops": ("fastgan.compat.nvlabs.custom_ops", ())},
+        mends=("pkg_resources", "adam_betas", "sampler"),
+    )
+
+
+_STYLEGAN2 = (
+    "bias_act", "upfirdn2d", "conv2d_resample", "conv2d_gradfix", "grid_sample_gradfix", "fma",
+)  # fmt: skip
+_OP = "fastgan.compat.rosinality.op"
+_BASICSR = "fastgan.compat.basicsr"
+_MMCV = "fastgan.compat.mmcv"
+_BIGVGAN = "fastgan.compat.bigvgan"
+_MMCV_OPS = {
+    "fused_bias_leakyrelu": (_MMCV, ("fused_bias_leakyrelu", "FusedBiasLeakyReLU")),
+    "bias_act": (_MMCV, ("bias_act",)),
+    "upfirdn2d": (_MMCV, ("upfirdn2d", "filter2d", "upsample2d", "downsample2d")),
+    "filtered_lrelu": (_MMCV, ("filtered_lrelu",)),
+    "conv2d_gradfix": (_MMCV, ("conv2d", "conv_transpose2d")),
+}
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "stylegan2-ada": _nvidia(*_STYLEGAN2),
+        "stylegan3": _nvidia(*_STYLEGAN2, "filtered_lrelu"),
+        "r3gan": _nvidia(*_STYLEGAN2, "filtered_lrelu"),
+        "rosinality": Family(
+            package="op",
+            modules={
+                "fused_act": (_OP, ("FusedLeakyReLU", "fused_leaky_relu")),
+                "upfirdn2d": (_OP, ("upfirdn2d", "upfirdn2d_native")),
+                "conv2d_gradfix": ("fastgan.compat.nvlabs.conv2d_gradfix", ()),
+            },
+            mends=("adam_betas",),
+        ),
+        "basicsr": Family(
+            package="basicsr.ops",
+            modules={
+                "fused_act.fused_act": (_BASICSR, ("FusedLeakyReLU", "fused_leaky_relu")),
+                "upfirdn2d.upfirdn2d": (_BASICSR, ("upfirdn2d",)),
+            },
+            mends=("adam_betas", "functional_tensor"),
+        ),
+        "mmcv": Family(
+            package="mmcv.ops",
+            modules=_MMCV_OPS,
+            absent={"": (_MMCV, ())},
+            mends=("adam_betas",),
+        ),
+        "bigvgan": Family(
+            package="alias_free_activation",
+            modules={
+                "torch.act": (_BIGVGAN, ("Activation1d",)),
+                "cuda.activation1d": (_BIGVGAN, ("Activation1d",)),
+            },
+        ),
+    }
+)

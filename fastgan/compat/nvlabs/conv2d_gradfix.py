@@ -1,0 +1,57 @@
+"""`torch_utils.ops.conv2d_gradfix`: torch's convolutions are twice differentiable by themselves.
+
+`enabled` and `weight_gradients_disabled` may be set and change nothing: autograd does not compute
+the weight gradients that a penalty's inner pass does not ask for.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from fastgan import ops
+
+enabled = False
+weight_gradients_disabled = False
+
+Pair = int | tuple[int, int]
+
+
+@contextlib.contextmanager
+def no_weight_gradients(disable: bool = True) -> Iterator[None]:
+    """Does nothing, and need not."""
+    yield
+
+
+def conv2d(
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> torch.Tensor:
+    """`fastgan.ops.conv2d`, with torch's own where it is dilated."""
+    if dilation not in (1, (1, 1), [1, 1]):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return ops.conv2d(input, weight, bias, stride, padding, groups)
+
+
+def conv_transpose2d(
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> torch.Tensor:
+    """`fastgan.ops.conv_transpose2d`, with torch's own where it is dilated."""
+    if dilation not in (1, (1, 1), [1, 1]):
+        return F.conv_transpose2d(
+            input, weight, bias, stride, padding, output_padding, groups, dilation
+        )
+    return ops.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups)
