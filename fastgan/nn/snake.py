@@ -12,9 +12,9 @@ from fastgan.ops import anti_aliased_snake, kaiser_sinc_filter
 class Snake(nn.Module):
     """y = x + sin²(α·x) / (α + 1e-9), α of its channel
 
-    Shapes: x [N, in_features, ...] with at least 3 dimensions -> y of the same shape and dtype,
-    contiguous. The parameter ``alpha`` [in_features] starts at the frequency ``alpha``; with
-    ``alpha_logscale`` it is ln α and starts at ln of that. ``alpha_trainable`` False freezes it.
+    Shapes: x [N, in_features, T] -> y of the same shape and dtype. The parameter ``alpha``
+    [in_features] starts at the frequency ``alpha``; with ``alpha_logscale`` it is ln α and starts
+    at ln of that. ``alpha_trainable`` False freezes it.
 
     Errors: ValueError for in_features below 1, an ``alpha`` of no positive number with
     alpha_logscale, or an x of another shape.
@@ -48,19 +48,17 @@ class Snake(nn.Module):
         return (self.alpha.exp() if self.alpha_logscale else self.alpha), None
 
     def check(self, layer: str, x: torch.Tensor) -> None:
-        """Raise ValueError unless ``x`` is [N, in_features, ...], in the name of ``layer``."""
-        if x.ndim < 3 or x.shape[1] != self.in_features:
+        """Raise ValueError unless ``x`` is [N, in_features, T], in the name of ``layer``."""
+        if x.ndim != 3 or x.shape[1] != self.in_features:
             raise ValueError(
                 f"{layer}: x must have shape [N, {self.in_features}, T], got {tuple(x.shape)}; "
-                "move the channels to dimension 1"
+                "move the channels to dimension 1, and flatten what follows"
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(type(self).__name__, x)
         # Filters of one tap, 1: what is left is the activation, which saves x alone.
-        return anti_aliased_snake(
-            x.flatten(2), *self.linear_scale(), self._one, self._one, 1, 1
-        ).view(x.shape)
+        return anti_aliased_snake(x, *self.linear_scale(), self._one, self._one, 1, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, alpha_logscale={self.alpha_logscale}"

@@ -300,9 +300,8 @@ def test_a_few_steps_learn_a_tone(name):
     assert history[-1][1] < 0.8 * history[0][1]
 
 
-@pytest.mark.parametrize("name", ["hifigan 1", "bigvgan 1"])
-def test_generator_compiles_whole(name):
-    G = network(name, "Generator", torch.float32)
+def test_generator_compiles_whole():
+    G = network("bigvgan 1", "Generator", torch.float32)
     G.remove_weight_norm()
     mel = torch.randn(1, 5, 4)
     compiled = torch.compile(G, fullgraph=True, backend="aot_eager")

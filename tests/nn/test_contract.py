@@ -16,7 +16,7 @@ LAYERS = {
     "conv_down": (lambda: fnn.EqualConv2d(2, 3, 3, down=2, activation="lrelu"), [(2, 2, 5, 4)]),
     "conv_down_1x1": (lambda: fnn.EqualConv2d(2, 3, 1, down=2, bias=False), [(2, 2, 5, 4)]),
     "activation": (lambda: fnn.FusedLeakyReLU(3), [(2, 3, 2, 2)]),
-    "snake": (lambda: fnn.Snake(2, 1.5), [(2, 2, 3, 2)]),
+    "snake": (lambda: fnn.Snake(2, 1.5), [(2, 2, 6)]),
     "snake_beta_log": (lambda: fnn.SnakeBeta(2, alpha_logscale=True), [(2, 2, 5)]),
     "anti_aliased": (lambda: fnn.AntiAliasedActivation(fnn.SnakeBeta(2)), [(2, 2, 5)]),
     "anti_aliased_3": (
@@ -48,9 +48,7 @@ LAYERS = {
         [(3, 3)],
     ),
 }
-MAPS = sorted(
-    name for name, (_, shapes) in LAYERS.items() if len(shapes[0]) == 4 and name != "snake"
-)
+MAPS = sorted(name for name, (_, shapes) in LAYERS.items() if len(shapes[0]) == 4)
 
 
 def build(name, dtype=torch.float32):

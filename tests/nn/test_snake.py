@@ -75,3 +75,5 @@ def test_errors_name_the_argument():
         AntiAliasedActivation(Snake(2), up_kernel_size=0)
     with pytest.raises(ValueError, match=r"AntiAliasedActivation: x must have shape \[N, 2, T\]"):
         AntiAliasedActivation(Snake(2))(torch.zeros(1, 3, 5))
+    with pytest.raises(ValueError, match=r"Snake: x must have shape \[N, 2, T\], got \(1, 2\)"):
+        Snake(2)(torch.zeros(1, 2))
