@@ -67,22 +67,25 @@ def run(inputs, dy, ratios, name="auto"):
 
 
 def matrices(length, ratios, dtype):
-    """Up-sampling [U·T, T] and down-sampling [outputs, U·T], straight from the definition."""
+    """Up-sampling [U·T, T] and down-sampling [outputs, U·T], straight from the definition.
+
+    Each with the matrix of magnitudes: an end that is repeated meets several taps.
+    """
     up, down, up_taps, down_taps = ratios
     wide = torch.promote_types(dtype, torch.float32)
     f, g = (numpy64(t.to(wide)) for t in filters(ratios, "cpu"))
     size, outputs = length * up, -(-length * up // down)
-    a, b = np.zeros((size, length)), np.zeros((outputs, size))
+    up_matrix, down_matrix = np.zeros((2, size, length)), np.zeros((2, outputs, size))
     for j in range(size):
         for i in range(-up_taps, length + up_taps):
             k = j + (up_taps - up) // 2 - up * i
             if 0 <= k < up_taps:
-                a[j, min(max(i, 0), length - 1)] += up * f[k]
+                up_matrix[:, j, min(max(i, 0), length - 1)] += up * f[k], up * abs(f[k])
     for t in range(outputs):
         for k in range(down_taps):
             j = down * t + k - (down_taps // 2 - (down_taps % 2 == 0))
-            b[t, min(max(j, 0), size - 1)] += g[k]
-    return a, b
+            down_matrix[:, t, min(max(j, 0), size - 1)] += g[k], abs(g[k])
+    return up_matrix, down_matrix
 
 
 def oracle(inputs, dy, ratios):
@@ -93,10 +96,10 @@ def oracle(inputs, dy, ratios):
     v = {k: numpy64(t) for k, t in inputs.items()}
     x, dy, a = v["x"], numpy64(dy), v["alpha"][:, None]
     r = 1 / (v.get("beta", v["alpha"])[:, None] + 1e-9)
-    up, down = matrices(x.shape[2], ratios, inputs["x"].dtype)
-    u, size_u = x @ up.T, np.abs(x) @ np.abs(up).T
+    (up, up_size), (down, down_size) = matrices(x.shape[2], ratios, inputs["x"].dtype)
+    u, size_u = x @ up.T, np.abs(x) @ up_size.T
     square, sine = np.sin(a * u) ** 2, np.sin(2 * a * u)
-    dv, size_dv = dy @ down, np.abs(dy) @ np.abs(down)
+    dv, size_dv = dy @ down, np.abs(dy) @ down_size
     du = dv * (1 + a * r * sine)
     size_du = size_dv * (1 + a * r) + np.abs(dv) * 2 * a * a * r * size_u
     by_alpha, by_beta = dv * u * sine * r, -dv * square * r * r
@@ -104,8 +107,8 @@ def oracle(inputs, dy, ratios):
     size_beta = r * r * (size_dv * square + np.abs(dv) * (square + 2 * a * size_u))
     values = {"y": (u + r * square) @ down.T, "dx": du @ up}
     scales = {
-        "y": (size_u * (1 + 2 * a * r) + r * square) @ np.abs(down).T,
-        "dx": size_du @ np.abs(up),
+        "y": (size_u * (1 + 2 * a * r) + r * square) @ down_size.T,
+        "dx": size_du @ up_size,
     }
     if "beta" in v:
         terms = {"dalpha": (by_alpha, size_alpha), "dbeta": (by_beta, size_beta)}
