@@ -31,11 +31,12 @@ def gpu_cases() -> list[Case]:
         _case((32, 24, 8192), dtype=torch.bfloat16),
         _case((1, 24, 240000)),
         _case((1, 24, 240000), dtype=torch.bfloat16),
+        _case((32, 24, 8192), ratio=3, taps=18),  # by the kernels for any ratio
     ]
 
 
-def _case(x: tuple[int, ...], **options) -> Case:
-    f = kaiser_sinc_filter(0.25, 0.3, _TAPS)
+def _case(x: tuple[int, ...], ratio: int = 2, taps: int = _TAPS, **options) -> Case:
+    f = kaiser_sinc_filter(0.5 / ratio, 0.6 / ratio, taps)
     numel, channels = math.prod(x), x[1]
     itemsize = options.get("dtype", torch.float32).itemsize
     wide = 4 // itemsize
@@ -44,11 +45,13 @@ def _case(x: tuple[int, ...], **options) -> Case:
     backward = 5 * numel
     return Case(
         op="anti_aliased_snake",
-        name=f"{'x'.join(map(str, x))}",
+        name=f"{'' if ratio == 2 else f'by {ratio} '}{'x'.join(map(str, x))}",
         shapes=(x, (channels,), (channels,)),
-        run=lambda x, a, b: anti_aliased_snake(x, _rate(a), _rate(b), *(f.to(x.device),) * 2),
+        run=lambda x, a, b: anti_aliased_snake(
+            x, _rate(a), _rate(b), f.to(x.device), f.to(x.device), ratio, ratio
+        ),
         plain=lambda x, a, b: anti_aliased_snake_ref(
-            x, *_wide(x, _rate(a), _rate(b), f.to(x.device), f.to(x.device)), 2, 2
+            x, *_wide(x, _rate(a), _rate(b), f.to(x.device), f.to(x.device)), ratio, ratio
         ),
         floor_elements={
             "forward": 2 * numel,
@@ -57,7 +60,7 @@ def _case(x: tuple[int, ...], **options) -> Case:
         },
         gpu_work={
             "forward+backward": GpuWork(moved_elements=backward, launches=3),
-            "double": GpuWork(moved_elements=backward + 60 * 2 * wide * numel, launches=80),
+            "double": GpuWork(moved_elements=backward + 60 * ratio * wide * numel, launches=80),
         },
         **options,
     )
