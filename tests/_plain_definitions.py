@@ -24,7 +24,7 @@ def filter_as_grid(f):
 def upfirdn2d(x, f, up=(1, 1), down=(1, 1), pads=(0, 0, 0, 0), flip_filter=False, gain=1.0):
     """up, down: (x, y); pads: (x0, x1, y0, y1)."""
     n, c, h, w = x.shape
-    f = filter_as_grid(f).to(x)
+    f = torch.ones(1, 1).to(x) if f is None else f.to(x)
     wide = x.new_zeros(n, c, h * up[1], w * up[0])
     wide[:, :, :: up[1], :: up[0]] = x
     x0, x1, y0, y1 = pads
@@ -33,9 +33,14 @@ def upfirdn2d(x, f, up=(1, 1), down=(1, 1), pads=(0, 0, 0, 0), flip_filter=False
     big[:, :, top : top + wide.shape[2], left : left + wide.shape[3]] = wide
     top, left = max(-y0, 0), max(-x0, 0)
     padded = big[:, :, top : top + wide.shape[2] + y0 + y1, left : left + wide.shape[3] + x0 + x1]
-    kernel = (f if flip_filter else f.flip(0, 1)) * gain
-    y = F.conv2d(padded.reshape(n * c, 1, *padded.shape[2:]), kernel[None, None])
-    return y.reshape(n, c, *y.shape[2:])[:, :, :: down[1], :: down[0]]
+    y = padded.reshape(n * c, 1, *padded.shape[2:])
+    if not flip_filter:
+        f = f.flip(list(range(f.dim())))
+    if f.dim() == 2:
+        y = F.conv2d(y, f[None, None])
+    else:  # a separable filter: rows, then columns
+        y = F.conv2d(F.conv2d(y, f[None, None, None]), f[None, None, :, None])
+    return gain * y.reshape(n, c, *y.shape[2:])[:, :, :: down[1], :: down[0]]
 
 
 ACTIVATIONS = {

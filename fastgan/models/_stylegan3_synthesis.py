@@ -1,0 +1,224 @@
+"""The synthesis half of StyleGAN3's generator: Fourier features, layers and network.
+
+Band limits are in cycles per image of the longer side R; a map of sampling rate s has s samples
+over the image and a margin around it, so that what lies outside is there when a filter needs it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastgan.models._lowpass import lowpass_filter
+from fastgan.nn import EqualLinear
+from fastgan.ops import filtered_lrelu, modulated_conv2d
+
+if TYPE_CHECKING:
+    from fastgan.models.stylegan3 import Config
+
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a layer's output lies: sampling rate, cutoff, half a transition, channels, map size."""
+
+    sampling_rate: int
+    cutoff: float
+    half_width: float
+    channels: int
+    size: Size
+
+
+def bands(config: "Config") -> list[Band]:
+    """Of layers 0 … num_layers, the last being the image's (Karras et al. 2021, section 3.2)."""
+    longest = max(config.img_height, config.img_width)
+    n = config.num_layers
+    last_cutoff = longest / 2
+    last_stopband = last_cutoff * config.last_stopband_rel
+    found = []
+    for i in range(n + 1):
+        e = min(i / (n - config.num_critical), 1.0)
+        cutoff = config.first_cutoff * (last_cutoff / config.first_cutoff) ** e
+        stopband = config.first_stopband * (last_stopband / config.first_stopband) ** e
+        rate = 2 ** math.ceil(math.log2(min(2 * stopband, longest)))
+        half_width = max(stopband, rate / 2) - cutoff
+        channels = round(min(config.channel_base / 2 / cutoff, config.channel_max))
+        if i == n:
+            channels = config.img_channels
+        margin = 0 if i >= n - 1 else 2 * config.margin_size
+        sides = (config.img_height, config.img_width)
+        size = tuple(math.ceil(rate * side / longest) + margin for side in sides)
+        found.append(Band(rate, cutoff, half_width, channels, sides if i >= n - 1 else size))
+    return found
+
+
+class SynthesisInput(nn.Module):
+    """w [N, w_dim] -> x [N, channels, *size]: sines over the image, turned and moved by w.
+
+    ``freqs`` [channels, 2] are drawn in the disc of the band, ``phases`` [channels] in ±1/2 turns;
+    both are buffers. ``affine`` gives (cos, sin, x, y), normalised by the first two's length; the
+    buffer ``transform`` [3, 3] is the user's own, applied before. ``weight`` [channels, channels]
+    mixes the sines. Source: Karras et al. 2021, section 3.1 and appendix F.
+    """
+
+    def __init__(self, w_dim: int, band: Band) -> None:
+        super().__init__()
+        self.size = band.size
+        self.sampling_rate = band.sampling_rate
+        self.bandwidth = band.cutoff
+        freqs = torch.randn(band.channels, 2)
+        radii = freqs.square().sum(1, keepdim=True).sqrt()
+        freqs = freqs / (radii * radii.square().exp().pow(0.25)) * self.bandwidth
+        self.weight = nn.Parameter(torch.randn(band.channels, band.channels))
+        self.affine = EqualLinear(w_dim, 4)
+        with torch.no_grad():
+            self.affine.weight.zero_()
+            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        self.register_buffer("transform", torch.eye(3))
+        self.register_buffer("freqs", freqs)
+        self.register_buffer("phases", torch.rand(band.channels) - 0.5)
+
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        t = self.affine(w)
+        t = t / t[:, :2].norm(dim=1, keepdim=True)
+        cos, sin, x, y = t.unbind(1)
+        zero, one = torch.zeros_like(x), torch.ones_like(x)
+        rows = [[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]
+        rotation = torch.stack([torch.stack(row, 1) for row in rows], 1)  # [N, 3, 3]
+        rows = [[one, zero, -x], [zero, one, -y], [zero, zero, one]]
+        translation = torch.stack([torch.stack(row, 1) for row in rows], 1)
+        transform = rotation @ translation @ self.transform.to(w.dtype)
+        freqs, phases = self.freqs.to(w.dtype), self.phases.to(w.dtype)
+        phases = phases + (freqs @ transform[:, :2, 2:]).squeeze(2)  # [N, C]
+        freqs = freqs @ transform[:, :2, :2]  # [N, C, 2]
+        beyond = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
+        amplitudes = (1 - beyond).clamp(0, 1)  # what was turned or scaled out of the band fades
+        height, width = self.size
+        theta = torch.zeros(1, 2, 3, dtype=w.dtype, device=w.device)
+        theta[:, 0, 0] = 0.5 * width / self.sampling_rate
+        theta[:, 1, 1] = 0.5 * height / self.sampling_rate
+        grid = F.affine_grid(theta, [1, 1, height, width], align_corners=False)  # [1, H, W, 2]
+        turns = grid @ freqs.transpose(1, 2).unsqueeze(1)  # [N, H, W, C]
+        x = (2 * math.pi * (turns + phases[:, None, None])).sin() * amplitudes[:, None, None]
+        weight = self.weight.to(w.dtype) / math.sqrt(self.weight.shape[0])
+        return (x @ weight.t()).permute(0, 3, 1, 2)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated convolution and alias-free activation; x [N, I, *size_in] -> [N, O, *size_out].
+
+    ``magnitude_ema`` [] follows the mean square of x in training and divides it out. The last
+    layer, to the image, neither demodulates nor bends. Source: Karras et al. 2021, section 3.2.
+    """
+
+    def __init__(self, config: "Config", i: int, before: Band, after: Band) -> None:
+        super().__init__()
+        self.is_torgb = i == config.num_layers
+        is_critical = i >= config.num_layers - config.num_critical
+        rate = max(before.sampling_rate, after.sampling_rate) * (1 if self.is_torgb else 2)
+        self.up, self.down = rate // before.sampling_rate, rate // after.sampling_rate
+        up_taps, down_taps = (
+            config.filter_size * factor if factor > 1 and not self.is_torgb else 1
+            for factor in (self.up, self.down)
+        )
+        k = 1 if self.is_torgb else config.conv_kernel
+        self.kernel_size = k
+        pads = []
+        for into, out in zip(before.size[::-1], after.size[::-1], strict=True):  # x, then y
+            total = (out - 1) * self.down + 1 - (into + k - 1) * self.up + up_taps + down_taps - 2
+            low = (total + self.up) // 2
+            pads += [low, total - low]
+        self.padding = pads
+        self.clamp = config.conv_clamp
+        self.magnitude_beta = config.magnitude_ema_beta
+        self.style_gain = 1 / math.sqrt(before.channels * k**2) if self.is_torgb else 1.0
+        is_half = after.sampling_rate * 2**config.half_layers > max(
+            config.img_height, config.img_width
+        )
+        name = config.half_dtype
+        self.dtype = getattr(torch, name) if name is not None and is_half else None
+        self.affine = EqualLinear(config.w_dim, before.channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(after.channels, before.channels, k, k))
+        self.bias = nn.Parameter(torch.zeros(after.channels))
+        self.register_buffer("magnitude_ema", torch.ones([]))
+        up_filter = lowpass_filter(up_taps, before.cutoff, 2 * before.half_width, rate)
+        is_radial = config.use_radial_filters and not is_critical
+        down_filter = lowpass_filter(
+            down_taps, after.cutoff, 2 * after.half_width, rate, is_radial=is_radial
+        )
+        self.register_buffer("up_filter", up_filter)
+        self.register_buffer("down_filter", down_filter)
+
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, *, is_full: bool = False, update_emas: bool = False
+    ) -> torch.Tensor:
+        if update_emas:
+            with torch.no_grad():
+                mean = x.detach().to(self.magnitude_ema.dtype).square().mean()
+                self.magnitude_ema.lerp_(mean, 1 - self.magnitude_beta)
+        styles = self.affine(w)  # [N, I]
+        if self.is_torgb:
+            styles = styles * self.style_gain
+        dtype = w.dtype if is_full or self.dtype is None else self.dtype
+        weight = self.weight if self.weight.dtype == w.dtype else self.weight.to(w.dtype)
+        x = modulated_conv2d(
+            x.to(dtype),
+            weight,
+            styles,
+            padding=self.kernel_size - 1,
+            demodulate=not self.is_torgb,
+            normalize=not self.is_torgb,
+            input_gain=self.magnitude_ema.rsqrt(),
+        )
+        gain, slope = (1.0, 1.0) if self.is_torgb else (math.sqrt(2), 0.2)
+        return filtered_lrelu(
+            x, self.up_filter, self.down_filter, self.bias, self.up, self.down, self.padding, gain,
+            slope, self.clamp,
+        )  # fmt: skip
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, img_height, img_width].
+
+    ``input`` takes ws[:, 0], layer ``L{i}_{width}_{channels}`` ws[:, i + 1].
+    """
+
+    def __init__(self, config: "Config") -> None:
+        super().__init__()
+        self.w_dim = config.w_dim
+        self.num_ws = config.num_layers + 2
+        self.output_scale = config.output_scale
+        found = bands(config)
+        self.input = SynthesisInput(config.w_dim, found[0])
+        self.layer_names = []
+        for i, after in enumerate(found):
+            layer = SynthesisLayer(config, i, found[max(i - 1, 0)], after)
+            self.layer_names.append(f"L{i}_{after.size[1]}_{after.channels}")
+            self.add_module(self.layer_names[-1], layer)
+
+    def forward(
+        self,
+        ws: torch.Tensor,
+        noise_mode: str = "none",
+        *,
+        force_fp32: bool = False,
+        update_emas: bool | None = None,
+    ) -> torch.Tensor:
+        """noise_mode: accepted, there is no noise. force_fp32: all layers in the dtype of ws.
+        update_emas: whether ``magnitude_ema`` moves; None: in training mode."""
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(
+                f"SynthesisNetwork: ws must have shape [N, {self.num_ws}, {self.w_dim}], got "
+                f"{tuple(ws.shape)}; mapping(z) makes it"
+            )
+        update_emas = self.training if update_emas is None else update_emas
+        first, *others = ws.unbind(1)
+        x = self.input(first)
+        for name, w in zip(self.layer_names, others, strict=True):
+            layer = self.get_submodule(name)
+            x = layer(x, w, is_full=force_fp32, update_emas=update_emas)
+        return x.to(ws.dtype) * self.output_scale

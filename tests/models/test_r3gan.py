@@ -1,0 +1,181 @@
+"""R3GAN against its description in plain float64; its keys, its start, a few steps of training."""
+
+import math
+
+import _plain_definitions as plain
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastgan.models import r3gan, stylegan3
+from fastgan.training import TrainStep
+
+SMALL = {
+    "z_dim": 6, "img_height": 16, "img_width": 16, "img_channels": 2, "widths": (8, 8, 6),
+    "blocks": (1, 2, 1), "groups": (4, 2, 3),
+}  # fmt: skip
+
+
+def make(network, **fields):
+    """In float64, every parameter moved off its start, so that all of them count."""
+    torch.manual_seed(0)
+    net = network(r3gan.Config(**SMALL | fields)).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net
+
+
+def block(state, name, x, groups):
+    def act(y, k):
+        return F.leaky_relu(y + state[f"{name}.NonLinearity{k}.Bias"][:, None, None], 0.2)
+
+    w = [state[f"{name}.LinearLayer{k}.Layer.weight"] for k in (1, 2, 3)]
+    y = act(F.conv2d(x, w[0]), 1)
+    y = act(F.conv2d(y, w[1], padding=1, groups=groups), 2)
+    return x + F.conv2d(y, w[2])
+
+
+def change(state, name, x):
+    key = f"{name}.LinearLayer.Layer.weight"
+    return F.conv2d(x, state[key]) if key in state else x
+
+
+KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=torch.float64) / 16
+
+
+def generate(c, s, z, label):
+    if label is not None:
+        z = torch.cat([z, label @ s["Model.EmbeddingLayer.weight"].t()], 1)
+    x = None
+    for i in range(len(c.widths)):
+        name = f"Model.MainLayers.{i}.Layers"
+        if i == 0:
+            scales = z @ s[f"{name}.0.LinearLayer.weight"].t()
+            x = s[f"{name}.0.Basis"] * scales[:, :, None, None]
+        else:  # doubled and filtered with a gain of 4, the centre in the middle
+            x = change(s, f"{name}.0", x)
+            x = plain.upfirdn2d(x, KERNEL, (2, 2), pads=(2, 0, 2, 0), gain=4.0)
+        for k in range(c.blocks[i]):
+            x = block(s, f"{name}.{k + 1}", x, c.groups[i])
+    return F.conv2d(x, s["Model.AggregationLayer.Layer.weight"])
+
+
+def judge(c, s, x, label):
+    x = F.conv2d(x, s["Model.ExtractionLayer.Layer.weight"])
+    n = len(c.widths)
+    for i in range(n):
+        name, blocks = f"Model.MainLayers.{i}.Layers", c.blocks[n - 1 - i]
+        for k in range(blocks):
+            x = block(s, f"{name}.{k}", x, c.groups[n - 1 - i])
+        if i < n - 1:
+            x = plain.upfirdn2d(x, KERNEL, down=(2, 2), pads=(1, 0, 1, 0))
+            x = change(s, f"{name}.{blocks}", x)
+        else:
+            x = F.conv2d(x, s[f"{name}.{blocks}.Basis.weight"], groups=x.shape[1]).flatten(1)
+            x = x @ s[f"{name}.{blocks}.LinearLayer.weight"].t()
+    if label is None:
+        return x
+    return (x * (label @ s["Model.EmbeddingLayer.weight"].t())).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_equals_its_description(c_dim):
+    G, D = make(r3gan.Generator, c_dim=c_dim), make(r3gan.Discriminator, c_dim=c_dim)
+    z = torch.randn(3, 6, dtype=torch.float64)
+    label = torch.eye(3, dtype=torch.float64) if c_dim else None
+    with torch.no_grad():
+        x, y = G(z, label), D(torch.ones(3, 2, 16, 16).double() * z[:, :1, None, None], label)
+        want = generate(G.config, G.state_dict(), z, label)
+        judged = judge(
+            D.config, D.state_dict(), torch.ones(3, 2, 16, 16) * z[:, :1, None, None], label
+        )
+    assert (x - want).abs().max() < 1e-9 * (want.max() - want.min())
+    assert (y - judged).abs().max() < 1e-9 * judged.abs().max()
+    with torch.no_grad():
+        single = G.float()(z.float(), None if label is None else label.float())
+    assert (single - want).abs().max() < 1e-4 * (want.max() - want.min())
+
+
+def test_second_derivatives_through_d():
+    D = make(r3gan.Discriminator)
+    x = torch.randn(2, 2, 16, 16, dtype=torch.float64, requires_grad=True)
+    p = D.Model.MainLayers[0].Layers[0].LinearLayer2.Layer.weight
+    found = []
+    for run in (lambda x: D(x), lambda x: judge(D.config, dict(D.named_parameters()), x, None)):
+        (dx,) = torch.autograd.grad(run(x).sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(dx.square().sum(), p)[0])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_the_keys_of_the_state():
+    def of_block(name):
+        return {f"{name}.LinearLayer{k}.Layer.weight" for k in (1, 2, 3)} | {
+            f"{name}.NonLinearity{k}.Bias" for k in (1, 2)
+        }
+
+    stage = "Model.MainLayers.{}.Layers.{}".format
+    G = set(r3gan.Generator(r3gan.Config(**SMALL | {"c_dim": 2})).state_dict())
+    want = {"Model.EmbeddingLayer.weight", "Model.AggregationLayer.Layer.weight"}
+    want |= {f"{stage(0, 0)}.Basis", f"{stage(0, 0)}.LinearLayer.weight"} | of_block(stage(0, 1))
+    want |= {f"{stage(1, 0)}.Resampler.Kernel"} | of_block(stage(1, 1)) | of_block(stage(1, 2))
+    want |= {f"{stage(2, 0)}.Resampler.Kernel", f"{stage(2, 0)}.LinearLayer.Layer.weight"}
+    assert want | of_block(stage(2, 1)) == G
+    D = set(r3gan.Discriminator(r3gan.Config(**SMALL)).state_dict())
+    want = {"Model.ExtractionLayer.Layer.weight"} | of_block(stage(0, 0))
+    want |= {f"{stage(0, 1)}.Resampler.Kernel", f"{stage(0, 1)}.LinearLayer.Layer.weight"}
+    want |= of_block(stage(1, 0)) | of_block(stage(1, 1)) | {f"{stage(1, 2)}.Resampler.Kernel"}
+    want |= of_block(stage(2, 0))
+    assert want | {f"{stage(2, 1)}.Basis.weight", f"{stage(2, 1)}.LinearLayer.weight"} == D
+
+
+def test_it_starts_as_fixup_does():
+    """A block is the identity; within it the size falls with the number of blocks."""
+    torch.manual_seed(0)
+    c = r3gan.Config(**SMALL | {"widths": (64, 64, 64), "groups": (4, 4, 4)})
+    first = r3gan.Generator(c).Model.MainLayers[0].Layers[1]
+    x = torch.randn(1, 64, 4, 4)
+    assert torch.equal(first(x), x)
+    size = first.LinearLayer1.Layer.weight.std().item() * math.sqrt(64)
+    assert size == pytest.approx(math.sqrt(2 / 1.04) * 4**-0.25, rel=0.05)
+    assert not first.NonLinearity1.Bias.any()
+
+
+@pytest.mark.parametrize("architecture", ["r3gan", "stylegan3"])
+def test_a_few_steps_with_every_penalty(architecture):
+    torch.manual_seed(0)
+    if architecture == "r3gan":
+        module, config = r3gan, r3gan.Config(**SMALL)
+    else:
+        module, config = stylegan3, stylegan3.Config(
+            z_dim=6, w_dim=6, img_channels=2, img_height=16, img_width=16, channel_base=64,
+            channel_max=6, d_channel_base=128, d_channel_max=8, num_layers=6, margin_size=3,
+        )  # fmt: skip
+    G, D = module.Generator(config), module.Discriminator(config)
+    step = TrainStep(
+        G, D, latent_shape=6, objective="relativistic", r1_gamma=0.5, r2_gamma=0.5,
+        d_reg_interval=1,
+    )  # fmt: skip
+    before = {n: p.clone() for n, p in [*G.named_parameters(), *D.named_parameters()]}
+    for _ in range(3):
+        step(torch.randn(4, 2, 16, 16).clamp(-1, 1))
+    losses = step.read()
+    assert all(math.isfinite(v) for v in losses.values()), losses
+    after = dict([*G.named_parameters(), *D.named_parameters()])
+    still = [name for name, p in after.items() if torch.equal(before[name], p)]
+    # A relativistic loss sees differences of logits: their common offset learns nothing.
+    assert still == ([] if architecture == "r3gan" else ["b4.out.bias"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"img_height": 32}, "3 stages make images of 16×16, got img_height=32"),
+        ({"blocks": (1, 1)}, "one entry per stage, got 3, 2 and 3"),
+        ({"groups": (3, 2, 3)}, "groups must divide widths · expansion in each stage, got 3 for 8"),
+        ({"kernel_size": 2}, "kernel_size must be odd, got 2"),
+    ],
+)
+def test_configs_that_cannot_be(fields, words):
+    with pytest.raises(ValueError, match=words):
+        r3gan.Config(**SMALL | fields)
