@@ -25,6 +25,9 @@ NAMES = {
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",
     "fastgan.compat": "FAMILIES Family Patch patch",
+    "fastgan.compat.weights": """
+        Imported ReadWeights WeightsError export_weights import_weights read_weights
+    """,
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
     """,

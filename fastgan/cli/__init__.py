@@ -12,6 +12,8 @@ _COMMANDS = {
     "generate": "Write images of a trained network.",
     "evaluate": "Score a trained network against a data set.",
     "data": "Convert, pack, index, inspect or draw data sets.",
+    "import": "Make a run of other projects' trained weights, safely.",
+    "export": "Write a run's weights under other projects' names.",
     "patch": "Run another project's command on these ops.",
     "bench": "Measure the kernels on this machine, checked first, against plain PyTorch.",
     "doctor": "Say which kernels answer on this machine, and why.",

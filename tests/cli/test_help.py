@@ -19,7 +19,16 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["train"], ["generate"], ["data", "convert"], ["bench", "step"], ["doctor"], ["patch"]],
+    [
+        [],
+        ["train"],
+        ["generate"],
+        ["data", "convert"],
+        ["bench", "step"],
+        ["doctor"],
+        ["patch"],
+        ["import"],
+    ],
 )
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(

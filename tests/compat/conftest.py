@@ -1,10 +1,13 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fastgan.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))  # for foreign_files
 
 
 @pytest.fixture

@@ -1,0 +1,126 @@
+"""`python -m fastgan.compat.weights.child FILE FOLDER`: reads FILE, and ends.
+
+Writes FOLDER/tensors.safetensors ("G_ema/mapping.w_avg", ...) and FOLDER/about.json. Exit code 3,
+and the reason on stderr, where the file is refused.
+"""
+
+import contextlib
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+REFUSED = 3
+NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "params", "params_ema")
+
+
+def limit(file_size: int) -> None:
+    """Memory: four times the file and what torch itself needs. Five minutes of processor time."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    memory = 4 * file_size + 6 * 2**30
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, 300),
+                       (resource.RLIMIT_FSIZE, 2 * file_size + 2**24)):  # fmt: skip
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file's top dict: torch.save's, by torch's weights-only reader, or a bare pickle."""
+    import torch
+
+    from fastgan.compat.weights import allow_list
+
+    if zipfile.is_zipfile(path) or _is_legacy(path):
+        try:
+            with torch.serialization.safe_globals([_Namespace()]):
+                found = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise allow_list.Refused(str(error).splitlines()[0][:400]) from error
+    else:
+        with path.open("rb") as stream:
+            found = allow_list.load(stream)
+    if not isinstance(found, dict):
+        raise allow_list.Refused(f"a {type(found).__name__}, where weights are a dict")
+    return found
+
+
+def _Namespace() -> Any:
+    """rosinality keeps its arguments beside the weights; a Namespace only holds values."""
+    import argparse
+
+    return argparse.Namespace
+
+
+def _is_legacy(path: Path) -> bool:
+    """torch.save's form before zip: a pickle of a magic number first."""
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    return head[2:].startswith(b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+
+
+def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensors by "network/name", what else is known)."""
+    import torch
+
+    from fastgan.compat.weights.allow_list import Record, Refused, modules, plain
+
+    tensors: dict[str, torch.Tensor] = {}
+    about: dict[str, Any] = {"networks": {}, "values": {}}
+
+    def add(network: str, named: Any, class_name: str, arguments: Any) -> None:
+        about["networks"][network] = {"class": class_name, "arguments": plain(arguments)}
+        for name, tensor in named:
+            tensors[f"{network}/{name}"] = tensor.detach().clone().contiguous()
+
+    is_flat = found and all(isinstance(v, torch.Tensor) for v in found.values())
+    if is_flat:
+        add("state_dict", found.items(), "", {})
+    for key, value in found.items():
+        if isinstance(value, Record) and "_modules" in vars(value):
+            add(key, modules(value), value.class_name, vars(value).get("_init_kwargs", {}))
+        elif key in NETWORKS and isinstance(value, dict):
+            if not all(isinstance(t, torch.Tensor) for t in value.values()):
+                raise Refused(f"{key}, which holds more than tensors")
+            add(key, value.items(), "", {})
+        elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
+            tensors[f"/{key}"] = value.detach().clone().contiguous()
+        elif isinstance(value, Record | dict | int | float | str):
+            about["values"][str(key)] = _values_alone(plain, value)
+    if not about["networks"]:
+        raise Refused("no network: none of the names " + ", ".join(NETWORKS))
+    return tensors, about
+
+
+def _values_alone(plain: Any, value: Any) -> Any:
+    values = value if isinstance(value, dict) else getattr(value, "__dict__", value)
+    is_large = isinstance(values, dict) and len(values) > 1000
+    return None if is_large else plain(values)
+
+
+def main() -> int:
+    path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    sys.path[:] = [p for p in sys.path if p not in ("", str(Path.cwd()))]
+    import safetensors.torch
+
+    from fastgan.compat.weights.allow_list import Refused
+
+    limit(path.stat().st_size)
+    try:
+        tensors, about = sort_out(read(path))
+        safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
+    except Refused as refused:
+        sys.stderr.write(f"refused: {refused}\n")
+        return REFUSED
+    except MemoryError:
+        sys.stderr.write("refused: more memory than a file of its size can need\n")
+        return REFUSED
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

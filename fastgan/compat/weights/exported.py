@@ -1,0 +1,83 @@
+"""Our weights under other projects' names."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fastgan.compat.weights import rosinality
+from fastgan.compat.weights.reading import WeightsError
+from fastgan.models.stylegan2 import Config
+from fastgan.training import checkpoint_file
+from fastgan.training.atomic import write_atomic
+from fastgan.training.checkpoint import latest
+
+FORMS = ("rosinality", "nvidia")
+_NETWORKS = {"G_ema": "g_ema", "G": "g", "D": "d"}
+
+
+def export_weights(source: Path | str, path: Path | str, to: str) -> None:
+    """Write the networks of a checkpoint, or of a run's newest one, to the file `path`.
+
+    to: "rosinality" writes the `.pt` that its code loads (g_ema, g, d, latent_avg), of a square,
+    unconditional StyleGAN2 with image skips and a residual D; "nvidia" writes a `.safetensors` with
+    NVIDIA's state_dict names ("G_ema.synthesis..."), of StyleGAN2, StyleGAN3 and R3GAN. No pickle
+    with code is written, as NVIDIA's own are. An import gives the very same bits back.
+
+    Raises:
+        WeightsError: what is there has no such form. CheckpointError, OSError: as reading and
+        writing do. The file is written whole or not at all.
+    """
+    if to not in FORMS:
+        raise WeightsError(f"export_weights: to must be one of {', '.join(FORMS)}, got {to!r}")
+    source, path = Path(source), Path(path)
+    if source.is_dir():
+        newest = latest(source)
+        if newest is None:
+            raise WeightsError(f"export_weights: no checkpoint in {source}")
+        source = newest
+    document = checkpoint_file.read_document(source)
+    config, saved = document["config"], checkpoint_file.read_tensors(source, document)
+    networks = {
+        name: {k.removeprefix(f"{name}."): t for k, t in saved.items() if k.startswith(f"{name}.")}
+        for name in _NETWORKS
+    }
+    architecture = config["architecture"]
+    if to == "nvidia":
+        if architecture not in ("stylegan2", "stylegan3", "r3gan"):
+            raise WeightsError(
+                f"export_weights: NVIDIA has no network of architecture {architecture!r}"
+            )
+        flat = {f"{name}.{k}": t for name, weights in networks.items() for k, t in weights.items()}
+        write_atomic(path, safetensors.torch.save(flat))
+        return
+    write_atomic(path, _rosinality(architecture, Config(**config["model"]), networks))
+
+
+def _rosinality(architecture: str, c: Config, networks: dict[str, dict[str, Tensor]]) -> bytes:
+    lacks = [
+        (architecture != "stylegan2", f"the architecture is {architecture}"),
+        (c.c_dim > 0, "it is conditional"),
+        (c.img_height != c.img_width or c.img_height & (c.img_height - 1) != 0, "sizes"),
+        (c.g_architecture != "skip", f"g_architecture is {c.g_architecture}"),
+        (c.d_architecture != "resnet", f"d_architecture is {c.d_architecture}"),
+        (c.conv_clamp is not None, "conv_clamp bounds its activations"),
+        (c.mbstd_channels != 1, f"mbstd_channels is {c.mbstd_channels}"),
+    ]
+    if why := [words for is_so, words in lacks if is_so]:
+        raise WeightsError(f"export_weights: rosinality's model can't hold this: {'; '.join(why)}")
+    lines = list(rosinality.generator_lines(c.img_height, c.mapping_layers))
+    content: dict[str, Any] = {}
+    for name, other in _NETWORKS.items():
+        used = lines if name != "D" else rosinality.discriminator_lines(c.img_height)
+        weights = networks[name]
+        content[other] = {
+            theirs: forward(weights[ours]).contiguous() for ours, theirs, forward, _ in used
+        }
+    content["latent_avg"] = networks["G_ema"]["mapping.w_avg"]
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()

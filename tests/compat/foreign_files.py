@@ -1,0 +1,107 @@
+"""Files in the forms of other projects, made here from our networks' random weights."""
+
+import collections
+import contextlib
+import pickle
+import sys
+import types
+from pathlib import Path
+
+import torch
+
+SOURCE = "raise RuntimeError('source code in a file was run')\n" * 40
+
+
+class EasyDict(dict):
+    def __getattr__(self, name):
+        return self[name]
+
+    def __setattr__(self, name, value):
+        self[name] = value
+
+
+def _reconstruct_persistent_obj(meta):
+    raise RuntimeError("an object was rebuilt")
+
+
+class Persistent:
+    """Pickled as NVIDIA's `persistence` pickles a network: source code, class name, state."""
+
+    def __init__(self, class_name, state):
+        self.class_name, self.state = class_name, state
+
+    def __reduce__(self):
+        meta = EasyDict(
+            type="class", version=6, module_src=SOURCE, class_name=self.class_name,
+            state=self.state,
+        )  # fmt: skip
+        return _reconstruct_persistent_obj, (meta,)
+
+
+class Layer:
+    """Pickled by its class's name, as layers of torch and R3GAN's blocks are."""
+
+    def __init__(self, state):
+        self.__dict__.update(state)
+
+
+@contextlib.contextmanager
+def their_modules():
+    """While a file is written: the modules that it names."""
+    made = {}
+
+    def put(dotted, **members):
+        module = types.ModuleType(dotted)
+        for name, member in members.items():
+            member.__module__, member.__qualname__, member.__name__ = dotted, name, name
+            setattr(module, name, member)
+        made[dotted] = module
+
+    put("dnnlib")
+    put("dnnlib.util", EasyDict=EasyDict)
+    put("torch_utils")
+    put("torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
+    put("R3GAN")
+    put("R3GAN.Networks", Generator=Layer)
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for name in made:
+            sys.modules.pop(name)
+
+
+def as_theirs(module, kwargs=None, *, by_name=False, path=""):
+    """An nn.Module as an object whose pickle is in their form."""
+    state = {
+        "training": False,
+        "_parameters": collections.OrderedDict(module.named_parameters(recurse=False)),
+        "_buffers": collections.OrderedDict(module.named_buffers(recurse=False)),
+        "_non_persistent_buffers_set": set(),
+        "_backward_hooks": collections.OrderedDict(),
+        "_modules": collections.OrderedDict(
+            (name, as_theirs(child, by_name=by_name, path=f"{path}.{name}"))
+            for name, child in module.named_children()
+            if child.state_dict()
+        ),
+        "size": torch.Size([4, 4]),
+        "dtype": torch.float32,
+    }
+    if not path:
+        state |= {"_init_args": (), "_init_kwargs": EasyDict(kwargs or {})}
+    if by_name and path:
+        return Layer(state)
+    return Persistent(type(module).__name__, state)
+
+
+def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4):
+    """{"G": ..., "D": ..., "G_ema": ..., "training_set_kwargs": ...} as one pickle."""
+    with their_modules(), path.open("wb") as file:
+        content = {
+            name: as_theirs(net, (kwargs or {}).get(name), by_name=by_name)
+            for name, net in networks.items()
+        }
+        content["augment_pipe"] = None
+        content["training_set_kwargs"] = EasyDict(path="faces.zip", use_labels=False)
+        pickle.dump(content, file, protocol=protocol)
+    return path

@@ -1,0 +1,402 @@
+"""`fastgan import` and `export`: files in the others' forms, what they give, what is refused."""
+
+import argparse
+import io
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from foreign_files import write_nvidia
+
+from fastgan.compat.weights import (
+    WeightsError,
+    allow_list,
+    export_weights,
+    import_weights,
+    read_weights,
+)
+from fastgan.models import r3gan, stylegan2, stylegan3
+from fastgan.training import load_generator
+
+
+def moved(network, seed):
+    """Every parameter and buffer of a network off its start, so that each counts."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, t in [*network.named_parameters(), *network.named_buffers()]:
+            if "filter" not in name and "Kernel" not in name:
+                t.add_(0.1 * torch.randn_like(t))
+                t.abs_() if "magnitude" in name else t
+    return network.eval()
+
+
+SIZE = {"img_height": 16, "img_width": 16}
+NETWORKS = {
+    "stylegan2": (stylegan2, stylegan2.Config(
+        z_dim=8, w_dim=6, channel_base=128, channel_max=16, mapping_layers=3, conv_clamp=256.0,
+        **SIZE)),
+    "stylegan2 with labels": (stylegan2, stylegan2.Config(
+        z_dim=8, w_dim=6, c_dim=3, channel_base=128, channel_max=16, d_mapping_layers=2,
+        g_architecture="orig", d_architecture="skip", mbstd_group=2, **SIZE)),
+    "stylegan3": (stylegan3, stylegan3.Config(
+        z_dim=8, w_dim=6, channel_base=128, channel_max=8, d_channel_base=128, d_channel_max=16,
+        num_layers=6, margin_size=4, **SIZE)),
+    "stylegan3 R": (stylegan3, stylegan3.Config.rotation(
+        z_dim=8, w_dim=6, channel_base=64, channel_max=4, d_channel_base=128, d_channel_max=16,
+        **SIZE)),
+    "r3gan": (r3gan, r3gan.Config(
+        z_dim=6, c_dim=2, widths=(8, 8, 4), blocks=(1, 2, 1), groups=(4, 2, 2), **SIZE)),
+}  # fmt: skip
+KWARGS = {
+    "stylegan2": {"synthesis_kwargs": {"conv_clamp": 256.0}},
+    "stylegan2 with labels": {},
+    "stylegan3": {"synthesis_kwargs": {
+        "channel_base": 128, "channel_max": 8, "num_layers": 6, "margin_size": 4}},
+    "stylegan3 R": {"synthesis_kwargs": {"channel_base": 128, "channel_max": 8}},
+    "r3gan": {},
+}  # fmt: skip
+D_KWARGS = {"epilogue_kwargs": {"mbstd_group_size": 2}}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """name → (file, G_ema, G, D)."""
+    found, folder = {}, tmp_path_factory.mktemp("foreign")
+    for name, (module, config) in NETWORKS.items():
+        average, raw = (moved(module.Generator(config), seed) for seed in (1, 2))
+        D = moved(module.Discriminator(config), 3)
+        path = write_nvidia(
+            folder / f"{name}.pkl",
+            {"G": raw, "D": D, "G_ema": average},
+            {"G_ema": KWARGS[name], "D": D_KWARGS if "labels" in name else {}},
+            by_name=name == "r3gan",
+            protocol=3 if name == "stylegan3" else 4,  # Python 3.7's and today's
+        )
+        found[name] = path, average, raw, D
+    return found
+
+
+def labels(config, n):
+    return torch.eye(max(config.c_dim, n))[:n, : config.c_dim] if config.c_dim else None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_pickle_of_nvidias_form(name, files, tmp_path):
+    path, average, raw, D = files[name]
+    done = import_weights(path, tmp_path / "run")
+    assert done.architecture == name.split()[0]
+    assert done.networks == ("G_ema", "G", "D")
+    config = average.config
+    z = torch.randn(2, config.z_dim)
+    for is_average, theirs in ((True, average), (False, raw)):
+        G, _ = load_generator(tmp_path / "run", ema=is_average)
+        assert set(G.state_dict()) == set(theirs.state_dict())
+        with torch.no_grad():
+            images = [net(z, labels(config, 2), noise_mode="const") for net in (G, theirs)]
+        assert torch.equal(*images)
+    assert set(D.state_dict()) == set(read_weights(path).networks["D"])
+    assert "non-commercial" in done.terms or name == "r3gan"
+
+
+def test_the_networks_come_back_to_the_bit(files, tmp_path):
+    path, average, raw, D = files["stylegan2 with labels"]
+    import_weights(path, tmp_path / "run")
+    export_weights(tmp_path / "run", tmp_path / "out.safetensors", "nvidia")
+    from safetensors.torch import load_file
+
+    back = load_file(tmp_path / "out.safetensors")
+    for prefix, network in (("G_ema", average), ("G", raw), ("D", D)):
+        for name, t in network.state_dict().items():
+            assert torch.equal(back.pop(f"{prefix}.{name}"), t), name
+    assert not back
+
+
+def test_an_imported_run_draws_and_goes_on(files, tmp_path, cli):
+    result = cli("import", files["stylegan2"][0], "--out", "run")
+    assert "architecture  stylegan2" in result.output
+    assert "SHA-256" in result.output
+    assert "NVIDIA Source Code License" in result.output
+    cli("generate", "--network", "run", "--seeds", "0-1", "--trunc", "0.7", "--device", "cpu")
+    assert len(list((tmp_path / "out").glob("seed*.png"))) == 2
+    assert "exists" in cli("import", files["stylegan2"][0], "--out", "run", code=1).output
+
+
+# rosinality's model, from its description, in plain float64.
+
+
+def fir(x, kernel, up=1, pad=(0, 0)):
+    n, c, h, w = x.shape
+    y = x.new_zeros(n, c, h * up, w * up)
+    y[:, :, ::up, ::up] = x
+    y = F.pad(y, [pad[0], pad[1], pad[0], pad[1]])
+    return F.conv2d(y.flatten(0, 1)[:, None], kernel.flip(0, 1)[None, None]).unflatten(0, (n, c))[
+        :, :, 0
+    ]
+
+
+def ros_modulated(s, name, x, w, *, demodulate=True, up=False):
+    weight = s[f"{name}.weight"][0]
+    _, i, k, _ = weight.shape
+    style = w @ (s[f"{name}.modulation.weight"] / math.sqrt(w.shape[1])).t()
+    style = style + s[f"{name}.modulation.bias"]
+    weight = weight / math.sqrt(i * k * k) * style[:, None, :, None, None]
+    if demodulate:
+        weight = weight / (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()
+    ys = []
+    for sample, kernel in zip(x, weight, strict=True):
+        if up:
+            y = F.conv_transpose2d(sample[None], kernel.transpose(0, 1), stride=2)
+            ys.append(fir(y, s[f"{name}.blur.kernel"], pad=(1, 1)))
+        else:
+            ys.append(F.conv2d(sample[None], kernel, padding=k // 2))
+    return torch.cat(ys)
+
+
+def ros_generate(s, z, layers):
+    w = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
+    for i in range(1, layers + 1):
+        y = w @ (s[f"style.{i}.weight"] * 0.01 / math.sqrt(w.shape[1])).t()
+        w = F.leaky_relu(y + s[f"style.{i}.bias"] * 0.01, 0.2) * 2**0.5
+
+    def styled(name, x, k, up=False):
+        y = ros_modulated(s, f"{name}.conv", x, w, up=up)
+        y = y + s[f"{name}.noise.weight"] * s[f"noises.noise_{k}"]
+        return F.leaky_relu(y + s[f"{name}.activate.bias"][:, None, None], 0.2) * 2**0.5
+
+    x = styled("conv1", s["input.input"].repeat(len(z), 1, 1, 1), 0)
+    rgb = ros_modulated(s, "to_rgb1.conv", x, w, demodulate=False) + s["to_rgb1.bias"]
+    j = 0
+    while f"to_rgbs.{j}.bias" in s:
+        x = styled(f"convs.{2 * j}", x, 2 * j + 1, up=True)
+        x = styled(f"convs.{2 * j + 1}", x, 2 * j + 2)
+        rgb = fir(rgb, s[f"to_rgbs.{j}.upsample.kernel"], 2, (2, 1))
+        rgb = rgb + ros_modulated(s, f"to_rgbs.{j}.conv", x, w, demodulate=False)
+        rgb = rgb + s[f"to_rgbs.{j}.bias"]
+        j += 1
+    return rgb
+
+
+def ros_judge(s, x):
+    def conv(name, x, bias=None, padding=0, stride=1):
+        weight = s[f"{name}.weight"]
+        y = F.conv2d(x, weight / math.sqrt(weight[0].numel()), padding=padding, stride=stride)
+        if bias is None:
+            return y
+        return F.leaky_relu(y + s[f"{bias}.bias"][:, None, None], 0.2) * 2**0.5
+
+    x = conv("convs.0.0", x, "convs.0.1")
+    j = 1
+    while f"convs.{j}.conv1.0.weight" in s:
+        c = f"convs.{j}"
+        y = conv(f"{c}.conv1.0", x, f"{c}.conv1.1", padding=1)
+        y = fir(y, s[f"{c}.conv2.0.kernel"], pad=(2, 2))
+        y = conv(f"{c}.conv2.1", y, f"{c}.conv2.2", stride=2)
+        x = (
+            y + conv(f"{c}.skip.1", fir(x, s[f"{c}.skip.0.kernel"], pad=(1, 1)), stride=2)
+        ) / 2**0.5
+        j += 1
+    groups = x.reshape(min(len(x), 4), -1, *x.shape[1:])
+    std = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+    std = std.repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    x = conv("final_conv.0", torch.cat([x, std], 1), "final_conv.1", padding=1).flatten(1)
+    y = x @ (s["final_linear.0.weight"] / math.sqrt(x.shape[1])).t() + s["final_linear.0.bias"]
+    y = F.leaky_relu(y, 0.2) * 2**0.5
+    return y @ (s["final_linear.1.weight"] / math.sqrt(y.shape[1])).t() + s["final_linear.1.bias"]
+
+
+ROS = stylegan2.Config(z_dim=6, w_dim=6, channel_base=256, channel_max=16, mapping_layers=3, **SIZE)
+
+
+def test_rosinality_to_and_fro(files, tmp_path):
+    """A run of ours, exported: rosinality's description gives the same pictures and logits; and
+    imported again, the same run to the bit."""
+    networks = {
+        "G": moved(stylegan2.Generator(ROS), 1),
+        "D": moved(stylegan2.Discriminator(ROS), 3),
+        "G_ema": moved(stylegan2.Generator(ROS), 2),
+    }
+    import_weights(write_nvidia(tmp_path / "a.pkl", networks), tmp_path / "a")
+    export_weights(tmp_path / "a", tmp_path / "a.pt", "rosinality")
+    theirs = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert set(theirs) == {"g", "g_ema", "d", "latent_avg"}
+    theirs["args"] = argparse.Namespace(size=16, lr=0.002)  # as their training script adds
+    torch.save(theirs, tmp_path / "b.pt")
+    done = import_weights(tmp_path / "b.pt", tmp_path / "b")
+    assert "rosinality" in done.terms
+    z = torch.randn(4, 6, dtype=torch.float64)
+    G = load_generator(tmp_path / "b")[0].double()
+    state = {k: t.double() for k, t in theirs["g_ema"].items()}
+    with torch.no_grad():
+        x, want = G(z, noise_mode="const"), ros_generate(state, z, 3)
+        y = networks["D"].double()(x)
+        judged = ros_judge({k: t.double() for k, t in theirs["d"].items()}, x)
+    # Its demodulation adds the same 1e-8 to a sum that is smaller by the number of weights.
+    assert (x - want).abs().max() < 1e-7 * (want.max() - want.min())
+    assert (y - judged).abs().max() < 1e-9 * judged.abs().max()
+    export_weights(tmp_path / "b", tmp_path / "c.pt", "rosinality")
+    again = torch.load(tmp_path / "c.pt", weights_only=True)
+    for name in ("g", "g_ema", "d"):
+        assert set(again[name]) == set(theirs[name])
+        assert all(torch.equal(again[name][k], t) for k, t in theirs[name].items())
+    assert torch.equal(again["latent_avg"], theirs["latent_avg"])
+
+
+def test_what_rosinality_cannot_hold_is_said(files, tmp_path):
+    import_weights(files["stylegan2 with labels"][0], tmp_path / "run")
+    with pytest.raises(WeightsError, match=r"conditional; g_architecture is orig; d_architecture"):
+        export_weights(tmp_path / "run", tmp_path / "x.pt", "rosinality")
+    assert not (tmp_path / "x.pt").exists()
+    with pytest.raises(WeightsError, match="to must be one of rosinality, nvidia"):
+        export_weights(tmp_path / "run", tmp_path / "x.pt", "keras")
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_strict(change, tmp_path):
+    c = NETWORKS["r3gan"][1]
+    G, D = r3gan.Generator(c), r3gan.Discriminator(c)
+    block = G.Model.MainLayers[0].Layers[1]
+    if change == "missing":
+        del block.NonLinearity1.Bias
+    elif change == "unknown":
+        block.LinearLayer3.register_parameter("Extra", torch.nn.Parameter(torch.zeros(1)))
+    else:
+        block.NonLinearity1.Bias = torch.nn.Parameter(torch.zeros(3))
+    path = write_nvidia(tmp_path / "x.pkl", {"G_ema": G, "D": D})
+    name = "Model.MainLayers.0.Layers.1"
+    words = {
+        "missing": f"missing {name}.NonLinearity1.Bias; unknown none",
+        "unknown": f"missing none; unknown {name}.LinearLayer3.Extra",
+        "shape": rf"{name}.NonLinearity1.Bias \(3,\), expected \(16,\)",
+    }[change]
+    with pytest.raises(WeightsError, match=words):
+        import_weights(path, tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]  # nothing half-made
+
+
+# Files that mean harm. Each would leave a file `ran` where it is read, if it could.
+
+
+class Call:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def huge_tensor(stride):
+    untyped = torch.zeros(4).untyped_storage()
+    storage = torch.storage.TypedStorage(wrap_storage=untyped, dtype=torch.float32, _internal=True)
+    return Call(torch._utils._rebuild_tensor_v2, storage, 0, (10**9,), (stride,), False, {})
+
+
+def mean_files(folder):
+    """kind → bytes."""
+    import os
+
+    touch = f"touch {folder}/ran"
+    code = f"open({str(folder / 'ran')!r}, 'w')"
+    inner = pickle.dumps(Call(os.system, touch))
+    yield "os.system", pickle.dumps({"G": Call(os.system, touch)})
+    yield "subprocess", pickle.dumps({"G": Call(subprocess.check_output, ["touch", "ran"])})
+    yield "eval", pickle.dumps({"G": Call(eval, code)})
+    yield "exec", pickle.dumps({"G": Call(exec, code)})
+    yield "getattr", pickle.dumps({"G": Call(getattr, "x", "upper")})
+    yield "pickle in a storage", pickle.dumps({"G": Call(torch.storage._load_from_bytes, inner)})
+    yield "torch.load", pickle.dumps({"G": Call(torch.load, "x.pt")})
+    yield (
+        "dotted name",
+        b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93\x8c" + _short(touch) + b"\x85R.",
+    )
+    yield "INST", f"(S'{touch}'\nios\nsystem\n.".encode()
+    yield "OBJ", f"(cos\nsystem\nS'{touch}'\no.".encode()
+    yield "extension code", b"\x80\x02\x82\x01."
+    yield "persistent id", b"\x80\x02}X\x01\x00\x00\x00GPwhere\ns."
+    yield "a tensor beyond its storage", pickle.dumps({"G": huge_tensor(1)})
+    yield "numpy objects", pickle.dumps({"G": __import__("numpy").array([{}, Call(eval, code)])})
+    yield "a size that is claimed", b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x."
+    yield "depth", b"\x80\x04" + b"(" * 200000 + b"."
+    yield "no pickle", b"not at all"
+
+
+def _short(text):
+    return bytes([len(text)]) + text.encode()
+
+
+KINDS = [
+    "os.system", "subprocess", "eval", "exec", "getattr", "pickle in a storage", "torch.load",
+    "dotted name", "INST", "OBJ", "extension code", "persistent id", "a tensor beyond its storage",
+    "numpy objects", "a size that is claimed", "depth", "no pickle",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_means_harm_is_refused_and_runs_nothing(kind, tmp_path):
+    files = dict(mean_files(tmp_path))
+    assert list(files) == KINDS
+    with pytest.raises(allow_list.Refused):
+        allow_list.load(io.BytesIO(files[kind]))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["os.system", "pickle in a storage", "depth"])
+def test_the_way_through_the_other_process(kind, tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(dict(mean_files(tmp_path))[kind])
+    with pytest.raises(WeightsError, match=r"x\.pkl is not taken: refused: "):
+        import_weights(path, tmp_path / "run")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_a_file_of_modules_without_end_is_refused():
+    network = allow_list.Record()
+    vars(network)["_modules"] = {"a": network}
+    with pytest.raises(allow_list.Refused, match="without end"):
+        list(allow_list.modules(network))
+
+
+def test_the_harm_is_real(tmp_path):
+    """Plain pickle.load, in a process of its own, does leave the file."""
+    files = dict(mean_files(tmp_path))
+    for kind in ("os.system", "eval", "INST", "OBJ", "pickle in a storage"):
+        (tmp_path / "x.pkl").write_bytes(files[kind])
+        line = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"
+        subprocess.run([sys.executable, "-c", line, tmp_path / "x.pkl"], capture_output=True)
+        assert (tmp_path / "ran").exists(), kind
+        (tmp_path / "ran").unlink()
+
+
+def test_a_torch_file_with_code_is_refused(tmp_path):
+    import os
+
+    torch.save({"g_ema": Call(os.system, f"touch {tmp_path}/ran")}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="refused: "):
+        read_weights(tmp_path / "x.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_source_in_a_file_is_not_run(files):
+    """foreign_files.SOURCE raises where it is run; it is there, and is dropped."""
+    path = files["stylegan2"][0]
+    assert b"source code in a file was run" in path.read_bytes()
+    read = read_weights(path)
+    assert read.values["training_set_kwargs"] == {"path": "faces.zip", "use_labels": False}
+    assert read.arguments["G_ema"]["synthesis_kwargs"] == {"conv_clamp": 256.0}
+
+
+def test_vocoders_are_read_and_named(tmp_path):
+    from fastgan.models.vocoders import load_vocoder
+
+    module = load_vocoder("hifigan")
+    G = module.Generator(module.Config())
+    torch.save({"generator": G.state_dict()}, tmp_path / "g_00000001")
+    weights = read_weights(tmp_path / "g_00000001").networks["generator"]
+    assert set(weights) == set(G.state_dict())
+    with pytest.raises(
+        WeightsError, match=r"holds a hifigan generator; .*fastgan\.models\.vocoders"
+    ):
+        import_weights(tmp_path / "g_00000001", tmp_path / "run")
