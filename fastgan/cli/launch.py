@@ -20,7 +20,10 @@ from fastgan.cli.runs import create_run, list_runs, newest_checkpoint, run_of
 if TYPE_CHECKING:
     from fastgan.training.parallel import Ranks
 
-__all__ = ["is_launched", "launch", "launched_run", "note_end"]
+__all__ = ["DIVERGED", "is_launched", "is_launched_here", "launch", "launched_run", "note_end"]
+
+DIVERGED = 3  # the exit status of a run whose numbers became NaN again and again
+_OURS = "fastgan-"  # begins the ids of launches of this file
 
 
 def is_launched() -> bool:
@@ -28,11 +31,17 @@ def is_launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def is_launched_here() -> bool:
+    """Whether `launch`, and no torchrun of the user's own, started this process."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
+
+
 def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restarts: int) -> int:
     """Runs `fastgan ARGUMENTS` in so many processes on this machine; returns the exit status.
 
     When one dies, all are started again, at most `max_restarts` times, and go on from the last
-    checkpoint. SIGINT and SIGTERM reach all of them; 0 where they saved the run upon it.
+    checkpoint. SIGINT and SIGTERM reach all of them; 0 where they saved the run upon it. Processes
+    whose run diverged end with 0, so that torchrun does not start them again; here it is DIVERGED.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -40,7 +49,7 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
 
     threads = max((os.cpu_count() or 1) // processes, 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else torchrun makes it 1
-    run_id = uuid.uuid4().hex
+    run_id = _OURS + uuid.uuid4().hex
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=run_id, rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=max_restarts, monitor_interval=0.1,
@@ -58,7 +67,8 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
     except SignalException:
         run_dir = find_launched(outdir, run_id)
         return 0 if run_dir and _read(run_dir).get("ended") in ("interrupted", "finished") else 1
-    return 0
+    run_dir = find_launched(outdir, run_id)
+    return DIVERGED if run_dir and _read(run_dir).get("ended") == "diverged" else 0
 
 
 def launched_run(
@@ -75,6 +85,11 @@ def launched_run(
         run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
         is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         run_dir = find_launched(outdir, run_id) if ranks is not None and is_restart else None
+        if run_dir is not None and _read(run_dir).get("ended") == "diverged":
+            raise ValueError(
+                f"{run_dir} diverged and is not started again by torchrun; --resume {run_dir} goes "
+                "on with it"
+            )
         if run_dir is not None:
             checkpoint = newest_checkpoint(run_dir) or checkpoint
         else:
@@ -88,7 +103,7 @@ def launched_run(
 
 
 def note_end(run_dir: Path, reason: str) -> None:
-    """By rank 0, when training returned."""
+    """By rank 0, when training returned, or diverged."""
     _write(run_dir, _read(run_dir) | {"ended": reason})
 
 

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from fastgan.cli.checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.data import Resolution
 from fastgan.cli.flags import cfg_names, continue_config
-from fastgan.cli.launch import is_launched, launched_run, note_end
+from fastgan.cli.launch import DIVERGED, is_launched, is_launched_here, launched_run, note_end
 from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
 from fastgan.cli.progress import count_bar, is_terminal
 from fastgan.cli.runs import find_checkpoint, next_run_name, remove_if_empty, run_of
@@ -112,7 +112,12 @@ def command(ctx: click.Context, **options: Any) -> None:
             _launch(ctx, options, flags)
         _train(options, flags)
     except TrainingDiverged as error:
-        raise _Diverged(_with_notes(error)) from error
+        diverged = _Diverged(_with_notes(error))
+        if not is_launched_here():
+            raise diverged from error
+        if os.environ["RANK"] == "0":
+            diverged.show()
+        ctx.exit(0)  # the launcher gives the status, and torchrun starts nothing again
     except (ValueError, OSError, ImportError, CheckpointError, RankError) as error:
         raise click.ClickException(_with_notes(error)) from error
 # fmt: on
@@ -121,7 +126,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 class _Diverged(click.ClickException):
     """A code of its own: a scheduler that starts the run again would only see it stop again."""
 
-    exit_code = 3
+    exit_code = DIVERGED
 
 
 def _with_notes(error: Exception) -> str:
@@ -233,7 +238,9 @@ def _run(
                 config, run_dir, resume=checkpoint, observers=observers, ranks=ranks,
                 workers=options["workers"],
             )  # fmt: skip
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, loop.TrainingDiverged) and ranks is not None and ranks.is_first:
+            note_end(run_dir, "diverged")
         remove_if_empty(run_dir)
         raise
     if ranks is not None and ranks.is_first:

@@ -96,6 +96,30 @@ def test_two_processes_train_one_run_and_one_goes_on(tmp_path, images):
     assert newest(only_run(tmp_path))["counters"]["nimg"] == 64
 
 
+def test_a_run_that_diverged_is_not_started_again(tmp_path, images):
+    """Its exit code reaches the caller, once."""
+    wild = ["--glr", 1e30, "--dlr", 1e30, "--kimg", 100]
+    output = finish(fastgan(tmp_path, "--data", images, *FAST, "--gpus", 2, *wild), code=3)
+    assert output.count("Error: ") == 1
+    assert "resumed from" not in output
+    run_dir = only_run(tmp_path)
+    record = json.loads((run_dir / "launch.json").read_text())
+    assert record["ended"] == "diverged"
+
+
+def test_torchruns_own_restart_of_a_diverged_run_is_refused(tmp_path, monkeypatch):
+    class FirstRank:
+        is_first = True
+
+    run_dir = tmp_path / "00000-x"
+    run_dir.mkdir()
+    (run_dir / "launch.json").write_text(json.dumps({"id": "a", "ended": "diverged"}))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(ValueError, match="diverged and is not started again"):
+        launch.launched_run(FirstRank(), tmp_path, None, "x")
+
+
 def test_a_launched_run_is_found_by_its_id(tmp_path):
     for number, run_id in enumerate(("a", "b", "a")):
         run_dir = tmp_path / f"{number:05d}-x"
