@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="at most 8 minutes: fewer cases")
     parser.add_argument("--only", default="", metavar="STEP[,STEP]", help="see --dry-run")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", metavar="DIR")
-    parser.add_argument("--commit", metavar="TEXT", help="stands in where .git is absent")
+    parser.add_argument("--commit", metavar="TEXT", help="of a copy without its .git")
     parser.add_argument("--dry-run", action="store_true", help="print the steps and stop")
     parser.add_argument(
         "--render", type=Path, metavar="JSON", help="write its tables again, beside"

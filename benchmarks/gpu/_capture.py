@@ -22,11 +22,12 @@ from fastgan.training.step import PhaseFn
 
 WARM_UPS = 3
 # Where the eager phase itself is not repeatable (the backward pass of grid_sample adds atomically),
-# a recording may differ from it by this many times as much as it differs from itself, or by a few
-# roundings of float32 where two runs happened to agree. What a recording froze differs by a
-# quarter and more.
+# a recording may differ from it by this many times as much as it differs from itself. Two runs may
+# agree by chance, and Adam steps on whatever a gradient near 0 is: on an H200 eager StyleGAN2
+# differed from itself by 1.9e-2 in one phase and by 5e-7 in its sister. So there is a least
+# allowance; what a recording froze differs by a quarter and more.
 TIMES_EAGER = 4.0
-ROUNDING = 1e-5
+LEAST_ALLOWANCE = 1e-2
 
 Recorder = Callable[[PhaseFn, TrainState, Batch], Callable[[], None]]
 Values = dict[str, Tensor]
@@ -200,7 +201,7 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 
 def allowance(eager_relative: float, is_repeatable: bool) -> float:
     """How much of its change a tensor may differ by; `is_repeatable`: the whole eager phase is."""
-    return 0.0 if is_repeatable else max(TIMES_EAGER * eager_relative, ROUNDING)
+    return 0.0 if is_repeatable else max(TIMES_EAGER * eager_relative, LEAST_ALLOWANCE)
 
 
 def _differences(

@@ -128,14 +128,17 @@ def architectures(library: str | None) -> dict[str, list[str]] | None:
 
 
 def commit_facts(root: Path, given: str | None) -> dict[str, Any]:
-    """Commit and whether the tree differs from it; `given` stands in where git knows nothing.
+    """Commit and whether the tree differs from it; `given` is believed, for a copy of a tree beside
+    which .git did not come along, or came along older.
 
     safe.directory: on a lent machine the files often belong to another user.
     """
+    if given:
+        return {"commit": given, "is_dirty": None}
     git = ["git", "-C", str(root), "-c", f"safe.directory={root}"]
     head = _stdout([*git, "rev-parse", "HEAD"]).strip()
     if not head:
-        return {"commit": given or "unknown: not a git checkout", "is_dirty": None}
+        return {"commit": "unknown: not a git checkout", "is_dirty": None}
     return {"commit": head, "is_dirty": bool(_stdout([*git, "status", "--porcelain"]).strip())}
 
 

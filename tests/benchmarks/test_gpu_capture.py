@@ -139,9 +139,9 @@ def test_a_difference_is_wrong_beyond_what_eager_differs_from_itself():
 
     assert difference(1e-7, 0.0, is_repeatable=True).is_wrong
     assert not difference(1e-7, 0.0).is_wrong  # two runs may agree by chance
-    assert not difference(1e-3, 5e-4).is_wrong
-    assert difference(1e-3, 1e-4).is_wrong
-    assert difference(1e-4, 1e-7).is_wrong
+    assert not difference(0.1, 0.05).is_wrong
+    assert difference(0.1, 0.01).is_wrong
+    assert difference(0.02, 1e-7).is_wrong
     assert difference(math.nan, math.nan).is_wrong
     noisy = Comparison(9, 3, False, (difference(1e-7, 1e-7),))
     record = _phases.describe(noisy)

@@ -74,11 +74,12 @@ def test_the_commit_is_asked_of_git(tmp_path):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "m"], check=True)
-    clean = _facts.commit_facts(tmp_path, "abc")
+    clean = _facts.commit_facts(tmp_path, None)
     assert len(clean["commit"]) == 40
     assert clean["is_dirty"] is False
     (tmp_path / "new").touch()
     assert _facts.commit_facts(tmp_path, None)["is_dirty"] is True
+    assert _facts.commit_facts(tmp_path, "abc") == {"commit": "abc", "is_dirty": None}
 
 
 def test_the_environment_of_a_machine_without_the_kernels(monkeypatch, capsys):
@@ -134,8 +135,8 @@ def test_what_pytest_said_is_judged(name, monkeypatch):
 
 def test_the_suite_runs_on_cuda():
     full, quick = (_suite.command(Session(is_quick=q)) for q in (False, True))
-    folders = ["tests/ops", "tests/nn", "tests/losses", "tests/training", "-q"]
-    assert full[1:10] == ["-m", "pytest", "--backend", "cuda", *folders]
+    folders = ["tests/ops", "tests/nn", "tests/losses", "tests/compat", "tests/training", "-q"]
+    assert full[1:11] == ["-m", "pytest", "--backend", "cuda", *folders]
     assert quick[: len(full)] == full
     assert "not slow" in quick
 

@@ -117,7 +117,7 @@ CASES = {name: case for name, *case in nv_acts()} | {
     ),
     "nvlabs.grid_sample_gradfix": (
         lambda x: nvlabs.grid_sample_gradfix.grid_sample(x, PLACES.to(x)),
-        lambda x: F.grid_sample(x, PLACES.to(x), align_corners=False),
+        lambda x: bilinear(x),
         (X,),
     ),
     "nvlabs.fma": (
@@ -251,6 +251,46 @@ def test_compiles_whole(name, device):
     torch.compiler.reset()
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*inputs), ours(*inputs))
+
+
+def test_grid_sample_of_a_torch_whose_own_has_no_second_derivative(monkeypatch, device):
+    monkeypatch.setattr(nvlabs.grid_sample_gradfix, "_IS_NATIVE", False)
+    assert_same(
+        lambda x: nvlabs.grid_sample_gradfix.grid_sample(x, PLACES.to(x)),
+        bilinear,
+        inputs_of((X,)),
+        device,
+    )
+    grid = PLACES.double().to(device).requires_grad_()
+    x = torch.randn(X, dtype=torch.float64, device=device)
+    y = nvlabs.grid_sample_gradfix.grid_sample(x, grid)
+    (dgrid,) = torch.autograd.grad(y.square().sum(), grid, create_graph=True)
+    other = PLACES.double().requires_grad_()
+    want = F.grid_sample(x.cpu(), other, align_corners=False)
+    torch.testing.assert_close(
+        dgrid.detach().cpu(), torch.autograd.grad(want.square().sum(), other)[0]
+    )
+    with pytest.raises(NotImplementedError, match=r"from torch 2\.13 on"):
+        torch.autograd.grad(dgrid.sum(), grid)
+
+
+def bilinear(x):
+    """grid_sample at PLACES by hand: four neighbours, nothing outside."""
+    n, _, h, w = x.shape
+    place = PLACES.to(x)
+    u = ((place[..., 0] + 1) * w - 1) / 2
+    v = ((place[..., 1] + 1) * h - 1) / 2
+    padded = F.pad(x, (2, 2, 2, 2))
+    y = 0
+    for i in (0, 1):
+        for j in (0, 1):
+            row, column = v.floor().long() + i, u.floor().long() + j
+            share = (1 - (v - row).abs()) * (1 - (u - column).abs())
+            inside = (row >= -2) & (row < h + 2) & (column >= -2) & (column < w + 2)
+            row, column = (row + 2).clamp(0, h + 3), (column + 2).clamp(0, w + 3)
+            picked = torch.stack([padded[k][:, row[k], column[k]] for k in range(n)])
+            y = y + picked * (share * inside)[:, None]
+    return y
 
 
 def test_activation1d_compiles_whole(device):

@@ -1,11 +1,72 @@
-"""`torch_utils.ops.grid_sample_gradfix`: torch's grid_sample is twice differentiable by now."""
+"""`torch_utils.ops.grid_sample_gradfix`: grid_sample, twice differentiable in `input`.
+
+torch's own is from 2.13 on. Before, its backward pass has no derivative; it is linear in the
+gradient that it gets, and its adjoint is grid_sample itself, which is what stands here.
+"""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 enabled = False
+_BILINEAR, _ZEROS = 0, 0  # torch's numbers
+
+
+class _GridSample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, grid)
+        return _once(x, grid)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _GridSampleBackward.apply(dy, *ctx.saved_tensors, ctx.needs_input_grad[1])
+
+
+class _GridSampleBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dy, x, grid, wants_grid) -> tuple[torch.Tensor | None, ...]:
+        ctx.save_for_backward(grid)
+        ctx.set_materialize_grads(False)
+        dx, dgrid = torch.ops.aten.grid_sampler_2d_backward(
+            dy, x, grid, _BILINEAR, _ZEROS, False, [True, wants_grid]
+        )
+        return dx, dgrid if wants_grid else None
+
+    @staticmethod
+    def backward(ctx: Any, ddx, ddgrid) -> tuple[torch.Tensor | None, ...]:
+        if ddgrid is not None:
+            raise NotImplementedError(
+                "grid_sample: the gradient of grid is differentiable from torch 2.13 on, this is "
+                f"{torch.__version__}; detach the grid"
+            )
+        (grid,) = ctx.saved_tensors
+        return None if ddx is None else _GridSample.apply(ddx, grid), None, None, None
+
+
+def _once(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _is_twice_differentiable() -> bool:
+    """Whether this torch's own is."""
+    with torch.enable_grad():
+        x, grid = torch.zeros(1, 1, 1, 1, requires_grad=True), torch.zeros(1, 1, 1, 2)
+        dy = torch.zeros(1, 1, 1, 1, requires_grad=True)
+        (dx,) = torch.autograd.grad(_once(x, grid), x, dy, create_graph=True)
+        try:
+            torch.autograd.grad(dx, dy)
+        except RuntimeError:
+            return False
+    return True
+
+
+_IS_NATIVE = _is_twice_differentiable()
 
 
 def grid_sample(input: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Bilinear, zeros outside, corners not aligned: as theirs."""
-    return F.grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if _IS_NATIVE or input.dim() != 4:
+        return _once(input, grid)
+    return _GridSample.apply(input, grid)
