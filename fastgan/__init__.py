@@ -2,9 +2,9 @@
 
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
 `fastgan.losses` objectives and penalties, `fastgan.training` the engine, `fastgan.compat` other
-projects' names for the ops; `fastgan.memory` is the allocator's policy, `fastgan.draws` random
-numbers that belong to a sample. Importing this package compiles nothing, needs no compiler and no
-GPU, and loads none of those until it is used.
+projects' names and weights, `fastgan.export` generators for ONNX; `fastgan.memory` is the
+allocator's policy, `fastgan.draws` random numbers that belong to a sample. Importing this package
+compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -15,6 +15,7 @@ __all__ = [
     "compat",
     "data",
     "draws",
+    "export",
     "losses",
     "memory",
     "metrics",

@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat data draws losses memory metrics models nn ops training
+        __version__ augment compat data draws export losses memory metrics models nn ops training
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ anti_aliased_snake backends bias_act channel_dot
@@ -21,6 +21,7 @@ NAMES = {
         MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm Snake SnakeBeta Upsample mix_styles
         sample_cutoff
     """,
+    "fastgan.export": "to_aoti_package to_exported_program to_onnx",
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",

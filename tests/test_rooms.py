@@ -21,6 +21,7 @@ FLOORS = {
     "metrics": 2,
     "training": 3,
     "compat": 3,
+    "export": 3,
     "bench": 4,
     "cli": 4,
 }

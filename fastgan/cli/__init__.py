@@ -14,6 +14,7 @@ _COMMANDS = {
     "data": "Convert, pack, index, inspect or draw data sets.",
     "import": "Make a run of other projects' trained weights, safely.",
     "export": "Write a run's weights under other projects' names.",
+    "onnx": "Write a trained generator for programs without fastgan.",
     "patch": "Run another project's command on these ops.",
     "bench": "Measure the kernels on this machine, checked first, against plain PyTorch.",
     "doctor": "Say which kernels answer on this machine, and why.",

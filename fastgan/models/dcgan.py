@@ -21,6 +21,7 @@ from fastgan.models._front_door import (
     check_latents,
     check_samples,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.models._pyramid import halving_sizes
 from fastgan.nn import FusedLeakyReLU
 from fastgan.nn.noise import check_noise_mode
@@ -75,7 +76,7 @@ def _initialise(network: nn.Module) -> None:
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
@@ -129,7 +130,7 @@ class Generator(nn.Module):
         return y.tanh()
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:

@@ -20,6 +20,7 @@ from fastgan.models._front_door import (
     check_latents,
     check_samples,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.nn import FusedLeakyReLU
 from fastgan.nn.noise import check_noise_mode
 
@@ -84,7 +85,7 @@ def _hidden_layers(features: int, widths: tuple[int, ...], norm: str) -> list[nn
     return layers
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> [N, *config.sample_shape].
 
     ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
@@ -121,7 +122,7 @@ class Generator(nn.Module):
         return y.unflatten(1, self.config.sample_shape)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, *config.sample_shape], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:

@@ -22,6 +22,7 @@ from fastgan.models._front_door import (
     check_latents,
     check_samples,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.nn.noise import check_noise_mode
 from fastgan.ops import bias_act, conv2d, downsample2d, setup_filter, upsample2d
 
@@ -259,7 +260,7 @@ class _DiscriminatorModel(nn.Module):
         return x if c is None else (x * self.EmbeddingLayer(c)).sum(1, keepdim=True)
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
@@ -291,7 +292,7 @@ class Generator(nn.Module):
         return self.Model(z, c.to(z.dtype) if self.c_dim > 0 else None)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:

@@ -25,6 +25,7 @@ from fastgan.models._front_door import (
     check_latents,
     check_samples,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.models._pyramid import halving_sizes
 from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode
@@ -77,7 +78,7 @@ class Config:
         return [max(min(base // r, self.channel_max), 1) for r in sides[: max(len(sides) - 1, 1)]]
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``mapping(z, c, truncation_psi=, truncation_cutoff=)`` -> ws [N, num_ws, w_dim] and
@@ -158,7 +159,7 @@ class Generator(nn.Module):
         return image
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:

@@ -23,6 +23,7 @@ from fastgan.models._front_door import (
     check_latents,
     check_samples,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.models._pyramid import halving_sizes, size_name
 from fastgan.models._stylegan2_synthesis import HALF_POWER, SynthesisNetwork
 from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev
@@ -105,7 +106,7 @@ class Config:
         return max(min(self.channel_base // r, self.channel_max), 1)
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``mapping(z, c, truncation_psi=, truncation_cutoff=, update_w_avg=)`` -> ws and
@@ -251,7 +252,7 @@ class DiscriminatorEpilogue(nn.Module):
         return y
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:

@@ -21,6 +21,7 @@ from fastgan.models._front_door import (
     check_config,
     check_latents,
 )
+from fastgan.models._pretrained import Pretrained
 from fastgan.models._stylegan3_synthesis import SynthesisNetwork
 from fastgan.nn import MappingNetwork
 from fastgan.nn.noise import check_noise_mode
@@ -126,7 +127,7 @@ class Config:
         )
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``mapping(z, c, truncation_psi=, truncation_cutoff=)`` -> ws and ``synthesis(ws)`` -> images are
@@ -185,3 +186,4 @@ class Discriminator(stylegan2.Discriminator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.discriminator)
+        self.config = config

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from fastgan.ops import _backend
 
@@ -28,6 +29,7 @@ def define_op(
     fake: Callable[..., Any],
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
+    definition: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Define `fastgan::<name>` from its `schema` and return a function that calls it.
 
@@ -35,6 +37,9 @@ def define_op(
     gives shapes, dtypes and strides; `backward(ctx, *grads)` is the derivative, written with ops
     that are differentiable themselves. An op without `backward` is the last rung of its ladder:
     differentiating it raises NotImplementedError by name, never a silent None.
+
+    `definition` stands in for `reference` under the transforms of torch.func, where `reference`
+    is not differentiable itself.
 
     An op whose schema says that it writes to its arguments, `Tensor(a!)`, has no derivative, and
     torch lets none be registered: its public function refuses arguments that want a gradient.
@@ -77,7 +82,9 @@ def define_op(
         lib=_LIBRARY,
     )
     takes_a_list = any("List" in str(argument.type) for argument in op._schema.arguments)
-    return op if takes_a_list else _eager(op, name, count, backward or refuse, set_up)
+    if takes_a_list:
+        return _transformable(op, definition or reference)
+    return _eager(op, name, count, backward or refuse, set_up, definition or reference)
 
 
 def _leading_tensors(op: Callable[..., Any]) -> int:
@@ -95,17 +102,18 @@ def _eager(
     count: int,
     backward: Callable[..., Any],
     set_up: Callable[..., None],
+    reference: Callable[..., Any],
 ) -> Callable[..., Any]:
     """`op` with the same autograd, without its way through the dispatcher's Autograd key.
 
     What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
-    turn into Python objects and back twice. torch.compile and functorch need it all the same, and
-    get it. A call that wants no gradient starts below autograd. The `count` tensors come first; the
-    other arguments are handed over as one tuple, since autograd looks at each that it is given.
+    turn into Python objects and back twice. torch.compile needs it all the same, and gets it. Under
+    a transform of torch.func the reference answers: see `_is_transformed`. A call that wants no
+    gradient starts below autograd. The `count` tensors come first; the other arguments are handed
+    over as one tuple, since autograd looks at each that it is given.
     """
     below_autograd = torch._C._AutoDispatchBelowAutograd
     is_compiling = torch.compiler.is_compiling
-    is_transformed = torch._C._are_functorch_transforms_active
     any_requires_grad = torch._C._any_requires_grad
 
     def forward(ctx: Any, *tensors_and_rest: Any) -> Any:
@@ -126,14 +134,34 @@ def _eager(
     )
 
     def call(*args: Any) -> Any:
-        if is_compiling() or is_transformed():
+        if is_compiling():
             return op(*args)
+        if _is_transformed():
+            return reference(*args)
         if torch.is_grad_enabled() and any_requires_grad(*args):
             return node.apply(*args[:count], args[count:])
         with below_autograd():
             return op(*args)
 
     call.__name__ = name
+    return call
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of torch.func, or forward-mode differentiation, is under way.
+
+    Both see through plain torch and not through an op with a derivative formula: `grad` refuses it,
+    and forward mode takes its tangent to be 0, without a word.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _transformable(op: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        if not torch.compiler.is_compiling() and _is_transformed():
+            return reference(*args)
+        return op(*args)
+
     return call
 
 

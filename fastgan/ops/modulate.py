@@ -76,6 +76,7 @@ _modulate_op = define_op(
     fake=lambda x, s: empty_dense(x),
     backward=_modulate_backward,
     setup_context=_modulate_setup,
+    definition=modulate_ref,
 )
 _channel_dot_op = define_op(
     "channel_dot(Tensor x, Tensor y) -> Tensor",

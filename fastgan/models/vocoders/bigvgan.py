@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from fastgan.models._front_door import check_choice, check_config
+from fastgan.models._pretrained import Pretrained
 from fastgan.models.vocoders._discriminators import (
     Parts,
     PeriodDiscriminator,
@@ -136,7 +137,7 @@ class _Block2(nn.Module):
         return x
 
 
-class Generator(nn.Module):
+class Generator(Pretrained, nn.Module):
     """mel [N, num_mels, T] -> waveform [N, 1, T · config.hop] in [-1, 1]."""
 
     def __init__(self, config: Config) -> None:
@@ -175,7 +176,7 @@ class Generator(nn.Module):
         remove_weight_norm(self)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Pretrained, nn.Module):
     """x [N, 1, T] -> a tuple of logits [N, L], one for each period and then each resolution.
 
     With ``returns_features``, also a tuple of the lists of each part's maps, its logits' last, for

@@ -1,0 +1,105 @@
+"""Generators without fastgan: the same pictures, for any batch, by standard operators alone."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.export import to_aoti_package, to_exported_program, to_onnx
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from small_networks import FIELDS, small
+
+LIMIT = 1e-5  # of the range of the pictures: float32 sums in another order
+
+
+def make(name, c_dim=0):
+    """A generator in which everything counts."""
+    torch.manual_seed(0)
+    module, config = small(name, c_dim)
+    G = module.Generator(config).eval().requires_grad_(False)
+    for p in G.parameters():
+        p.add_(0.05 * torch.randn_like(p))
+    return G
+
+
+def inputs(G, n):
+    c = torch.eye(max(G.c_dim, n))[:n, : G.c_dim]
+    return (torch.randn(n, G.z_dim), c) if G.c_dim else (torch.randn(n, G.z_dim),)
+
+
+def assert_near(got, want):
+    assert (got - want).abs().max() <= LIMIT * (want.max() - want.min())
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_program_of_plain_operators(name, c_dim):
+    G = make(name, c_dim).train()
+    program = to_exported_program(G, truncation_psi=0.8)
+    assert G.training
+    G.eval()
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert targets
+    assert not [target for target in targets if "fastgan" in target]
+    for n in (1, 2, 7, 16):
+        batch = inputs(G, n)
+        got = program.module()(*batch)
+        assert_near(got, G(*batch, truncation_psi=0.8, noise_mode="const"))
+
+
+def test_what_it_refuses():
+    with pytest.raises(ValueError, match="noise_mode must be 'const' or 'none', got 'random'"):
+        to_exported_program(make("stylegan2"), noise_mode="random")
+    with pytest.raises(ValueError, match=r"G must have z_dim and c_dim.*got Linear"):
+        to_exported_program(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"must end in \.pt2, got x\.so"):
+        to_aoti_package(make("mlp"), "x.so")
+
+
+HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"))
+
+
+@pytest.mark.skipif(HAS_ONNX, reason="onnxscript is here")
+def test_onnx_without_onnxscript_says_what_to_install(tmp_path):
+    with pytest.raises(ImportError, match=r"pip install 'fastgan\[onnx\]'"):
+        to_onnx(make("mlp"), tmp_path / "g.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_ONNX, reason="needs pip install onnxscript onnxruntime")
+@pytest.mark.filterwarnings("default:.*LeafSpec:FutureWarning")
+@pytest.mark.parametrize("c_dim", [0, 3])
+@pytest.mark.parametrize("name", FIELDS)
+def test_onnx(name, c_dim, tmp_path):
+    import onnx
+    import onnxruntime
+
+    G = make(name, c_dim)
+    to_onnx(G, tmp_path / "g.onnx", noise_mode="none")
+    assert [p.name for p in tmp_path.iterdir()] == ["g.onnx"]
+    model = onnx.load(tmp_path / "g.onnx")
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "g.onnx"), providers=["CPUExecutionProvider"]
+    )
+    for n in (1, 5):
+        batch = inputs(G, n)
+        fed = {name: t.numpy() for name, t in zip(("z", "c"), batch, strict=False)}
+        (images,) = session.run(None, fed)
+        assert_near(torch.from_numpy(images), G(*batch, noise_mode="none"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default:.*LeafSpec:FutureWarning")
+def test_aoti(tmp_path):
+    G = make("stylegan2")
+    to_aoti_package(G, tmp_path / "g.pt2")
+    assert [p.name for p in tmp_path.iterdir()] == ["g.pt2"]
+    run = torch._inductor.aoti_load_package(str(tmp_path / "g.pt2"))
+    for n in (1, 5):
+        batch = inputs(G, n)
+        assert_near(run(*batch), G(*batch, noise_mode="const"))
