@@ -17,6 +17,7 @@ Source: Crochiere & Rabiner, "Multirate Digital Signal Processing" (1983); Karra
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -117,9 +118,15 @@ _op = define_op(
 )
 
 
+def _whole(value: int | Sequence[int], count: int) -> tuple:
+    """A sequence as a tuple, anything else `count` times; NumPy's integers as int."""
+    values = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,) * count
+    return tuple(int(v) if isinstance(v, np.integer) else v for v in values)
+
+
 def _pair(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """(x, y) from an int or a pair of ints ≥ 1."""
-    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    pair = _whole(value, 2)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
         raise ValueError(f"{op}: {name} must be an int ≥ 1 or a pair [x, y] of them, got {value!r}")
     return pair
@@ -127,7 +134,7 @@ def _pair(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 def _padding(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]:
     """(x0, x1, y0, y1) from an int, [x, y] or [x0, x1, y0, y1]."""
-    pads = tuple(value) if isinstance(value, Sequence) else (value,) * 4
+    pads = _whole(value, 4)
     if len(pads) == 2:
         pads = (pads[0], pads[0], pads[1], pads[1])
     if len(pads) != 4 or not all(isinstance(v, int | torch.SymInt) for v in pads):

@@ -19,7 +19,7 @@ from fastgan.compat.weights import (
     import_weights,
     read_weights,
 )
-from fastgan.models import r3gan, stylegan2, stylegan3
+from fastgan.models import r3gan, rosinality, stylegan2, stylegan3
 from fastgan.training import load_generator
 
 
@@ -237,6 +237,17 @@ def test_rosinality_to_and_fro(files, tmp_path):
     # Its demodulation adds the same 1e-8 to a sum that is smaller by the number of weights.
     assert (x - want).abs().max() < 1e-7 * (want.max() - want.min())
     assert (y - judged).abs().max() < 1e-9 * judged.abs().max()
+    # Their model with their weights, on our ops: the 1e-8 stands where theirs does.
+    c = rosinality.Config(z_dim=6, n_mlp=3, channel_max=16, **SIZE)
+    R, S = rosinality.Generator(c), rosinality.Discriminator(c)
+    R.load_state_dict(theirs["g_ema"], strict=True)
+    S.load_state_dict(theirs["d"], strict=True)
+    with torch.no_grad():
+        same, latents = R.double()([z], return_latents=True, randomize_noise=False)
+        assert (same - want).abs().max() < 1e-9 * (want.max() - want.min())
+        again, _ = R([latents], input_is_latent=True, randomize_noise=False)
+        assert torch.equal(same, again)
+        assert (S.double()(x) - judged).abs().max() < 1e-9 * judged.abs().max()
     export_weights(tmp_path / "b", tmp_path / "c.pt", "rosinality")
     again = torch.load(tmp_path / "c.pt", weights_only=True)
     for name in ("g", "g_ema", "d"):

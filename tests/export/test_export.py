@@ -10,7 +10,7 @@ import torch
 from fastgan.export import to_aoti_package, to_exported_program, to_onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from small_networks import FIELDS, small
+from small_networks import KINDS, small
 
 LIMIT = 1e-5  # of the range of the pictures: float32 sums in another order
 
@@ -34,8 +34,7 @@ def assert_near(got, want):
     assert (got - want).abs().max() <= LIMIT * (want.max() - want.min())
 
 
-@pytest.mark.parametrize("c_dim", [0, 3])
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(("name", "c_dim"), KINDS)
 def test_a_program_of_plain_operators(name, c_dim):
     G = make(name, c_dim).train()
     program = to_exported_program(G, truncation_psi=0.8)
@@ -72,8 +71,7 @@ def test_onnx_without_onnxscript_says_what_to_install(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs pip install onnxscript onnxruntime")
 @pytest.mark.filterwarnings("default:.*LeafSpec:FutureWarning")
-@pytest.mark.parametrize("c_dim", [0, 3])
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(("name", "c_dim"), KINDS)
 def test_onnx(name, c_dim, tmp_path):
     import onnx
     import onnxruntime

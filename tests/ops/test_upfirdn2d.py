@@ -636,3 +636,12 @@ def test_random_calls(device, shape, up, down, pads, size, is_rank_1, is_nhwc, f
         x = x.contiguous(memory_format=torch.channels_last)
     check_against_oracle(x, f.to(device), up=up, down=down, padding=(x0, x1, y0, y1),
                          flip_filter=flip, gain=0.75)  # fmt: skip
+
+
+def test_integers_of_numpy(device):
+    """What geometry that is computed with NumPy gives."""
+    x, f = torch.randn(1, 2, 5, 5, device=device), setup_filter([1, 3, 3, 1], device)
+    got = upfirdn2d(x, f, up=np.int64(2), padding=np.array([1, 2, 0, 3]))
+    assert torch.equal(got, upfirdn2d(x, f, up=2, padding=[1, 2, 0, 3]))
+    with pytest.raises(ValueError, match="padding must be an int"):
+        upfirdn2d(x, f, padding=1.5)
