@@ -190,7 +190,7 @@ class ConstantInput(nn.Module):
         self.input = nn.Parameter(torch.randn(1, channel, size, size))
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return self.input.to(input.dtype).expand(len(input), -1, -1, -1)
+        return self.input.to(input.dtype).expand(input.shape[0], -1, -1, -1)
 
 
 class StyledConv(nn.Module):

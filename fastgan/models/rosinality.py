@@ -160,7 +160,7 @@ class Generator(Pretrained, nn.Module):
             center = self._center(truncation_latent)
             styles = [center + psi * (w - center) for w in styles]
         latent = self._latents(styles, inject_index)
-        maps = self._noises(len(latent), noise, randomize_noise, noise_mode == "none")
+        maps = self._noises(latent.shape[0], noise, randomize_noise, noise_mode == "none")
         x = self.conv1(self.input(latent), latent[:, 0], maps[0])
         image = self.to_rgb1(x, latent[:, 1])
         for j, to_rgb in enumerate(self.to_rgbs):
