@@ -32,7 +32,7 @@ class _Final:
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise Refused(f"a change to a {type(self).__name__.strip('_').lower()}")
+        raise Refused("a state for a function or a tensor, which take none")
 
 
 class _Call(_Final):
