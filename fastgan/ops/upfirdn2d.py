@@ -86,12 +86,12 @@ def _setup(ctx, inputs, output):
     ctx.save_for_backward(f)
 
 
-def _backward(ctx, dy):
-    (f,) = ctx.saved_tensors
-    up_x, up_y, down_x, down_y, x0, _x1, y0, _y1, flip_filter, gain = ctx.options
+def adjoint(dy, f, options, size):
+    """The adjoint of upfirdn2d with resolved `options`, of a map x of `size` = (height, width)."""
+    up_x, up_y, down_x, down_y, x0, _x1, y0, _y1, flip_filter, gain = options
     fh, fw = _taps(f)
-    h, w = ctx.size
-    dx = _op(
+    h, w = size
+    return _op(
         dy,
         f,
         down_x,
@@ -105,7 +105,11 @@ def _backward(ctx, dy):
         not flip_filter,
         gain,
     )
-    return dx, *(None,) * 11
+
+
+def _backward(ctx, dy):
+    (f,) = ctx.saved_tensors
+    return adjoint(dy, f, ctx.options, ctx.size), *(None,) * 11
 
 
 _op = define_op(
