@@ -8,18 +8,53 @@ run by `child.py`, in a process that ends with the file.
 
 import collections
 import io
+import itertools
+import math
 import pickle
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 MOST_DEPTH = 100  # of modules in modules, and of lists in lists
+MOST_VALUES = 10**6  # of plain values, and of modules, so that what is shared can't multiply
 
 
 class Refused(Exception):
     """The file names what weights do not need, or claims what it does not hold."""
+
+
+class _Final:
+    """No pickle changes it once it is made: BUILD, which sets any attribute, is refused."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("a state for a function or a tensor, which take none")
+
+
+class _Call(_Final):
+    """A function that a file may call. A bare function's attributes could be set by BUILD."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._function(*args, **options)
+
+
+class Held(_Final):
+    """A tensor, or a storage as a flat one. Tensor.__setstate__ could move it in its storage, and
+    enlarge that over what the memory held before; out of reach behind this."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
 
 
 class Record:
@@ -42,6 +77,54 @@ class Mapping(dict):
         pass
 
 
+class Dtype:
+    """A numpy dtype of numbers, by name and byte order. numpy's own takes any state from a file."""
+
+    __slots__ = ("_name", "_order")
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        if not isinstance(name, str) or not re.fullmatch(r"[<>=|]?[biufc][0-9]{1,2}", name):
+            raise Refused(f"the numpy dtype {name!r}")
+        self._name, self._order = name.lstrip("<>=|"), "<"
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) < 5 or state[2:5] != (None,) * 3:
+            raise Refused("a numpy dtype with fields")
+        self._order = ">" if state[1] == ">" else "<"
+
+    def read(self, data: Any, count: int) -> np.ndarray:
+        kind = np.dtype(self._order + self._name)
+        if isinstance(data, str):  # bytes of Python 2
+            data = data.encode("latin1")
+        if not isinstance(data, bytes | bytearray) or len(data) != count * kind.itemsize:
+            raise Refused("a numpy array of another size than its shape's")
+        return np.frombuffer(data, kind)
+
+
+class Array:
+    """A numpy array of numbers, as nested lists. ndarray itself is no class that a file can call or
+    change: it would take objects at addresses that the file's bytes name, and memory as it was."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: Any = []
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], Dtype):
+            raise Refused("a numpy array that is not one of numbers")
+        _, shape, dtype, is_fortran, data = state
+        self.fill(data, dtype, shape, "F" if is_fortran is True else "C")
+
+    def fill(self, data: Any, dtype: Dtype, shape: Any, order: Literal["C", "F"]) -> None:
+        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise Refused("a numpy array whose shape is no whole numbers")
+        count = math.prod(shape)
+        if count > MOST_VALUES:
+            raise Refused(f"a numpy array {shape}, where weights are tensors")
+        self.values = dtype.read(data, count).reshape(shape, order=order).tolist()
+
+
 def _persistent_object(meta: Any) -> Record:
     """NVIDIA's `persistence`: {type, version, module_src, class_name, state}."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict | None):
@@ -55,7 +138,7 @@ def _record_class(name: str) -> type[Record]:
     return type("Record", (Record,), {"class_name": name})
 
 
-def _storage(data: Any) -> torch.Tensor:
+def _storage(data: Any) -> Held:
     """A torch storage's own pickle inside the file's: torch reads it, weights only."""
     if not isinstance(data, bytes | bytearray):
         raise Refused("a storage that is not made of bytes")
@@ -65,58 +148,69 @@ def _storage(data: Any) -> torch.Tensor:
         raise Refused(f"a storage that is none: {str(error).splitlines()[0][:200]}") from error
     if isinstance(found, torch.storage.TypedStorage):
         flat = torch.empty(0, dtype=found.dtype)
-        return flat.set_(found._untyped_storage, 0, (found.size(),), (1,))
+        count = found._untyped_storage.nbytes() // found.dtype.itemsize
+        return Held(flat.set_(found._untyped_storage, 0, (count,), (1,)))
     if isinstance(found, torch.Tensor):
-        return found.reshape(-1)
+        return Held(found.reshape(-1))
     raise Refused(f"a storage that is a {type(found).__name__}")
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> torch.Tensor:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
     """torch._utils._rebuild_tensor(_v2), within the storage: torch's own would enlarge it."""
-    numbers = [offset, *size, *stride]
-    if not isinstance(storage, torch.Tensor) or len(size) != len(stride):
+    if not (isinstance(storage, Held) and isinstance(size, tuple) and isinstance(stride, tuple)
+            and len(size) == len(stride)):  # fmt: skip
         raise Refused("a tensor without a storage, or with strides that do not fit its shape")
-    if not all(type(n) is int and n >= 0 for n in numbers):
+    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise Refused("a tensor whose shape, strides or offset are no whole numbers")
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if all(size) and last >= storage.numel():
-        raise Refused(f"a tensor {tuple(size)} that reaches beyond its storage")
+    flat = storage.tensor
     if 0 in size:
-        return storage.new_empty(size)
-    return storage.as_strided(size, stride, offset).clone()
+        return Held(flat.new_empty(size))
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if last >= flat.numel() or math.prod(size) > flat.numel():
+        raise Refused(f"a tensor {size} that reaches beyond its storage")
+    return Held(flat.as_strided(size, stride, offset).clone())
 
 
-def _parameter(data: Any, requires_grad: Any = True, hooks: Any = None) -> torch.Tensor:
-    if not isinstance(data, torch.Tensor):
+def _parameter(data: Any, requires_grad: Any = True, hooks: Any = None) -> Held:
+    if not isinstance(data, Held):
         raise Refused("a parameter that is no tensor")
     return data
 
 
-def _array(kind: Any, shape: Any, code: Any) -> np.ndarray:
+_NDARRAY = "numpy.ndarray"  # a word that `_array` expects; it is never called
+
+
+def _array(kind: Any, *_: Any) -> Array:
     """numpy's _reconstruct: an empty array, which the pickle then fills."""
-    if kind is not np.ndarray:
+    if kind is not _NDARRAY:
         raise Refused("an array of another class than numpy's")
-    return np.ndarray.__new__(np.ndarray, (0,), dtype=np.int8)
+    return Array()
 
 
-def _scalar(dtype: Any, data: bytes = b"") -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or len(data) != dtype.itemsize:
-        raise Refused("a numpy scalar of a dtype that holds objects, or of another size")
-    return np.frombuffer(data, dtype)[0].item()
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> Array:
+    """numpy's, of arrays in pickles of protocol 5."""
+    if not isinstance(dtype, Dtype):
+        raise Refused("a numpy array that is not one of numbers")
+    array = Array()
+    array.fill(data, dtype, shape, "F" if order == "F" else "C")
+    return array
 
 
-def _dtype(name: Any, *_: Any) -> np.dtype:
-    if not isinstance(name, str) or np.dtype(name).hasobject:
-        raise Refused(f"the numpy dtype {name!r}")
-    return np.dtype(name)
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    if not isinstance(dtype, Dtype):
+        raise Refused("a numpy scalar that is no number")
+    return dtype.read(data, 1)[0].item()
+
+
+def _bytes(text: Any, encoding: Any) -> bytes:
+    """Bytes in pickles of protocol 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise Refused("bytes in another encoding than latin1")
+    return text.encode("latin1")
 
 
 def _device(*_: Any) -> str:
     return "cpu"
-
-
-def _namespace(*_: Any, **__: Any) -> Record:
-    return Record()
 
 
 _GLOBALS: dict[tuple[str, str], Any] = {
@@ -124,21 +218,24 @@ _GLOBALS: dict[tuple[str, str], Any] = {
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "slice"): slice,
+    ("_codecs", "encode"): _Call(_bytes),
     ("argparse", "Namespace"): Record,
     ("dnnlib.util", "EasyDict"): Mapping,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent_object,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch", "device"): _device,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Call(_persistent_object),
+    ("torch.storage", "_load_from_bytes"): _Call(_storage),
+    ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Call(_parameter),
+    ("torch", "device"): _Call(_device),
     ("torch", "Size"): tuple,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _array,
-    ("numpy._core.multiarray", "_reconstruct"): _array,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Call(_array),
+    ("numpy._core.multiarray", "_reconstruct"): _Call(_array),
+    ("numpy.core.numeric", "_frombuffer"): _Call(_frombuffer),
+    ("numpy._core.numeric", "_frombuffer"): _Call(_frombuffer),
+    ("numpy.core.multiarray", "scalar"): _Call(_scalar),
+    ("numpy._core.multiarray", "scalar"): _Call(_scalar),
 }
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
            "bool", "complex64")  # fmt: skip
@@ -176,36 +273,64 @@ def load(stream: Any) -> Any:
         raise Refused(f"no pickle that makes sense: {type(error).__name__}: {error}") from error
 
 
-def modules(network: Record, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def tensor_of(value: Any) -> Any:
+    """The tensor in a Held; anything else as it is."""
+    return value.tensor if isinstance(value, Held) else value
+
+
+def modules(network: Record) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of a module's record, as its state_dict would have them."""
-    if depth > MOST_DEPTH:
-        raise Refused("modules in modules without end")
-    state = vars(network)
-    hidden = state.get("_non_persistent_buffers_set") or ()
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in (state.get(kind) or {}).items():
-            if tensor is None or (kind == "_buffers" and name in hidden):
-                continue
-            if not isinstance(tensor, torch.Tensor):
-                raise Refused(f"{prefix}{name}, which is no tensor")
-            yield f"{prefix}{name}", tensor
-    for name, module in (state.get("_modules") or {}).items():
-        if isinstance(module, Record):
-            yield from modules(module, f"{prefix}{name}.", depth + 1)
+    met = itertools.count(1)
+
+    def of(module: Record, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
+        if depth > MOST_DEPTH or next(met) > MOST_VALUES:
+            raise Refused("modules in modules without end")
+        state = vars(module)
+        hidden = state.get("_non_persistent_buffers_set") or ()
+        for kind in ("_parameters", "_buffers"):
+            for name, held in _items(state, kind):
+                if held is None or (kind == "_buffers" and name in hidden):
+                    continue
+                if not isinstance(held, Held):
+                    raise Refused(f"{prefix}{name}, which is no tensor")
+                yield f"{prefix}{name}", held.tensor
+        for name, child in _items(state, "_modules"):
+            if isinstance(child, Record):
+                yield from of(child, f"{prefix}{name}.", depth + 1)
+
+    return of(network, "", 0)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def _items(state: dict[str, Any], kind: str) -> list[tuple[Any, Any]]:
+    found = state.get(kind) or {}
+    if not isinstance(found, dict):
+        raise Refused(f"a module whose {kind} are no dict")
+    return list(found.items())
+
+
+def plain(value: Any) -> Any:
     """`value` as JSON: numbers, words, lists and dicts; anything else is left out as None."""
-    if depth > MOST_DEPTH:
-        raise Refused("lists in lists without end")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, dict):
-        return {str(k): plain(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v, depth + 1) for v in value]
-    if isinstance(value, Record):
-        return plain({k: v for k, v in vars(value).items() if not k.startswith("_")}, depth + 1)
-    return None
+    met = itertools.count(1)
+
+    def of(value: Any, depth: int) -> Any:
+        if depth > MOST_DEPTH or next(met) > MOST_VALUES:
+            raise Refused("lists in lists without end")
+        if isinstance(value, Array):
+            value = value.values
+        if value is None or isinstance(value, bool | float | str):
+            return value
+        if isinstance(value, int):
+            return value if value.bit_length() <= 64 else None
+        if isinstance(value, dict):
+            return {str(k): of(v, depth + 1) for k, v in value.items() if isinstance(k, str | int)}
+        if isinstance(value, list | tuple):
+            return [of(v, depth + 1) for v in value]
+        if isinstance(value, Record):
+            return of({k: v for k, v in vars(value).items() if _is_public(k)}, depth + 1)
+        return None
+
+    return of(value, 0)
+
+
+def _is_public(name: Any) -> bool:
+    return isinstance(name, str) and not name.startswith("_")

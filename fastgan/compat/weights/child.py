@@ -16,16 +16,33 @@ NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "pa
 
 
 def limit(file_size: int) -> None:
-    """Memory: four times the file and what torch itself needs. Five minutes of processor time."""
+    """Memory: four times the file and 2 GiB beside what torch's libraries have mapped, which is
+    gigabytes with CUDA. Five minutes of processor time."""
     try:
         import resource
     except ImportError:  # not on Windows
         return
-    memory = 4 * file_size + 6 * 2**30
-    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, 300),
-                       (resource.RLIMIT_FSIZE, 2 * file_size + 2**24)):  # fmt: skip
+    memory = 4 * file_size + 2 * 2**30 + _mapped()
+    limits = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_CPU: 300,
+        resource.RLIMIT_FSIZE: 2 * file_size + 2**24,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, most in limits.items():
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (most, most))
+
+
+def _mapped() -> int:
+    """Bytes of address space in use now, where /proc says; else a guess that CUDA's fits in."""
+    import resource
+
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        return 16 * 2**30
+    return pages * resource.getpagesize()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -66,7 +83,7 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(tensors by "network/name", what else is known)."""
     import torch
 
-    from fastgan.compat.weights.allow_list import Record, Refused, modules, plain
+    from fastgan.compat.weights.allow_list import Record, Refused, modules, plain, tensor_of
 
     tensors: dict[str, torch.Tensor] = {}
     about: dict[str, Any] = {"networks": {}, "values": {}}
@@ -76,6 +93,14 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         for name, tensor in named:
             tensors[f"{network}/{name}"] = tensor.detach().clone().contiguous()
 
+    found = {
+        key: {k: tensor_of(v) for k, v in value.items()}
+        if key in NETWORKS and isinstance(value, dict)
+        else tensor_of(value)
+        for key, value in found.items()
+    }
+    if strange := [key for key in found if not isinstance(key, str) or "/" in key]:
+        raise Refused(f"the name {strange[0]!r}, which is no network's")
     is_flat = found and all(isinstance(v, torch.Tensor) for v in found.values())
     if is_flat:
         add("state_dict", found.items(), "", {})

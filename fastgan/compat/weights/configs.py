@@ -10,6 +10,7 @@ from fastgan.models import r3gan, stylegan2, stylegan3
 
 Weights = Mapping[str, Tensor]
 Arguments = Mapping[str, Any]
+_MOST = 4096  # of numbers that a file claims, by which filters and margins are made
 _RADIAL = 2  # dimensions of a filter that is not separable
 
 
@@ -66,6 +67,12 @@ def _widths(channels: Mapping[int, int]) -> dict[str, int]:
     return {"channel_base": base, "channel_max": most}
 
 
+def _made_with(arguments: Arguments) -> dict[str, Any]:
+    """Of the synthesis network: stylegan2-ada-pytorch's G takes them as `synthesis_kwargs`,
+    stylegan3's G among its own."""
+    return {**arguments, **(arguments.get("synthesis_kwargs") or {})}
+
+
 def stylegan2_config(g: Weights, d: Weights | None, arguments: Arguments) -> stylegan2.Config:
     sizes = _sizes(g, "synthesis.b{}.conv1.weight")
     top = sizes[-1]
@@ -76,7 +83,7 @@ def stylegan2_config(g: Weights, d: Weights | None, arguments: Arguments) -> sty
     fields["g_architecture"] = "resnet" if residual else "skip" if skips else "orig"
     fields["img_channels"] = g[f"synthesis.b{top}.torgb.weight"].shape[0]
     fields["resample_filter"] = _taps(g["synthesis.b4.resample_filter"])
-    fields["conv_clamp"] = arguments.get("synthesis_kwargs", {}).get("conv_clamp")
+    fields["conv_clamp"] = _made_with(arguments).get("conv_clamp")
     if d is not None:
         base = d["b4.conv.weight"].shape
         fields["mbstd_channels"] = base[1] - base[0]
@@ -92,7 +99,7 @@ def stylegan2_config(g: Weights, d: Weights | None, arguments: Arguments) -> sty
 
 
 def stylegan3_config(g: Weights, d: Weights | None, arguments: Arguments) -> stylegan3.Config:
-    made_with = arguments.get("synthesis_kwargs", {})
+    made_with = _made_with(arguments)
     names = sorted(
         {k.split(".")[1] for k in g if k.startswith("synthesis.L")},
         key=lambda name: int(name[1:].split("_")[0]),
@@ -107,13 +114,16 @@ def stylegan3_config(g: Weights, d: Weights | None, arguments: Arguments) -> sty
         "use_radial_filters": radial,
         "num_layers": len(names) - 1,
         "channel_base": made_with.get("channel_base", 65536 if kernel == 1 else 32768),
-        "channel_max": made_with.get("channel_max", 1024 if kernel == 1 else 512),
+        "channel_max": max(int(name.split("_")[2]) for name in names[:-1]),
     }
     for name in ("num_critical", "first_cutoff", "first_stopband", "last_stopband_rel",
                  "margin_size", "filter_size", "output_scale", "conv_clamp",
                  "magnitude_ema_beta"):  # fmt: skip
-        if made_with.get(name) is not None:
-            fields[name] = made_with[name]
+        value = made_with.get(name)
+        if isinstance(value, int | float) and value > _MOST:
+            raise ValueError(f"{name} is {value}, which no network has")
+        if value is not None:
+            fields[name] = value
     if d is not None:
         channels = {s: d[f"b{s}.conv0.weight"].shape[0] for s in _sizes(d, "b{}.conv0.weight")}
         size = 8

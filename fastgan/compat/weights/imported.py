@@ -2,17 +2,20 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.configs import CONFIGS, architecture_of
 from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weights
+from fastgan.compat.weights.strict import load_strictly, refuse_names
+from fastgan.compat.weights.vocoder import vocoder_of
+from fastgan.nn import MappingNetwork
 from fastgan.training import contents
 from fastgan.training.checkpoint_file import write
 from fastgan.training.config import AdamConfig, DataConfig, TrainConfig
@@ -24,8 +27,11 @@ TERMS = {
     "r3gan": "R3GAN is published without a licence: ask its authors before any use",
     "rosinality": "rosinality's code is MIT, but weights have the terms of whoever trained or "
     "converted them",
+    "vocoder": "HiFi-GAN's and BigVGAN's authors publish theirs under the MIT license; weights "
+    "that somebody else trained have their trainer's terms",
 }
-_LISTED = 12
+KINDS = ("stylegan2", "stylegan3", "r3gan", "rosinality", "hifigan", "bigvgan")
+_VOCODERS = ("hifigan", "bigvgan")
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,23 @@ class Imported:
     sha256: str
 
 
-def import_weights(path: Path | str, folder: Path | str) -> Imported:
-    """Make the run `folder`, which must not exist, of the weights in the file `path`.
+def import_weights(
+    path: Path | str,
+    folder: Path | str,
+    *,
+    kind: str | None = None,
+    config: Path | str | None = None,
+) -> Imported:
+    """Make the folder `folder`, which must not exist, of the weights in the file `path`.
 
-    Reads StyleGAN2-ADA's, StyleGAN3's and R3GAN's `.pkl` and rosinality's `.pt` (unconditional).
-    The run holds G, its average and D, where the file has them (else they are copies of each other,
-    and D is new), fresh optimisers, and no training data: `fastgan generate --network FOLDER` draws
-    from it.
+    Of StyleGAN2-ADA's, StyleGAN3's and R3GAN's `.pkl` and rosinality's `.pt` (unconditional) a run:
+    G, its average and D, where the file has them (else they are copies of each other, and D is
+    new), fresh optimisers, and no training data: `fastgan generate --network FOLDER` draws from it.
+    A rosinality file without latent_avg gets the mean w of 10 000 latents.
+    Of HiFi-GAN's and BigVGAN's `g_*`, with `config`, the `config.json` beside them, a folder for
+    `fastgan.models.vocoders.<kind>.Generator.from_pretrained`.
+
+    kind: one of KINDS, that the file must hold; None takes whichever it does.
 
     Raises:
         WeightsError: the file is refused, of no known kind, or its weights do not fit: each missing
@@ -53,27 +69,51 @@ def import_weights(path: Path | str, folder: Path | str) -> Imported:
         OSError: the file can't be read or the folder can't be written.
     """
     folder = Path(folder)
+    if kind not in (None, *KINDS):
+        raise WeightsError(
+            f"import_weights: kind must be None or one of {', '.join(KINDS)}, got {kind!r}"
+        )
     if folder.exists():
         raise WeightsError(f"import_weights: {folder} exists; name a new folder")
     read = read_weights(path)
     g, raw, d, arguments = _networks(read)
-    kind = architecture_of(g)
-    terms = TERMS[
-        "rosinality" if kind == "rosinality" else "r3gan" if kind == "r3gan" else "nvidia"
-    ]
-    architecture = "stylegan2" if kind == "rosinality" else kind
-    if architecture not in CONFIGS:
-        found = f"{kind} generator" if kind else f"G with names like {', '.join(sorted(g)[:3])}"
+    found = architecture_of(g)
+    if found is None or kind not in (None, found):
+        what = f"a {found} generator" if found else f"G with names like {', '.join(sorted(g)[:3])}"
         raise WeightsError(
-            f"import_weights: {read.path} holds a {found}; runs are made of {', '.join(CONFIGS)} "
-            "and rosinality's; HiFi-GAN's and BigVGAN's: fastgan.models.vocoders loads the state "
-            "dict that read_weights gives"
+            f"import_weights: {read.path} holds {what}; expected {kind or ', '.join(KINDS)}"
         )
+    if (found in _VOCODERS) != (config is not None):
+        raise WeightsError(
+            f"import_weights: {read.path} holds a {found} generator, whose sizes are "
+            + ("in the config.json beside it; give it as config (--config)"
+               if config is None else "known from its weights; leave config (--config) out")
+        )  # fmt: skip
+    if config is not None:
+        vocoder = vocoder_of(read.path, found, g, Path(config))
+        _write(folder, vocoder.save_pretrained)
+        return Imported(folder, found, ("generator",), TERMS["vocoder"], read.sha256)
+    names, staged, architecture = _run_of(read, found, g, raw, d, arguments)
+    _write(folder, staged)
+    terms = TERMS.get(found, TERMS["nvidia"])
+    return Imported(folder, architecture, names, terms, read.sha256)
+
+
+def _run_of(
+    read: ReadWeights,
+    kind: str,
+    g: dict[str, Tensor],
+    raw: dict[str, Tensor] | None,
+    d: dict[str, Tensor] | None,
+    arguments: dict[str, Any],
+) -> tuple[tuple[str, ...], Callable[[Path], None], str]:
+    """(networks found, what writes the run into a folder, architecture)."""
+    architecture = "stylegan2" if kind == "rosinality" else kind
     if kind == "rosinality":
         g, raw, d = _from_rosinality(read, g, raw, d)
     try:
         model = CONFIGS[architecture](g, d, arguments)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         raise WeightsError(
             f"import_weights: {read.path} looks like {kind}, but no configuration fits: {error}"
         ) from error
@@ -88,13 +128,18 @@ def import_weights(path: Path | str, folder: Path | str) -> Imported:
         batch=32,
     )
     state = build_state(config)
-    _load(read.path, "G_ema", state.G_ema, g)
-    _load(read.path, "G", state.G, g if raw is None else raw)
+    load_strictly(read.path, "G_ema", state.G_ema, g)
+    load_strictly(read.path, "G", state.G, g if raw is None else raw)
     if d is not None:
-        _load(read.path, "D", state.D, d)
-    _write(folder, contents.stage(state))
+        load_strictly(read.path, "D", state.D, d)
+    staged = contents.stage(state)
+
+    def write_run(folder: Path) -> None:
+        (folder / "checkpoints").mkdir()
+        write(folder / "checkpoints" / "ckpt-000000.json", staged.tensors, staged.values)
+
     names = ("G_ema", *(() if raw is None else ("G",)), *(() if d is None else ("D",)))
-    return Imported(folder, architecture, names, terms, read.sha256)
+    return names, write_run, architecture
 
 
 def _networks(
@@ -138,9 +183,10 @@ def _from_rosinality(read, g, raw, d):
     while f"style.{layers + 1}.weight" in g:
         layers += 1
     lines = list(rosinality.generator_lines(resolution, layers))
+    _renamed(read.path, "g", g, lines)  # strict, before a name is relied upon
     average = read.values.get("latent_avg")
     if average is None:
-        average = torch.zeros(g["style.1.weight"].shape[0])
+        average = _average_latent(g, layers)
     rgb = g["to_rgbs.0.upsample.kernel"] if resolution > 4 else torch.ones(1, 1)
 
     def ours(weights: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
@@ -167,49 +213,35 @@ def _from_rosinality(read, g, raw, d):
     return ours(g), ours(raw), d
 
 
+def _average_latent(g: Mapping[str, Tensor], layers: int) -> Tensor:
+    """The mean w of 10 000 latents: files of a training lack latent_avg, towards which images are
+    truncated."""
+    z = torch.randn(
+        10_000, g["style.1.weight"].shape[1], generator=torch.Generator().manual_seed(0)
+    )
+    width = z.shape[1]
+    mapping = MappingNetwork(width, 0, width, None, layers, w_avg_beta=None).eval()
+    mapping.load_state_dict(
+        {f"fc{i}.{kind}": g[f"style.{i + 1}.{kind}"] for i in range(layers)
+         for kind in ("weight", "bias")}
+    )  # fmt: skip
+    with torch.no_grad():
+        return mapping(z, None).mean(0)
+
+
 def _renamed(path, network, weights, lines):
     theirs = {other: (name, back) for name, other, _, back in lines}
     missing, unknown = theirs.keys() - weights.keys(), weights.keys() - theirs.keys()
-    _refuse(path, network, missing, unknown)
+    refuse_names(path, network, missing, unknown)
     return {theirs[n][0]: theirs[n][1](t).contiguous() for n, t in weights.items()}
 
 
-def _load(path: Path, name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    want = network.state_dict()
-    _refuse(path, name, want.keys() - weights.keys(), weights.keys() - want.keys())
-    wrong = [
-        f"{key} {tuple(weights[key].shape)}, expected {tuple(t.shape)}"
-        for key, t in want.items()
-        if weights[key].shape != t.shape
-    ]
-    if wrong:
-        raise WeightsError(
-            f"import_weights: {name} of {path} has other shapes: {'; '.join(wrong[:_LISTED])}"
-        )
-    network.load_state_dict({k: t.to(want[k].dtype) for k, t in weights.items()}, strict=True)
-
-
-def _refuse(path: Path, network: str, missing: Any, unknown: Any) -> None:
-    def listed(names: Any) -> str:
-        names = sorted(names)
-        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-        return ", ".join(names[:_LISTED]) + more or "none"
-
-    if missing or unknown:
-        raise WeightsError(
-            f"import_weights: {network} of {path} does not fit: missing {listed(missing)}; unknown "
-            f"{listed(unknown)}"
-        )
-
-
-def _write(folder: Path, staged: contents.Contents) -> None:
-    """The whole run, or nothing."""
+def _write(folder: Path, fill: Callable[[Path], None]) -> None:
+    """The whole folder, or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        place = scratch / "checkpoints"
-        place.mkdir()
-        write(place / "ckpt-000000.json", staged.tensors, staged.values)
+        fill(scratch)
         scratch.chmod(0o755)
         scratch.replace(folder)
     except BaseException:

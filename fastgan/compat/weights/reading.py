@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,9 @@ def read_weights(path: Path | str) -> ReadWeights:
                 f"read_weights: {path} was not read in {SECONDS} s and is refused"
             ) from error
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            said = (done.stderr.strip().splitlines() or [""])[-1]
+            if done.returncode < 0 or not said:
+                said = f"its reader was stopped ({done.returncode}) at a limit of time or memory"
             raise WeightsError(
                 f"read_weights: {path} is not taken: {said}. Weights of NVIDIA's .pkl files, of "
                 "rosinality's .pt and of HiFi-GAN's and BigVGAN's g_* are; nothing in the file was "
@@ -77,8 +80,7 @@ def read_weights(path: Path | str) -> ReadWeights:
 
 
 def _environment() -> dict[str, str]:
-    """PYTHONPATH with the place of this package, for an environment where it is not installed."""
-    import os
-
-    root = str(Path(__file__).parents[3])
-    return os.environ | {"PYTHONPATH": root, "PYTHONNOUSERSITE": "1"}
+    """PYTHONPATH with the place of this package, for an environment where it is not installed; one
+    thread, whose memory counts."""
+    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,41 @@
+"""Weights into a network: every name and every shape, or an error that lists what differs."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fastgan.compat.weights.reading import WeightsError
+
+_LISTED = 12
+
+
+def load_strictly(path: Path, name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """In the network's own dtypes. `path` and `name` are for the error, a WeightsError."""
+    want = network.state_dict()
+    refuse_names(path, name, want.keys() - weights.keys(), weights.keys() - want.keys())
+    wrong = [
+        f"{key} {tuple(weights[key].shape)}, expected {tuple(t.shape)}"
+        for key, t in want.items()
+        if weights[key].shape != t.shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"import_weights: {name} of {path} has other shapes: {'; '.join(wrong[:_LISTED])}"
+        )
+    network.load_state_dict({k: t.to(want[k].dtype) for k, t in weights.items()}, strict=True)
+
+
+def refuse_names(path: Path, name: str, missing: Iterable[str], unknown: Iterable[str]) -> None:
+    """WeightsError where there is a missing or an unknown name."""
+    missing, unknown = sorted(missing), sorted(unknown)
+    if missing or unknown:
+        raise WeightsError(
+            f"import_weights: {name} of {path} does not fit: missing {_listed(missing)}; unknown "
+            f"{_listed(unknown)}"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more or "none"
