@@ -5,7 +5,6 @@ BASICSR_JIT decide nothing here: nothing is compiled.
 """
 
 import torch
-from torch import nn
 
 from fastgan.compat.rosinality import op
 
@@ -22,14 +21,8 @@ def fused_leaky_relu(
     return op.fused_leaky_relu(input, bias, negative_slope, scale)
 
 
-class FusedLeakyReLU(nn.Module):
+class FusedLeakyReLU(op.FusedLeakyReLU):
     """`fused_leaky_relu` with a ``bias`` [channel] of its own."""
 
     def __init__(self, channel: int, negative_slope: float = 0.2, scale: float = 2**0.5) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channel))
-        self.negative_slope = negative_slope
-        self.scale = scale
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return fused_leaky_relu(input, self.bias, self.negative_slope, self.scale)
+        super().__init__(channel, True, negative_slope, scale)

@@ -7,20 +7,17 @@ with `pad=` (before, after): both forms are taken. `use_custom_op=False` is the 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from fastgan import ops
-from fastgan.compat._impl import chosen
-from fastgan.compat.nvlabs import conv2d_gradfix
+from fastgan.compat import nvlabs
 from fastgan.compat.rosinality import op
 
-conv2d = conv2d_gradfix.conv2d
-conv_transpose2d = conv2d_gradfix.conv_transpose2d
+conv2d = nvlabs.conv2d_gradfix.conv2d
+conv_transpose2d = nvlabs.conv2d_gradfix.conv_transpose2d
 Pair = int | Sequence[int]
 
 
-def _chosen(name: str, use_custom_op: bool):
-    return chosen(name, "cuda" if use_custom_op else "ref")
+def _impl(use_custom_op: bool) -> str:
+    return "cuda" if use_custom_op else "ref"
 
 
 def fused_bias_leakyrelu(
@@ -33,19 +30,13 @@ def fused_bias_leakyrelu(
     return op.fused_leaky_relu(input, bias, negative_slope, scale)
 
 
-class FusedBiasLeakyReLU(nn.Module):
+class FusedBiasLeakyReLU(op.FusedLeakyReLU):
     """`fused_bias_leakyrelu` with a ``bias`` [num_channels] of its own."""
 
     def __init__(
         self, num_channels: int, negative_slope: float = 0.2, scale: float = 2**0.5
     ) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-        self.negative_slope = negative_slope
-        self.scale = scale
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return fused_bias_leakyrelu(input, self.bias, self.negative_slope, self.scale)
+        super().__init__(num_channels, True, negative_slope, scale)
 
 
 def bias_act(
@@ -59,8 +50,8 @@ def bias_act(
     use_custom_op: bool = True,
 ) -> torch.Tensor:
     """`fastgan.ops.bias_act`."""
-    with _chosen("bias_act", use_custom_op):
-        return ops.bias_act(input, bias, dim, act, alpha, gain, clamp)
+    impl = _impl(use_custom_op)
+    return nvlabs.bias_act.bias_act(input, bias, dim, act, alpha, gain, clamp, impl)
 
 
 def upfirdn2d(
@@ -77,11 +68,11 @@ def upfirdn2d(
     pad: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """`fastgan.ops.upfirdn2d`; with `pad` (and `kernel`), the form of mmcv 1.x."""
+    f = filter if kernel is None else kernel
     if pad is not None:
-        return op.upfirdn2d(input, filter if kernel is None else kernel, up, down, pad)
-    with _chosen("upfirdn2d", use_custom_op):
-        f = filter if kernel is None else kernel
-        return ops.upfirdn2d(input, f, up, down, padding, flip_filter, gain)
+        return op.upfirdn2d(input, f, up, down, pad)
+    impl = _impl(use_custom_op)
+    return nvlabs.upfirdn2d.upfirdn2d(input, f, up, down, padding, flip_filter, gain, impl)
 
 
 def filter2d(
@@ -93,8 +84,8 @@ def filter2d(
     use_custom_op: bool = True,
 ) -> torch.Tensor:
     """`fastgan.ops.filter2d`."""
-    with _chosen("filter2d", use_custom_op):
-        return ops.filter2d(input, filter, padding, flip_filter, gain)
+    impl = _impl(use_custom_op)
+    return nvlabs.upfirdn2d.filter2d(input, filter, padding, flip_filter, gain, impl)
 
 
 def upsample2d(
@@ -107,8 +98,8 @@ def upsample2d(
     use_custom_op: bool = True,
 ) -> torch.Tensor:
     """`fastgan.ops.upsample2d`."""
-    with _chosen("upsample2d", use_custom_op):
-        return ops.upsample2d(input, filter, up, padding, flip_filter, gain)
+    impl = _impl(use_custom_op)
+    return nvlabs.upfirdn2d.upsample2d(input, filter, up, padding, flip_filter, gain, impl)
 
 
 def downsample2d(
@@ -121,8 +112,8 @@ def downsample2d(
     use_custom_op: bool = True,
 ) -> torch.Tensor:
     """`fastgan.ops.downsample2d`."""
-    with _chosen("downsample2d", use_custom_op):
-        return ops.downsample2d(input, filter, down, padding, flip_filter, gain)
+    impl = _impl(use_custom_op)
+    return nvlabs.upfirdn2d.downsample2d(input, filter, down, padding, flip_filter, gain, impl)
 
 
 def filtered_lrelu(
@@ -140,7 +131,7 @@ def filtered_lrelu(
     use_custom_op: bool = True,
 ) -> torch.Tensor:
     """`fastgan.ops.filtered_lrelu`."""
-    with _chosen("filtered_lrelu", use_custom_op):
-        return ops.filtered_lrelu(
-            input, filter_up, filter_down, bias, up, down, padding, gain, slope, clamp, flip_filter
-        )
+    return nvlabs.filtered_lrelu.filtered_lrelu(
+        input, filter_up, filter_down, bias, up, down, padding, gain, slope, clamp, flip_filter,
+        _impl(use_custom_op),
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from fastgan.nn import FusedLeakyReLU
 from fastgan.nn.norm import pixel_norm
 from fastgan.ops import (
     bias_act,
@@ -173,17 +174,6 @@ class NoiseInjection(nn.Module):
         return image + self.weight * noise
 
 
-class _FusedLeakyReLU(nn.Module):
-    """Holds ``bias``; applied by whoever owns it, in one pass with what comes before."""
-
-    def __init__(self, channel: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channel))
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return bias_act(input, self.bias, act="lrelu")
-
-
 class ConstantInput(nn.Module):
     def __init__(self, channel: int, size: int = 4) -> None:
         super().__init__()
@@ -210,7 +200,7 @@ class StyledConv(nn.Module):
             blur_kernel=blur_kernel,
         )  # fmt: skip
         self.noise = NoiseInjection()
-        self.activate = _FusedLeakyReLU(out_channel)
+        self.activate = FusedLeakyReLU(out_channel)
 
     def forward(
         self, input: torch.Tensor, style: torch.Tensor, noise: torch.Tensor | None = None
@@ -272,7 +262,7 @@ class ConvLayer(nn.Sequential):
             )
         )
         if activate:
-            layers.append(_FusedLeakyReLU(out_channel))
+            layers.append(FusedLeakyReLU(out_channel))
         super().__init__(*layers)
 
 

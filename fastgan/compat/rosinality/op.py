@@ -4,15 +4,12 @@ Against NVIDIA's: `upfirdn2d` takes a 2-D kernel and no gain, and a pair as `pad
 on both axes, where theirs is (x, y). `negative_slope` is honoured on a CPU.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from fastgan import ops
-from fastgan.compat.nvlabs import conv2d_gradfix as _gradfix
+from fastgan import nn, ops
+from fastgan.compat.nvlabs import conv2d_gradfix
 
 
 def fused_leaky_relu(
@@ -25,7 +22,7 @@ def fused_leaky_relu(
     return ops.bias_act(input, bias, act="lrelu", alpha=negative_slope, gain=scale)
 
 
-class FusedLeakyReLU(nn.Module):
+class FusedLeakyReLU(nn.FusedLeakyReLU):
     """`fused_leaky_relu` with a ``bias`` [channel] of its own, or none."""
 
     def __init__(
@@ -35,13 +32,7 @@ class FusedLeakyReLU(nn.Module):
         negative_slope: float = 0.2,
         scale: float = 2**0.5,
     ) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channel)) if bias else None
-        self.negative_slope = negative_slope
-        self.scale = scale
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return fused_leaky_relu(input, self.bias, self.negative_slope, self.scale)
+        super().__init__(channel, bias, negative_slope, scale)
 
 
 def upfirdn2d(
@@ -82,16 +73,4 @@ def make_kernel(k: torch.Tensor | Sequence[float]) -> torch.Tensor:
     return ops.setup_filter(k, separable=False)
 
 
-@contextlib.contextmanager
-def no_weight_gradients() -> Iterator[None]:
-    """Does nothing, and need not: see `fastgan.compat.nvlabs.conv2d_gradfix`."""
-    yield
-
-
-conv2d_gradfix = SimpleNamespace(
-    conv2d=_gradfix.conv2d,
-    conv_transpose2d=_gradfix.conv_transpose2d,
-    no_weight_gradients=no_weight_gradients,
-    enabled=True,
-    weight_gradients_disabled=False,
-)
+no_weight_gradients = conv2d_gradfix.no_weight_gradients
