@@ -23,7 +23,7 @@ def _kimg(run_dir):
     return [json.loads(line)["kimg"] for line in lines]
 
 
-@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "stylegan2"])
+@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "r3gan", "stylegan2"])
 def test_every_cfg_trains_end_to_end(cli, images, cfg):
     output = cli("train", "--data", images, "--kimg", 0.02, "--cfg", cfg, "--batch", 4).output
     (run_dir,) = (cli.folder / "runs").iterdir()
@@ -70,6 +70,14 @@ def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
         gammas.append(float(re.search(r'"r1_gamma": ([\d.e-]+)', output.output)[1]))
 
     assert gammas[0] == pytest.approx(2 * gammas[1])
+
+
+def test_r3gan_has_one_gamma_and_refuses_a_size_in_words(cli, images):
+    options = ("--data", images, "--cfg", "r3gan", "--dry-run")
+    output = cli("train", *options, "--gamma", 0.5).output
+    assert output.count('_gamma": 0.5') == 2
+    output = cli("train", *options, "--resolution", "16x8", code=1).output
+    assert "got 8×16 (height × width); resize the images with --resolution" in output
 
 
 @pytest.mark.parametrize(
