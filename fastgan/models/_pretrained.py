@@ -9,14 +9,14 @@ The names are those of `huggingface_hub.PyTorchModelHubMixin`, which can upload 
 import dataclasses
 import importlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+
+from fastgan.atomic import write_atomic
 
 FORMAT = 1
 _KEYS = {"fastgan", "architecture", "network", "config"}
@@ -37,9 +37,9 @@ class Pretrained:
             "config": dataclasses.asdict(self.config),
         }
         state = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        _write(folder / "model.safetensors", safetensors.torch.save(_unshared(state)))
+        write_atomic(folder / "model.safetensors", safetensors.torch.save(_unshared(state)))
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        _write(folder / "config.json", text.encode())
+        write_atomic(folder / "config.json", text)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> Self:
@@ -110,14 +110,3 @@ def _refuse(folder: Path, what: str, missing: set[str], unknown: set[str]) -> No
             f"from_pretrained: {what} of {folder}: missing {listed(missing)}; unknown "
             f"{listed(unknown)}"
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

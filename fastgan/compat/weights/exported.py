@@ -8,11 +8,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastgan.atomic import write_atomic
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.reading import WeightsError
 from fastgan.models.stylegan2 import Config
 from fastgan.training import checkpoint_file
-from fastgan.training.atomic import write_atomic
 from fastgan.training.checkpoint import latest
 
 FORMS = ("rosinality", "nvidia")
