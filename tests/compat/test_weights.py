@@ -20,6 +20,7 @@ from fastgan.compat.weights import (
     allow_list,
     child,
     export_weights,
+    exported,
     import_weights,
     read_weights,
 )
@@ -266,6 +267,9 @@ def test_what_rosinality_cannot_hold_is_said(files, tmp_path):
     with pytest.raises(WeightsError, match=r"conditional; g_architecture is orig; d_architecture"):
         export_weights(tmp_path / "run", tmp_path / "x.pt", "rosinality")
     assert not (tmp_path / "x.pt").exists()
+    wide = stylegan2.Config(z_dim=6, w_dim=6, channel_base=64, img_height=8, img_width=16)
+    with pytest.raises(WeightsError, match=r"images are 8×16, expected a square whose side is a p"):
+        exported._rosinality("stylegan2", wide, {})
     with pytest.raises(WeightsError, match="to must be one of rosinality, nvidia"):
         export_weights(tmp_path / "run", tmp_path / "x.pt", "keras")
 

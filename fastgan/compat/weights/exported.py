@@ -61,7 +61,11 @@ def _rosinality(architecture: str, c: Config, networks: dict[str, dict[str, Tens
     lacks = [
         (architecture != "stylegan2", f"the architecture is {architecture}"),
         (c.c_dim > 0, "it is conditional"),
-        (c.img_height != c.img_width or c.img_height & (c.img_height - 1) != 0, "sizes"),
+        (
+            c.img_height != c.img_width or c.img_height & (c.img_height - 1) != 0,
+            f"images are {c.img_height}×{c.img_width}, expected a square whose side is a power of "
+            "two",
+        ),
         (c.g_architecture != "skip", f"g_architecture is {c.g_architecture}"),
         (c.d_architecture != "resnet", f"d_architecture is {c.d_architecture}"),
         (c.conv_clamp is not None, "conv_clamp bounds its activations"),
