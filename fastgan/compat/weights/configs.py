@@ -74,10 +74,11 @@ def _made_with(arguments: Arguments) -> dict[str, Any]:
     return {**arguments, **(arguments.get("synthesis_kwargs") or {})}
 
 
-def _of_any_discriminator(d: Weights, arguments: Arguments) -> dict[str, int]:
-    """StyleGAN2's and StyleGAN3's D: the group of its statistic, the layers of its mapping."""
-    group = arguments.get("d", {}).get("epilogue_kwargs", {}).get("mbstd_group_size")
-    fields = {"mbstd_group": group or 4}
+def _of_any_discriminator(d: Weights, arguments: Arguments) -> dict[str, int | None]:
+    """StyleGAN2's and StyleGAN3's D: the group of its statistic, which is the whole batch where the
+    file says None, and the layers of its mapping."""
+    epilogue = arguments.get("d", {}).get("epilogue_kwargs") or {}
+    fields = {"mbstd_group": epilogue.get("mbstd_group_size", 4)}
     if layers := _count(d, "mapping.fc{}.weight"):
         fields["d_mapping_layers"] = layers
     return fields

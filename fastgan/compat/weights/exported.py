@@ -69,6 +69,7 @@ def _rosinality(architecture: str, c: Config, networks: dict[str, dict[str, Tens
         (c.g_architecture != "skip", f"g_architecture is {c.g_architecture}"),
         (c.d_architecture != "resnet", f"d_architecture is {c.d_architecture}"),
         (c.conv_clamp is not None, "conv_clamp bounds its activations"),
+        (c.mbstd_group != 4, f"mbstd_group is {c.mbstd_group}, expected 4"),
         (c.mbstd_channels != 1, f"mbstd_channels is {c.mbstd_channels}"),
     ]
     if why := [words for is_so, words in lacks if is_so]:
