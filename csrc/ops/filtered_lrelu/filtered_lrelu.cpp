@@ -71,7 +71,12 @@ struct Inputs {
     Tensor y = allocate(x, {like.size(0), like.size(1), p.ay.out, p.ax.out});
     if (y.numel() != 0) {
       p.out = y.data_ptr();
-      check_launch("filtered_lrelu", filtered_lrelu_kernels().run(p, exec_of(x)));
+      const int error = filtered_lrelu_kernels().run(p, exec_of(x));
+      STD_TORCH_CHECK(error != kFilterTooLarge, "filtered_lrelu: filters of ", fu.size(0), " and ",
+                      fd.size(0), " taps with up ", p.up, ", down ", p.down,
+                      " need more shared memory than a block of the GPU "
+                      "has; use shorter ones, or fastgan.ops.use_backend('reference')");
+      check_launch("filtered_lrelu", error);
     }
     return dense_as(y, dense_format(like));
   }

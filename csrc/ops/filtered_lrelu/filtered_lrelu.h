@@ -19,7 +19,7 @@ struct FilteredAxis {
 };
 
 // Two bits for each v, the lowest first, four to a byte; rows begin at whole bytes, and what is
-// left of their last bytes is 0.
+// left of their last bytes is 0. Those of a v that no output's taps meet may be any.
 enum class SlopeCode : uint8_t { kOne = 0, kSlope = 1, kClamped = 2 };  // dw/dv / gain: 1, slope, 0
 
 enum class Signs : uint8_t { kNone, kWrite, kRead };
@@ -42,6 +42,9 @@ struct FilteredLreluParams {
   bool is_flipped;  // correlate: filters as they are; else convolve: both reversed
   DType dtype;
 };
+
+// What run() returns where a tile of the smallest size does not fit on the chip.
+constexpr int kFilterTooLarge = -1;
 
 struct FilteredLreluKernels {
   int (*run)(const FilteredLreluParams&, const Exec&);
