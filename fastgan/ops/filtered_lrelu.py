@@ -5,10 +5,11 @@
     w = clamp(gain · lrelu(v, slope), ±clamp)     clamp after gain
     y = upfirdn2d(w, fd, down=down)               valid positions only, every down-th kept
 
-In a kernel v and w, up² as large as x, exist on the chip only; sums are float32 (float64 for
-float64), and y is rounded once; plain PyTorch has the maps and rounds each. Where a gradient is wanted two bits are kept of each v, which say whether dw/dv is
-gain, gain·slope or 0 (`SlopeCode` in csrc/ops/filtered_lrelu): up²/4 bytes per element of x. x is
-not kept. With U and D the two filters and m = dw/dv, which is constant but for kinks:
+In a kernel v and w, up² as large as x, exist on the chip only, sums are float32 (float64 for
+float64) and y is rounded once; plain PyTorch has the maps in memory and rounds each. Where a
+gradient is wanted two bits are kept of each v, which say whether dw/dv is gain, gain·slope or 0
+(`SlopeCode` in csrc/ops/filtered_lrelu): up²/4 bytes per element of x. x is not kept. With U and D
+the two filters and m = dw/dv, which is constant but for kinks:
 
     dx = Uᵀ(m · Dᵀ(dy))      db = its sum        gradient of dy in that:  D(m · U(ddx))
 
