@@ -7,7 +7,7 @@ import torch
 from fastgan.bench.op_case import Case
 from fastgan.models._lowpass import lowpass_filter
 from fastgan.ops import filtered_lrelu
-from fastgan.ops._filtered_lrelu import filtered_lrelu_ref
+from fastgan.ops.filtered_lrelu import filtered_lrelu_ref
 
 _SLOPE, _GAIN, _CLAMP = 0.2, math.sqrt(2), 256.0
 
