@@ -60,7 +60,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "upfirdn2d": (_OP, ("upfirdn2d", "upfirdn2d_native")),
                 "conv2d_gradfix": ("fastgan.compat.nvlabs.conv2d_gradfix", ()),
             },
-            mends=("adam_betas",),
+            mends=("adam_betas", "jit_get_operation"),
         ),
         "basicsr": Family(
             package="basicsr.ops",

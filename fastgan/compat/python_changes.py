@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from fastgan.compat.jit_operations import jit_get_operation
+
 Undo = Callable[[], None]
 
 
@@ -102,5 +104,8 @@ def functional_tensor() -> Undo:
 
 
 MENDS: Mapping[str, Callable[[], Undo]] = MappingProxyType(
-    {f.__name__: f for f in (pkg_resources, adam_betas, sampler, functional_tensor)}
+    {
+        f.__name__: f
+        for f in (pkg_resources, adam_betas, sampler, functional_tensor, jit_get_operation)
+    }
 )

@@ -4,6 +4,7 @@ torch's own is from 2.13 on. Before, its backward pass has no derivative; it is 
 gradient that it gets, and its adjoint is grid_sample itself, which is what stands here.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,3 +71,24 @@ def grid_sample(input: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     if _IS_NATIVE or input.dim() != 4:
         return _once(input, grid)
     return _GridSample.apply(input, grid)
+
+
+def grid_sampler_2d_backward(
+    grad_output: torch.Tensor,
+    input: torch.Tensor,
+    grid: torch.Tensor,
+    interpolation_mode: int,
+    padding_mode: int,
+    align_corners: bool,
+    output_mask: Sequence[bool] = (True, True),
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The gradients of `input` and `grid`, as torch's operator of this name gives them. Where the
+    modes are `grid_sample`'s, `input`'s is differentiable in `grad_output` on every torch.
+    Older torches knew no `output_mask`."""
+    wants_input, wants_grid = output_mask
+    modes = (interpolation_mode, padding_mode, bool(align_corners))
+    if _IS_NATIVE or modes != (_BILINEAR, _ZEROS, False) or not wants_input:
+        return torch.ops.aten.grid_sampler_2d_backward(
+            grad_output, input, grid, *modes, [wants_input, wants_grid]
+        )
+    return _GridSampleBackward.apply(grad_output, input, grid, wants_grid)

@@ -1,0 +1,91 @@
+"""Operators that older code takes from `torch._C._jit_get_operation`, callable as it calls them.
+
+`op = torch._C._jit_get_operation("aten::grid_sampler_2d_backward")`, rosinality's `non_leaking.py`
+says, and calls `op`; torch answers with a tuple (operator, names of overloads) by now, and the
+operator has one argument more. What stands here for three names is that tuple still, and may be
+called, too: so torch itself, which unpacks it to make `torch.ops.aten.…`, finds what it found.
+The two cuDNN names, of copies of conv2d_gradfix outside the package that `patch` replaces, left
+torch; torch says (None, None) for them. They are computed by today's `convolution_backward`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from fastgan.compat.nvlabs import grid_sample_gradfix
+
+
+class _Operation(tuple):
+    """(operator, names of overloads), which can be called."""
+
+    call: Callable[..., Any]
+
+    def __new__(cls, torchs: Sequence[Any], call: Callable[..., Any]) -> "_Operation":
+        made = super().__new__(cls, torchs)
+        made.call = call
+        return made
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.call(*args, **options)
+
+
+def _cudnn_convolution_backward_weight(
+    weight_size: Sequence[int],
+    grad_output: torch.Tensor,
+    self: torch.Tensor,
+    padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    *flags: bool,
+) -> torch.Tensor:
+    """The weight's gradient of a convolution of `self`, on any device, twice differentiable.
+
+    flags: benchmark, deterministic, allow_tf32, of which torch.backends.cudnn decides today.
+    """
+    weight = self.new_empty(1).expand(tuple(weight_size))  # no memory: its shape is all that counts
+    no_output_padding = [0] * len(stride)
+    return torch.ops.aten.convolution_backward(
+        grad_output, self, weight, None, stride, padding, dilation, False, no_output_padding,
+        groups, [False, True, False],
+    )[1]  # fmt: skip
+
+
+def _cudnn_convolution_transpose_backward_weight(
+    weight_size: Sequence[int], grad_output: torch.Tensor, self: torch.Tensor, *args: Any
+) -> torch.Tensor:
+    """The same of a transposed convolution, which is a convolution's adjoint: the maps change
+    places. Whatever output padding it had, the size of `grad_output` says it."""
+    return _cudnn_convolution_backward_weight(weight_size, self, grad_output, *args)
+
+
+_CALLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "aten::grid_sampler_2d_backward": grid_sample_gradfix.grid_sampler_2d_backward,
+        "aten::cudnn_convolution_backward_weight": _cudnn_convolution_backward_weight,
+        "aten::cudnn_convolution_transpose_backward_weight":
+            _cudnn_convolution_transpose_backward_weight,
+    }
+)  # fmt: skip
+
+
+def jit_get_operation() -> Callable[[], None]:
+    """Puts them there, and returns what takes them away; every other name gets torch's answer.
+
+    A module that looks an operator up while it is imported must be imported after this.
+    """
+    original = torch._C._jit_get_operation
+
+    def _jit_get_operation(qualified_name: str) -> Any:
+        torchs = original(qualified_name)
+        call = _CALLS.get(qualified_name)
+        return torchs if call is None else _Operation(torchs, call)
+
+    torch._C._jit_get_operation = _jit_get_operation
+
+    def undo() -> None:
+        torch._C._jit_get_operation = original
+
+    return undo
