@@ -92,6 +92,7 @@ inline int64_t at_least_one(int64_t v) { return v < 1 ? 1 : v; }
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 // Work below this many bytes is not worth a second thread.
 constexpr int64_t kGrainBytes = 128 * 1024;

@@ -32,8 +32,19 @@ constexpr bool kHasWideVectors = true;
 #endif
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef double Doubles __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Shorts __attribute__((vector_size(2 * kLanes)));
+
+// The vector of a type that things are computed in.
+template <class A>
+struct VectorOf {
+  using type = Floats;
+};
+template <>
+struct VectorOf<double> {
+  using type = Doubles;
+};
 
 #define FASTGAN_INLINE inline __attribute__((always_inline))
 

@@ -282,7 +282,7 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        g = min(self.group, n)
+        g = n if self.group is None else min(self.group, n)
         y = x.reshape(g, n // g, self.extra, c // self.extra, h, w)
         y = y - y.mean(dim=0)
         y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=[2, 3, 4])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fastgan.atomic import write_atomic
 from fastgan.cli.runs import create_run, list_runs, newest_checkpoint, run_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,4 @@ def _read(run_dir: Path) -> dict:
 
 
 def _write(run_dir: Path, record: dict) -> None:
-    from fastgan.training.atomic import write_atomic
-
     write_atomic(run_dir / "launch.json", json.dumps(record) + "\n")

@@ -7,20 +7,11 @@ import torch
 from torch import nn
 
 from fastgan.nn import AntiAliasedActivation, Snake, SnakeBeta
-from fastgan.ops import anti_aliased_snake
 
 __all__ = ["Activation1d", "Snake", "SnakeBeta"]
 
 
-def _linear_scale(activation: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(α, β or None) of anything with the parameters of their Snake or SnakeBeta."""
-    alpha, beta = activation.alpha, getattr(activation, "beta", None)
-    if not getattr(activation, "alpha_logscale", False):
-        return alpha, beta
-    return alpha.exp(), None if beta is None else beta.exp()
-
-
-class Activation1d(nn.Module):
+class Activation1d(AntiAliasedActivation):
     """`activation` between ×up_ratio up- and ×down_ratio down-sampling, in one pass.
 
     `activation`: a Snake or SnakeBeta of theirs or ours, by its parameters ``alpha``, ``beta`` and
@@ -37,27 +28,18 @@ class Activation1d(nn.Module):
         down_kernel_size: int = 12,
         fused: bool = True,
     ) -> None:
-        super().__init__()
         if not isinstance(getattr(activation, "alpha", None), torch.Tensor):
             raise TypeError(
                 "Activation1d: activation must be a Snake or SnakeBeta with a parameter alpha, got "
                 f"{type(activation).__name__}; others are not fused"
             )
-        filters = AntiAliasedActivation(
-            Snake(activation.alpha.numel()), up_ratio, down_ratio, up_kernel_size, down_kernel_size
-        )
-        self.up_ratio = up_ratio
-        self.down_ratio = down_ratio
+        stand_in = Snake(activation.alpha.numel())  # theirs is no Snake of ours
+        super().__init__(stand_in, up_ratio, down_ratio, up_kernel_size, down_kernel_size)
         self.act = activation
-        self.upsample = filters.upsample
-        self.downsample = filters.downsample
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return anti_aliased_snake(
-            x,
-            *_linear_scale(self.act),
-            self.upsample.filter.flatten(),
-            self.downsample.lowpass.filter.flatten(),
-            self.up_ratio,
-            self.down_ratio,
-        )
+    def _linear_scale(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Of anything with the parameters of their Snake or SnakeBeta; the op checks x."""
+        alpha, beta = self.act.alpha, getattr(self.act, "beta", None)
+        if not getattr(self.act, "alpha_logscale", False):
+            return alpha, beta
+        return alpha.exp(), None if beta is None else beta.exp()

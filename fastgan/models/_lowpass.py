@@ -6,9 +6,8 @@ of the transition band, both in Hz:
     separable   f[i] ∝ sinc(2·c·t) · kaiser(i)                         sum 1
     radial      f[i, j] ∝ J1(2π·c·r) / r · kaiser(i) · kaiser(j)       r² = t_i² + t_j², sum 1
     attenuation A = 2.285·(taps - 1)·π·Δ / (fs / 2) + 7.95 dB
-    β = 0.1102·(A - 8.7)                          A > 50
-        0.5842·(A - 21)^0.4 + 0.07886·(A - 21)    21 < A ≤ 50, else 0
 
+where kaiser is the window of that attenuation, `fastgan.ops._kaiser`.
 Source: Kaiser (1974); Karras et al., "Alias-Free Generative Adversarial Networks" (2021), section
 3 and appendix C for the radial one.
 """
@@ -17,12 +16,7 @@ import math
 
 import torch
 
-
-def kaiser_beta(taps: int, width: float, fs: float) -> float:
-    a = 2.285 * (taps - 1) * math.pi * (width / (fs / 2)) + 7.95
-    if a > 50:
-        return 0.1102 * (a - 8.7)
-    return 0.5842 * (a - 21) ** 0.4 + 0.07886 * (a - 21) if a > 21 else 0.0
+from fastgan.ops._kaiser import kaiser_window
 
 
 def lowpass_filter(
@@ -34,8 +28,8 @@ def lowpass_filter(
     """
     if taps == 1:
         return None
-    beta = kaiser_beta(taps, width, fs)
-    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
+    attenuation = 2.285 * (taps - 1) * math.pi * (width / (fs / 2)) + 7.95
+    window = kaiser_window(taps, attenuation)
     t = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / fs
     if not is_radial:
         f = torch.sinc(2 * cutoff * t) * window

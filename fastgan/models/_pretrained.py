@@ -9,8 +9,6 @@ The names are those of `huggingface_hub.PyTorchModelHubMixin`, which can upload 
 import dataclasses
 import importlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +16,11 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from fastgan.atomic import write_atomic
+from fastgan.names import refuse_names
+
 FORMAT = 1
 _KEYS = {"fastgan", "architecture", "network", "config"}
-_LISTED = 8
 
 
 class Pretrained:
@@ -37,9 +37,9 @@ class Pretrained:
             "config": dataclasses.asdict(self.config),
         }
         state = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        _write(folder / "model.safetensors", safetensors.torch.save(_unshared(state)))
+        write_atomic(folder / "model.safetensors", safetensors.torch.save(_unshared(state)))
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        _write(folder / "config.json", text.encode())
+        write_atomic(folder / "config.json", text)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> Self:
@@ -59,14 +59,16 @@ class Pretrained:
             )
         kind: Any = importlib.import_module(cls.__module__).Config
         wanted, got = {f.name for f in dataclasses.fields(kind)}, document["config"].keys()
-        _refuse(folder, "configuration", wanted - got, got - wanted)
+        what = f"from_pretrained: configuration of {folder}"
+        refuse_names(what, wanted - got, got - wanted)
         network = cls(kind(**document["config"]))
         try:
             state = safetensors.torch.load((folder / "model.safetensors").read_bytes())
         except (OSError, SafetensorError) as error:
             raise ValueError(f"from_pretrained: {folder}/model.safetensors: {error}") from error
         names = network.state_dict().keys()
-        _refuse(folder, "weights", names - state.keys(), state.keys() - names)
+        what = f"from_pretrained: weights of {folder}"
+        refuse_names(what, names - state.keys(), state.keys() - names)
         network.load_state_dict(state, strict=True)
         return network.to(device).eval()
 
@@ -98,26 +100,3 @@ def _read_document(folder: Path) -> dict[str, Any]:
             f"{FORMAT}; load it with the fastgan that wrote it"
         )
     return document
-
-
-def _refuse(folder: Path, what: str, missing: set[str], unknown: set[str]) -> None:
-    def listed(names: set[str]) -> str:
-        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-        return ", ".join(sorted(names)[:_LISTED]) + more or "none"
-
-    if missing or unknown:
-        raise ValueError(
-            f"from_pretrained: {what} of {folder}: missing {listed(missing)}; unknown "
-            f"{listed(unknown)}"
-        )
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -44,6 +44,7 @@ class Config:
     channel_base 32768 is StyleGAN2's full width, 16384 ADA's choice up to 256². mapping_layers 8,
     or 2 for ADA's small data; D's conditional mapping has d_mapping_layers.
     g_architecture, d_architecture: "orig" feed-forward, "skip" image skips, "resnet" residual.
+    mbstd_group: samples that D compares; None for the whole batch.
     conv_clamp: bound on every activation (256 for half precision), None for none.
     fused_modconv: modulate by grouped convolution instead of scaling activations.
     half_dtype: "bfloat16" or "float16": the dtype of the maps of the ``half_sizes`` largest sizes,
@@ -65,7 +66,7 @@ class Config:
     w_avg_beta: float = 0.998
     g_architecture: str = "skip"
     d_architecture: str = "resnet"
-    mbstd_group: int = 4
+    mbstd_group: int | None = 4
     mbstd_channels: int = 1
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
@@ -76,7 +77,9 @@ class Config:
     def __post_init__(self) -> None:
         check_config(self, z_dim=1, w_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
         check_config(self, channel_base=1, channel_max=1, mapping_layers=1, d_mapping_layers=1)
-        check_config(self, mbstd_group=1, mbstd_channels=0, half_sizes=1)
+        check_config(self, mbstd_channels=0, half_sizes=1)
+        if self.mbstd_group is not None:
+            check_config(self, mbstd_group=1)
         check_choice(self, half_dtype=HALF_DTYPES)
         check_choice(self, g_architecture=ARCHITECTURES, d_architecture=ARCHITECTURES)
         if self.conv_clamp is not None and not self.conv_clamp > 0:

@@ -40,7 +40,8 @@ class Config:
     margin_size: samples around the map. filter_size: taps per factor of a resampling.
     half_dtype: "bfloat16" or "float16": the dtype of the layers at the half_layers largest
     sampling rates; None: that of the latents throughout.
-    d_channel_base, d_channel_max, mbstd_group and d_mapping_layers are D's.
+    d_channel_base, d_channel_max, mbstd_group (None: the whole batch) and d_mapping_layers are
+    D's.
     """
 
     z_dim: int = 512
@@ -71,14 +72,15 @@ class Config:
     d_channel_base: int = 32768
     d_channel_max: int = 512
     d_mapping_layers: int = 8
-    mbstd_group: int = 4
+    mbstd_group: int | None = 4
 
     def __post_init__(self) -> None:
         check_config(self, z_dim=1, w_dim=1, c_dim=0, img_channels=1, img_height=4, img_width=4)
         check_config(self, channel_base=1, channel_max=1, conv_kernel=1, num_layers=2)
         check_config(self, num_critical=0, margin_size=0, filter_size=1, mapping_layers=1)
         check_config(self, half_layers=0, d_channel_base=1, d_channel_max=1, d_mapping_layers=1)
-        check_config(self, mbstd_group=1)
+        if self.mbstd_group is not None:
+            check_config(self, mbstd_group=1)
         check_choice(self, half_dtype=stylegan2.HALF_DTYPES)
         longest = max(self.img_height, self.img_width)
         if longest & (longest - 1):

@@ -151,15 +151,19 @@ class AntiAliasedActivation(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.act.check("AntiAliasedActivation", x)
         return anti_aliased_snake(
             x,
-            *self.act.linear_scale(),
+            *self._linear_scale(x),
             self.upsample.filter.flatten(),
             self.downsample.lowpass.filter.flatten(),
             self.up_ratio,
             self.down_ratio,
         )
+
+    def _linear_scale(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(α, β or None) for x, which is checked. `fastgan.compat.bigvgan` has its own."""
+        self.act.check("AntiAliasedActivation", x)
+        return self.act.linear_scale()
 
     def extra_repr(self) -> str:
         return f"up_ratio={self.up_ratio}, down_ratio={self.down_ratio}"

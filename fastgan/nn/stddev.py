@@ -11,8 +11,9 @@ class MinibatchStddev(nn.Module):
     """Append ``num_channels`` maps holding how much the samples of a group differ.
 
     The batch is cut into N / G groups, sample n belonging to group n mod (N / G), with G the
-    largest divisor of N that is at most ``group_size``. Channels are cut into F = num_channels
-    runs. Per group and run:  mean over (channel, y, x) of sqrt(Var_group(x) + 1e-8).
+    largest divisor of N that is at most ``group_size`` (None: N). Channels are cut into
+    F = num_channels runs. Per group and run:
+    mean over (channel, y, x) of sqrt(Var_group(x) + 1e-8).
 
     Shapes: x [N, C, H, W] -> [N, C + num_channels, H, W], dtype and memory format of x; statistics
     in float32 at least. G = 1 (a batch of one, or a prime N > group_size) gives the constant 1e-4.
@@ -20,9 +21,11 @@ class MinibatchStddev(nn.Module):
     Errors: ValueError when C is not divisible by ``num_channels``.
     """
 
-    def __init__(self, group_size: int = 4, num_channels: int = 1) -> None:
+    def __init__(self, group_size: int | None = 4, num_channels: int = 1) -> None:
         super().__init__()
-        check_at_least_one("MinibatchStddev", group_size=group_size, num_channels=num_channels)
+        check_at_least_one("MinibatchStddev", num_channels=num_channels)
+        if group_size is not None:
+            check_at_least_one("MinibatchStddev", group_size=group_size)
         self.group_size = group_size
         self.num_channels = num_channels
 

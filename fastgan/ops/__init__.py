@@ -4,12 +4,12 @@ from fastgan.ops._backend import NativeRequiredError, backends, library_facts, u
 from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
 from fastgan.ops._conv2d_resample import conv2d_resample
 from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
-from fastgan.ops._filtered_lrelu import filtered_lrelu
 from fastgan.ops._modulated_conv2d import modulated_conv2d
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
+from fastgan.ops.filtered_lrelu import filtered_lrelu
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
 from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.minibatch_stddev import minibatch_stddev

@@ -30,7 +30,6 @@ def define_op(
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., None] | None = None,
     definition: Callable[..., Any] | None = None,
-    is_composed: bool = False,
 ) -> Callable[..., Any]:
     """Define `fastgan::<name>` from its `schema` and return a function that calls it.
 
@@ -40,8 +39,7 @@ def define_op(
     differentiating it raises NotImplementedError by name, never a silent None.
 
     `definition` stands in for `reference` under the transforms of torch.func, where `reference`
-    is not differentiable itself. `is_composed`: `reference` calls other ops of ours, which say for
-    themselves what answers.
+    is not differentiable itself.
 
     An op whose schema says that it writes to its arguments, `Tensor(a!)`, has no derivative, and
     torch lets none be registered: its public function refuses arguments that want a gradient.
@@ -51,8 +49,7 @@ def define_op(
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
 
     def slow_path(*args: Any) -> Any:
-        if not is_composed:
-            _backend.note_slow_path(name, args)
+        _backend.note_slow_path(name, args)
         with torch._C._DisableAutocast():  # a convolution would return another dtype than x's
             return reference(*args)
 

@@ -20,7 +20,7 @@ dα and dβ from the pass that makes dx. The second derivative is composed of pl
 operations, which hold up-sampled signals. Capturable.
 Source: Ziyin et al., "Neural Networks Fail to Learn Periodic Functions and How to Fix It" (2020),
 equation 3; Lee et al., "BigVGAN: A Universal Neural Vocoder with Large-Scale Training" (2023),
-section 3.2; Kaiser, "Nonrecursive Digital Filter Design Using the I0-sinh Window Function" (1974).
+section 3.2.
 """
 
 import math
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
+from fastgan.ops._kaiser import kaiser_window
 
 _EPS = 1e-9  # of the published layers
 _MOST_SAMPLES = 2**31 - 1  # along time: kernels count them in 32 bits
@@ -260,16 +261,10 @@ def kaiser_sinc_filter(cutoff: float, half_width: float, taps: int) -> torch.Ten
         raise ValueError(f"kaiser_sinc_filter: half_width must be ≥ 0, got {half_width!r}")
     if isinstance(taps, bool) or not isinstance(taps, int) or taps < 1:
         raise ValueError(f"kaiser_sinc_filter: taps must be an int ≥ 1, got {taps!r}")
-    attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
-    if attenuation > 50:
-        beta = 0.1102 * (attenuation - 8.7)
-    elif attenuation >= 21:
-        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
-    else:
-        beta = 0.0
     if cutoff == 0:
         return torch.zeros(taps)
-    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
+    attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
+    window = kaiser_window(taps, attenuation)
     time = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
     f = window * torch.sinc(2 * cutoff * time)
     return (f / f.sum()).float()

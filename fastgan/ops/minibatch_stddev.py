@@ -1,6 +1,6 @@
 """minibatch_stddev: how much the samples of a group differ, one number per sample and channel run.
 
-    G = largest divisor of N that is at most group_size, M = N / G, F = num_channels
+    G = largest divisor of N that is at most group_size (None: N), M = N / G, F = num_channels
     sample n = g·M + m belongs to group m;  run f holds channels f·C/F … (f + 1)·C/F - 1
 
     σ²[m, e] = mean_g (x[g, m, e] - mean_g x[g, m, e])² + 1e-8    e: channel and place
@@ -29,8 +29,10 @@ from fastgan.ops._layout import empty_dense
 _EPS = 1e-8
 
 
-def largest_group(n: int, group_size: int) -> int:
-    """The largest divisor of ``n`` that is at most ``group_size`` (1 for n = 0)."""
+def largest_group(n: int, group_size: int | None) -> int:
+    """The largest divisor of ``n`` that is at most ``group_size``, ``n`` for None (1 for n = 0)."""
+    if group_size is None:
+        return n or 1
     for g in range(min(n, group_size), 1, -1):
         if n % g == 0:
             return g
@@ -135,13 +137,15 @@ _op = define_op(
 )
 
 
-def minibatch_stddev(x: torch.Tensor, group_size: int = 4, num_channels: int = 1) -> torch.Tensor:
+def minibatch_stddev(
+    x: torch.Tensor, group_size: int | None = 4, num_channels: int = 1
+) -> torch.Tensor:
     """Mean deviation [N, num_channels] within groups of samples; see the top of this file.
 
     Args:
         x: [N, C, ...] with at least one element per sample; float64, float32, bfloat16 or float16;
             any strides.
-        group_size: samples that are compared, at most; G is its largest divisor of N.
+        group_size: samples that are compared, at most (None: all); G is its largest divisor of N.
         num_channels: runs that C is cut into; divides C.
 
     Returns:
@@ -156,7 +160,7 @@ def minibatch_stddev(x: torch.Tensor, group_size: int = 4, num_channels: int = 1
             f"{x.dtype}; cast it"
         )
     for name, value in (("group_size", group_size), ("num_channels", num_channels)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"minibatch_stddev: {name} must be at least 1, got {value}")
     if x.dim() < 2 or x.shape[1] == 0 or x.shape[1] % num_channels or 0 in x.shape[2:]:
         raise ValueError(

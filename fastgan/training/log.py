@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fastgan.training.atomic import write_atomic
+from fastgan.atomic import write_atomic
 from fastgan.training.capture import phases_note
 from fastgan.training.contents import digest
 from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick

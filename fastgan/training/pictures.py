@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from fastgan.training.atomic import write_atomic
+from fastgan.atomic import write_atomic
 from fastgan.training.gif import GifWriter
 from fastgan.training.grids import (
     GridShape,

@@ -18,7 +18,7 @@ import torch
 
 from fastgan import ops
 from fastgan._version import __version__
-from fastgan.training.atomic import write_atomic
+from fastgan.atomic import write_atomic
 from fastgan.training.charts import format_number, line_chart
 from fastgan.training.log import format_time
 from fastgan.training.observer import Observer, RunInfo, Snapshot, Tick

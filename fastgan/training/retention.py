@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from fastgan.atomic import write_atomic
 from fastgan.training import checkpoint_file as file
-from fastgan.training.atomic import write_atomic
 from fastgan.training.checkpoint_file import CheckpointError
 
 __all__ = ["age", "best", "free_name", "note_score", "prune", "set_aside_newer"]

@@ -1,6 +1,7 @@
 """`fastgan import` and `export`: files in the others' forms, what they give, what is refused."""
 
 import argparse
+import dataclasses
 import io
 import json
 import math
@@ -20,12 +21,13 @@ from fastgan.compat.weights import (
     allow_list,
     child,
     export_weights,
+    exported,
     import_weights,
     read_weights,
 )
 from fastgan.compat.weights.vocoder import vocoder_of
 from fastgan.models import r3gan, rosinality, stylegan2, stylegan3
-from fastgan.training import load_generator
+from fastgan.training import checkpoint, checkpoint_file, load_generator
 
 
 def moved(network, seed):
@@ -118,6 +120,35 @@ def test_the_networks_come_back_to_the_bit(files, tmp_path):
         for name, t in network.state_dict().items():
             assert torch.equal(back.pop(f"{prefix}.{name}"), t), name
     assert not back
+
+
+@pytest.mark.parametrize("name", ["stylegan2", "stylegan3"])
+@pytest.mark.parametrize("group", [None, 2, 4])
+def test_the_group_of_a_discriminators_statistic(name, group, tmp_path):
+    """None is the whole batch, here 6 samples; a file that does not say has groups of 4."""
+    module, config = NETWORKS[name]
+    config = dataclasses.replace(config, mbstd_group=group)
+    G, D = moved(module.Generator(config), 1), moved(module.Discriminator(config), 3)
+    d_kwargs = {} if group == 4 else {"epilogue_kwargs": {"mbstd_group_size": group}}
+    path = tmp_path / "x.pkl"
+    write_nvidia(path, {"G_ema": G, "D": D}, {"G_ema": KWARGS[name], "D": d_kwargs})
+    import_weights(path, tmp_path / "run")
+    document = checkpoint_file.read_document(checkpoint.latest(tmp_path / "run"))
+    assert document["config"]["model"]["mbstd_group"] == group
+    x = torch.randn(6, 3, 16, 16)
+    imported = module.Discriminator(module.Config(**document["config"]["model"]))
+    saved = checkpoint_file.read_tensors(checkpoint.latest(tmp_path / "run"), document)
+    imported.load_state_dict(
+        {k.removeprefix("D."): t for k, t in saved.items() if k.startswith("D.")}
+    )
+    with torch.no_grad():
+        want = D(x)
+        assert torch.equal(imported.eval()(x), want)
+        assert group is not None or not torch.allclose(D(x[:3]), want[:3])
+    export_weights(tmp_path / "run", tmp_path / "out.safetensors", "nvidia")
+    if name == "stylegan2" and group != 4:
+        with pytest.raises(WeightsError, match=f"mbstd_group is {group}, expected 4"):
+            export_weights(tmp_path / "run", tmp_path / "x.pt", "rosinality")
 
 
 def test_an_imported_run_draws_and_goes_on(files, tmp_path, cli):
@@ -266,6 +297,9 @@ def test_what_rosinality_cannot_hold_is_said(files, tmp_path):
     with pytest.raises(WeightsError, match=r"conditional; g_architecture is orig; d_architecture"):
         export_weights(tmp_path / "run", tmp_path / "x.pt", "rosinality")
     assert not (tmp_path / "x.pt").exists()
+    wide = stylegan2.Config(z_dim=6, w_dim=6, channel_base=64, img_height=8, img_width=16)
+    with pytest.raises(WeightsError, match=r"images are 8×16, expected a square whose side is a p"):
+        exported._rosinality("stylegan2", wide, {})
     with pytest.raises(WeightsError, match="to must be one of rosinality, nvidia"):
         export_weights(tmp_path / "run", tmp_path / "x.pt", "keras")
 

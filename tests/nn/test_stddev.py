@@ -21,6 +21,14 @@ def test_value_is_the_definition(n, runs):
             torch.testing.assert_close(y[i, 4 + j], std.expand(3, 5), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("n", [1, 7, 12])
+def test_a_group_of_the_whole_batch(n):
+    x = torch.randn(n, 4, 3, 5, dtype=torch.float64)
+    y = MinibatchStddev(None)(x)[:, 4]
+    std = (x.var(0, correction=0) + 1e-8).sqrt().mean()
+    torch.testing.assert_close(y, std.expand(n, 3, 5), rtol=1e-10, atol=1e-10)
+
+
 def test_equal_samples_have_no_deviation():
     x = torch.randn(1, 2, 4, 4).repeat(4, 1, 1, 1)
     torch.testing.assert_close(MinibatchStddev()(x)[:, 2], torch.full((4, 4, 4), 1e-4))

@@ -60,3 +60,10 @@ def test_a_cut_group_is_refused(tiny, ranks, batch_gpu, words):
     with pytest.raises(ValueError, match=words):
         split.check_groups(tiny.config(batch=8, batch_gpu=batch_gpu), D, ranks)
     split.check_groups(tiny.config(batch=8, batch_gpu=4), D, 2)
+
+
+def test_a_group_of_the_whole_batch_is_not_cut(tiny):
+    D = nn.Sequential(MinibatchStddev(group_size=None))
+    split.check_groups(tiny.config(batch=8), D, 1)
+    with pytest.raises(ValueError, match=r"groups of 8 samples \(group_size=None, batch 8\)"):
+        split.check_groups(tiny.config(batch=8), D, 2)

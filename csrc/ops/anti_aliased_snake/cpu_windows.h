@@ -7,19 +7,8 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-typedef double Doubles __attribute__((vector_size(4 * kLanes)));
-template <class A>
-struct VectorOf {
-  using type = Floats;
-};
-template <>
-struct VectorOf<double> {
-  using type = Doubles;
-};
-
 inline float larger(float a, float b) { return a < b ? b : a; }
 inline double larger(double a, double b) { return a < b ? b : a; }
-inline int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
 // Buffers are this much longer than what is asked of them: loops run over whole steps, of half of
 // it, and load a vector ahead.

@@ -9,8 +9,6 @@
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
-inline int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
 // The taps that output o meets: f[k0 + j·up] · x[i0 + j], j < count.
 struct Phase {
   int64_t k0, i0, count;

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import Case, GpuWork
 from fastgan.models._lowpass import lowpass_filter
 from fastgan.ops import filtered_lrelu
-from fastgan.ops._filtered_lrelu import filtered_lrelu_ref
+from fastgan.ops.filtered_lrelu import filtered_lrelu_ref
 
 _SLOPE, _GAIN, _CLAMP = 0.2, math.sqrt(2), 256.0
 
@@ -31,6 +31,7 @@ def _case(shape: tuple[int, ...], up: int, down: int, is_radial: bool = False, *
     pads = (total + up) // 2, total - (total + up) // 2
     options_of_op = (up, down, *pads, *pads, _GAIN, _SLOPE, _CLAMP, False)
     n = math.prod(shape)
+    codes = n * up**2 // 4 // options.get("dtype", torch.float32).itemsize
     return Case(
         op="filtered_lrelu",
         name=f"up{up} down{down}{' radial' if is_radial else ''} {'x'.join(map(str, shape))}",
@@ -48,7 +49,13 @@ def _case(shape: tuple[int, ...], up: int, down: int, is_radial: bool = False, *
         plain=lambda x, b: filtered_lrelu_ref(
             x / 16, fu.to(x.device), fd.to(x.device), _away(b), *options_of_op
         ),
-        floor_elements={"forward": 2 * n, "forward+backward": 5 * n, "double": 8 * n},
+        # No pass after the first reads x; slope codes, up²/4 bytes per element, are what ours
+        # moves besides.
+        floor_elements={"forward": 2 * n, "forward+backward": 4 * n, "double": 8 * n},
+        gpu_work={
+            "forward+backward": GpuWork(moved_elements=4 * n + 2 * codes, launches=2),
+            "double": GpuWork(moved_elements=8 * n + 4 * codes, launches=4),
+        },
         **options,
     )
 

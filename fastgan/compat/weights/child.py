@@ -2,14 +2,24 @@
 
 Writes FOLDER/tensors.safetensors ("G_ema/mapping.w_avg", ...) and FOLDER/about.json. Exit code 3,
 and the reason on stderr, where the file is refused.
+
+All that it needs is imported before the file is opened, and the package's `__init__` has torch
+already: no import follows what a file says, and `limit` counts what the libraries have mapped.
 """
 
+import argparse
 import contextlib
 import json
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
+
+import safetensors.torch
+import torch
+
+from fastgan.compat.weights import allow_list
+from fastgan.compat.weights.allow_list import Record, Refused, modules, plain, tensor_of
 
 REFUSED = 3
 NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "params", "params_ema")
@@ -47,29 +57,18 @@ def _mapped() -> int:
 
 def read(path: Path) -> dict[str, Any]:
     """The file's top dict: torch.save's, by torch's weights-only reader, or a bare pickle."""
-    import torch
-
-    from fastgan.compat.weights import allow_list
-
     if zipfile.is_zipfile(path) or _is_legacy(path):
-        try:
-            with torch.serialization.safe_globals([_Namespace()]):
+        try:  # rosinality keeps its arguments beside the weights; a Namespace only holds values
+            with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise allow_list.Refused(str(error).splitlines()[0][:400]) from error
+            raise Refused(str(error).splitlines()[0][:400]) from error
     else:
         with path.open("rb") as stream:
             found = allow_list.load(stream)
     if not isinstance(found, dict):
-        raise allow_list.Refused(f"a {type(found).__name__}, where weights are a dict")
+        raise Refused(f"a {type(found).__name__}, where weights are a dict")
     return found
-
-
-def _Namespace() -> Any:
-    """rosinality keeps its arguments beside the weights; a Namespace only holds values."""
-    import argparse
-
-    return argparse.Namespace
 
 
 def _is_legacy(path: Path) -> bool:
@@ -81,10 +80,6 @@ def _is_legacy(path: Path) -> bool:
 
 def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(tensors by "network/name", what else is known)."""
-    import torch
-
-    from fastgan.compat.weights.allow_list import Record, Refused, modules, plain, tensor_of
-
     tensors: dict[str, torch.Tensor] = {}
     about: dict[str, Any] = {"networks": {}, "values": {}}
 
@@ -114,13 +109,13 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
             tensors[f"/{key}"] = value.detach().clone().contiguous()
         elif isinstance(value, Record | dict | int | float | str):
-            about["values"][str(key)] = _values_alone(plain, value)
+            about["values"][str(key)] = _values_alone(value)
     if not about["networks"]:
         raise Refused("no network: none of the names " + ", ".join(NETWORKS))
     return tensors, about
 
 
-def _values_alone(plain: Any, value: Any) -> Any:
+def _values_alone(value: Any) -> Any:
     values = value if isinstance(value, dict) else getattr(value, "__dict__", value)
     is_large = isinstance(values, dict) and len(values) > 1000
     return None if is_large else plain(values)
@@ -129,10 +124,6 @@ def _values_alone(plain: Any, value: Any) -> Any:
 def main() -> int:
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
     sys.path[:] = [p for p in sys.path if p not in ("", str(Path.cwd()))]
-    import safetensors.torch
-
-    from fastgan.compat.weights.allow_list import Refused
-
     limit(path.stat().st_size)
     try:
         tensors, about = sort_out(read(path))

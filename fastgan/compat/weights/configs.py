@@ -37,8 +37,9 @@ def _count(weights: Weights, form: str) -> int:
     return n
 
 
-def _sizes(weights: Weights, form: str) -> list[int]:
-    size, found = 4, []
+def _sizes(weights: Weights, form: str, first: int = 4) -> list[int]:
+    """The sizes of blocks, from `first` on, each twice the one before; D's b4 is no block."""
+    size, found = first, []
     while form.format(size) in weights:
         found.append(size)
         size *= 2
@@ -73,6 +74,16 @@ def _made_with(arguments: Arguments) -> dict[str, Any]:
     return {**arguments, **(arguments.get("synthesis_kwargs") or {})}
 
 
+def _of_any_discriminator(d: Weights, arguments: Arguments) -> dict[str, int | None]:
+    """StyleGAN2's and StyleGAN3's D: the group of its statistic, which is the whole batch where the
+    file says None, and the layers of its mapping."""
+    epilogue = arguments.get("d", {}).get("epilogue_kwargs") or {}
+    fields = {"mbstd_group": epilogue.get("mbstd_group_size", 4)}
+    if layers := _count(d, "mapping.fc{}.weight"):
+        fields["d_mapping_layers"] = layers
+    return fields
+
+
 def stylegan2_config(g: Weights, d: Weights | None, arguments: Arguments) -> stylegan2.Config:
     sizes = _sizes(g, "synthesis.b{}.conv1.weight")
     top = sizes[-1]
@@ -87,14 +98,10 @@ def stylegan2_config(g: Weights, d: Weights | None, arguments: Arguments) -> sty
     if d is not None:
         base = d["b4.conv.weight"].shape
         fields["mbstd_channels"] = base[1] - base[0]
-        group = arguments.get("d", {}).get("epilogue_kwargs", {}).get("mbstd_group_size")
-        fields["mbstd_group"] = group or 4
-        blocks = [s for s in _sizes(d, "b{}.conv0.weight") if s > 4] or [top]
         is_skip = len([k for k in d if k.endswith("fromrgb.weight")]) > 1
-        is_residual = any(f"b{s}.skip.weight" in d for s in (*blocks, top))
+        is_residual = f"b{top}.skip.weight" in d
         fields["d_architecture"] = "resnet" if is_residual else "skip" if is_skip else "orig"
-        if "mapping.fc0.weight" in d:
-            fields["d_mapping_layers"] = _count(d, "mapping.fc{}.weight")
+        fields |= _of_any_discriminator(d, arguments)
     return stylegan2.Config(img_height=top, img_width=top, **fields)
 
 
@@ -125,18 +132,11 @@ def stylegan3_config(g: Weights, d: Weights | None, arguments: Arguments) -> sty
         if value is not None:
             fields[name] = value
     if d is not None:
-        channels = {s: d[f"b{s}.conv0.weight"].shape[0] for s in _sizes(d, "b{}.conv0.weight")}
-        size = 8
-        while f"b{size}.conv0.weight" in d:
-            channels[size] = d[f"b{size}.conv0.weight"].shape[0]
-            size *= 2
+        blocks = _sizes(d, "b{}.conv0.weight", first=8)
+        channels = {s: d[f"b{s}.conv0.weight"].shape[0] for s in blocks}
         channels[4] = d["b4.conv.weight"].shape[0]
-        widths = _widths(channels)
-        fields |= {"d_channel_base": widths["channel_base"], "d_channel_max": widths["channel_max"]}
-        if "mapping.fc0.weight" in d:
-            fields["d_mapping_layers"] = _count(d, "mapping.fc{}.weight")
-        group = arguments.get("d", {}).get("epilogue_kwargs", {}).get("mbstd_group_size")
-        fields["mbstd_group"] = group or 4
+        fields |= {f"d_{name}": n for name, n in _widths(channels).items()}
+        fields |= _of_any_discriminator(d, arguments)
     return stylegan3.Config(img_height=top, img_width=top, **fields)
 
 

@@ -8,11 +8,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastgan.atomic import write_atomic
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.reading import WeightsError
 from fastgan.models.stylegan2 import Config
 from fastgan.training import checkpoint_file
-from fastgan.training.atomic import write_atomic
 from fastgan.training.checkpoint import latest
 
 FORMS = ("rosinality", "nvidia")
@@ -61,10 +61,15 @@ def _rosinality(architecture: str, c: Config, networks: dict[str, dict[str, Tens
     lacks = [
         (architecture != "stylegan2", f"the architecture is {architecture}"),
         (c.c_dim > 0, "it is conditional"),
-        (c.img_height != c.img_width or c.img_height & (c.img_height - 1) != 0, "sizes"),
+        (
+            c.img_height != c.img_width or c.img_height & (c.img_height - 1) != 0,
+            f"images are {c.img_height}×{c.img_width}, expected a square whose side is a power of "
+            "two",
+        ),
         (c.g_architecture != "skip", f"g_architecture is {c.g_architecture}"),
         (c.d_architecture != "resnet", f"d_architecture is {c.d_architecture}"),
         (c.conv_clamp is not None, "conv_clamp bounds its activations"),
+        (c.mbstd_group != 4, f"mbstd_group is {c.mbstd_group}, expected 4"),
         (c.mbstd_channels != 1, f"mbstd_channels is {c.mbstd_channels}"),
     ]
     if why := [words for is_so, words in lacks if is_so]:

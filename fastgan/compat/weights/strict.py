@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from fastgan import names
 from fastgan.compat.weights.reading import WeightsError
 
 _LISTED = 12
@@ -28,14 +29,4 @@ def load_strictly(path: Path, name: str, network: nn.Module, weights: Mapping[st
 
 def refuse_names(path: Path, name: str, missing: Iterable[str], unknown: Iterable[str]) -> None:
     """WeightsError where there is a missing or an unknown name."""
-    missing, unknown = sorted(missing), sorted(unknown)
-    if missing or unknown:
-        raise WeightsError(
-            f"import_weights: {name} of {path} does not fit: missing {_listed(missing)}; unknown "
-            f"{_listed(unknown)}"
-        )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more or "none"
+    names.refuse_names(f"import_weights: {name} of {path}", missing, unknown, WeightsError)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastgan.training.atomic import write_atomic
+from fastgan.atomic import write_atomic
 
 
 def test_text_and_bytes_replace_the_file(tmp_path):
