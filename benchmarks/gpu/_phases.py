@@ -18,6 +18,7 @@ from fastgan.training.recipes import load_recipe, recipes
 from fastgan.training.state import Batch, TrainState, build_state
 
 RESOLUTION = (16, 12)
+RESOLUTIONS = {"r3gan": (16, 16)}  # where that is refused
 BATCH = 8
 ROUNDS = 3
 REPORTED = 8  # differing tensors named per phase, the worst first
@@ -51,7 +52,8 @@ PHASES = {
 
 def small_config(recipe: str, device: str) -> TrainConfig:
     """The recipe at a small size, with every term on that it can have, so that all phases run."""
-    config = load_recipe(recipe)(resolution=RESOLUTION, batch=BATCH, device=device)
+    resolution = RESOLUTIONS.get(recipe, RESOLUTION)
+    config = load_recipe(recipe)(resolution=resolution, batch=BATCH, device=device)
     is_ada = not load_objective(config.objective).NEEDS_REAL_FOR_G
     changes: dict[str, Any] = {"augment": {"mode": "ada" if is_ada else "fixed", "p": 0.2}}
     changes["r1_gamma"] = config.r1_gamma or 1.0
@@ -135,7 +137,8 @@ def make_state(config: TrainConfig) -> TrainState:
 def make_batches(state: TrainState) -> list[Batch]:
     """ROUNDS different ones of the state's shapes."""
     config, generator = state.config, torch.Generator().manual_seed(1)
-    shape = [config.batch, config.model.img_channels, *RESOLUTION]
+    model = config.model
+    shape = [config.batch, model.img_channels, model.img_height, model.img_width]
     return [
         Batch(x=(torch.rand(shape, generator=generator) * 2 - 1).to(state.device))
         for _ in range(ROUNDS)
