@@ -5,7 +5,7 @@ import time
 from benchmarks.gpu import _ops
 from benchmarks.gpu._items import drive
 from benchmarks.gpu._steps import FAILED, PASSED, Outcome, Session
-from fastgan.training.recipes import recipes
+from fastgan.training.config.recipes import recipes
 
 TRAINING_SHARE = 0.25  # of the step's time, kept for the training steps
 

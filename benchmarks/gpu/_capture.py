@@ -16,9 +16,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from fastgan.training.adam import FlatAdam
-from fastgan.training.state import Batch, TrainState
-from fastgan.training.step import PhaseFn
+from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.step.phases import PhaseFn
+from fastgan.training.step.state import Batch, TrainState
 
 WARM_UPS = 3
 # Where the eager phase itself is not repeatable (the backward pass of grid_sample adds atomically),

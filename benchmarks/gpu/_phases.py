@@ -11,11 +11,11 @@ from benchmarks.gpu._capture import Comparison, compare
 from benchmarks.gpu._items import drive, serve
 from benchmarks.gpu._steps import FAILED, PASSED, Outcome, Session
 from fastgan.losses import load_objective
-from fastgan.training import step
-from fastgan.training.config import TrainConfig
-from fastgan.training.ema import update_ema
-from fastgan.training.recipes import load_recipe, recipes
-from fastgan.training.state import Batch, TrainState, build_state
+from fastgan.training.config.recipes import load_recipe, recipes
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.optim.ema import update_ema
+from fastgan.training.step import phases as step
+from fastgan.training.step.state import Batch, TrainState, build_state
 
 RESOLUTION = (16, 12)
 RESOLUTIONS = {"r3gan": (16, 16)}  # where that is refused

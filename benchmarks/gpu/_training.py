@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from benchmarks.gpu._items import serve
-from fastgan.training import step
-from fastgan.training.capture import WARM_UPS, PhaseRunner
-from fastgan.training.recipes import load_recipe
-from fastgan.training.state import Batch, TrainState, build_state
+from fastgan.training.config.recipes import load_recipe
+from fastgan.training.step import phases as step
+from fastgan.training.step.capture import WARM_UPS, PhaseRunner
+from fastgan.training.step.state import Batch, TrainState, build_state
 
 RESOLUTION = (64, 64)
 SECONDS = 2.0  # of timed steps, in whole periods of lazy regularisation

@@ -19,8 +19,8 @@ from fastgan.bench.step_case import Step
 from fastgan.bench.timer import Protocol, measure
 from fastgan.models.stylegan2 import Config
 from fastgan.ops import conv2d
-from fastgan.training.config import TrainConfig
-from fastgan.training.recipes.stylegan2 import recipe
+from fastgan.training.config.recipes.stylegan2 import recipe
+from fastgan.training.config.run import TrainConfig
 
 BASE = {"resolution": 32, "batch": 8, "channels": 64}
 SWEEPS = {

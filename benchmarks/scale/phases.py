@@ -54,7 +54,7 @@ def count_phases(
     penalty_method: str = "auto",
     is_optimised: bool = True,
 ) -> dict[str, Phase]:
-    """Phase → Phase of one step over `batch` images on one device, as `fastgan.training.step` runs
+    """Phase → Phase of one step over `batch` images on one device, as the shipped phases run
     them with lazy penalties: "D", "R1", "G", "PL" (path length takes half of the batch).
 
     pair: the real networks of `model`, where they are there already. is_optimised: with Adam, and

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from fastgan.training import build_state, checkpoint, digest, load_recipe, train_step
-from fastgan.training.contents import StagingBuffers, stage
-from fastgan.training.saver import Saver
-from fastgan.training.state import Batch
+from fastgan.training import build_state, digest, load_recipe, train_step
+from fastgan.training.checkpoint import checkpoint
+from fastgan.training.checkpoint.contents import StagingBuffers, stage
+from fastgan.training.checkpoint.saver import Saver
+from fastgan.training.step.state import Batch
 
 
 def timed(work):

@@ -33,7 +33,7 @@ from fastgan.bench.timer import Protocol
 from fastgan.data import BatchLoader
 from fastgan.ops import use_winograd
 from fastgan.training import Batch, TrainConfig, TrainState, build_state, load_recipe, train_step
-from fastgan.training.source import open_dataset
+from fastgan.training.loop.source import open_dataset
 
 WINDOW = 10  # steps between two readings
 VARIANTS = {"oneDNN": "0", "Winograd": "auto", "nudged": "0"}

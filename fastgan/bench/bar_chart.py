@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fastgan.training.pictures import write_picture
+from fastgan.training.report.pictures import write_picture
 
 Bars = Sequence[tuple[str, Mapping[str, float]]]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fastgan.training.config import TrainConfig
-from fastgan.training.ema import ema_beta
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.optim.ema import ema_beta
 
 
 def gradients(network: nn.Module) -> dict[str, Tensor]:

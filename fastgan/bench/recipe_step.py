@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.bench.ways import WAYS, compile_parts, in_way
-from fastgan.training.config import TrainConfig
-from fastgan.training.ema import update_ema
-from fastgan.training.state import Batch, TrainState, build_state, create_state
-from fastgan.training.step import PhaseFn, phases
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.optim.ema import update_ema
+from fastgan.training.step.phases import PhaseFn, phases
+from fastgan.training.step.state import Batch, TrainState, build_state, create_state
 
 _NAMES = {
     "d_step": "D",

@@ -31,7 +31,7 @@ def print_device(config: Any) -> None:
     import torch
 
     from fastgan import ops
-    from fastgan.training.capture import phases_note
+    from fastgan.training.step.capture import phases_note
 
     try:
         device = torch.device(config.device)

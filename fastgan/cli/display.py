@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from fastgan.training.log import format_tick, format_time
-from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.report.log import format_tick, format_time
 
 
 class TickLines(Observer):

@@ -38,7 +38,7 @@ def command(network, data, names, num, seed, batch, runs, device) -> None:
     import torch
 
     from fastgan import metrics
-    from fastgan.training.checkpoint import CheckpointError
+    from fastgan.training.checkpoint.checkpoint import CheckpointError
 
     chosen = [word.strip() for word in names.split(",") if word.strip()]
     unknown = [name for name in chosen if name not in metrics.NAMES]
@@ -60,8 +60,8 @@ def command(network, data, names, num, seed, batch, runs, device) -> None:
 def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed: int, batch: int,
               device: str) -> None:  # fmt: skip
     from fastgan.metrics import Evaluator
-    from fastgan.training.checkpoint import load_generator
-    from fastgan.training.checkpoint_file import read_document
+    from fastgan.training.checkpoint.checkpoint import load_generator
+    from fastgan.training.checkpoint.file import read_document
 
     G, config = load_generator(path, device=device)
     kimg = read_document(path)["counters"]["nimg"] / 1000

@@ -29,7 +29,7 @@ def command(network: str, to: str, out: Path, runs: Path) -> None:
     """Write a trained network's weights for another project's code."""
     click.echo("fastgan: loading PyTorch ...")
     from fastgan.compat.weights import WeightsError, export_weights
-    from fastgan.training.checkpoint import CheckpointError
+    from fastgan.training.checkpoint.checkpoint import CheckpointError
 
     try:
         path = find_checkpoint(network, runs, flag="NETWORK")

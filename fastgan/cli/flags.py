@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fastgan.training.config import TrainConfig
+    from fastgan.training.config.run import TrainConfig
 
-_RECIPES = Path(__file__).resolve().parent.parent / "training" / "recipes"
+_RECIPES = Path(__file__).resolve().parent.parent / "training" / "config" / "recipes"
 
 _TOP = {
     "batch": "batch",
@@ -45,7 +45,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
 
 
 def cfg_names() -> list[str]:
-    """The values of --cfg: the public files of fastgan/training/recipes, found without import."""
+    """The values of --cfg: the public files of the recipes' package, found without import."""
     return sorted(path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
 
 

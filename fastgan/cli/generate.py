@@ -83,7 +83,7 @@ def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_gri
     click.echo("fastgan: loading PyTorch ...")
     import torch
 
-    from fastgan.training.checkpoint import CheckpointError, load_generator
+    from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -150,8 +150,8 @@ def _refuse(G, config: dict[str, Any], class_index: int | None, noise_mode: str 
 def _write(x, path: Path) -> None:
     from PIL import Image
 
-    from fastgan.training.grids import to_pixels
-    from fastgan.training.pictures import write_picture
+    from fastgan.training.report.grids import to_pixels
+    from fastgan.training.report.pictures import write_picture
 
     if x.ndim != 4:
         raise click.ClickException(
@@ -163,8 +163,8 @@ def _write(x, path: Path) -> None:
 
 
 def _write_grid(images, path: Path) -> None:
-    from fastgan.training.grids import choose_grid, make_grid
-    from fastgan.training.pictures import write_picture
+    from fastgan.training.report.grids import choose_grid, make_grid
+    from fastgan.training.report.pictures import write_picture
 
     shape = choose_grid(*images.shape[2:], len(images))
     shape = dataclasses.replace(shape, rows=-(-len(images) // shape.cols))

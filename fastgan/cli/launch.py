@@ -19,7 +19,7 @@ from fastgan.atomic import write_atomic
 from fastgan.cli.runs import create_run, list_runs, newest_checkpoint, run_of
 
 if TYPE_CHECKING:
-    from fastgan.training.parallel import Ranks
+    from fastgan.training.distributed.ranks import Ranks
 
 __all__ = ["DIVERGED", "is_launched", "is_launched_here", "launch", "launched_run", "note_end"]
 

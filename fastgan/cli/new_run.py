@@ -15,7 +15,7 @@ _AVATAR_RESOLUTION = 64
 
 def new_config(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, str]:
     """The configuration that the flags describe, and the data's name for the run folder."""
-    from fastgan.training.recipes import load_recipe
+    from fastgan.training.config.recipes import load_recipe
 
     shape, c_dim, name = _look_at_data(options)
     data = {

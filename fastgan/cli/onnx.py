@@ -41,7 +41,7 @@ def command(network: str, out: Path, trunc: float, noise_mode: str, runs: Path) 
         raise click.BadParameter(f"must end in .onnx or .pt2, got {out.name}", param_hint="--out")
     click.echo("fastgan: loading PyTorch ...")
     from fastgan.export import to_aoti_package, to_onnx
-    from fastgan.training.checkpoint import CheckpointError, load_generator
+    from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
 
     write = to_onnx if out.suffix == ".onnx" else to_aoti_package
     try:

@@ -54,7 +54,7 @@ def has_checkpoints(run_dir: Path) -> bool:
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """The newest intact checkpoint; broken ones are reported on stderr."""
-    from fastgan.training import checkpoint
+    from fastgan.training.checkpoint import checkpoint
 
     return checkpoint.latest(run_dir, report=lambda line: click.echo(line, err=True))
 

@@ -103,9 +103,9 @@ def command(ctx: click.Context, **options: Any) -> None:
         ctx.with_resource(contextlib.redirect_stdout(io.StringIO()))
     click.echo("fastgan: loading PyTorch ...")
     flags = _given_flags(ctx, options)
-    from fastgan.training.checkpoint import CheckpointError
-    from fastgan.training.loop import TrainingDiverged
-    from fastgan.training.parallel import RankError
+    from fastgan.training.checkpoint.checkpoint import CheckpointError
+    from fastgan.training.distributed.ranks import RankError
+    from fastgan.training.loop.loop import TrainingDiverged
 
     try:
         if options["gpus"] > 1 and not is_launched() and not options["dry_run"]:
@@ -178,8 +178,8 @@ def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) 
 
 def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Path | None, str]:
     """(config, the checkpoint to go on from, the words for a new run's folder), checked."""
-    from fastgan.training.checkpoint import read_config
-    from fastgan.training.split import check_split
+    from fastgan.training.checkpoint.checkpoint import read_config
+    from fastgan.training.step.micro_batch import check_split
 
     check_metric_names(flags.get("metrics", ()))
     if options["resume"] is not None:
@@ -196,8 +196,8 @@ def _configure(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, Pat
 
 def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
     from fastgan import environment
-    from fastgan.training import parallel
-    from fastgan.training.checkpoint_file import read_document
+    from fastgan.training.checkpoint.file import read_document
+    from fastgan.training.distributed import ranks as parallel
 
     outdir: Path = options["outdir"]
     config, checkpoint, description = _configure(options, flags)
@@ -218,10 +218,10 @@ def _run(
     options: dict[str, Any], config: Any, checkpoint: Path | None, description: str, ranks: Any
 ) -> None:
     from fastgan.cli.display import TerminalDisplay, TickLines, TimeLimit
-    from fastgan.training import loop
-    from fastgan.training.log import RunLog
-    from fastgan.training.pictures import Pictures
-    from fastgan.training.report import Report
+    from fastgan.training.loop import loop
+    from fastgan.training.report.log import RunLog
+    from fastgan.training.report.page import Report
+    from fastgan.training.report.pictures import Pictures
 
     if config.data.path is None:
         with contextlib.nullcontext() if ranks is None else ranks.one_per_machine("avatars"):

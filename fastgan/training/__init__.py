@@ -5,8 +5,10 @@
 a loop of one's own.
 """
 
-from fastgan.training.checkpoint import CheckpointError, load_generator
-from fastgan.training.config import (
+from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
+from fastgan.training.checkpoint.contents import digest
+from fastgan.training.config.recipes import load_recipe
+from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
     DataConfig,
@@ -15,15 +17,13 @@ from fastgan.training.config import (
     StepConfig,
     TrainConfig,
 )
-from fastgan.training.contents import digest
-from fastgan.training.drop_in import TrainStep
-from fastgan.training.faults import FaultPolicy, TrainingDiverged
-from fastgan.training.log import RunLog
-from fastgan.training.loop import sample_grid, train
-from fastgan.training.observer import Alarm, Observer, RunInfo, Snapshot, Tick
-from fastgan.training.recipes import load_recipe
-from fastgan.training.state import Batch, TrainState, build_state, create_state
-from fastgan.training.step import train_step
+from fastgan.training.loop.faults import FaultPolicy, TrainingDiverged
+from fastgan.training.loop.loop import sample_grid, train
+from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.report.log import RunLog
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import Batch, TrainState, build_state, create_state
+from fastgan.training.step.train_step import TrainStep
 
 __all__ = [
     "AdamConfig",

@@ -12,7 +12,7 @@ from fastgan.bench.step_case import STEP, Step, StepCase, data_generator
 from fastgan.bench.timer import Protocol
 from fastgan.bench.ways import compile_parts, uncompiled
 from fastgan.models import mlp, stylegan2
-from fastgan.training.recipes.stylegan2 import recipe
+from fastgan.training.config.recipes.stylegan2 import recipe
 
 BRIEF = Protocol(rounds=2, sample_seconds=1e-4)
 N = 6

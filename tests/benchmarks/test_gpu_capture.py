@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.gpu import _capture, _markdown, _phases, _training
 from benchmarks.gpu._capture import Comparison, Difference, compare
-from fastgan.training.capture import WARM_UPS
-from fastgan.training.recipes import recipes
+from fastgan.training.config.recipes import recipes
+from fastgan.training.step.capture import WARM_UPS
 
 CPU = argparse.Namespace(device="cpu", quick=True)
 
@@ -120,7 +120,7 @@ def test_a_comparison_leaves_the_state_as_it_was():
 
 def test_every_tensor_of_the_state_is_watched():
     """What a checkpoint holds, and the scalars that the host writes before every step."""
-    from fastgan.training.contents import state_tensors
+    from fastgan.training.checkpoint.contents import state_tensors
 
     state, _ = make("stylegan2")
     watched = {t.data_ptr() for t in _capture.persistent_tensors(state).values() if t.numel()}

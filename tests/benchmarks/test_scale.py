@@ -26,9 +26,9 @@ from fastgan.bench.ops import adam_ema
 from fastgan.bench.timer import Protocol
 from fastgan.losses.gradient_penalty import r1
 from fastgan.ops import bias_act, use_winograd
-from fastgan.training import step
-from fastgan.training.recipes.stylegan2 import recipe
-from fastgan.training.state import Batch, build_state
+from fastgan.training.config.recipes.stylegan2 import recipe
+from fastgan.training.step import phases as step
+from fastgan.training.step.state import Batch, build_state
 
 TINY = cpu.model(8, 4)
 README = Path(command.__file__).with_name("README.md")

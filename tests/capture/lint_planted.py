@@ -23,7 +23,7 @@ def lint_planted() -> list[dict[str, Any]]:
     from recipe_phases import lint_variant
     from toy import clean
 
-    from fastgan.training.statistics import Statistics
+    from fastgan.training.step.statistics import Statistics
 
     def waiting_add(self: Statistics, name: str, values: torch.Tensor, share: float) -> None:
         self.sums[0, 0] += values.mean().item()

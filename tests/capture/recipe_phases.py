@@ -1,4 +1,4 @@
-"""The lint over every phase of every shipped recipe: fastgan.training.step itself, not a copy."""
+"""The lint over every phase of every shipped recipe: the shipped phases, not a copy."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from lint import construction, fake_device, lint_phase
 
 from fastgan.losses import load_objective
 from fastgan.ops import use_backend
-from fastgan.training import step
-from fastgan.training.config import TrainConfig
-from fastgan.training.recipes import load_recipe, recipes
-from fastgan.training.replica import replicate
-from fastgan.training.state import Batch, TrainState, build_state
+from fastgan.training.config.recipes import load_recipe, recipes
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.distributed.replica import replicate
+from fastgan.training.step import phases as step
+from fastgan.training.step.state import Batch, TrainState, build_state
 
 __all__ = ["Row", "lint_recipes", "lint_variant"]
 

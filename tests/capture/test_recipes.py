@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastgan.training.recipes import recipes
+from fastgan.training.config.recipes import recipes
 
 PHASES = {
     "d_step",

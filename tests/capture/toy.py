@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.training.config import AdamConfig
-from fastgan.training.state import make_adam
+from fastgan.training.config.run import AdamConfig
+from fastgan.training.step.state import make_adam
 
 __all__ = ["Toy", "clean", "host_work"]
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from fastgan.cli import display
-from fastgan.training.observer import Alarm, Snapshot, Tick
+from fastgan.training.loop.observer import Alarm, Snapshot, Tick
 
 
 def _tick():

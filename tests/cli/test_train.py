@@ -233,7 +233,7 @@ def test_a_conditional_run_generates_by_class(cli, images):
 
 
 def test_what_no_flag_names_stays_as_the_recipe_has_it(cli):
-    from fastgan.training.recipes import load_recipe
+    from fastgan.training.config.recipes import load_recipe
 
     output = cli("train", "--dry-run", "--device", "cpu").output
     options = json.loads("{" + output.partition("{")[2].rpartition("}")[0] + "}")

@@ -27,7 +27,9 @@ from fastgan.compat.weights import (
 )
 from fastgan.compat.weights.vocoder import vocoder_of
 from fastgan.models import r3gan, rosinality, stylegan2, stylegan3
-from fastgan.training import checkpoint, checkpoint_file, load_generator
+from fastgan.training import load_generator
+from fastgan.training.checkpoint import checkpoint
+from fastgan.training.checkpoint import file as checkpoint_file
 
 
 def moved(network, seed):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fastgan import draws
-from fastgan.training.config import TrainConfig
-from fastgan.training.state import Batch, create_state
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.step.state import Batch, create_state
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,11 @@ import torch
 import torch._dynamo  # what torch.optim imports at its first use, a second in each child
 
 from fastgan.models.mlp import Config
-from fastgan.training import TrainConfig, checkpoint, checkpoint_file, digest, train
-from fastgan.training.config import AdamConfig
-from fastgan.training.observer import Observer
+from fastgan.training import TrainConfig, digest, train
+from fastgan.training.checkpoint import checkpoint
+from fastgan.training.checkpoint import file as checkpoint_file
+from fastgan.training.config.run import AdamConfig
+from fastgan.training.loop.observer import Observer
 
 BATCH, INTERVAL_STEPS, STEPS = 4, 25, 400
 INTERVAL = BATCH * INTERVAL_STEPS

@@ -14,10 +14,12 @@ import safetensors.torch
 import torch
 
 from fastgan.nn import MinibatchStddev
-from fastgan.training import parallel, replica, split
-from fastgan.training.config import AugmentConfig, EmaConfig
-from fastgan.training.state import Batch, create_state
-from fastgan.training.step import train_step
+from fastgan.training.config.run import AugmentConfig, EmaConfig
+from fastgan.training.distributed import ranks as parallel
+from fastgan.training.distributed import replica
+from fastgan.training.step import micro_batch as split
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import Batch, create_state
 
 # by its path: there are other conftests
 _SPEC = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("conftest.py"))

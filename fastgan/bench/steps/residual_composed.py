@@ -1,7 +1,7 @@
 """One training step of a GAN of the kind of R3GAN: relativistic loss, R1 and R2 at every step.
 
-Native is `fastgan.training.step` with the penalty method that it chooses; the composed side takes
-both penalties by double backward and updates parameter by parameter.
+Native is `fastgan.training.step.phases` with the penalty method that it chooses; the composed side
+takes both penalties by double backward and updates parameter by parameter.
 """
 
 import functools
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from fastgan.bench.composed_loop import ComposedLoop, gradients
 from fastgan.bench.residual_gan import Config, Discriminator, Generator
 from fastgan.bench.step_case import Step, StepCase, data_generator
-from fastgan.training.config import AdamConfig, EmaConfig, TrainConfig
-from fastgan.training.ema import ema_beta, update_ema
-from fastgan.training.state import Batch, create_state
-from fastgan.training.step import d_full_step, g_step
+from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
+from fastgan.training.optim.ema import ema_beta, update_ema
+from fastgan.training.step.phases import d_full_step, g_step
+from fastgan.training.step.state import Batch, create_state
 
 SCHEDULE = {"G": 1.0, "D": 1.0, "average": 1.0}
 

@@ -6,7 +6,7 @@ other comparisons of StyleGAN2 in this folder.
 
 from fastgan.bench.recipe_step import recipe_case
 from fastgan.bench.step_case import StepCase
-from fastgan.training.recipes.stylegan2 import recipe
+from fastgan.training.config.recipes.stylegan2 import recipe
 
 
 def cases() -> list[StepCase]:

@@ -2,8 +2,8 @@
 
     step = G + D + G path length / 4 + D R1 / 16 + moving average      (Karras et al. 2020)
 
-Native is what `fastgan train` runs: `fastgan.training.step` on `fastgan.models.stylegan2`. The
-composed side is `fastgan.bench.composed_stylegan2` in the official order: a backward pass per
+Native is what `fastgan train` runs: `fastgan.training.step.phases` on `fastgan.models.stylegan2`.
+The composed side is `fastgan.bench.composed_stylegan2` in the official order: a backward pass per
 logit, a NaN clean-up and an Adam update per parameter, a moving average per parameter, penalties
 by double backward, each joined to the forward graph by a term times 0, as data parallelism wants.
 Both draw the same random numbers and start from the same weights.
@@ -22,10 +22,10 @@ from fastgan.bench.composed_loop import ComposedLoop, gradients
 from fastgan.bench.step_case import Step, StepCase, data_generator
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
-from fastgan.training.config import AdamConfig, EmaConfig, TrainConfig
-from fastgan.training.ema import ema_beta, update_ema
-from fastgan.training.state import Batch, create_state
-from fastgan.training.step import d_penalty_step, d_step, g_penalty_step, g_step
+from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
+from fastgan.training.optim.ema import ema_beta, update_ema
+from fastgan.training.step.phases import d_penalty_step, d_step, g_penalty_step, g_step
+from fastgan.training.step.state import Batch, create_state
 
 SCHEDULE = {"G": 1.0, "D": 1.0, "G path length": 1 / 4, "D R1": 1 / 16, "average": 1.0}
 

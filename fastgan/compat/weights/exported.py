@@ -12,8 +12,8 @@ from fastgan.atomic import write_atomic
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.reading import WeightsError
 from fastgan.models.stylegan2 import Config
-from fastgan.training import checkpoint_file
-from fastgan.training.checkpoint import latest
+from fastgan.training.checkpoint import file as checkpoint_file
+from fastgan.training.checkpoint.checkpoint import latest
 
 FORMS = ("rosinality", "nvidia")
 _NETWORKS = {"G_ema": "g_ema", "G": "g", "D": "d"}

@@ -16,10 +16,10 @@ from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weigh
 from fastgan.compat.weights.strict import load_strictly, refuse_names
 from fastgan.compat.weights.vocoder import vocoder_of
 from fastgan.nn import MappingNetwork
-from fastgan.training import contents
-from fastgan.training.checkpoint_file import write
-from fastgan.training.config import AdamConfig, DataConfig, TrainConfig
-from fastgan.training.state import build_state
+from fastgan.training.checkpoint import contents
+from fastgan.training.checkpoint.file import write
+from fastgan.training.config.run import AdamConfig, DataConfig, TrainConfig
+from fastgan.training.step.state import build_state
 
 TERMS = {
     "nvidia": "NVIDIA's published StyleGAN weights are for non-commercial use (NVIDIA Source Code "

@@ -1,0 +1,29 @@
+"""What sets a resumed run apart from the one that was saved."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastgan.training.checkpoint.contents import environment
+from fastgan.training.step.state import TrainState
+
+__all__ = ["changes_since"]
+
+_HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images",
+             "capture"}  # fmt: skip
+
+
+def changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
+    """What differs from the saved run and moves its numbers: settings, torch, threads, device."""
+    old = document["config"] | {"environment": document["environment"]}
+    new = state.config.to_dict() | {"environment": environment(state)}
+    return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
+                              {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{where}{key}.")
+        elif before != after:
+            yield f"{where}{key}: {before} → {after}"

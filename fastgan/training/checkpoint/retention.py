@@ -1,0 +1,111 @@
+"""Which checkpoints of a run stay: the newest, the best, one of every tenth of the run."""
+
+import json
+import math
+from pathlib import Path
+
+from fastgan.atomic import write_atomic
+from fastgan.training.checkpoint import file
+from fastgan.training.checkpoint.file import CheckpointError
+
+__all__ = ["age", "best", "free_name", "note_score", "prune", "set_aside_newer"]
+
+_SCORES = "scores.json"
+_LOWER_IS_BETTER = ("kid", "fd")
+
+
+def free_name(folder: Path, nimg: int) -> Path:
+    """A name that no checkpoint has: one is never replaced, so none can be lost half-way."""
+    path = folder / f"ckpt-{nimg // 1000:06d}.json"
+    if not path.exists():
+        return path
+    path = path.with_stem(f"{path.stem}-{nimg:09d}")
+    again, number = path, 2
+    while again.exists():
+        again, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return again
+
+
+def age(path: Path, nimg: int) -> tuple[int, int, Path]:
+    """Sorts checkpoints from old to new; of one moment saved twice, the later copy is newer."""
+    return nimg, path.stat().st_mtime_ns, path
+
+
+def prune(folder: Path, *, written: Path, keep_last: int, keep_every_nimg: float | None) -> None:
+    """Deletes all but the newest `keep_last`, `written`, the best (`note_score`) and, of every
+    `keep_every_nimg` images after the first so many, the oldest.
+
+    Unreadable ones are left alone: a newer fastgan may read them. Leftovers of killed processes go.
+    """
+    found = {path: _nimg_of(path) for path in folder.glob("ckpt-*.json")}
+    readable = sorted(age(path, nimg) for path, nimg in found.items() if nimg is not None)
+    kept = {path for _, _, path in readable[-keep_last:]} | {written, best(folder)}
+    if keep_every_nimg is not None:
+        firsts: dict[int, Path] = {}
+        for nimg, _, path in readable:
+            firsts.setdefault(int(nimg // keep_every_nimg), path)
+        kept |= {path for number, path in firsts.items() if number > 0}
+    for _, _, path in readable:
+        if path not in kept:
+            file.remove(path)
+    file.remove_leftovers(folder)
+
+
+def note_score(folder: Path, written: Path, metric: str, value: float) -> None:
+    """Remembers the run's metric of a checkpoint in scores.json; with it goes what is deleted."""
+    if not math.isfinite(value):
+        return
+    known = _scores(folder)
+    scores = known["scores"] if known["metric"] == metric else {}
+    scores = {name: score for name, score in scores.items() if (folder / f"{name}.json").exists()}
+    document = {"metric": metric, "scores": scores | {written.stem: value}}
+    write_atomic(folder / _SCORES, json.dumps(document, indent=1) + "\n", is_durable=True)
+
+
+def best(folder: Path) -> Path | None:
+    """The .json of the checkpoint with the best score among those that are there."""
+    known = _scores(folder)
+    sign = 1 if str(known["metric"]).startswith(_LOWER_IS_BETTER) else -1
+    ranked = sorted((sign * score, name) for name, score in known["scores"].items())
+    paths = [folder / f"{name}.json" for _, name in ranked]
+    return next((path for path in paths if path.exists()), None)
+
+
+def set_aside_newer(run_dir: Path, nimg: int) -> list[Path]:
+    """Moves the checkpoints beyond `nimg` into checkpoints/abandoned; returns their new paths.
+
+    For a run that goes on from an older checkpoint: what came after it belongs to another
+    history, and would count as the newest, and keep the new ones from being kept.
+    """
+    folder = Path(run_dir) / "checkpoints"
+    moved = []
+    for path in sorted(folder.glob("ckpt-*.json")):
+        if (_nimg_of(path) or 0) > nimg:
+            target = folder / "abandoned"
+            target.mkdir(exist_ok=True)
+            for half in (path, path.with_suffix(".safetensors")):
+                half.replace(target / half.name)
+            moved.append(target / path.name)
+    return moved
+
+
+def _nimg_of(path: Path) -> int | None:
+    """Images shown when a checkpoint was written; None where it can't be read."""
+    try:
+        return file.read_document(path)["counters"]["nimg"]
+    except CheckpointError:
+        return None
+
+
+def _scores(folder: Path) -> dict:
+    path = folder / _SCORES
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {"metric": known["metric"], "scores": dict(known["scores"])}
+    except FileNotFoundError:
+        return {"metric": None, "scores": {}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint: {path} is not what this fastgan writes ({error}); delete it, and the "
+            "best checkpoint so far is no longer kept on purpose"
+        ) from error

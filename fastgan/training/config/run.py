@@ -1,0 +1,202 @@
+"""What a training run is made of: frozen dataclasses that refuse impossible combinations.
+
+`TrainConfig` names one run completely: with the same data, machine and thread count it gives the
+same networks. It round-trips through JSON: `TrainConfig.from_dict(config.to_dict()) == config`.
+"""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastgan.augment import GROUPS
+from fastgan.losses import load_objective
+from fastgan.metrics import NAMES as METRICS
+from fastgan.models import load_architecture
+from fastgan.training.config.json_dataclass import from_json, to_json
+from fastgan.training.config.step import (
+    AdamConfig,
+    EmaConfig,
+    ScheduleConfig,
+    StepConfig,
+    require,
+    require_whole,
+)
+
+__all__ = [
+    "AdamConfig",
+    "AugmentConfig",
+    "DataConfig",
+    "EmaConfig",
+    "ScheduleConfig",
+    "StepConfig",
+    "TrainConfig",
+    "load_model_config",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images: `path`, as `fastgan.data.open_images` takes it (None: fastgan's own avatars,
+    rendered once).
+
+    `resolution` (height, width) resizes (None: as stored); `use_labels` reads dataset.json's
+    labels; `mirror` adds each image's horizontal mirror; `max_images` takes a seeded subset.
+    """
+
+    path: str | None = None
+    resolution: tuple[int, int] | None = None
+    use_labels: bool = False
+    mirror: bool = False
+    max_images: int | None = None
+
+    def __post_init__(self):
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", tuple(int(n) for n in self.resolution))
+            is_fine = len(self.resolution) == 2 and min(self.resolution) > 0
+            require(is_fine, "data.resolution", "(height, width), both positive",
+                    self.resolution, "leave it out to take the images as stored")  # fmt: skip
+        if self.max_images is not None:
+            require(self.max_images > 0, "data.max_images", "a positive number",
+                    self.max_images, "leave it out to take all")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Augmentation of everything that D sees (Karras et al. 2020, arXiv 2006.06676).
+
+    `mode`: "noaug"; "fixed" applies each transform of `groups` with probability `p`; "ada" starts
+    at `p` and steers E[sign D(real)] to `target`, p moving by at most 1 per `ada_kimg`.
+    """
+
+    mode: Literal["noaug", "fixed", "ada"] = "noaug"
+    p: float = 0.0
+    target: float = 0.6
+    groups: str = "bgc"
+    ada_kimg: float = 500.0
+
+    def __post_init__(self):
+        modes = typing.get_args(typing.get_type_hints(AugmentConfig)["mode"])
+        require(self.mode in modes, "augment.mode", f"one of {', '.join(modes)}", self.mode,
+                "noaug is the default")  # fmt: skip
+        require(0 <= self.p <= 1, "augment.p", "a probability", self.p, "0.2 is a mild one")
+        if self.mode == "noaug":
+            require(self.p == 0, "augment.p", "0 with augment.mode='noaug'", self.p,
+                    "choose mode='fixed' for a constant p")  # fmt: skip
+        if self.mode == "fixed":
+            require(self.p > 0, "augment.p", "a positive p with augment.mode='fixed'", self.p,
+                    "choose mode='noaug' for none")  # fmt: skip
+        require(self.groups in GROUPS, "augment.groups", f"one of {', '.join(GROUPS)}",
+                self.groups, "bgc is the paper's")  # fmt: skip
+        require(-1 < self.target < 1, "augment.target", "a number in (-1, 1)", self.target,
+                "0.6 is the paper's")  # fmt: skip
+        require(self.ada_kimg > 0, "augment.ada_kimg", "a positive number", self.ada_kimg,
+                "500 is the paper's")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(StepConfig):
+    """One training run: its step (`StepConfig`), data, model, augmentation and schedule.
+
+    `metrics` are computed over `metric_images` images at each snapshot.
+    """
+
+    name: str
+    architecture: str
+    model: Any
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    total_kimg: float = 1000.0
+    tick_kimg: float = 4.0
+    snapshot_every_ticks: int = 10
+    metrics: tuple[str, ...] = ()
+    metric_images: int = 1000
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        for name in ("snapshot_every_ticks", "metric_images"):
+            require_whole(name, getattr(self, name))
+        for name in ("total_kimg", "tick_kimg"):
+            value = getattr(self, name)
+            require(value > 0, name, "a positive number (thousands of images)", value, "try 4")
+        for name in self.metrics:
+            known = ", ".join(METRICS)
+            require(name in METRICS, "metrics", f"some of {known}", name, "() computes none")
+        self._check_model()
+        self._check_objective()
+
+    def _check_model(self) -> None:
+        require(dataclasses.is_dataclass(self.model), "model", "an architecture's Config",
+                self.model, "see fastgan.models.load_architecture")  # fmt: skip
+        if bool(self.model.c_dim) != self.data.use_labels:
+            raise ValueError(
+                f"data.use_labels={self.data.use_labels} does not fit model.c_dim="
+                f"{self.model.c_dim}; a conditional model needs labels, an unconditional one none"
+            )
+        if self.is_image_model and getattr(self.model, "data_shape", None) is None:
+            size = (self.model.img_height, self.model.img_width)
+            require(self.data.resolution in (None, size), "data.resolution",
+                    f"the model's {size}", self.data.resolution, "change one of them")  # fmt: skip
+        half = getattr(self.model, "half_dtype", None)
+        if self.precision != "fp32" and half is not None:
+            raise ValueError(
+                f"precision={self.precision!r} casts all that the networks compute, and "
+                f"model.half_dtype={half!r} chooses maps of its own; set precision='fp32' or "
+                "model.half_dtype=None"
+            )
+        if not self.is_image_model and self.augment.mode != "noaug":
+            raise ValueError(
+                f"augment.mode={self.augment.mode!r} needs images, but model.data_shape is "
+                f"{self.model.data_shape}; set augment.mode='noaug'"
+            )
+
+    def _check_objective(self) -> None:
+        objective = load_objective(self.objective)
+        if self.augment.mode == "ada" and objective.NEEDS_REAL_FOR_G:
+            raise ValueError(
+                f"augment.mode='ada' reads the sign of D(real), which objective={self.objective!r} "
+                "leaves without meaning (only differences of logits count); set "
+                "augment.mode='fixed' with a p, or another objective"
+            )
+
+    @property
+    def is_image_model(self) -> bool:
+        """False for a model of vectors, whose Config has a `data_shape` that is not [C, H, W]."""
+        shape = getattr(self.model, "data_shape", None)
+        return shape is None or len(shape) == 3
+
+    @property
+    def total_nimg(self) -> int:
+        return math.ceil(self.total_kimg * 1000)
+
+    def with_changes(self, **changes: Any) -> "TrainConfig":
+        """A copy with fields replaced; a dict replaces only its keys within a nested config.
+
+        `with_changes(batch=8, model={"z_dim": 32})`. TypeError names a field that does not exist.
+        """
+        for name, change in changes.items():
+            current = getattr(self, name, None)
+            if isinstance(change, dict) and dataclasses.is_dataclass(current):
+                changes[name] = dataclasses.replace(current, **change)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values only; tuples become lists."""
+        return to_json(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Inverse of `to_dict`. ValueError names an unknown or missing key and its place."""
+        values = dict(values)
+        if isinstance(values.get("model"), dict) and "architecture" in values:
+            values["model"] = load_model_config(values["architecture"], values["model"])
+        return from_json(cls, values, "TrainConfig")
+
+
+def load_model_config(architecture: str, values: dict[str, Any]) -> Any:
+    """The Config of `architecture` from its JSON values; ValueError names a key that is wrong."""
+    return from_json(load_architecture(architecture).Config, values, f"{architecture}.Config")

@@ -1,0 +1,291 @@
+"""The training loop: steps, ticks, snapshots, and stopping well.
+
+What may go wrong has files of its own: `faults` (NaN), `saver` (disk), `interrupt` (signals).
+"""
+
+import contextlib
+import resource
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fastgan.data import BatchLoader
+from fastgan.metrics import Evaluator
+from fastgan.training.checkpoint import checkpoint, random_state, retention
+from fastgan.training.checkpoint.changes import changes_since
+from fastgan.training.checkpoint.contents import Contents
+from fastgan.training.checkpoint.saver import Saver
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.distributed.ranks import Ranks
+from fastgan.training.distributed.replica import replicate, shared_tensors
+from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
+from fastgan.training.loop.interrupt import stop_requests
+from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop.run_files import fakes_name
+from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
+from fastgan.training.loop.source import Loader, OwnRows, first_samples, open_dataset
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import Batch, TrainState, build_state
+
+__all__ = [
+    "Alarm",
+    "FaultPolicy",
+    "Observer",
+    "RunInfo",
+    "Snapshot",
+    "Tick",
+    "TrainingDiverged",
+    "is_tick_due",
+    "sample_grid",
+    "train",
+]
+
+FIRST_TICK_STEPS = 3  # people want to see that it lives
+
+
+def is_tick_due(nimg: int, batch: int, tick_kimg: float) -> bool:
+    """Whether a tick ends with the step that reached nimg: at step 3, then every tick_kimg."""
+    if nimg == FIRST_TICK_STEPS * batch:
+        return True
+    tick_nimg = tick_kimg * 1000
+    return nimg // tick_nimg > (nimg - batch) // tick_nimg
+
+
+def train(
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    resume: Path | None = None,
+    observers: Sequence[Observer] = (),
+    loader: Loader | None = None,
+    faults: FaultPolicy | None = None,
+    ranks: Ranks | None = None,
+    workers: int | None = None,
+) -> TrainState:
+    """Trains until `config.total_kimg` and returns the state; `state.reason` says why it ended.
+
+    resume: a checkpoint to continue from, bit for bit on the CPU when config, data and thread
+    count are the same; a config that differs is used as given. loader: batches from elsewhere
+    (default: from `config.data`, decoded by `workers` threads); it gives whole batches, and its
+    condition must be one-hot or real [N, c_dim], or empty. faults: when to go back after NaN, and
+    when to stop. ranks: the processes that train together
+    (`fastgan.training.distributed.ranks.join`), each of
+    which calls this with equal arguments; rank 0 alone has observers, metrics and checkpoints.
+    Each sample draws random numbers of its own (`fastgan.draws`).
+
+    Checkpoints are written beside the training; it returns, or raises what is not
+    KeyboardInterrupt, when the last one is on the disk. SIGINT or SIGTERM lets the step finish,
+    writes a checkpoint and returns with reason "interrupted"; a second SIGTERM changes nothing, a
+    second SIGINT raises KeyboardInterrupt at once (a file under way is still finished).
+    TrainingDiverged where `faults` allows no more. CheckpointError where the checkpoint can't be
+    read or written. Seeds torch's, Python's and numpy's generators.
+    """
+    state = build_state(config)
+    random_state.seed_others(config.seed)
+    document = None if resume is None else checkpoint.load(state, resume)
+    rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+    if resume is not None and rank == 0:
+        retention.set_aside_newer(run_dir, state.nimg)
+    dataset, whole = None, loader
+    if loader is None:
+        dataset = open_dataset(config)
+        is_mirrored = config.data.mirror
+        loader = BatchLoader(
+            dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
+            workers=workers, part=(rank, size),
+        )  # fmt: skip
+        whole = loader.whole
+    elif size > 1:
+        loader = OwnRows(loader, rank, size)
+    replicate(state, ranks)
+    info = RunInfo(
+        config=config,
+        run_dir=run_dir,
+        state=state,
+        reals=lambda n: first_samples(whole, n),
+        dataset_name=getattr(dataset, "name", type(loader).__name__),
+        dataset_size=None if dataset is None else len(dataset),
+        g_parameters=sum(p.numel() for p in state.G.parameters()),
+        d_parameters=sum(p.numel() for p in state.D.parameters()),
+        resumed_from=resume,
+        resumed_kimg=state.kimg,
+        changes=() if document is None else changes_since(document, state),
+    )
+    evaluator = make_evaluator(state, dataset) if rank == 0 else None
+    observers = observers if rank == 0 else ()
+    faults = faults or FaultPolicy()
+    return _Run(state, loader, evaluator, run_dir, observers, faults, ranks).run(info)
+
+
+class _Run:
+    """One call of `train`: the clocks and the watchers around a state."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        loader: Loader,
+        evaluator: Evaluator | None,
+        run_dir: Path,
+        observers: Sequence[Observer],
+        faults: FaultPolicy,
+        ranks: Ranks | None,
+    ):
+        self.state = state
+        self.loader = loader
+        self.evaluator = evaluator
+        self.run_dir = run_dir
+        self.observers = observers
+        self.ranks = ranks
+        self.is_first = ranks is None or ranks.is_first
+        self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
+        self.guard = FaultGuard(
+            state, faults, tell=lambda alarm: self._tell("on_alarm", alarm), last_good=self._newest
+        )
+        self.earlier_sec = state.elapsed_sec
+        self.begin = self.tick_begin = self.tick_end = time.perf_counter()
+        self.tick_nimg = state.nimg
+        self.data_wait_sec = 0.0
+
+    def run(self, info: RunInfo) -> TrainState:
+        reason = "failed"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with stop_requests() as stop:
+            try:
+                self._tell("on_start", info)
+                with self.saver:
+                    ended = self._steps(stop)
+                reason = ended
+            except TrainingDiverged:
+                reason = "diverged"
+                raise
+            except KeyboardInterrupt:
+                reason = "interrupted"
+                raise
+            finally:
+                self.state.reason = reason
+                self._tell("on_end", reason)
+        return self.state
+
+    def _steps(self, stop: threading.Event) -> str:
+        state, config = self.state, self.state.config
+        self.guard.start()
+        self.tick_begin = time.perf_counter()
+        last_saved = None
+        while state.nimg < config.total_nimg:
+            asked = time.perf_counter()
+            x, c = self.loader.batch_at(state.position)
+            self.data_wait_sec += time.perf_counter() - asked
+            c = c.to(state.device) if state.G.c_dim else None
+            train_step(state, Batch(x=x.to(state.device), c=c))
+            self._tell("on_step", state.nimg)
+            is_last = state.nimg >= config.total_nimg
+            is_stopping = stop.is_set() if self.ranks is None else self._meet(stop.is_set())
+            is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
+            went_back = self.guard.after_step()
+            if not went_back and (is_due or is_stopping):
+                went_back = self.guard.check()
+            if went_back:
+                self._restart_clocks()
+            elif is_due:
+                number = self._tick()
+                contents = self.guard.keep()
+                if is_last or number % config.snapshot_every_ticks == 0:
+                    if self.is_first:
+                        self._snapshot(contents, is_first=number == 0 and not is_last)
+                    last_saved = state.nimg
+                self.saver.raise_error()
+                self.tick_begin = time.perf_counter()
+            if is_stopping and (went_back or not is_last):
+                if self.is_first and (went_back or last_saved != state.nimg):
+                    self.saver.save(self._contents())
+                return "interrupted"
+        return "finished"
+
+    def _meet(self, wants_stop: bool) -> bool:
+        """With the other ranks after a step: whether one of them was asked to stop."""
+        ranks, state = self.ranks, self.state
+        is_stopping = ranks.step_ended(state.step, stop=wants_stop)
+        if state.step % ranks.compare_every == 0:
+            ranks.compare(dict(shared_tensors(state)), f"after step {state.step}")
+        return is_stopping
+
+    def _tick(self) -> int:
+        state = self.state
+        losses = state.stats.read()  # waits for the device, so that the clock reads true
+        now = time.perf_counter()
+        kimg = (state.nimg - self.tick_nimg) / 1000
+        seconds = now - self.tick_begin
+        state.elapsed_sec = self.earlier_sec + now - self.begin
+        number, state.tick = state.tick, state.tick + 1
+        is_cuda = state.device.type == "cuda"
+        self._tell(
+            "on_tick",
+            Tick(
+                tick=number,
+                kimg=state.kimg,
+                total_sec=state.elapsed_sec,
+                sec_per_tick=seconds,
+                sec_per_kimg=seconds / kimg,
+                img_per_sec=1000 * kimg / seconds,
+                maintenance_sec=self.tick_begin - self.tick_end,
+                cpumem_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                gpumem_gb=torch.cuda.max_memory_allocated(state.device) / 2**30 if is_cuda else 0.0,
+                augment=float(getattr(state.augment, "p", 0.0)),
+                losses=losses,
+                data_wait_percent=100 * self.data_wait_sec / seconds,
+                eta_sec=max(state.config.total_kimg - state.kimg, 0) * seconds / kimg,
+            ),
+        )
+        state.stats.reset()
+        if is_cuda:
+            torch.cuda.reset_peak_memory_stats(state.device)
+        self.tick_nimg, self.tick_end, self.data_wait_sec = state.nimg, now, 0.0
+        return number
+
+    def _snapshot(self, contents: Contents, *, is_first: bool) -> None:
+        with contextlib.nullcontext() if self.ranks is None else self.ranks.errand("a snapshot"):
+            self._write_snapshot(contents, is_first=is_first)
+
+    def _write_snapshot(self, contents: Contents, *, is_first: bool) -> None:
+        state, path = self.state, self.saver.save(contents)
+        has_metrics = self.evaluator is not None and not is_first
+        metrics = measure(state, self.evaluator) if has_metrics else {}
+        if metrics:
+            first = state.config.metrics[0]
+            self.saver.note_score(path, first, metrics[first])
+        snapshot = Snapshot(
+            kimg=state.kimg,
+            images=self.run_dir / fakes_name(state.kimg),
+            checkpoint=path,
+            metrics=metrics,
+        )
+        self._tell("on_snapshot", snapshot)
+
+    def _contents(self) -> Contents:
+        """Of now, which the guard has checked."""
+        self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
+        return self.guard.keep()
+
+    def _restart_clocks(self) -> None:
+        """After the state went back in time."""
+        self.tick_nimg = self.state.nimg
+        self.tick_begin = self.tick_end = time.perf_counter()
+
+    def _newest(self) -> str:
+        try:
+            self.saver.wait()
+        except checkpoint.CheckpointError as error:
+            return f"not the newest ({error})"
+        return str(checkpoint.latest(self.run_dir) or "none")
+
+    def _tell(self, event: str, argument: object) -> None:
+        if not self.observers:
+            return
+        is_often = event == "on_step"
+        keep = random_state.preserved_torch if is_often else random_state.preserved
+        with keep(self.state.device):
+            for observer in self.observers:
+                getattr(observer, event)(argument)

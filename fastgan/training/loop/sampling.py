@@ -1,0 +1,72 @@
+"""Samples of a run in training, for pictures and metrics, that leave its random numbers alone."""
+
+import torch
+from torch import Tensor
+
+from fastgan.data import ImageDataset, PackedDataset
+from fastgan.metrics import Evaluator
+from fastgan.training.checkpoint import random_state
+from fastgan.training.step.state import TrainState
+
+__all__ = ["make_evaluator", "measure", "sample_grid"]
+
+
+@torch.no_grad()
+def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
+    """G_ema at the run's fixed latents: float [n, ...] on the CPU, in about [-1, 1] for images.
+
+    n and the conditions are those of `state.grid_z` and `state.grid_c`. No random number of the
+    training is used. `batch` (default: the config's) bounds the memory.
+    """
+    batch = batch or state.config.batch
+    parts = []
+    with random_state.preserved(state.device):
+        for start in range(0, len(state.grid_z), batch):
+            z = state.grid_z[start : start + batch]
+            c = None if state.grid_c is None else state.grid_c[start : start + batch]
+            parts.append(state.G_ema(z, c, noise_mode="const").cpu())
+    return torch.cat(parts)
+
+
+def make_evaluator(
+    state: TrainState, dataset: ImageDataset | PackedDataset | None
+) -> Evaluator | None:
+    """The judge of `config.metrics`, which keeps the data set's features; None without metrics.
+
+    Compares with at most `config.metric_images` real images. Asked for early, so that a missing
+    extra stops a run before it begins (ImportError).
+    """
+    config = state.config
+    if not config.metrics or dataset is None:
+        return None
+    return Evaluator(
+        dataset,
+        num_real=config.metric_images,
+        batch=config.batch,
+        device=state.device,
+        seed=config.seed,
+    )
+
+
+def measure(state: TrainState, evaluator: Evaluator) -> dict[str, float]:
+    """`config.metrics` of G_ema over `config.metric_images` images.
+
+    Conditions are the data set's labels in its own order.
+    """
+    config, dataset = state.config, evaluator.dataset
+    shown = 0
+
+    @torch.no_grad()
+    def sample(n: int) -> Tensor:
+        nonlocal shown
+        z = torch.randn([n, state.G.z_dim], device=state.device)
+        c = None
+        if state.G.c_dim:
+            labels = [dataset.label((shown + i) % len(dataset)) for i in range(n)]
+            c = torch.stack([torch.from_numpy(label) for label in labels]).to(state.device)
+        shown += n
+        return state.G_ema(z, c)
+
+    with random_state.preserved(state.device):
+        results = evaluator.evaluate(config.metrics, sample, config.metric_images)
+    return {name: result.value for name, result in results.items()}

@@ -1,0 +1,46 @@
+"""Moving average of G's weights, the network that is sampled, measured and shared.
+
+θ_ema ← β·θ_ema + (1 - β)·θ,  β = 0.5^(batch / half_life_nimg)
+half_life_nimg = min(half_life_kimg·1000, rampup_ratio·nimg)
+
+In training the parameters' part is done by the optimiser, in its own pass over memory
+(`fastgan.training.optim.flat_adam`); `update_ema` is for loops without it.
+
+Buffers (batch statistics, w_avg, noise constants) are copied. Karras et al. 2018,
+arXiv 1710.10196, with the half-life and ramp-up of StyleGAN2-ADA's appendix (arXiv 2006.06676).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.training.config.run import EmaConfig
+
+__all__ = ["copy_buffers", "ema_beta", "update_ema"]
+
+
+def ema_beta(config: EmaConfig, *, nimg: int, batch: int) -> float:
+    """β after a step of `batch` images that began with `nimg` images seen. 0: plain copy."""
+    half_life_nimg = config.half_life_kimg * 1000
+    if config.rampup_ratio is not None:
+        half_life_nimg = min(half_life_nimg, config.rampup_ratio * nimg)
+    return 0.5 ** (batch / half_life_nimg) if half_life_nimg > 0 else 0.0
+
+
+@torch.no_grad()
+def update_ema(G_ema: nn.Module, G: nn.Module, weight: Tensor) -> None:
+    """In place: G_ema += weight·(G - G_ema) for parameters, G_ema = G for buffers.
+
+    weight: 0-dim tensor 1 - β on G's device, so that a captured step can change it.
+    """
+    averages, values = list(G_ema.parameters()), list(G.parameters())
+    if averages:
+        weights = [weight.to(value.dtype) for value in values]
+        torch._foreach_lerp_(averages, values, weights)
+    copy_buffers(G_ema, G)
+
+
+@torch.no_grad()
+def copy_buffers(G_ema: nn.Module, G: nn.Module) -> None:
+    """In place: G_ema = G for buffers."""
+    for average, value in zip(G_ema.buffers(), G.buffers(), strict=True):
+        average.copy_(value)

@@ -1,0 +1,124 @@
+"""The text files of a run folder: training_options.json, log.txt, stats.jsonl, metric-*.jsonl."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from fastgan.atomic import write_atomic
+from fastgan.training.checkpoint.contents import digest
+from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.step.capture import phases_note
+
+__all__ = ["RunLog", "format_tick", "format_time"]
+
+
+class RunLog(Observer):
+    """Writes them while training; each line is on its way to the disk when its method returns.
+
+    training_options.json   `TrainConfig.to_dict()`, indented
+    log.txt                 what happened: how the phases run (`fastgan.training.step.capture`), a
+                            line per tick (`format_tick`), at the end the digest of the whole state
+                            (`fastgan.training.digest`)
+    stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
+                            ("Loss/D" …), and `timestamp` (seconds since 1970); per alarm
+                            {"alarm": kind, "kimg", "message", "timestamp"}
+    metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
+                            "timestamp"}
+
+    A resumed run cuts lines of later images, and torn ones, off the .jsonl files, so that each
+    file reads as if the run had never stopped.
+    """
+
+    def on_start(self, info: RunInfo) -> None:
+        self._run_dir, self._kimg, self._state = info.run_dir, info.resumed_kimg, info.state
+        for path in (self._run_dir / "stats.jsonl", *self._run_dir.glob("metric-*.jsonl")):
+            if path.exists():
+                _cut(path, info.resumed_kimg)
+        options = json.dumps(info.config.to_dict(), indent=2)
+        write_atomic(self._run_dir / "training_options.json", options + "\n")
+        config = info.config
+        size = "" if info.dataset_size is None else f" ({info.dataset_size} samples)"
+        self._say(
+            f"{config.name}: {config.architecture}, {config.objective}, batch {config.batch}, "
+            f"{config.total_kimg:g} kimg on {config.device} in {config.precision}"
+        )
+        self._say(f"data {info.dataset_name}{size}")
+        self._say(f"parameters G {info.g_parameters:,}    D {info.d_parameters:,}")
+        self._say(phases_note(config.capture, info.state.device))
+        if info.resumed_from is not None:
+            self._say(f"resumed from {info.resumed_from.name} at kimg {info.resumed_kimg:.3f}")
+        if info.changes:
+            self._say(f"changed, hence no bit-exact continuation: {'; '.join(info.changes)}")
+
+    def on_tick(self, tick: Tick) -> None:
+        self._kimg = tick.kimg
+        self._say(format_tick(tick))
+        values = {key: value for key, value in vars(tick).items() if key != "losses"}
+        self._append("stats.jsonl", values | tick.losses)
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        for name, value in snapshot.metrics.items():
+            self._say(f"{name} {value:.6g} at kimg {snapshot.kimg:.1f}")
+            record = {
+                "metric": name,
+                "kimg": snapshot.kimg,
+                "results": {name: value},
+                "checkpoint": snapshot.checkpoint.name,
+            }
+            self._append(f"metric-{name}.jsonl", record)
+
+    def on_alarm(self, alarm: Alarm) -> None:
+        self._say(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
+        record = {"alarm": alarm.kind, "kimg": alarm.kimg, "message": alarm.message}
+        self._append("stats.jsonl", record)
+
+    def on_end(self, reason: str) -> None:
+        if hasattr(self, "_run_dir"):
+            if reason in ("finished", "interrupted"):
+                self._say(f"digest {digest(self._state)}")
+            self._say(f"{reason} after kimg {self._kimg:.3f}")
+
+    def _say(self, line: str) -> None:
+        with (self._run_dir / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        line = json.dumps(record | {"timestamp": time.time()})
+        with (self._run_dir / name).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def format_tick(tick: Tick) -> str:
+    """One greppable line, in the layout that StyleGAN's users know."""
+    return (
+        f"tick {tick.tick:<5d} kimg {tick.kimg:<8.1f} time {format_time(tick.total_sec):<12s} "
+        f"sec/tick {tick.sec_per_tick:<7.1f} sec/kimg {tick.sec_per_kimg:<7.2f} "
+        f"maintenance {tick.maintenance_sec:<6.1f} data-wait {tick.data_wait_percent:.1f}% "
+        f"cpumem {tick.cpumem_gb:<6.2f} "
+        f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}"
+    )
+
+
+def format_time(seconds: float) -> str:
+    """48s, 3m 10s, 2h 05m 09s, 1d 03h 20m: whole seconds, rounded."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m {s % 60:02d}s"
+    if s < 86400:
+        return f"{s // 3600}h {s // 60 % 60:02d}m {s % 60:02d}s"
+    return f"{s // 86400}d {s // 3600 % 24:02d}h {s // 60 % 60:02d}m"
+
+
+def _cut(path: Path, kimg: float) -> None:
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # torn when a process was killed
+        if isinstance(record, dict) and record.get("kimg", 0) <= kimg:
+            kept.append(line + "\n")
+    write_atomic(path, "".join(kept))

@@ -1,0 +1,216 @@
+"""report.html: one static page about one run, rewritten at every tick from the run's own files.
+
+The page needs no script and no network: pictures by relative path, charts as inline SVG. It opens
+from file:// and keeps working when the run folder is copied elsewhere as a whole.
+"""
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+import torch
+
+from fastgan import ops
+from fastgan._version import __version__
+from fastgan.atomic import write_atomic
+from fastgan.training.loop.observer import Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop.run_files import RunFiles, flatten, read_run
+from fastgan.training.report.charts import format_number, line_chart
+from fastgan.training.report.log import format_time
+from fastgan.training.report.style import CSS
+
+_MAX_TIMELINE = 12
+_REFRESH_SECONDS = 20
+
+
+def _lines(stats: list[dict[str, float]], keys: Iterable[str]) -> dict[str, list]:
+    return {
+        key.partition("/")[2] or key: [
+            (row["kimg"], row[key]) for row in stats if key in row and "kimg" in row
+        ]
+        for key in keys
+    }
+
+
+def _charts(run: RunFiles) -> str:
+    keys = sorted({key for row in run.stats for key in row})
+    groups = {
+        "Losses": [k for k in keys if k.startswith("Loss/")],
+        "Logits": [k for k in keys if k.startswith("Logits/")],
+    }
+    known = {k for group in groups.values() for k in group}
+    for key in keys:
+        if "/" in key and key not in known:
+            groups.setdefault(key.partition("/")[0], []).append(key)
+    figures = [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
+    figures += [line_chart(name, {name: points}) for name, points in run.scores.items()]
+    if any(row.get("augment") for row in run.stats):
+        figures.append(line_chart("Augmentation probability", _lines(run.stats, ["augment"])))
+    figures.append(line_chart("Images per second", _lines(run.stats, ["img_per_sec"])))
+    return f'<h2>Curves</h2><div class="charts">{"".join(figures)}</div>'
+
+
+def _tiles(run: RunFiles, is_running: bool) -> str:
+    last = run.stats[-1] if run.stats else {}
+    total = run.options.get("total_kimg")
+    goal = f" / {format_number(float(total))}" if isinstance(total, int | float) else ""
+    tiles = [
+        ("thousand images", format_number(last.get("kimg", 0.0)), goal),
+        ("images per second", format_number(last.get("img_per_sec", 0.0)), ""),
+        ("trained for", _duration(last.get("total_sec")), ""),
+        ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
+    ]
+    if run.scores:
+        name, points = next(iter(run.scores.items()))
+        tiles.append((name, format_number(points[-1][1]), ""))
+    cells = "".join(
+        f'<div class="tile"><span>{escape(label)}</span><b>{value}</b><small>{rest}</small></div>'
+        for label, value, rest in tiles
+    )
+    return f'<div class="tiles">{cells}</div>'
+
+
+def _duration(seconds: float | None) -> str:
+    return "-" if seconds is None or not math.isfinite(seconds) else format_time(seconds)
+
+
+def _card(title: str, note: str, file: str) -> str:
+    return (
+        f'<figure class="card"><figcaption><h3>{escape(title)}</h3>'
+        f'<span class="soft">{escape(note)}</span></figcaption>'
+        f'<a href="{escape(file)}"><img src="{escape(file)}" alt="{escape(title)}"></a></figure>'
+    )
+
+
+def _pictures(run: RunFiles) -> str:
+    newest = []
+    if run.grids:
+        kimg, file = run.grids[-1]
+        newest.append(_card("Generated", f"{kimg} kimg", file))
+    if run.has_reals:
+        newest.append(_card("Training images", "for comparison", "reals.png"))
+    return f'<h2>Pictures</h2><div class="pair">{"".join(newest)}</div>' if newest else ""
+
+
+def _progress(run: RunFiles) -> str:
+    if not run.has_gif or len(run.grids) < 2:
+        return ""
+    last = len(run.grids) - 1
+    count = min(len(run.grids), _MAX_TIMELINE)
+    shown = [run.grids[i * last // (count - 1)] for i in range(count)]
+    strip = "".join(
+        f'<a href="{escape(file)}"><img loading="lazy" src="{escape(file)}" '
+        f'alt="generated at {kimg} kimg">{kimg} kimg</a>'
+        for kimg, file in shown
+    )
+    card = _card("In motion", f"{len(run.grids)} snapshots", "progress.gif")
+    return f'<h2>Progress</h2><div class="pair">{card}<div class="timeline">{strip}</div></div>'
+
+
+def _table(title: str, rows: Mapping[str, object]) -> str:
+    def show(value: object) -> str:
+        if value is None:
+            return "-"
+        if isinstance(value, str):
+            return escape(value)
+        return escape(json.dumps(value, ensure_ascii=False))
+
+    body = "".join(f"<tr><th>{escape(str(k))}</th><td>{show(v)}</td></tr>" for k, v in rows.items())
+    return f'<div class="card"><table><caption>{escape(title)}</caption>{body}</table></div>'
+
+
+def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object]]) -> str:
+    """The whole page as text. All text that comes from outside is escaped.
+
+    `state` is "running" (the page then reloads itself every 20 s) or words for how the run ended;
+    `facts` maps a table's title to its rows: machine, active backends, anything else.
+    """
+    is_running = state == "running"
+    reload = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if is_running else ""
+    badge = f'<span class="state{" running" if is_running else ""}">{escape(state)}</span>'
+    tables = [_table("Settings", flatten(run.options))] if run.options else []
+    tables += [_table(title, rows) for title, rows in facts.items()]
+    written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{reload}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head><body><main>"
+        f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
+        f"{_tiles(run, is_running)}{_pictures(run)}{_charts(run)}{_progress(run)}"
+        f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
+        "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
+        "</main></body></html>"
+    )
+
+
+def describe_backends(device_type: str) -> dict[str, str]:
+    """Op -> what answers for `device_type` ("cpu", "cuda"), with the reason where plain PyTorch."""
+    shown = {}
+    for op, devices in ops.backends().items():
+        answer = devices.get(device_type, {"active": "reference", "why": None})
+        shown[op] = answer["active"] + (f": {answer['why']}" if answer["why"] else "")
+    return shown
+
+
+def describe_machine(device: torch.device) -> dict[str, object]:
+    """Device, threads and versions; nothing that names the machine or its user."""
+    is_cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if is_cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "fastgan": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+class Report(Observer):
+    """Writes report.html at the start, at every tick and snapshot, and at the end.
+
+    Long runs are read and drawn again at most every `every_sec` seconds between snapshots.
+    """
+
+    def __init__(self, every_sec: float = 2.0) -> None:
+        self.every_sec = every_sec
+        self._run_dir = Path()
+        self._facts: dict[str, Mapping[str, object]] = {}
+        self._written = -math.inf
+
+    def on_start(self, info: RunInfo) -> None:
+        self._run_dir = info.run_dir
+        self._facts = {
+            "Data and networks": {
+                "data set": info.dataset_name,
+                "images": info.dataset_size,
+                "parameters of G": f"{info.g_parameters:,}",
+                "parameters of D": f"{info.d_parameters:,}",
+            },
+            "Machine": describe_machine(info.state.device),
+            "Active backends": describe_backends(info.state.device.type),
+        }
+        self._write("running")
+
+    def on_tick(self, tick: Tick) -> None:
+        if time.monotonic() - self._written >= self.every_sec:
+            self._write("running")
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        self._write("running")
+
+    def on_end(self, reason: str) -> None:
+        if self._facts:
+            self._write(reason)
+
+    def _write(self, state: str) -> None:
+        page = render(read_run(self._run_dir), state=state, facts=self._facts)
+        write_atomic(self._run_dir / "report.html", page)
+        self._written = time.monotonic()

@@ -1,0 +1,133 @@
+"""The losses of a training step's phases, of one micro-batch each, with their statistics.
+
+share: the micro-batch's part of the whole batch, for the statistics.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
+from fastgan.losses.path_length import path_lengths
+from fastgan.training.step.generate import generate
+from fastgan.training.step.state import Batch, StepState
+
+__all__ = [
+    "d_condition",
+    "d_inputs",
+    "d_loss",
+    "d_objective",
+    "d_penalty",
+    "g_loss",
+    "judge",
+    "move_pl_mean",
+    "path_length",
+]
+
+PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
+
+
+def d_condition(state: StepState, part: Batch) -> Tensor | None:
+    """What D is given beside samples."""
+    return part.c if state.d_takes_c else None
+
+
+def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
+    return state.judge(x) if c is None else state.judge(x, c)
+
+
+def d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Real and fake samples as D sees them: both through the same augmentation, no graph."""
+    with torch.no_grad():
+        fake, _ = generate(state, batch.x.shape[0], batch.c)
+        return state.augment(batch.x), state.augment(fake)
+
+
+def d_loss(state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share: float) -> Tensor:
+    """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
+    backward pass when this returns: only one half's activations are held at a time."""
+    real_logits = _logits(state, real, c)
+    if state.objective.IS_SEPARABLE:
+        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
+        part = state.objective.discriminator_loss(real_logits, constant)
+        (part if share == 1 else part * share).backward()
+        real_logits = real_logits.detach()
+    return d_objective(state, real_logits, _logits(state, fake, c), share)
+
+
+def judge(
+    state: StepState, x: Tensor, c: Tensor | None, gamma: float
+) -> tuple[Tensor, Tensor | None]:
+    """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
+    if gamma == 0:
+        return _logits(state, x, c), None
+    return logits_and_penalty(state.judge, x, c, method=state.config.penalty_method)
+
+
+def d_objective(state: StepState, real_logits: Tensor, fake_logits: Tensor, share: float) -> Tensor:
+    """`real_logits`, `fake_logits` [N, 1]."""
+    loss = state.objective.discriminator_loss(real_logits, fake_logits)
+    state.stats.add("Loss/D", loss, share)
+    state.stats.add("Logits/real", real_logits, share)
+    state.stats.add("Logits/fake", fake_logits, share)
+    if state.ada is not None:
+        state.ada.accumulate(real_logits, weight=state.rows[1])
+    return loss
+
+
+def d_penalty(
+    state: StepState,
+    real: Tensor,
+    fake: Tensor | None,
+    c: Tensor | None,
+    share: float,
+    at_real: Tensor | None = None,
+    at_fake: Tensor | None = None,
+) -> Tensor:
+    """The weighted sum of the penalties; `at_real` and `at_fake` are R1 and R2 where known."""
+    D, config, loss = state.judge, state.config, None
+    method = config.penalty_method
+    terms: list[tuple[str, float, Callable[[], Tensor]]] = [
+        ("r1", config.r1_gamma / 2,
+         lambda: r1(D, real, c, method=method) if at_real is None else at_real),
+        ("r2", config.r2_gamma / 2,
+         lambda: r2(D, fake, c, method=method) if at_fake is None else at_fake),
+        ("gp", config.gp_weight, lambda: wgan_gp(D, real, fake, c, method=method)),
+    ]  # fmt: skip
+    for name, weight, penalty in terms:
+        if weight > 0:
+            mean = penalty().mean()
+            state.stats.add(f"Loss/{name}", mean, share)
+            loss = mean * weight if loss is None else loss + mean * weight
+    return loss * state.gamma_scale
+
+
+def g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor:
+    """G's objective; `fake` [N, ...] carries G's graph."""
+    objective = state.objective
+    c = d_condition(state, batch)
+    fake_logits, real_logits = _logits(state, state.augment(fake), c), None
+    if objective.NEEDS_REAL_FOR_G:
+        with torch.no_grad():
+            real_logits = _logits(state, state.augment(batch.x), c)
+    loss = objective.generator_loss(fake_logits, real_logits)
+    state.stats.add("Loss/G", loss, share)
+    return loss
+
+
+def path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
+    """pl_weight × the penalty, against the mean before this phase: that of the whole
+    batch is known at its end only."""
+    lengths = path_lengths(fake, ws)  # [N]
+    state.g_optimizer.flat.riders[0].add_(lengths.detach().mean() * share)
+    penalty = (lengths - state.pl_mean.to(lengths.dtype)).square().mean()
+    state.stats.add("Loss/pl", penalty, share)
+    return penalty * state.config.pl_weight
+
+
+def move_pl_mean(state: StepState) -> None:
+    """Toward the mean length that travelled with the gradient; not toward NaN or infinity."""
+    mean = state.g_optimizer.flat.riders[0].to(state.pl_mean.dtype)
+    moved = state.pl_mean.lerp(mean, PL_DECAY)
+    state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))

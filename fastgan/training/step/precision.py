@@ -1,0 +1,65 @@
+"""The dtype in which the networks of a phase compute: StepConfig.precision.
+
+"fp32"  their own dtype (float64 networks stay in float64).
+"bf16"  every forward pass of G and D runs under torch.autocast in bfloat16, and its backward passes
+        follow it. What leaves a network becomes float32 at once: images, logits, ws. So losses,
+        penalties, augmentation and their sums are float32, as are weights, gradients, moments and
+        the average; bfloat16 has float32's range, hence no GradScaler. Outside the phases (pictures
+        of G_ema, metrics) nothing is cast.
+
+Autocast's cache of cast weights is off: a graph must cast anew each time, a weight is used once in
+a forward pass, and one cast under no_grad would be taken without its gradient later.
+
+Architectures that know which of their maps bear 16 bits (StyleGAN2's half_dtype) keep that apart:
+it belongs to the model and its checkpoints, and may not be combined with "bf16" here.
+"""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["JudgeInBfloat16", "autocast", "check_networks", "in_precision"]
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The context of one network's forward pass."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def in_precision(D: nn.Module, precision: str) -> nn.Module:
+    """What a phase calls for D: the module itself, or one that shares its parameters."""
+    return D if precision == "fp32" else JudgeInBfloat16(D)
+
+
+class JudgeInBfloat16(nn.Module):
+    """D(x, c) under autocast, and its logits in float32.
+
+    A module and not a context around a phase, because a penalty differentiates D's output where D
+    is called: the forward pass alone may be under autocast.
+    """
+
+    def __init__(self, D: nn.Module):
+        super().__init__()
+        self.D = D
+
+    def forward(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        with autocast("bf16", x.device):
+            logits = self.D(x, *conditions)
+        return logits.float()
+
+
+def check_networks(precision: str, G: nn.Module, D: nn.Module) -> None:
+    """ValueError where bf16 would cast nothing, or what is cast already."""
+    if precision == "fp32":
+        return
+    for name, network in (("G", G), ("D", D)):
+        for path, p in network.named_parameters():
+            if p.dtype != torch.float32:
+                raise ValueError(
+                    f"precision='bf16' casts from float32, but {name}.{path} is {p.dtype}; make "
+                    f"{name} float32, or set precision='fp32', which keeps a network's own dtype"
+                )

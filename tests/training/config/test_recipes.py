@@ -1,0 +1,71 @@
+import json
+
+import pytest
+import torch
+
+from fastgan.training.config.recipes import load_recipe, recipes
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import Batch, build_state
+
+# a few channels, so that a step is quick
+SMALL = {
+    "mlp": {"g_hidden": (8,), "d_hidden": (8,)},
+    "dcgan": {"g_channels": 4, "d_channels": 4},
+    "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_max": 8},
+    "skipconv": {"w_dim": 8, "channel_max": 8},
+    "r3gan": {"z_dim": 8, "widths": (8, 8, 8), "groups": (2, 2, 1)},
+}
+SIZES = {"r3gan": (16, 16)}  # where an odd one is refused
+
+
+def test_unknown_recipe_lists_those_that_exist():
+    assert {"dcgan", "faces", "mlp", "r3gan", "stylegan2"} <= set(recipes())
+    with pytest.raises(ValueError, match=r"must be one of dcgan, faces.*got 'biggan'"):
+        load_recipe("biggan")
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_runs_and_survives_json(name, c_dim):
+    size = SIZES.get(name, (16, 12))
+    config = load_recipe(name)(resolution=size, img_channels=3, c_dim=c_dim, batch=4)
+    assert config.name == name
+    assert (config.batch, config.model.img_height, config.model.img_width) == (4, *size)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    small = config.with_changes(model=SMALL.get(config.architecture, {}))
+    state = build_state(small)
+    c = torch.eye(c_dim)[torch.arange(4) % c_dim] if c_dim else None
+    train_step(state, Batch(x=torch.rand(4, 3, *size) * 2 - 1, c=c))
+    assert all(torch.isfinite(p).all() for p in state.G.parameters())
+    assert state.stats.read().keys() >= {"Loss/D", "Loss/G"}
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_overrides_win(name):
+    config = load_recipe(name)(
+        resolution=(8, 8), seed=7, model={"z_dim": 9}, ema={"half_life_kimg": 1.25}
+    )
+    assert (config.seed, config.model.z_dim, config.ema.half_life_kimg) == (7, 9, 1.25)
+
+
+def test_stylegan2_gamma_follows_batch_and_resolution():
+    recipe = load_recipe("stylegan2")
+    assert recipe(resolution=(64, 64), batch=16).r1_gamma == pytest.approx(0.0002 * 4096 / 16)
+    assert recipe(resolution=(32, 64), r1_gamma=5.0).r1_gamma == 5
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (64, 64), (512, 512)])
+def test_r3gan_has_both_penalties_at_every_step_and_a_stage_for_each_doubling(size):
+    config = load_recipe("r3gan")(resolution=size)
+    assert (config.objective, config.d_reg_interval) == ("relativistic", 1)
+    assert config.r1_gamma == config.r2_gamma > 0
+    assert config.g_optimizer.betas[0] == config.d_optimizer.betas[0] == 0
+    assert 4 * 2 ** (len(config.model.widths) - 1) == size[0]
+
+
+@pytest.mark.parametrize("size", [(16, 12), (12, 12), (2, 2), (8, 16)])
+def test_r3gan_refuses_other_sizes_in_words(size):
+    words = rf"r3gan.recipe: resolution must be a square.*{size[0]}×{size[1]}.*--resolution"
+    with pytest.raises(ValueError, match=words):
+        load_recipe("r3gan")(resolution=size)

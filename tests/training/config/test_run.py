@@ -1,0 +1,131 @@
+import json
+
+import pytest
+
+from fastgan.models.mlp import Config as MlpConfig
+from fastgan.training.config.run import (
+    AdamConfig,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+
+def mlp_config(**changes) -> TrainConfig:
+    return TrainConfig(**({"name": "x", "architecture": "mlp", "model": MlpConfig()} | changes))
+
+
+def test_json_round_trip_of_every_kind_of_field():
+    config = mlp_config(
+        model=MlpConfig(g_hidden=(3, 5), c_dim=2),
+        data=DataConfig(resolution=(28, 28), use_labels=True),
+        g_optimizer=AdamConfig(lr=0.1, betas=(0, 1 / 3)),
+        ema=EmaConfig(rampup_ratio=None),
+        augment=AugmentConfig(mode="fixed", p=0.25),
+        metrics=("kid_lite0",),
+    )
+    text = json.dumps(config.to_dict())
+    assert TrainConfig.from_dict(json.loads(text)) == config
+
+
+def test_int_betas_become_floats():
+    assert [type(beta) for beta in AdamConfig(betas=[0, 0.99]).betas] == [float, float]
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "message"),
+    [
+        ([], "bogus", "TrainConfig: unknown key bogus"),
+        (["g_optimizer"], "momentum", "TrainConfig.g_optimizer: unknown key momentum"),
+        (["model"], "depth", "mlp.Config: unknown key depth"),
+    ],
+)
+def test_from_dict_names_an_unknown_key(place, key, message):
+    values = mlp_config().to_dict()
+    target = values
+    for name in place:
+        target = target[name]
+    target[key] = 1
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(values)
+
+
+def test_from_dict_names_a_missing_key():
+    values = mlp_config().to_dict()
+    del values["name"]
+    with pytest.raises(ValueError, match="TrainConfig: missing key name"):
+        TrainConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 0}, "batch: expected a whole number >= 1, got 0"),
+        ({"batch": 2.5}, "batch: expected a whole number"),
+        ({"d_reg_interval": 0}, "d_reg_interval"),
+        ({"r1_gamma": -1.0}, "r1_gamma: expected a number >= 0"),
+        ({"total_kimg": 0}, "total_kimg"),
+        ({"style_mixing_prob": 1.5}, "style_mixing_prob"),
+        ({"penalty_method": "exact"}, "penalty_method: expected one of auto"),
+        ({"objective": "wgan"}, "got 'wgan'"),
+        ({"metrics": ("fid50k",)}, "metrics: expected some of kid_lite0"),
+        ({"model": {"z_dim": 3}}, "model: expected an architecture's Config"),
+        ({"model": MlpConfig(c_dim=3)}, "data.use_labels=False does not fit model.c_dim=3"),
+        ({"data": DataConfig(use_labels=True)}, "data.use_labels=True does not fit"),
+        ({"data": DataConfig(resolution=(8, 28))}, r"data.resolution: expected the model's \(28"),
+        (
+            {"model": MlpConfig(data_shape=(2,)), "augment": AugmentConfig(mode="fixed", p=0.1)},
+            "augment.mode='fixed' needs images",
+        ),
+        (
+            {"objective": "relativistic", "augment": AugmentConfig(mode="ada")},
+            "set augment.mode='fixed'",
+        ),
+    ],
+)
+def test_impossible_runs_are_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        mlp_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (AdamConfig, {"lr": 0}, "lr: expected a positive"),
+        (AdamConfig, {"betas": (0.5, 1.0)}, "betas: expected two numbers"),
+        (AdamConfig, {"betas": (0.5,)}, "betas"),
+        (AdamConfig, {"eps": 0}, "eps"),
+        (EmaConfig, {"half_life_kimg": -1}, "half_life_kimg"),
+        (EmaConfig, {"rampup_ratio": 0}, "rampup_ratio"),
+        (ScheduleConfig, {"lr_end": 0.1}, "schedule.anneal_kimg"),
+        (AugmentConfig, {"mode": "on"}, "augment.mode: expected one of noaug, fixed, ada"),
+        (AugmentConfig, {"p": 0.5}, "choose mode='fixed'"),
+        (AugmentConfig, {"mode": "fixed"}, "choose mode='noaug'"),
+        (AugmentConfig, {"groups": "all"}, "augment.groups: expected one of blit"),
+        (DataConfig, {"resolution": (0, 8)}, "data.resolution"),
+        (DataConfig, {"max_images": 0}, "data.max_images"),
+    ],
+)
+def test_impossible_parts_are_refused_by_name(cls, values, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**values)
+
+
+def test_schedule_is_a_half_cosine_then_constant():
+    schedule = ScheduleConfig(anneal_kimg=10, lr_end=0.2, gamma_end=3.0)
+    assert schedule.lr_factor(0) == 1
+    assert schedule.lr_factor(5) == pytest.approx(0.6)
+    assert schedule.lr_factor(2.5) > 0.8
+    assert schedule.lr_factor(10) == schedule.lr_factor(99) == pytest.approx(0.2)
+    assert schedule.gamma_factor(10) == pytest.approx(3)
+    assert ScheduleConfig().gamma_factor(123.0) == 1
+
+
+def test_with_changes_reaches_into_nested_configs():
+    config = mlp_config().with_changes(batch=7, model={"z_dim": 3}, g_optimizer={"lr": 0.5})
+    assert (config.batch, config.model.z_dim, config.model.g_hidden) == (7, 3, (256, 256))
+    assert (config.g_optimizer.lr, config.g_optimizer.betas) == (0.5, (0.0, 0.99))
+    with pytest.raises(TypeError, match="bogus"):
+        config.with_changes(bogus=1)

@@ -1,0 +1,174 @@
+"""Two processes on gloo against one: the same training, whatever the batch is cut into."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torch.distributed as dist
+
+from fastgan.training.distributed.ranks import Place, RankError, Ranks, fingerprint, join, place
+
+WORKER = Path(__file__).parents[1] / "rank_worker.py"
+sys.path.insert(0, str(WORKER.parent))
+import rank_worker  # noqa: E402
+
+EVERYTHING = {
+    "batch": 8, "style_mixing_prob": 0.5, "pl_weight": 0.5,
+    "ema": {"half_life_kimg": 0.1, "rampup_ratio": None},
+    "augment": {"mode": "ada", "p": 0.3, "ada_kimg": 0.5, "groups": "bgcfnc"},
+}  # fmt: skip
+CASES = {
+    "lazy": {"r1_gamma": 1.0, "r2_gamma": 0.5, "d_reg_interval": 2, "g_reg_interval": 3},
+    "eager": {"r1_gamma": 1.0, "r2_gamma": 0.5},
+    "wgan-gp": {"objective": "wasserstein", "gp_weight": 10.0, "g_reg_interval": 2},
+}
+
+
+def settings(tmp_path, case, *, dtype="float64", steps=1, **changes):
+    config = EVERYTHING | CASES[case] | changes
+    return {"config": config, "dtype": dtype, "steps": steps, "out": str(tmp_path / "out")}
+
+
+def run_ranks(tmp_path, given, ranks=2):
+    """What `ranks` processes, started as torchrun does, end with; their outputs and exit codes."""
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(given))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {
+        "WORLD_SIZE": str(ranks), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(path)],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return outputs, [process.returncode for process in processes]
+
+
+def together(tmp_path, given, ranks=2):
+    outputs, codes = run_ranks(tmp_path, given, ranks)
+    assert codes == [0] * ranks, "\n".join(outputs)
+    return safetensors.torch.load_file(given["out"])
+
+
+def assert_close(one, other, tolerance):
+    assert one.keys() == other.keys()
+    assert all(t.isfinite().all() or name == "ada.r_t" for name, t in one.items())
+    for name, expected in one.items():
+        if not name.startswith(("stats.", "ada.")):  # float32, for reading only
+            error = (other[name] - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
+            assert error <= tolerance, f"{name}: {error}"
+    for name in ("stats.sums", "stats.history", "stats.recorded"):
+        torch.testing.assert_close(other[name], one[name], rtol=1e-4, atol=1e-4)
+
+
+def test_two_ranks_are_one(tmp_path):
+    """Every phase, lazily: ADA moves p after 4 steps, path length comes in steps 0 and 3."""
+    given = settings(tmp_path, "lazy", steps=5)
+    one = rank_worker.run(given)
+    assert_close(one, together(tmp_path, given), 1e-10)
+    assert one["augment.p"] != 0.3
+    assert one["pl_mean"] > 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_accumulation_is_one_batch(tmp_path, case):
+    one = rank_worker.run(settings(tmp_path, case, steps=5))
+    for batch_gpu in (4, 2):
+        given = settings(tmp_path, case, steps=5, batch_gpu=batch_gpu)
+        assert_close(one, rank_worker.run(given), 1e-10)
+    single = rank_worker.run(settings(tmp_path, case, dtype="float32"))
+    given = settings(tmp_path, case, dtype="float32", batch_gpu=2)
+    assert_close(single, rank_worker.run(given), 2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_sixty_steps_of_two_ranks_are_one(tmp_path, case):
+    for dtype, steps, tolerance in (("float64", 60, 1e-10), ("float32", 1, 2e-6)):
+        given = settings(tmp_path, case, dtype=dtype, steps=steps)
+        one = rank_worker.run(given)
+        assert_close(one, together(tmp_path, given), tolerance)
+        accumulated = settings(tmp_path, case, dtype=dtype, steps=steps, batch_gpu=2)
+        assert_close(one, together(tmp_path, accumulated), tolerance)
+
+
+@pytest.mark.slow
+def test_four_ranks_are_one(tmp_path):
+    given = settings(tmp_path, "eager", steps=5)
+    assert_close(rank_worker.run(given), together(tmp_path, given, ranks=4), 1e-10)
+
+
+def test_a_rank_that_leaves_out_an_exchange_is_named(tmp_path):
+    given = settings(tmp_path, "eager", steps=3) | {"break": "exchange"}
+    outputs, codes = run_ranks(tmp_path, given)
+    assert all(codes)
+    for output in outputs:
+        assert (
+            "RankError: training: after step 1 rank 1 of 2 differs from the others in G" in output
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+def test_a_fingerprint_sees_one_bit(dtype):
+    x = torch.arange(1000).to(dtype).view(10, 100)
+    before = fingerprint(x)
+    assert fingerprint(x.clone()) == before
+    assert fingerprint(x.t().contiguous().t()) == before
+    bits = x.view(-1).view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    for i in (0, 500, 999):
+        bits[i] ^= 1
+        assert fingerprint(x) != before
+        bits[i] ^= 1
+    x[3, 4], x[4, 4] = x[4, 4].clone(), x[3, 4].clone()
+    assert fingerprint(x) != before
+    assert fingerprint(torch.zeros(0)) == 0
+
+
+def test_place(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert place() is None
+    with join("cpu") as ranks:
+        assert ranks is None
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(RankError, match="LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"):
+        place()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert place() == Place(rank=3, size=8, local_rank=1)
+
+
+def two_ranks(**limits):
+    store = dist.HashStore()
+    return [Ranks(Place(r, 2, r), store, torch.device("cpu"), **limits) for r in range(2)]
+
+
+def test_who_does_not_arrive_at_the_start_is_named():
+    first, second = two_ranks(limits=(1.0, 0.05))
+    with pytest.raises(RankError, match="waited 0 s for networks and data: rank 1 of 2 did not"):
+        first.connect()
+    with pytest.raises(RankError, match="run from rank 0: rank 0 of 2 did not arrive"):
+        second.share("run", None)
+    assert first.share("run", ["folder", None]) == second.share("run", None) == ["folder", None]

@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgan.training.checkpoint.contents import digest
+from fastgan.training.loop.observer import Alarm, RunInfo, Snapshot, Tick
+from fastgan.training.loop.run_files import read_run
+from fastgan.training.report.log import RunLog, format_tick, format_time
+
+
+def tick(number, kimg):
+    return Tick(
+        tick=number, kimg=kimg, total_sec=190.4, sec_per_tick=15.2, sec_per_kimg=3.8,
+        img_per_sec=263.2, maintenance_sec=0.41, data_wait_percent=2.54, cpumem_gb=1.2,
+        gpumem_gb=0.0, augment=0.0,
+        losses={"Loss/D": 1.5, "Logits/real": 0.25}, eta_sec=100.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def info(tiny, tmp_path):
+    state = tiny.state(tiny.config())
+    (tmp_path / "00000-run").mkdir()
+
+    def make(**changes):
+        return RunInfo(
+            config=state.config, run_dir=tmp_path / "00000-run", state=state, reals=torch.zeros,
+            dataset_name="dots", dataset_size=12, g_parameters=1234, d_parameters=5, **changes,
+        )  # fmt: skip
+
+    return make
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_tick_line():
+    assert format_tick(tick(12, 48.0)) == (
+        "tick 12    kimg 48.0     time 3m 10s       sec/tick 15.2    sec/kimg 3.80    "
+        "maintenance 0.4    data-wait 2.5% cpumem 1.20   gpumem 0.00   augment 0.000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0s"), (59.4, "59s"), (59.6, "1m 00s"), (3599.7, "1h 00m 00s"), (7509, "2h 05m 09s"),
+     (98400, "1d 03h 20m")],
+)  # fmt: skip
+def test_time(seconds, text):
+    assert format_time(seconds) == text
+
+
+def test_run_folder_files(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    log.on_tick(tick(0, 0.1))
+    log.on_tick(tick(1, 4.0))
+    log.on_snapshot(
+        Snapshot(kimg=4.0, images=Path("f.png"), checkpoint=Path("c/ckpt-000004.safetensors"),
+                 metrics={"kid_lite0": 0.5})
+    )  # fmt: skip
+    log.on_end("finished")
+    folder = run_info.run_dir
+    assert json.loads((folder / "training_options.json").read_text()) == run_info.config.to_dict()
+    stats = lines(folder / "stats.jsonl")
+    assert [(row["tick"], row["kimg"], row["Loss/D"]) for row in stats] == [
+        (0, 0.1, 1.5),
+        (1, 4.0, 1.5),
+    ]
+    assert stats[0].keys() >= {"timestamp", "img_per_sec", "eta_sec", "Logits/real"}
+    (score,) = lines(folder / "metric-kid_lite0.jsonl")
+    assert (score["kimg"], score["results"]) == (4.0, {"kid_lite0": 0.5})
+    text = (folder / "log.txt").read_text()
+    assert "data dots (12 samples)" in text
+    assert "parameters G 1,234    D 5" in text
+    assert format_tick(tick(1, 4.0)) in text
+    assert text.endswith(f"digest {digest(run_info.state)}\nfinished after kimg 4.000\n")
+
+
+def test_an_alarm_is_a_line_in_both_files_and_no_row_of_the_report(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    log.on_tick(tick(0, 0.1))
+    log.on_alarm(Alarm(kimg=0.25, kind="skipped", message="3 NaN elements"))
+    log.on_end("diverged")
+    folder = run_info.run_dir
+    row = lines(folder / "stats.jsonl")[1]
+    assert row.pop("timestamp") > 0
+    assert row == {"alarm": "skipped", "kimg": 0.25, "message": "3 NaN elements"}
+    text = (folder / "log.txt").read_text()
+    assert "\nALARM skipped at kimg 0.250: 3 NaN elements\n" in text
+    assert "digest" not in text
+    assert [row["kimg"] for row in read_run(folder).stats] == [0.1]
+
+
+def test_resume_cuts_what_is_done_again(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    for i in range(4):
+        log.on_tick(tick(i, float(i)))
+    folder = run_info.run_dir
+    (folder / "metric-kid_lite0.jsonl").write_text('{"kimg": 1.0}\n{"kimg": 3.0}\n')
+    with (folder / "stats.jsonl").open("a") as file:
+        file.write('{"tick": 4, "ki')
+    again = RunLog()
+    again.on_start(
+        info(
+            resumed_from=Path("x/ckpt-000002.safetensors"),
+            resumed_kimg=2.0,
+            changes=("batch: 4 → 8",),
+        )
+    )
+    again.on_tick(tick(3, 3.0))
+    again.on_end("interrupted")
+    assert [row["kimg"] for row in lines(folder / "stats.jsonl")] == [0, 1, 2, 3]
+    assert [row["kimg"] for row in lines(folder / "metric-kid_lite0.jsonl")] == [1]
+    text = (folder / "log.txt").read_text()
+    assert "resumed from ckpt-000002.safetensors at kimg 2.000" in text
+    assert "no bit-exact continuation: batch: 4 → 8" in text

@@ -1,0 +1,143 @@
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from fastgan.training.loop.observer import RunInfo, Tick
+from fastgan.training.loop.run_files import RunFiles
+from fastgan.training.report.page import Report, describe_backends, render
+
+EVIL = "<script>alert('x')</script>&\"'"
+
+
+class _Tags(HTMLParser):
+    VOID = frozenset({"meta", "img", "line", "rect", "circle", "polyline"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.seen, self.links, self.text = [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def _run(**changes):
+    stats = [
+        {"kimg": float(k), "Loss/D": 1 / (k + 1), "Logits/real": k / 9, "img_per_sec": 100.0,
+         "total_sec": 3.0 * k, "eta_sec": 60.0, "augment": 0.0}
+        for k in range(9)
+    ]  # fmt: skip
+    settings = {
+        "name": "00000-faces",
+        "options": {"batch": 4, "total_kimg": 9.0, "model": {"z_dim": 5}},
+        "stats": stats,
+        "scores": {"kid_lite0": [(0.0, 3.0), (8.0, 1.0)]},
+        "grids": [(0, "fakes000000.png"), (8, "fakes000008.png")],
+        "has_reals": True,
+        "has_gif": True,
+    }
+    return RunFiles(**(settings | changes))
+
+
+def test_the_page_is_closed_and_needs_nothing_from_elsewhere():
+    page = render(_run(), state="running", facts={"Machine": {"device": "cpu"}})
+    tags = _Tags(page)
+
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert set(tags.links) == {"fakes000000.png", "fakes000008.png", "reals.png", "progress.gif"}
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_everything_from_outside_is_escaped():
+    run = _run(
+        name=EVIL,
+        options={EVIL: EVIL, "nested": {EVIL: [EVIL]}},
+        stats=[{"kimg": 1.0, f"Loss/{EVIL}": 1.0, f"{EVIL}/x": 2.0}],
+        scores={EVIL: [(0.0, 1.0)]},
+        grids=[(0, f"{EVIL}.png"), (1, f"{EVIL}2.png")],
+    )
+    page = render(run, state=EVIL, facts={EVIL: {EVIL: EVIL}})
+
+    assert "<script" not in page
+    assert "alert('x')</" not in page
+    assert _Tags(page).open == []
+    assert EVIL in _Tags(page).text
+
+
+def test_numbers_settings_and_scores_are_shown():
+    text = _Tags(render(_run(), state="running", facts={"Machine": {"device": "abacus"}})).text
+
+    for expected in ("8", " / 9", "100", "24s", "1m 00s", "model.z_dim", "abacus", "kid_lite0"):
+        assert expected in text
+
+
+@pytest.mark.parametrize(("state", "reloads"), [("running", True), ("finished", False)])
+def test_only_a_running_page_reloads_itself(state, reloads):
+    page = render(_run(), state=state, facts={})
+
+    assert ('http-equiv="refresh"' in page) == reloads
+    assert ("1m 00s" in page) == reloads  # the time left
+
+
+def test_an_empty_run_is_a_page_too():
+    tags = _Tags(render(RunFiles(name="new"), state="running", facts={}))
+
+    assert tags.open == []
+    assert "nothing recorded yet" in tags.text
+
+
+def test_a_long_run_makes_a_bounded_page():
+    stats = [{"kimg": float(k), "Loss/D": float(k % 7), "Loss/G": 1.0} for k in range(20_000)]
+    grids = [(k, f"fakes{k:06d}.png") for k in range(2000)]
+    page = render(_run(stats=stats, grids=grids), state="running", facts={})
+
+    assert len(page) < 200_000
+    assert "1999 kimg" in page
+
+
+def test_backends_say_why():
+    shown = describe_backends("no-such-device")
+
+    assert set(shown.values()) == {"reference"}
+    assert "upfirdn2d" in describe_backends("cpu")
+
+
+def test_the_observer_writes_at_every_event(tiny, tmp_path):
+    config = tiny.config()
+    info = RunInfo(
+        config=config, run_dir=tmp_path, state=tiny.state(config), reals=None,
+        dataset_name="tiny", dataset_size=None, g_parameters=1234567, d_parameters=1,
+    )  # fmt: skip
+    (tmp_path / "training_options.json").write_text(json.dumps(config.to_dict()))
+    path, report = tmp_path / "report.html", Report(every_sec=0.0)
+
+    report.on_start(info)
+    assert "1,234,567" in path.read_text(encoding="utf-8")
+
+    (tmp_path / "stats.jsonl").write_text('{"kimg": 3.5, "Loss/D": 0.25}\n')
+    report.on_tick(_tick())
+    assert "0.25" in path.read_text(encoding="utf-8")
+
+    report.on_end("interrupted")
+    assert "interrupted" in path.read_text(encoding="utf-8")
+    assert sorted(p.name for p in tmp_path.glob("*.html")) == ["report.html"]
+
+
+def _tick():
+    return Tick(
+        tick=0, kimg=3.5, total_sec=1.0, sec_per_tick=1.0, sec_per_kimg=1.0, img_per_sec=1.0,
+        maintenance_sec=0.0, cpumem_gb=0.1, gpumem_gb=0.0, augment=0.0, losses={}, eta_sec=1.0,
+    )  # fmt: skip

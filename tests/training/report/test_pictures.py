@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastgan.training.config.run import DataConfig
+from fastgan.training.loop.observer import RunInfo, Snapshot
+from fastgan.training.report.pictures import Pictures
+
+
+def _info(tiny, run_dir, **model):
+    data = DataConfig(use_labels="c_dim" in model)
+    config = tiny.config(model=tiny.Config(**model), data=data)
+    state = tiny.state(config)
+    shape = (config.model.img_channels, config.model.img_height, config.model.img_width)
+    generator = torch.Generator().manual_seed(0)
+    return RunInfo(
+        config=config,
+        run_dir=run_dir,
+        state=state,
+        reals=lambda n: torch.rand([n, *shape], generator=generator) * 2 - 1,
+        dataset_name="tiny",
+        dataset_size=8,
+        g_parameters=1,
+        d_parameters=1,
+    )
+
+
+def _pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def _snapshot(run_dir, kimg):
+    path = run_dir / f"fakes{int(kimg):06d}.png"
+    return Snapshot(kimg=kimg, images=path, checkpoint=run_dir / "ckpt.safetensors")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("size", [(8, 7), (3, 5), (33, 4)])
+def test_reals_fakes_and_gif_are_written(tiny, tmp_path, channels, size):
+    info = _info(tiny, tmp_path, img_channels=channels, img_height=size[0], img_width=size[1])
+    pictures = Pictures()
+    pictures.on_start(info)
+    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+
+    assert _pixels(tmp_path / "reals.png").shape == _pixels(tmp_path / "fakes000000.png").shape
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "fakes000000.png", "progress.gif", "reals.png",
+    ]  # fmt: skip
+
+
+def test_rows_are_classes(tiny, tmp_path):
+    info = _info(tiny, tmp_path, c_dim=4)
+    with torch.no_grad():
+        info.state.G_ema.fc.weight.zero_()
+        info.state.G_ema.fc.weight[:, -4:] = torch.eye(6)[:, :4] * 5  # the class is all that shows
+    pictures = Pictures()
+    pictures.on_start(info)
+    pictures.on_snapshot(_snapshot(tmp_path, 3.0))
+
+    grid = _pixels(tmp_path / "fakes000003.png")
+    rows = [grid[top : top + 7 * 12] for top in range(0, len(grid) - 50, len(grid) // 4 + 1)]
+    width = 7 * 12 + 2
+    for row in rows:
+        np.testing.assert_array_equal(row[:, : width - 2], row[:, width : 2 * width - 2])
+    assert not np.array_equal(rows[0][:40], rows[1][:40])
+
+
+def test_a_snapshot_of_the_same_kimg_replaces_the_picture(tiny, tmp_path):
+    info = _info(tiny, tmp_path)
+    pictures = Pictures()
+    pictures.on_start(info)
+    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+    before = (tmp_path / "progress.gif").read_bytes()
+    torch.nn.init.normal_(info.state.G_ema.out.bias)
+    pictures.on_snapshot(_snapshot(tmp_path, 0.2))
+
+    assert (tmp_path / "progress.gif").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("reason", "has_moved", "is_written"),
+    [("interrupted", True, True), ("interrupted", False, False), ("diverged", True, False)],
+)
+def test_a_run_that_ends_between_snapshots_gets_a_last_grid(
+    tiny, tmp_path, reason, has_moved, is_written
+):
+    info = _info(tiny, tmp_path)
+    pictures = Pictures()
+    pictures.on_start(info)
+    info.state.nimg += 7000 * has_moved
+    pictures.on_end(reason)
+
+    assert (tmp_path / "fakes000007.png").exists() == is_written
+
+
+def test_vectors_get_no_pictures(tiny, tmp_path):
+    info = _info(tiny, tmp_path, data_shape=(4,))
+    pictures = Pictures()
+    pictures.on_start(info)
+    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+    pictures.on_end("finished")
+
+    assert list(tmp_path.iterdir()) == []

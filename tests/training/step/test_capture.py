@@ -1,0 +1,292 @@
+"""Capture without a GPU: graphs that record a phase's operators, with their tensors, and run them
+again. What a phase does in Python happens once, as on a GPU."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fastgan.training import TrainStep
+from fastgan.training.config.run import AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.step.capture import WARM_UPS, PhaseRunner
+from fastgan.training.step.capture_guard import CaptureError, capture_guard
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import Batch
+
+CPU = torch.device("cpu")
+
+
+class Recording(TorchDispatchMode):
+    """The operators that ran inside; their effect on memory that is older is undone by `undo`."""
+
+    def __init__(self):
+        super().__init__()
+        self.ops, self.made, self.before = [], {}, {}
+        self.rng = torch.get_rng_state()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for t in tree_leaves((args, kwargs)):
+                if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in self.made:
+                    storage = t.untyped_storage()
+                    self.before.setdefault(storage._cdata, (storage, storage.clone()))
+        output = func(*args, **kwargs)
+        inputs = {
+            t.untyped_storage()._cdata
+            for t in tree_leaves((args, kwargs))
+            if isinstance(t, torch.Tensor)
+        }
+        outputs = [t for t in tree_leaves(output) if isinstance(t, torch.Tensor)]
+        own = [t.untyped_storage()._cdata not in inputs for t in outputs]
+        for t, is_own in zip(outputs, own, strict=True):
+            if is_own:
+                self.made[t.untyped_storage()._cdata] = t.untyped_storage()
+        self.ops.append((func, args, kwargs, outputs, own))
+        return output
+
+    def undo(self):
+        for storage, old in self.before.values():
+            storage.copy_(old)
+        torch.set_rng_state(self.rng)
+
+    @torch.no_grad()
+    def replay(self):
+        for func, args, kwargs, outputs, own in self.ops:
+            again = [t for t in tree_leaves(func(*args, **kwargs)) if isinstance(t, torch.Tensor)]
+            for old, new, is_own in zip(outputs, again, own, strict=True):
+                if is_own:
+                    old.copy_(new)
+
+
+class RecordedGraphs:
+    def __init__(self):
+        self.warmed, self.captured, self.replayed = 0, 0, 0
+
+    def warm_up(self, call):
+        self.warmed += 1
+        call()
+
+    def capture(self, call):
+        self.captured += 1
+        recording = Recording()
+        with recording:
+            call()
+        recording.undo()
+
+        def replay():
+            self.replayed += 1
+            recording.replay()
+
+        return replay
+
+
+def with_graphs(state):
+    graphs = RecordedGraphs()
+    state.runner = PhaseRunner("auto", CPU, graphs)
+    return graphs
+
+
+EVERYTHING = {
+    "r1_gamma": 2.0, "d_reg_interval": 2, "pl_weight": 1.0, "g_reg_interval": 3,
+    "style_mixing_prob": 0.5, "ema": EmaConfig(half_life_kimg=0.02),
+    "schedule": ScheduleConfig(anneal_kimg=0.1, lr_end=0.1, gamma_end=0.5),
+    "augment": AugmentConfig(mode="ada", p=0.3, ada_kimg=1.0),
+}  # fmt: skip
+CASES = {
+    "plain": {},
+    "everything, lazy": EVERYTHING,
+    "everything, every step": EVERYTHING | {"d_reg_interval": 1, "g_reg_interval": 1},
+    "relativistic, in parts": {"objective": "relativistic", "r2_gamma": 1.0, "batch_gpu": 2},
+    "bf16": {
+        "r1_gamma": 1.0, "r2_gamma": 1.0, "pl_weight": 1.0, "g_reg_interval": 2, "batch_gpu": 2,
+        "precision": "bf16",
+    },
+    "double backward": {"r1_gamma": 1.0, "gp_weight": 1.0, "penalty_method": "double_backward"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replays_are_the_eager_run_bit_for_bit(tiny, case):
+    """With lr, average, p and the penalties' scale changing from step to step."""
+    config = tiny.config(**CASES[case])
+    found = []
+    for is_captured in (False, True):
+        state = tiny.state(config)
+        graphs = with_graphs(state) if is_captured else None
+        torch.manual_seed(1)
+        for i in range(16):
+            train_step(state, tiny.batch(config, i))
+        tensors = {
+            f"{name}.{key}": t
+            for name in ("G", "D", "G_ema", "augment")
+            for key, t in getattr(state, name).state_dict().items()
+        }
+        tensors |= state.stats.tensors() | {"pl_mean": state.pl_mean}
+        tensors |= {"rng": torch.get_rng_state(), "moments": state.d_optimizer.exp_avg_sq}
+        found.append(tensors)
+    for name, t in found[0].items():
+        assert torch.equal(found[1][name], t), name
+    kinds = len(state.runner._phases)
+    assert graphs.captured >= 2
+    assert graphs.warmed <= WARM_UPS * kinds
+    assert graphs.replayed > graphs.warmed
+
+
+def test_lazy_phases_are_graphs_of_their_own(tiny):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2)
+    state = tiny.state(config)
+    graphs = with_graphs(state)
+    for i in range(2 * (WARM_UPS + 1)):
+        train_step(state, tiny.batch(config, i))
+    assert graphs.warmed == 3 * WARM_UPS  # d_step, d_penalty_step, g_step with the average
+    assert graphs.captured == 3
+
+
+def test_what_a_graph_froze_is_captured_anew(tiny):
+    config = tiny.config()
+    state = tiny.state(config)
+    graphs = with_graphs(state)
+
+    def run():
+        for i in range(WARM_UPS + 2):
+            train_step(state, tiny.batch(config, i))
+
+    run()
+    assert graphs.captured == 2
+    run()
+    assert graphs.captured == 2
+    for change in (
+        lambda: state.D.conv.eval(),
+        lambda: state.g_optimizer.param_groups[0].update(betas=(0.5, 0.9)),
+        lambda: setattr(state, "exchange", lambda exchanged: None),
+        lambda: setattr(state, "config", dataclasses.replace(config, r1_gamma=1.0)),
+    ):
+        before = graphs.captured
+        change()
+        run()
+        assert graphs.captured == before + 2
+
+
+def test_batches_are_copied_into_the_first_ones_memory(tiny):
+    config = tiny.config()
+    state = tiny.state(config)
+    with_graphs(state)
+    first = state.runner.take(state, tiny.batch(config, 0))
+    again = state.runner.take(state, tiny.batch(config, 1))
+    assert again is first
+    assert torch.equal(first.x, tiny.batch(config, 1).x)
+    with pytest.raises(ValueError, match=r"x of the batch must stay \(4, 3, 8, 7\).*capture='off'"):
+        train_step(state, Batch(x=first.x[:2]))
+    with pytest.raises(ValueError, match="c of the batch must stay none"):
+        train_step(state, Batch(x=first.x, c=torch.ones(4, 1)))
+
+
+def test_what_left_its_buffer_is_refused_before_a_replay(tiny):
+    config = tiny.config()
+    state = tiny.state(config)
+    with_graphs(state)
+    for i in range(WARM_UPS + 2):
+        state.D.zero_grad(set_to_none=True)  # is put back
+        train_step(state, tiny.batch(config, i))
+    state.D.conv.weight.data = state.D.conv.weight.data.clone()
+    with pytest.raises(RuntimeError, match=r"conv\.weight no longer lies in its flat buffer"):
+        train_step(state, tiny.batch(config))
+
+
+class Reader(nn.Module):
+    def forward(self, x):
+        return x / x.detach().abs().max().item()
+
+
+class Chooser(nn.Module):
+    def forward(self, x):
+        return x[x.mean((1, 2, 3)) > -9]
+
+
+class Breaker(nn.Module):
+    is_broken = False
+
+    def forward(self, x):
+        if self.is_broken:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Reader, r"d_step: D\.reader \(Reader\) can't be part of a CUDA graph: .*_local_scalar_"
+                 r"dense\S* reads a value of the device on the host.*capture='off'"),
+        (Chooser, r"D\.reader \(Chooser\) .*makes a result whose shape depends on values"),
+    ],
+)  # fmt: skip
+def test_a_module_that_cannot_be_captured_is_refused_by_name(tiny, module, message):
+    config = tiny.config()
+    state = tiny.state(config)
+    with_graphs(state)
+    state.D.reader = module()
+    forward = state.D.forward
+    state.D.forward = lambda x, c=None: forward(state.D.reader(x), c)
+    train_step(state, tiny.batch(config))  # a first call may build caches
+    with pytest.raises(CaptureError, match=message):
+        train_step(state, tiny.batch(config))
+
+
+def test_a_tensor_of_another_device_is_refused(tiny):
+    state = tiny.state(tiny.config())
+    with (
+        pytest.raises(CaptureError, match=r"code outside any module.* touches a tensor on meta"),
+        capture_guard(state, "d_step", is_strict=True),
+    ):
+        torch.zeros(2, device="meta") + 1
+
+
+def test_a_capture_that_fails_says_where(tiny):
+    config = tiny.config()
+    state = tiny.state(config)
+    with_graphs(state)
+    state.G.mapping_end = Breaker()
+    forward = state.G.forward
+    state.G.forward = lambda z, c=None: state.G.mapping_end(forward(z, c))
+    for i in range(WARM_UPS):
+        train_step(state, tiny.batch(config, i))
+    state.G.mapping_end.is_broken = True
+    with pytest.raises(CaptureError, match=r"d_step: G\.mapping_end \(Breaker\).* not permitted"):
+        train_step(state, tiny.batch(config))
+
+
+def test_other_errors_of_a_warm_up_stay_as_they_are(tiny):
+    state = tiny.state(tiny.config())
+    with (
+        pytest.raises(RuntimeError, match="broken") as error,
+        capture_guard(state, "d_step", is_strict=True),
+    ):
+        raise RuntimeError("broken")
+    assert type(error.value) is RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("mode", "note"),
+    [
+        ("off", "phases run eagerly: capture is off"),
+        ("auto", "phases run eagerly: a cpu device has no CUDA graphs"),
+    ],
+)
+def test_eager_says_why_in_one_line(tiny, mode, note, caplog):
+    config = tiny.config(capture=mode)
+    state = tiny.state(config)
+    with caplog.at_level("INFO", logger="fastgan"):
+        for i in range(2):
+            train_step(state, tiny.batch(config, i))
+    assert caplog.messages == [note]
+    assert state.runner.note == note
+    assert not state.runner.is_capturing
+
+
+def test_modes_are_two():
+    with pytest.raises(ValueError, match="capture: expected one of auto, off, got 'yes'"):
+        TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3, capture="yes")

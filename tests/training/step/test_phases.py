@@ -1,0 +1,518 @@
+import copy
+import dataclasses
+import math
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastgan import draws
+from fastgan.losses import load_objective, objectives
+from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.step import phases as step
+from fastgan.training.step.generate import generate
+from fastgan.training.step.state import Batch, create_state
+
+PHASES = [
+    step.d_step,
+    step.d_penalty_step,
+    step.d_full_step,
+    step.g_step,
+    step.g_penalty_step,
+    step.g_full_step,
+]
+EVERYTHING = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gp_weight": 0.5, "pl_weight": 2.0}
+
+
+class Mlp(nn.Module):
+    z_dim, c_dim = 3, 0
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, 16), nn.LeakyReLU(0.2), nn.Linear(16, outputs)
+        )
+
+    def forward(self, x, c=None):
+        return self.layers(x)
+
+
+class TextbookAdam:
+    """Kingma and Ba (2015), algorithm 1, line by line.
+
+    Not torch.optim.Adam(fused=True): its CPU kernel contracts products and sums differently in a
+    parameter's last few elements than in its vectors, which no flat buffer can repeat. The root
+    goes through float64, since torch's float32 root is not always the nearest float.
+    """
+
+    def __init__(self, parameters, lr, betas, eps=1e-8):
+        self.parameters, self.lr, self.betas, self.eps = list(parameters), lr, betas, eps
+        self.m, self.v = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self.t = 0
+
+    @torch.no_grad()
+    def step(self):
+        self.t += 1
+        beta1, beta2 = self.betas
+        for p, m, v in zip(self.parameters, self.m, self.v, strict=True):
+            m += (1 - beta1) * (p.grad - m)
+            v += (1 - beta2) * (p.grad * p.grad - v)
+            m_hat = m / (1 - beta1**self.t)
+            v_hat = v / (1 - beta2**self.t)
+            p -= self.lr * m_hat / (v_hat.double().sqrt().float() + self.eps)
+
+
+def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
+    """MLP, binary cross-entropy on logits (softplus), Adam: Goodfellow et al., algorithm 1."""
+    config = tiny.config(
+        model=tiny.Config(z_dim=3, data_shape=(2,)),
+        g_optimizer=AdamConfig(lr=1e-3, betas=(0.6, 0.9)),
+        d_optimizer=AdamConfig(lr=3e-3, betas=(0.6, 0.9)),
+        ema=EmaConfig(half_life_kimg=0, rampup_ratio=None),
+    )
+    real = torch.randn(20, 4, 2, generator=torch.Generator().manual_seed(5))
+
+    torch.manual_seed(0)
+    G, D = Mlp(3, 2), Mlp(2, 1)
+    g_opt = TextbookAdam(G.parameters(), lr=1e-3, betas=(0.6, 0.9))
+    d_opt = TextbookAdam(D.parameters(), lr=3e-3, betas=(0.6, 0.9))
+    expected = []
+    for x in real:
+        D.zero_grad()
+        fake = G(torch.randn(4, 3)).detach()
+        d_loss = F.softplus(-D(x)).mean() + F.softplus(D(fake)).mean()
+        d_loss.backward()
+        d_opt.step()
+        G.zero_grad()
+        g_loss = F.softplus(-D(G(torch.randn(4, 3)))).mean()
+        g_loss.backward()
+        g_opt.step()
+        expected.append((d_loss.item(), g_loss.item()))
+
+    torch.manual_seed(0)
+    state = create_state(config, Mlp(3, 2), Mlp(2, 1))
+    trace = []
+    for x in real:
+        step.train_step(state, Batch(x=x))
+        means = state.stats.read()
+        trace.append((means["Loss/D"], means["Loss/G"]))
+        state.stats.reset()
+    assert trace == expected
+    for ours, theirs in ((state.G, G), (state.D, D), (state.G_ema, G)):
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("objective", objectives())
+def test_half_of_the_activations_are_held_where_the_objective_allows_it(tiny, objective):
+    config = tiny.config(objective=objective)
+    state = tiny.state(config)
+    saved, held, forward = weakref.WeakSet(), [], state.D.forward
+
+    class Saved:
+        def __init__(self, t):
+            self.tensor = t
+            saved.add(self)
+
+    def watched(x, c=None):
+        held.append(len(saved))
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda kept: kept.tensor):
+            return forward(x, c)
+
+    state.D.forward = watched
+    step.d_step(state, tiny.batch(config))
+    assert held[0] == 0
+    assert (held[1] == 0) is load_objective(objective).IS_SEPARABLE
+
+
+@pytest.mark.parametrize("objective", objectives())
+def test_d_gets_the_gradient_of_the_whole_objective(tiny, objective):
+    config = tiny.config(objective=objective)
+    state, batch = tiny.state(config), tiny.batch(config)
+    G, D = copy.deepcopy(state.G), copy.deepcopy(state.D)
+    torch.manual_seed(3)
+    step.d_step(state, batch)
+    torch.manual_seed(3)
+    fake = G(torch.randn([batch.x.shape[0], G.z_dim]), batch.c).detach()
+    loss = load_objective(objective).discriminator_loss(D(batch.x, batch.c), D(fake, batch.c))
+    grads = torch.autograd.grad(loss, list(D.parameters()))
+    for p, expected in zip(state.D.parameters(), grads, strict=True):
+        torch.testing.assert_close(p.grad, expected, rtol=1e-6, atol=1e-7)
+    assert state.stats.read()["Loss/D"] == pytest.approx(loss.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_touches_one_network_only(tiny, phase):
+    config = tiny.config(**EVERYTHING, objective="relativistic")
+    state, batch = tiny.state(config), tiny.batch(config)
+    trained, other = (state.D, state.G) if phase in PHASES[:3] else (state.G, state.D)
+    before = {id(p): p.detach().clone() for net in (trained, other) for p in net.parameters()}
+    for p in other.parameters():
+        p.grad.fill_(math.nan)  # whatever is added to it or read from it shows
+    phase(state, batch)
+    for name, p in other.named_parameters():
+        assert torch.equal(p, before[id(p)]), f"{name} moved"
+        assert p.grad.isnan().all(), f"{name} has a gradient"
+        assert p.requires_grad, f"{name} stayed frozen"
+    for name, p in trained.named_parameters():
+        if p.grad.any():
+            assert not torch.equal(p, before[id(p)]), f"{name} did not move"
+    assert any(not torch.equal(p, before[id(p)]) for p in trained.parameters())
+
+
+def test_frozen_parameters_stay_frozen(tiny):
+    config = tiny.config()
+    G, D = tiny.G(config.model), tiny.D(config.model)
+    D.conv.requires_grad_(False)
+    state = create_state(config, G, D)
+    before = D.conv.weight.clone()
+    step.train_step(state, tiny.batch(config))
+    assert torch.equal(D.conv.weight, before)
+    assert not D.conv.weight.requires_grad
+
+
+def test_which_phases_run_depends_on_the_step_number_alone(tiny):
+    lazy = tiny.config(r1_gamma=1.0, d_reg_interval=3, pl_weight=1.0, g_reg_interval=2)
+    names = [[phase.__name__ for phase in step.phases(i, lazy)] for i in range(7)]
+    d, dp, g, gp = "d_step", "d_penalty_step", "g_step", "g_penalty_step"
+    assert names == [
+        [d, dp, g, gp],
+        [d, g],
+        [d, g, gp],
+        [d, dp, g],
+        [d, g, gp],
+        [d, g],
+        [d, dp, g, gp],
+    ]
+    eager = tiny.config(r2_gamma=1.0, pl_weight=1.0)
+    assert step.phases(5, eager) == (step.d_full_step, step.g_full_step)
+    assert step.phases(0, tiny.config(d_reg_interval=4)) == (step.d_step, step.g_step)
+
+
+def gradients(net):
+    return [p.grad.clone() for p in net.parameters()]
+
+
+def d_loss_by_hand(state, batch, config, *, main, penalty):
+    """Independent of the code under test: double backward written out, same random numbers."""
+    D = copy.deepcopy(state.D)
+    with torch.no_grad():
+        z = torch.randn([4, state.G.z_dim])
+        fake = copy.deepcopy(state.G).synthesis(copy.deepcopy(state.G).mapping(z))
+    loss = torch.zeros([])
+    if main:
+        loss = loss + F.softplus(-D(batch.x)).mean() + F.softplus(D(fake)).mean()
+    for x, gamma in ((batch.x, config.r1_gamma), (fake, config.r2_gamma)):
+        x = x.detach().requires_grad_()
+        (g,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
+        loss = loss + penalty * gamma / 2 * g.square().sum([1, 2, 3]).mean()
+    params = list(D.parameters())
+    grads = torch.autograd.grad(loss, params, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
+
+
+class LeakyD(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.conv = nn.Conv2d(config.img_channels, 4, 3)
+        self.out = nn.Linear(4 * (config.img_height - 2) * (config.img_width - 2), 1)
+
+    def forward(self, x, c=None):
+        return self.out(F.leaky_relu(self.conv(x), 0.2).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("phase", "interval", "main", "penalty"),
+    [
+        (step.d_step, 1, True, 0),
+        (step.d_penalty_step, 5, False, 5),
+        (step.d_full_step, 1, True, 1),
+    ],
+)
+@pytest.mark.parametrize("method", ["auto", "linearised", "double_backward"])
+def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, penalty, method):
+    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, d_reg_interval=interval, penalty_method=method)
+    torch.manual_seed(1)
+    D = LeakyD(config.model) if method == "linearised" else tiny.D(config.model)
+    state, batch = create_state(config, tiny.G(config.model), D), tiny.batch(config)
+    torch.manual_seed(11)
+    expected = d_loss_by_hand(state, batch, config, main=main, penalty=penalty)
+    torch.manual_seed(11)
+    phase(state, batch)
+    for got, grad in zip(gradients(state.D), expected, strict=True):
+        torch.testing.assert_close(got, grad, rtol=1e-4, atol=1e-6)
+
+
+class WeightGradients(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution_backward.default:
+            self.count += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_objective_and_penalties_share_their_weight_gradients(tiny):
+    config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, penalty_method="linearised")
+    state = create_state(config, tiny.G(config.model), LeakyD(config.model))
+    with WeightGradients() as weights:
+        step.d_full_step(state, tiny.batch(config))
+    assert weights.count == 2  # the only convolution, once on real and once on fake samples
+
+
+def test_gamma_scale_weighs_the_penalty(tiny):
+    config = tiny.config(
+        r1_gamma=2.0, schedule=ScheduleConfig(anneal_kimg=0.008, gamma_end=0.0, lr_end=0.5)
+    )
+    state = tiny.state(config)
+    scales, rates = [], []
+    for position in (0, 4, 8):
+        step.train_step(state, tiny.batch(config, position))
+        scales.append(state.gamma_scale.item())
+        rates.append(state.d_optimizer.param_groups[0]["lr"].item() / config.d_optimizer.lr)
+    assert scales == pytest.approx([1, 0.5, 0])
+    assert rates == pytest.approx([1, 0.75, 0.5])
+    step.d_penalty_step(state, tiny.batch(config))
+    assert not state.d_optimizer.flat.gradients.any()
+
+
+def test_lazy_path_length_weighs_interval_times(tiny):
+    found = []
+    for interval in (1, 4):
+        config = tiny.config(pl_weight=2.0, g_reg_interval=interval)
+        state = tiny.state(config)
+        torch.manual_seed(3)
+        step.g_penalty_step(state, tiny.batch(config))
+        found.append(gradients(state.G))
+        assert state.pl_mean > 0
+    for one, four in zip(*found, strict=True):
+        torch.testing.assert_close(four, 4 * one, rtol=1e-4, atol=1e-6)
+
+
+def test_full_generator_step_is_the_sum_of_both(tiny):
+    config = tiny.config(pl_weight=2.0)
+    state, batch = tiny.state(config), tiny.batch(config)
+    state.pl_mean.fill_(0.3)
+    torch.manual_seed(3)
+    z = torch.randn(4, state.G.z_dim)
+    G, D = copy.deepcopy(state.G), state.D
+    ws = G.mapping(z)
+    fake = G.synthesis(ws)
+    main = F.softplus(-D(fake)).mean()
+    y = torch.randn_like(fake) / (8 * 7) ** 0.5
+    (J,) = torch.autograd.grad((fake * y).sum(), ws, create_graph=True)
+    lengths = J.square().sum(2).mean(1).sqrt()
+    loss = main + 2.0 * (lengths - 0.3).square().mean()
+    expected = torch.autograd.grad(loss, list(G.parameters()))
+    torch.manual_seed(3)
+    step.g_full_step(state, batch)
+    for got, grad in zip(gradients(state.G), expected, strict=True):
+        torch.testing.assert_close(got, grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(state.pl_mean, 0.99 * 0.3 + 0.01 * lengths.detach().mean())
+
+
+class Recorder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.detach().clone())
+        return x.flip(3)
+
+
+def test_real_and_fake_pass_through_the_same_augmentation(tiny):
+    config = tiny.config(objective="relativistic")
+    state, batch = tiny.state(config), tiny.batch(config)
+    state.augment, inputs = Recorder(), []
+    state.D.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
+    step.train_step(state, batch)
+    assert len(inputs) == len(state.augment.seen) == 4  # D: real, fake; G: fake, real
+    assert all(torch.equal(y, x.flip(3)) for x, y in zip(state.augment.seen, inputs, strict=True))
+    assert sum(torch.equal(x, batch.x) for x in state.augment.seen) == 2
+
+
+def test_conditions_reach_both_networks(tiny):
+    config = tiny.config(
+        model=tiny.Config(c_dim=3), data=dataclasses.replace(tiny.config().data, use_labels=True),
+        pl_weight=1.0, r1_gamma=1.0,
+    )  # fmt: skip
+    state, batch = tiny.state(config), tiny.batch(config)
+    seen = []
+    state.D.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    step.train_step(state, batch)
+    assert len(seen) == 3  # D: real, also for R1, and fake; G: fake
+    assert all(torch.equal(c, batch.c) for c in seen)
+    changed = state.G.fc.weight[:, state.G.z_dim :] != tiny.state(config).G.fc.weight[:, 5:]
+    assert changed.any()
+
+
+def test_style_mixing_takes_later_layers_from_another_latent(tiny):
+    config = tiny.config(style_mixing_prob=1.0, batch=16)
+    state = tiny.state(config)
+    _, ws = generate(state, 16, None)  # [N, 3, w_dim]
+    assert not torch.equal(ws[:, 0], ws[:, 2])
+    is_mixed = (ws[:, 0] != ws[:, 2]).any(1)
+    assert is_mixed.all()
+    is_early = (ws[:, 1] == ws[:, 0]).all(1)
+    assert 0 < is_early.sum() < 16  # the crossover differs between samples
+
+
+def test_adaptive_p_follows_the_signs_every_four_steps(tiny):
+    config = tiny.config(augment=AugmentConfig(mode="ada", p=0.5, ada_kimg=1.0, groups="blit"))
+    state = tiny.state(config)
+    for bias, p in ((100.0, 0.516), (-100.0, 0.5)):
+        with torch.no_grad():
+            state.D.out.bias.fill_(bias)
+        for i in range(4):
+            assert state.augment.p.item() == pytest.approx(0.5 if bias > 0 else 0.516), i
+            step.train_step(state, tiny.batch(config, i))
+        assert state.augment.p.item() == pytest.approx(p)
+
+
+class NoHostReads(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise AssertionError("a step read a device value on the host")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_never_waits_for_the_device(tiny):
+    config = tiny.config(
+        **EVERYTHING, style_mixing_prob=0.5, augment=AugmentConfig(mode="ada", p=0.2)
+    )
+    state, batch = tiny.state(config), tiny.batch(config)
+    with NoHostReads():
+        for _ in range(4):
+            step.train_step(state, batch)
+        with pytest.raises(AssertionError, match="read a device value"):
+            state.pl_mean.item()
+
+
+def test_counters_and_statistics(tiny):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2, gp_weight=1.0)
+    state = tiny.state(config)
+    for i in range(3):
+        step.train_step(state, tiny.batch(config, 4 * i))
+    assert (state.step, state.nimg, state.tick) == (3, 12, 0)
+    counts = dict(zip(state.stats.names, state.stats.sums[:, 1].tolist(), strict=True))
+    assert counts == {
+        "Loss/D": 3, "Loss/G": 3, "Loss/r1": 2, "Loss/r2": 0, "Loss/gp": 2, "Loss/pl": 0,
+        "Logits/real": 3, "Logits/fake": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_gpu", [None, 2])
+def test_the_history_has_each_steps_losses(tiny, batch_gpu):
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=2, batch_gpu=batch_gpu)
+    state, seen = tiny.state(config), []
+    for i in range(4):
+        step.train_step(state, tiny.batch(config, 4 * i))
+        seen.append(state.stats.read())
+        state.stats.reset()
+    history = state.stats.read_history()
+    assert history.keys() == seen[0].keys()
+    assert len({len(values) for values in history.values()}) == 1
+    for i, losses in enumerate(seen):
+        for name, values in history.items():
+            wanted = losses.get(name, math.nan)
+            assert values[i] == pytest.approx(wanted, rel=1e-6, nan_ok=True), (name, i)
+
+
+@pytest.mark.parametrize("objective", ["non_saturating", "relativistic"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
+    """Gradient, statistics, buffers and the mean path length, in float64; unequal parts, too."""
+    found = []
+    for at_once in (None, 1, 3):
+        config = tiny.config(
+            **EVERYTHING, objective=objective, batch=6, batch_gpu=at_once, style_mixing_prob=0.5
+        )
+        if objective == "non_saturating":
+            config = config.with_changes(augment=AugmentConfig(mode="ada", p=0.4, ada_kimg=1.0))
+        torch.manual_seed(0)
+        G, D = tiny.G(config.model).double(), tiny.D(config.model).double()
+        state = create_state(config, G, D)
+        if at_once == 3:
+            object.__setattr__(state.config, "batch_gpu", 4)  # 4 + 2, and 2 + 1 for path length
+        state.pl_mean = torch.tensor(0.3, dtype=torch.float64)
+        state.draw_key = torch.tensor(draws.step_key(0, 7))
+        state.G.w_avg.fill_(0.25)
+        x = tiny.batch(config).x.double()
+        torch.set_default_dtype(torch.float64)  # of the draws
+        try:
+            phase(state, Batch(x=x))
+        finally:
+            torch.set_default_dtype(torch.float32)
+        optimizer = state.d_optimizer if phase in PHASES[:3] else state.g_optimizer
+        ada = None if state.ada is None else state.ada.sums
+        found.append(
+            (optimizer.flat.gradients, state.G.w_avg, state.stats.sums, state.pl_mean, ada)
+        )
+    whole, *split = found
+    assert whole[0].any()
+    assert (whole[1] != 0.25).all()  # every phase here makes latents
+    for other in split:
+        torch.testing.assert_close(other[:2], whole[:2], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(other[2:], whole[2:], rtol=1e-6, atol=1e-7)
+
+
+def test_one_exchange_per_phase_sees_the_finished_gradient(tiny):
+    config = tiny.config(**EVERYTHING, batch_gpu=2)
+    state, batch = tiny.state(config), tiny.batch(config)
+    seen = []
+
+    def halve(exchanged):
+        seen.append(exchanged.data_ptr())
+        exchanged.mul_(0.5)
+
+    state.exchange = halve
+    for phase in PHASES:
+        optimizer = state.d_optimizer if phase in PHASES[:3] else state.g_optimizer
+        phase(state, batch)
+        assert seen.pop() == optimizer.flat.exchanged.data_ptr()
+        assert not seen
+    copies = [tiny.state(config) for _ in range(2)]
+    copies[0].exchange = lambda exchanged: exchanged.mul_(0)
+    for copied in copies:
+        torch.manual_seed(0)
+        step.g_full_step(copied, batch)
+    assert not copies[0].g_optimizer.flat.gradients.any()
+    assert copies[0].pl_mean == 0  # the mean length travels with the gradient
+    assert copies[1].pl_mean > 0
+
+
+def test_the_last_phase_moves_the_average_once(tiny):
+    config = tiny.config(pl_weight=1.0, g_reg_interval=2, ema=EmaConfig(half_life_kimg=0.01))
+    state = tiny.state(config)
+    state.nimg = 10**6
+    for i in range(2):
+        old = [p.detach().clone() for p in state.G_ema.parameters()]
+        step.train_step(state, tiny.batch(config, i))
+        w = state.ema_weight.item()
+        assert 0 < w < 1
+        for before, average, p in zip(
+            old, state.G_ema.parameters(), state.G.parameters(), strict=True
+        ):
+            torch.testing.assert_close(average, before + w * (p - before))
+        assert torch.equal(state.G_ema.w_avg, state.G.w_avg)
+
+
+@pytest.mark.parametrize("phase", [step.d_step, step.g_full_step])
+def test_a_gradient_that_is_not_finite_changes_nothing(tiny, phase):
+    config = tiny.config(pl_weight=1.0)
+    state, batch = tiny.state(config), tiny.batch(config)
+    optimizer = state.d_optimizer if phase is step.d_step else state.g_optimizer
+    before = [t.clone() for t in (optimizer.flat.values, optimizer.steps, state.pl_mean)]
+    state.exchange = lambda exchanged: exchanged[:2].fill_(math.nan)
+    if phase is step.g_full_step:
+        state.exchange = lambda exchanged: exchanged.fill_(math.inf)
+    phase(state, batch)
+    after = (optimizer.flat.values, optimizer.steps, state.pl_mean)
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    assert optimizer.nonfinite > 0

@@ -1,0 +1,208 @@
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fastgan.augment import AdaController, AugmentPipe
+from fastgan.training import AdamConfig, TrainStep
+from fastgan.training.config.run import EmaConfig
+from fastgan.training.step.phases import train_step
+from fastgan.training.step.state import create_state
+
+
+class Melody(nn.Module):
+    """Sequences [N, 2, T] from latents [N, 3, T]: neither images nor vectors, no z_dim."""
+
+    def __init__(self, classes=0):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 2, 5, padding=2)
+        self.shift = nn.Linear(classes, 2) if classes else None
+
+    def forward(self, z, c=None):
+        y = self.conv(z).tanh()
+        return y if c is None else y + self.shift(c)[:, :, None]
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(2, 4, 3), nn.LeakyReLU(0.2), nn.Conv1d(4, 1, 3))
+
+    def forward(self, x):
+        return self.layers(x)  # [N, 1, T - 4]: a logit per place
+
+
+class ConditionalCritic(Critic):
+    def forward(self, x, label):
+        return self.layers(x).mean(2) + label[:, :1]
+
+
+X = torch.randn(6, 4, 2, 12, generator=torch.Generator().manual_seed(1))
+C = torch.eye(3)[torch.arange(4) % 3]
+
+
+def make(classes=0, critic=Critic, **settings):
+    torch.manual_seed(0)
+    return TrainStep(Melody(classes), critic(), latent_shape=(3, 12), **settings)
+
+
+@pytest.mark.parametrize("objective", ["non_saturating", "relativistic", "hinge"])
+def test_any_shape_of_data_and_latents(objective):
+    step = make(objective=objective, r1_gamma=1.0, d_reg_interval=2, batch_gpu=2, batch=4)
+    before = copy.deepcopy(step.state.D.state_dict())
+    for x in X:
+        step(x)
+    losses = step.read()
+    assert {"Loss/D", "Loss/G", "Loss/r1"} <= losses.keys()
+    assert step.read() == {}
+    assert (step.state.step, step.state.nimg) == (6, 24)
+    for name, value in step.state.D.state_dict().items():
+        if name.endswith("weight"):  # the last bias is nothing to differences of logits
+            assert not torch.equal(before[name], value), name
+    assert step.G_ema(torch.randn(2, 3, 12)).shape == (2, 2, 12)
+
+
+@pytest.mark.parametrize(
+    ("g_classes", "critic"), [(3, Critic), (0, ConditionalCritic), (3, ConditionalCritic)]
+)
+def test_each_network_gets_the_condition_that_it_takes(critic, g_classes):
+    step = make(3, critic, r1_gamma=1.0)
+    if not g_classes:
+        step.state.G.forward = step.state.G.conv.forward
+        step.state.g_takes_c = False
+    step(X[0], C)
+    moved = step.state.g_optimizer.flat.gradients.abs().sum()
+    assert moved > 0
+    assert (step.state.G.shift.weight.grad.abs().sum() > 0) == (g_classes > 0)
+
+
+def test_it_is_train_step(tiny):
+    """The same bits as the state of a configuration takes."""
+    changes = {
+        "r1_gamma": 1.0, "d_reg_interval": 2, "pl_weight": 1.0, "g_reg_interval": 2,
+        "ema": EmaConfig(half_life_kimg=0.01), "g_optimizer": AdamConfig(lr=0.01),
+    }  # fmt: skip
+    config = tiny.config(**changes)
+    torch.manual_seed(0)
+    G, D = tiny.G(config.model), tiny.D(config.model)
+    step = TrainStep(copy.deepcopy(G), copy.deepcopy(D), **changes)
+    state = create_state(config, G, D)
+    for run in (lambda batch: train_step(state, batch), lambda batch: step(batch.x)):
+        torch.manual_seed(1)
+        for i in range(4):
+            run(tiny.batch(config, i))
+    for name in ("G", "D", "G_ema"):
+        ours, theirs = getattr(step.state, name), getattr(state, name)
+        for key, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[key], value), f"{name}.{key}"
+    assert step.read() == state.stats.read()
+
+
+def test_a_state_goes_on_bit_for_bit():
+    def run(step, first, last):
+        for x in X[first:last]:
+            step(x)
+
+    settings = {"r1_gamma": 1.0, "d_reg_interval": 3, "ema": EmaConfig(half_life_kimg=0.01)}
+    whole, half, other = make(**settings), make(**settings), make(**settings)
+    torch.manual_seed(5)
+    run(whole, 0, 6)
+    torch.manual_seed(5)
+    run(half, 0, 4)
+    saved = half.state_dict()
+    run(half, 4, 5)  # moves on; what was saved does not
+    torch.manual_seed(99)
+    other(X[5])
+    other.load_state_dict(saved)
+    run(other, 4, 6)
+    expected, got = whole.state_dict(), other.state_dict()
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["G", "D", "G_ema", "g_optimizer", "d_optimizer", "rng", "step"])
+def test_every_part_of_a_state_counts(name):
+    settings = {"r1_gamma": 1.0, "d_reg_interval": 3, "ema": EmaConfig(half_life_kimg=0.01)}
+    whole, other = make(**settings), make(**settings)
+    fresh = make(**settings).state_dict()
+    for x in X[:2]:
+        whole(x)
+    saved = whole.state_dict()
+    whole(X[2])
+    other.load_state_dict(saved | {name: fresh[name]})
+    other(X[2])
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(other.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_a_state_of_other_networks_is_refused():
+    saved = make().state_dict()
+    del saved["pl_mean"]
+    with pytest.raises(ValueError, match="missing or unknown: pl_mean"):
+        make().load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"missing or unknown: shift\.bias\.exp_avg"):
+        make(3).load_state_dict(make().state_dict())
+
+
+def test_ada_steers_the_augmentation():
+    class ImageG(nn.Sequential):
+        z_dim = 4
+
+    G = ImageG(nn.Linear(4, 3 * 8 * 8), nn.Unflatten(1, (3, 8, 8)))
+    D = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 1))
+    nn.init.constant_(D[1].bias, 100.0)
+    pipe = AugmentPipe(groups="blit", p=0.5)
+    step = TrainStep(G, D, augment=pipe, ada=AdaController(0.6, 1.0))
+    for _ in range(4):
+        step(torch.randn(4, 3, 8, 8))
+    assert pipe.p.item() == pytest.approx(0.516)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TrainStep(nn.Linear(3, 2), Critic()), "latent_shape is needed, as Linear"),
+        (lambda: make(ada=AdaController(0.6, 1.0)), "ada steers augment.p"),
+        (lambda: make(pl_weight=1.0), "pl_weight=1.0 needs a generator with mapping"),
+        (lambda: make(r1_gamma=-1.0), "r1_gamma: expected a number >= 0"),
+        (lambda: make(objective="best"), "name must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_calls_that_differ_from_the_first_are_refused():
+    step = make()
+    step(X[0])
+    with pytest.raises(ValueError, match=r"x must stay \(4, 2, 12\) torch\.float32.*drop_last"):
+        step(X[0, :3])
+    with pytest.raises(ValueError, match="x must stay"):
+        step(X[0].double())
+    with pytest.raises(ValueError, match="c must be given in every call or in none"):
+        step(X[0], C)
+    with pytest.raises(ValueError, match="x must be on cpu, got meta"):
+        step(X[0].to("meta"))
+    step(X[1])
+
+    unconditional = TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3)
+    with pytest.raises(ValueError, match="neither G nor D takes a second argument"):
+        unconditional(torch.zeros(4, 2), C)
+
+
+def test_the_readmes_example_runs():
+    """README's loop, with networks and data in the place of the reader's."""
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
+    (example,) = (block for block in blocks if "TrainStep(" in block)
+    names = {
+        "G": nn.Linear(8, 5), "D": nn.Linear(5, 1), "z": torch.randn(2, 8),
+        "loader": [torch.randn(4, 5) for _ in range(4)], "saved": {},
+    }  # fmt: skip
+    exec("\n".join(line[4:] for line in example.splitlines()), names)
+    assert names["step"].state.step == 4
+    assert "Loss/D" in names["losses"]
+    assert names["samples"].shape == (2, 5)
