@@ -3,8 +3,8 @@
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
 `fastgan.losses` objectives and penalties, `fastgan.training` the engine, `fastgan.compat` other
 projects' names and weights, `fastgan.export` generators for ONNX; `fastgan.memory` is the
-allocator's policy, `fastgan.draws` random numbers that belong to a sample. Importing this package
-compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
+allocator's policy, `fastgan.sample_rng` random numbers that belong to a sample. Importing this
+package compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -14,7 +14,6 @@ __all__ = [
     "augment",
     "compat",
     "data",
-    "draws",
     "export",
     "losses",
     "memory",
@@ -22,6 +21,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "sample_rng",
     "training",
 ]
 

@@ -6,7 +6,8 @@ import pytest
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat data draws export losses memory metrics models nn ops training
+        __version__ augment compat data export losses memory metrics models nn ops sample_rng
+        training
     """,
     "fastgan.ops": """
         Conv2dChoice NativeRequiredError adam_ema_ anti_aliased_snake backends bias_act channel_dot
@@ -32,7 +33,7 @@ NAMES = {
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
     """,
-    "fastgan.draws": "integers normal normal_like sample_stream step_key uniform",
+    "fastgan.sample_rng": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
     "fastgan.augment": "AdaController AugmentPipe GROUPS",

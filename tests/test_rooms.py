@@ -25,7 +25,7 @@ FLOORS = {
     "bench": 4,
     "cli": 4,
 }
-GROUND = ("atomic", "draws", "environment", "memory", "names", "_build", "_version")
+GROUND = ("atomic", "sample_rng", "environment", "memory", "names", "_build", "_version")
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper", "common"}
 
 

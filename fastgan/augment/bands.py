@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.augment.draws import draw_executed, draw_lognormal
+from fastgan.augment.random_factors import draw_executed, draw_lognormal
 from fastgan.augment.reflect import reflect_pad
 
 # Expected power of the bands of a natural image, whose spectrum falls as 1/f.

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from fastgan.augment.draws import (
+from fastgan.augment.matrices import compose, matrix
+from fastgan.augment.random_factors import (
     draw_executed,
     draw_integer,
     draw_lognormal,
     draw_normal,
     draw_uniform,
 )
-from fastgan.augment.matrices import compose, matrix
 
 
 def color(x: Tensor, p: Tensor) -> Tensor:

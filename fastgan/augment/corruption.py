@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from fastgan import draws
-from fastgan.augment.draws import draw_executed, draw_normal, draw_uniform
+from fastgan import sample_rng
+from fastgan.augment.random_factors import draw_executed, draw_normal, draw_uniform
 
 
 def add_noise(x: Tensor, p: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def add_noise(x: Tensor, p: Tensor) -> Tensor:
     n = x.shape[0]
     executed = draw_executed(n, p)
     sigma = draw_normal(executed, 0.1).abs().to(x.dtype).view(n, 1, 1, 1)
-    noise = draws.normal(*x.shape, device=x.device).to(x.dtype)
+    noise = sample_rng.normal(*x.shape, device=x.device).to(x.dtype)
     return torch.where(executed.view(n, 1, 1, 1), x + sigma * noise, x)
 
 

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.augment.draws import (
+from fastgan.augment.matrices import compose, rotation, scaling, translation
+from fastgan.augment.random_factors import (
     draw_executed,
     draw_integer,
     draw_lognormal,
     draw_normal,
     draw_uniform,
 )
-from fastgan.augment.matrices import compose, rotation, scaling, translation
 from fastgan.augment.reflect import reflect, reflect_pad
 from fastgan.ops import upfirdn2d
 

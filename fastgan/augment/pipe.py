@@ -51,8 +51,8 @@ class AugmentPipe(nn.Module):
             (`pipe.p.fill_(0.3)`); there is no host copy of it, so that a captured step follows.
         groups: the name given.
 
-    Randomness comes from `fastgan.draws` on x's device: torch's global generator, or the images'
-    own numbers within a `sample_stream`. Parameters are drawn in torch's default dtype;
+    Randomness comes from `fastgan.sample_rng` on x's device: torch's global generator, or the
+    images' own numbers within a `sample_stream`. Parameters are drawn in torch's default dtype;
     half and bfloat16 images are computed in float32 and returned in their own dtype; autocast is
     off inside. y is affine in x for given draws, so that derivatives of every order with respect to
     x exist; p has no gradient. Shapes are static and nothing is read back: capturable. On CUDA the

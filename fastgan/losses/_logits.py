@@ -1,4 +1,4 @@
-"""The front door of every objective."""
+"""The checks of logits that every objective begins with."""
 
 import torch
 

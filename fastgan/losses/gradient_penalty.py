@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.losses.linearised import linearise, refusal, worth_trying
 from fastgan.ops import gradient_penalty, interpolate_samples
 
@@ -82,7 +82,7 @@ def wgan_gp(
         raise ValueError(
             f"wgan_gp: real and fake must hold equally many tensors, got {len(reals)}, {len(fakes)}"
         )
-    t = draws.uniform(reals[0].shape[0], device=reals[0].device, dtype=reals[0].dtype)
+    t = sample_rng.uniform(reals[0].shape[0], device=reals[0].device, dtype=reals[0].dtype)
     points = tuple(
         interpolate_samples(r.detach(), f.detach(), t) for r, f in zip(reals, fakes, strict=True)
     )

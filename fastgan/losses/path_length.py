@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from fastgan import draws
+from fastgan import sample_rng
 
 
 def path_length_penalty(
@@ -64,7 +64,7 @@ def path_lengths(
             f"{tuple(images.shape)} and {tuple(ws.shape)}"
         )
     if y is None:
-        y = draws.normal_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        y = sample_rng.normal_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (J,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
     squares = J.to(torch.promote_types(J.dtype, torch.float32)).square().sum(2).mean(1)
     # √ has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._front_door import (
+from fastgan.models._checks import (
     check_choice,
     check_condition,
     check_config,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from fastgan.models._front_door import (
+from fastgan.models._checks import (
     check_choice,
     check_condition,
     check_config,

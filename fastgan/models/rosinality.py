@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fastgan import draws
-from fastgan.models._front_door import check_config, check_samples
+from fastgan import sample_rng
+from fastgan.models._checks import check_config, check_samples
 from fastgan.models._pretrained import Pretrained
 from fastgan.models._rosinality_layers import (
     ConstantInput,
@@ -199,7 +199,7 @@ class Generator(Pretrained, nn.Module):
         if not is_random:
             return kept
         return [
-            draws.normal(n, *t.shape[1:], device=t.device).to(t.dtype) for t in kept
+            sample_rng.normal(n, *t.shape[1:], device=t.device).to(t.dtype) for t in kept
         ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fastgan.models._front_door import (
+from fastgan.models._checks import (
     check_choice,
     check_condition,
     check_config,

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fastgan.models import stylegan2
-from fastgan.models._front_door import (
+from fastgan.models._checks import (
     check_choice,
     check_condition,
     check_config,

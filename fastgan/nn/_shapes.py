@@ -1,4 +1,4 @@
-"""Shape checks shared by the layers' front doors; each error names the layer and the way out."""
+"""Shape checks that the layers share; each error names the layer and the way out."""
 
 import torch
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.nn._lean_graph import Made, lean_graph, scaled
+from fastgan.nn._recompute import Made, recompute, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
@@ -63,16 +63,16 @@ def resample_conv2d(
     a true convolution of the zero-inserted map: w is not flipped, as in StyleGAN2.
     down > 1: FIR, then correlation with stride ``down``.
     k = 1: commutes with the FIR, so it runs at the lower resolution.
-    made: how x and w came to be; autograd does not keep what it can make again (``lean_graph``).
+    made: how x and w came to be; autograd does not keep what it can make again (``recompute``).
     """
     k = w.shape[-1]
     if up > 1 and k == 1:
-        with lean_graph(x, w, made):
+        with recompute(x, w, made):
             y = F.conv2d(x, w, groups=groups)
         return upsample_to(y, f, up, size)
     if down > 1 and k == 1:
         x = downsample_to_ceil(x, f, down)
-        with lean_graph(x, w, made):
+        with recompute(x, w, made):
             return F.conv2d(x, w, groups=groups)
     pad = k // 2
     if up > 1:
@@ -81,7 +81,7 @@ def resample_conv2d(
         wt = w.transpose(0, 1)  # [I, O, k, k]
         if groups > 1:
             wt = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # [groups·I, O, k, k]
-        with lean_graph(x, w, made):
+        with recompute(x, w, made):
             y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
         padding = (
             pad + (fw + up - 1) // 2 - (k - 1),
@@ -99,9 +99,9 @@ def resample_conv2d(
             pad + (fh - down) // 2 + -x.shape[2] % down,
         )
         x = upfirdn2d(x, f, padding=padding)
-        with lean_graph(x, w, made):
+        with recompute(x, w, made):
             return conv2d(x, w, stride=down, groups=groups)
-    with lean_graph(x, w, made):
+    with recompute(x, w, made):
         return conv2d(x, w, padding=pad, groups=groups)
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.nn._lean_graph import lean_graph, scaled
+from fastgan.nn._recompute import recompute, scaled
 from fastgan.nn._shapes import check_at_least_one, check_features
 from fastgan.ops import bias_act
 
@@ -51,7 +51,7 @@ class EqualLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_features("EqualLinear", "x", x, self.in_features)
         w = scaled(self.weight, self.weight_gain, x.dtype)
-        with lean_graph(x, w.tensor, (w,)):
+        with recompute(x, w.tensor, (w,)):
             y = F.linear(x, w.tensor)  # [..., out]
         b = None
         if self.bias is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from fastgan.nn._lean_graph import made_by
+from fastgan.nn._recompute import made_by
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.nn._shapes import check_maps
 from fastgan.ops import noise_bias_act
 
@@ -23,8 +23,8 @@ def check_noise_mode(function: str, noise_mode: str) -> None:
 def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> torch.Tensor | None:
     """The noise to add to x [N, C, H, W], shared by the channels of a sample.
 
-    ``noise_mode``: "random" draws N(0, 1) of [N, 1, H, W] by ``fastgan.draws``, on x's device and
-    in float32 for 16-bit maps, so that one seed gives one noise in every dtype but float64;
+    ``noise_mode``: "random" draws N(0, 1) of [N, 1, H, W] by ``fastgan.sample_rng``, on x's device
+    and in float32 for 16-bit maps, so that one seed gives one noise in every dtype but float64;
     "const" is ``const`` [H, W] for every sample, "none" is None.
     Errors: ValueError for another mode, or for "const" without a fitting ``const``.
     """
@@ -33,7 +33,7 @@ def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> 
         return None
     if noise_mode == "random":
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return draws.normal(x.shape[0], 1, *x.shape[2:], dtype=dtype, device=x.device)
+        return sample_rng.normal(x.shape[0], 1, *x.shape[2:], dtype=dtype, device=x.device)
     if const is None or const.shape != x.shape[2:]:
         got = "none" if const is None else f"noise of size {tuple(const.shape)}"
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import torch
 
-from fastgan import draws
+from fastgan import sample_rng
 
 
 def sample_cutoff(
@@ -10,12 +10,12 @@ def sample_cutoff(
 ) -> torch.Tensor:
     """int64 [n]: with ``probability`` uniform in 1..num_ws − 1, else num_ws (no mixing).
 
-    Drawn on ``device`` by ``fastgan.draws``, without a host sync. num_ws = 1 never mixes.
+    Drawn on ``device`` by ``fastgan.sample_rng``, without a host sync. num_ws = 1 never mixes.
     """
     if num_ws < 2:
         return torch.full((n,), num_ws, dtype=torch.int64, device=device)
-    cutoff = draws.integers(1, num_ws, n, device=device)
-    is_mixed = draws.uniform(n, device=device) < probability
+    cutoff = sample_rng.integers(1, num_ws, n, device=device)
+    is_mixed = sample_rng.uniform(n, device=device) < probability
     return torch.where(is_mixed, cutoff, num_ws)
 
 

@@ -76,7 +76,7 @@ def variant_config(name: str, variant: str) -> TrainConfig:
         resolution=RESOLUTIONS.get(name, RESOLUTION), c_dim=c_dim, batch=BATCH, device="cuda",
         schedule=SCHEDULE,
     )  # fmt: skip
-    has_mapping = config.architecture in ("stylegan2", "skipconv")
+    has_mapping = config.architecture in ("stylegan2", "light_skip_gan")
     penalties = {"r1_gamma": 1.0, "r2_gamma": 1.0, "gp_weight": 10.0}
     if has_mapping:
         penalties |= {"pl_weight": 2.0, "style_mixing_prob": 0.5}

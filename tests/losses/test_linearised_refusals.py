@@ -176,7 +176,7 @@ def test_batch_norm_is_tried_again_in_another_mode():
     assert worth_trying(D, (x,))
 
 
-@pytest.mark.parametrize("architecture", ["stylegan2", "skipconv"])
+@pytest.mark.parametrize("architecture", ["stylegan2", "light_skip_gan"])
 def test_critics_with_minibatch_stddev(architecture):
     module = load_architecture(architecture)
     base = {"channel_base": 64} if architecture == "stylegan2" else {"d_channel_base": 64}

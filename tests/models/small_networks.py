@@ -5,7 +5,7 @@ from fastgan.models import load_architecture
 FIELDS = {
     "mlp": {"z_dim": 5, "g_hidden": (8,), "d_hidden": (8,)},
     "dcgan": {"z_dim": 5, "g_channels": 4, "d_channels": 4, "d_norm": "none"},
-    "skipconv": {},
+    "light_skip_gan": {},
     "stylegan2": {"z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 8,
                   "mapping_layers": 2, "d_mapping_layers": 1},
     "stylegan3": {"z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 6, "num_layers": 6,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.state import Batch, create_state
 
@@ -43,7 +43,7 @@ class TinyG(nn.Module):
     def synthesis(self, ws, noise_mode="random"):
         x = self.out(ws.flatten(1))
         if noise_mode == "random":
-            x = x + 0.1 * draws.normal_like(x)
+            x = x + 0.1 * sample_rng.normal_like(x)
         return x.tanh().unflatten(1, self.shape)
 
     def forward(self, z, c=None, *, truncation_psi=1.0, noise_mode="random"):

@@ -15,7 +15,7 @@ __device__ __forceinline__ int floor_divide(int a, int b) {
   return a >= 0 ? a / b : -((-a + b - 1) / b);
 }
 
-// The geometry in 32 bits: the front door bounds the up-sampled signal.
+// The geometry in 32 bits: the Python function bounds the up-sampled signal.
 struct Reach {
   int length, outputs, size;  // of x, y and the up-sampled signal
   int up, down, up_taps, down_taps, up_lead, down_lead;

@@ -19,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._front_door import check_config
+from fastgan.models._checks import check_config
 from fastgan.models._pretrained import Pretrained
+from fastgan.models.vocoders._checks import (
+    check_generator_config,
+    check_mel,
+    check_wave,
+    integers_of,
+)
 from fastgan.models.vocoders._discriminators import (
     Parts,
     PeriodDiscriminator,
     ScaleDiscriminator,
     logits_and_features,
-)
-from fastgan.models.vocoders._front_door import (
-    check_generator_config,
-    check_mel,
-    check_wave,
-    integers_of,
 )
 from fastgan.models.vocoders._normed_conv import remove_weight_norm, same_conv, weight_normed
 

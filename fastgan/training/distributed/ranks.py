@@ -1,7 +1,7 @@
 """Data-parallel training: what the processes of one run, launched by torchrun, say to each other.
 
     rank r of W holds rows r, r + W, … of every batch, and draws what those samples would draw in
-    one process (`fastgan.draws`); micro-batch a of A takes every A-th of its rows
+    one process (`fastgan.sample_rng`); micro-batch a of A takes every A-th of its rows
     one all_reduce per phase averages the flat gradient (`Ranks.exchange`)
     one per step averages what is a mean over samples: buffers such as w_avg, ADA's sums, statistics
     the host's flags (stop) travel one step behind, beside the training
@@ -255,7 +255,8 @@ class Ranks:
                 f"training: {when} rank {', '.join(map(str, odd))} of {self.size} differs from the "
                 f"others in {', '.join(names[:4])}{more}; the ranks no longer train one network. "
                 "Go on from the last checkpoint; if it happens again, look for what a rank does "
-                "alone (drawing without fastgan.draws, a buffer that is no mean over samples), "
+                "alone (random numbers from elsewhere than fastgan.sample_rng, a buffer that is no "
+                "mean over samples), "
                 "another version of torch or a faulty device"
             )
 

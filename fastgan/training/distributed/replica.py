@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.step import micro_batch as split
 from fastgan.training.step.moving_buffers import MovedTensors, float_buffers
@@ -18,7 +18,7 @@ __all__ = ["replicate", "shared_tensors"]
 
 
 def replicate(state: TrainState, ranks: Ranks | None) -> None:
-    """From now on each sample draws its own numbers (`fastgan.draws`), and ranks train together.
+    """Each sample gets random numbers of its own (`fastgan.sample_rng`), and ranks train together.
 
     With `ranks`, waits for all of them, takes over rank 0's tensors and counters, and sets
     `state.exchange` and `state.average`. ValueError where the batch can't be split so.
@@ -26,7 +26,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     size = 1 if ranks is None else ranks.size
     split.check_split(state.config, size)
     split.check_groups(state.config, state.D, size)
-    state.draw_key = torch.zeros([], dtype=torch.int64, device=state.device)
+    state.rng_key = torch.zeros([], dtype=torch.int64, device=state.device)
     if ranks is None:
         return
     state.rows = (ranks.rank, size)
@@ -40,7 +40,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     state.exchange = ranks.exchange
     state.average = lambda: ranks.average_([*moved(), *sums])
     if ranks.rank > 0:  # what draws from torch itself is no rank's twin
-        torch.manual_seed(draws.step_key(state.config.seed + ranks.rank, state.nimg))
+        torch.manual_seed(sample_rng.step_key(state.config.seed + ranks.rank, state.nimg))
 
 
 def shared_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:

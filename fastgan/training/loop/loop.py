@@ -74,7 +74,7 @@ def train(
     when to stop. ranks: the processes that train together
     (`fastgan.training.distributed.ranks.join`), each of
     which calls this with equal arguments; rank 0 alone has observers, metrics and checkpoints.
-    Each sample draws random numbers of its own (`fastgan.draws`).
+    Each sample draws random numbers of its own (`fastgan.sample_rng`).
 
     Checkpoints are written beside the training; it returns, or raises what is not
     KeyboardInterrupt, when the last one is on the disk. SIGINT or SIGTERM lets the step finish,

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.step.precision import autocast
 from fastgan.training.step.state import StepState
@@ -42,5 +42,5 @@ def _wide(state: StepState, x: Tensor) -> Tensor:
 
 def draw_latents(state: StepState, n: int) -> Tensor:
     """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
-    z = draws.normal(n, *state.latent_shape, device=state.device)
+    z = sample_rng.normal(n, *state.latent_shape, device=state.device)
     return z.to(state.g_optimizer.flat.values.dtype)

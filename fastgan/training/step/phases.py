@@ -16,7 +16,7 @@ gradient. With averages=True a phase of G, the last one of a step, moves the ave
 pass and ends the step's statistics. No function here waits for the device. `phases` says which of
 them a step runs; `train_step` runs them.
 
-A step draws by `fastgan.draws`: from torch's global generator, or where `state.draw_key` is set
+A step draws by `fastgan.sample_rng`: from torch's global generator, or where `state.rng_key` is set
 from one sequence for each phase and sample of the whole batch, so that neither `batch_gpu` nor the
 number of processes changes what a sample draws, nor, up to the order of sums, the result.
 """
@@ -27,7 +27,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.training.config.run import StepConfig
 from fastgan.training.optim.ema import copy_buffers, ema_beta
 from fastgan.training.optim.flat_adam import FlatAdam
@@ -234,19 +234,19 @@ def _update(
 
 def _draws(state: StepState, phase: int, part: int, parts: int):
     """A context in which row l of a micro-batch draws what its sample of the whole batch draws."""
-    if state.draw_key is None:
+    if state.rng_key is None:
         return nullcontext()
     rank, ranks = state.rows
-    return draws.sample_stream(
-        state.draw_key, phase, first=rank + ranks * part, stride=ranks * parts
+    return sample_rng.sample_stream(
+        state.rng_key, phase, first=rank + ranks * part, stride=ranks * parts
     )
 
 
 def _set_scalars(state: StepState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
-    if state.draw_key is not None:
-        state.draw_key.fill_(draws.step_key(config.seed, state.position))
+    if state.rng_key is not None:
+        state.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
     lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
     for optimizer in (state.g_optimizer, state.d_optimizer):
         for group in optimizer.param_groups:

@@ -70,9 +70,9 @@ class StepState:
         None where there is one.
     average: called once per step, by its last phase: replaces what is a mean or a sum over samples
         (w_avg, ADA's sums, statistics) by its mean over all processes; None where there is one.
-    draw_key: where every sample draws numbers of its own (`fastgan.draws`), the key of the current
-        step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each batch are
-        this process's. Both are set by `fastgan.training.distributed.replica`.
+    rng_key: where every sample draws numbers of its own (`fastgan.sample_rng`), the key of the
+        current step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each
+        batch are this process's. Both are set by `fastgan.training.distributed.replica`.
     """
 
     config: StepConfig
@@ -95,7 +95,7 @@ class StepState:
     stats: Statistics
     exchange: Callable[[Tensor], None] | None = None
     average: Callable[[], None] | None = None
-    draw_key: Tensor | None = None  # [] int64
+    rng_key: Tensor | None = None  # [] int64
     rows: tuple[int, int] = (0, 1)
     runner: "PhaseRunner | None" = None  # how the phases are run; the first step makes it
     step: int = 0

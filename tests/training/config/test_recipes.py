@@ -13,7 +13,7 @@ SMALL = {
     "mlp": {"g_hidden": (8,), "d_hidden": (8,)},
     "dcgan": {"g_channels": 4, "d_channels": 4},
     "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_max": 8},
-    "skipconv": {"w_dim": 8, "channel_max": 8},
+    "light_skip_gan": {"w_dim": 8, "channel_max": 8},
     "r3gan": {"z_dim": 8, "widths": (8, 8, 8), "groups": (2, 2, 1)},
 }
 SIZES = {"r3gan": (16, 16)}  # where an odd one is refused

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.losses import load_objective, objectives
 from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
 from fastgan.training.step import phases as step
@@ -441,7 +441,7 @@ def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
         if at_once == 3:
             object.__setattr__(state.config, "batch_gpu", 4)  # 4 + 2, and 2 + 1 for path length
         state.pl_mean = torch.tensor(0.3, dtype=torch.float64)
-        state.draw_key = torch.tensor(draws.step_key(0, 7))
+        state.rng_key = torch.tensor(sample_rng.step_key(0, 7))
         state.G.w_avg.fill_(0.25)
         x = tiny.batch(config).x.double()
         torch.set_default_dtype(torch.float64)  # of the draws

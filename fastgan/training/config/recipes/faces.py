@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastgan.models.skipconv import Config
+from fastgan.models.light_skip_gan import Config
 from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
 
 
@@ -15,7 +15,7 @@ def recipe(
     adam = AdamConfig(lr=6e-3, betas=(0.0, 0.99))
     config = TrainConfig(
         name="faces",
-        architecture="skipconv",
+        architecture="light_skip_gan",
         model=Config(
             c_dim=c_dim,
             img_channels=img_channels,

@@ -2,15 +2,17 @@
 
 from fastgan.bench.network_case import network_case
 from fastgan.bench.step_case import StepCase
-from fastgan.models.skipconv import Config
+from fastgan.models.light_skip_gan import Config
 
 
 def cases() -> list[StepCase]:
     return [
-        network_case("skipconv small 64x64", "skipconv", Config(), batch=16, is_quick=True),
         network_case(
-            "skipconv medium 64x64",
-            "skipconv",
+            "light_skip_gan small 64x64", "light_skip_gan", Config(), batch=16, is_quick=True
+        ),
+        network_case(
+            "light_skip_gan medium 64x64",
+            "light_skip_gan",
             Config(g_channel_base=1024, d_channel_base=1024, channel_max=512),
             batch=16,
         ),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models.skipconv import Config, Discriminator, Generator
+from fastgan.models.light_skip_gan import Config, Discriminator, Generator
 
 SMALL = {"z_dim": 4, "w_dim": 6, "g_channel_base": 64, "d_channel_base": 64, "channel_max": 8}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from fastgan.models._front_door import check_choice, check_config
+from fastgan.models._checks import check_choice, check_config
 
 
 def check_generator_config(config: Any) -> None:

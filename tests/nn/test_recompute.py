@@ -4,7 +4,7 @@ import weakref
 import pytest
 import torch
 
-from fastgan.nn import EqualConv2d, EqualLinear, ModulatedConv2d, _lean_graph
+from fastgan.nn import EqualConv2d, EqualLinear, ModulatedConv2d, _recompute
 from fastgan.nn import conv as conv_room
 from fastgan.nn import modulation as modulation_room
 from fastgan.ops import use_backend
@@ -25,7 +25,7 @@ LAYERS = {
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch):
-    monkeypatch.setattr(_lean_graph, "_FEWEST_BYTES", 1)
+    monkeypatch.setattr(_recompute, "_FEWEST_BYTES", 1)
 
 
 def build(name, dtype=torch.float64):
@@ -56,7 +56,7 @@ def test_no_bit_of_any_derivative_changes(name, is_frozen, monkeypatch):
     layer, inputs = build(name)
     layer.requires_grad_(not is_frozen)
     lean = derivatives(layer, inputs)
-    monkeypatch.setattr(_lean_graph, "_FEWEST_BYTES", 1 << 40)
+    monkeypatch.setattr(_recompute, "_FEWEST_BYTES", 1 << 40)
     for a, b in zip(lean, derivatives(layer, inputs), strict=True):
         assert (a is None) == (b is None)
         assert a is None or (torch.equal(a, b) and a.stride() == b.stride())
@@ -68,7 +68,7 @@ def test_casts_and_layouts_are_made_again(dtype, monkeypatch):
     x = x.detach().to(dtype, memory_format=torch.channels_last).requires_grad_()
     results = []
     for fewest in (1, 1 << 40):
-        monkeypatch.setattr(_lean_graph, "_FEWEST_BYTES", fewest)
+        monkeypatch.setattr(_recompute, "_FEWEST_BYTES", fewest)
         y = layer(x, w)
         results.append(torch.autograd.grad(y.float().sum(), [x, w, *layer.parameters()]))
     for a, b in zip(*results, strict=True):

@@ -1,7 +1,7 @@
 """Random parameters of the transforms: one value per image, neutral where the transform is not
 executed.
 
-Drawn by `fastgan.draws` on the device in torch's default dtype, so that a seed gives the same
+Drawn by `fastgan.sample_rng` on the device in torch's default dtype, so that a seed gives the same
 transforms for every image dtype. Neutral values are written by `masked_fill`, whose scalar is a
 kernel argument: a Python scalar in `torch.where` may become a host copy, which a CUDA graph can't
 capture.
@@ -10,23 +10,23 @@ capture.
 import torch
 from torch import Tensor
 
-from fastgan import draws
+from fastgan import sample_rng
 
 
 def draw_executed(n: int, p: Tensor) -> Tensor:
     """[n] bool, True with probability p (0-dim, on the images' device): never at 0, always at 1."""
-    return draws.uniform(n, device=p.device) < p
+    return sample_rng.uniform(n, device=p.device) < p
 
 
 def draw_uniform(executed: Tensor, low: float, high: float, *, neutral: float) -> Tensor:
     """U(low, high) of executed's shape where executed, else neutral."""
-    value = draws.uniform(*executed.shape, device=executed.device) * (high - low) + low
+    value = sample_rng.uniform(*executed.shape, device=executed.device) * (high - low) + low
     return value.masked_fill(~executed, neutral)
 
 
 def draw_normal(executed: Tensor, std: float) -> Tensor:
     """N(0, std²) of executed's shape where executed, else 0."""
-    value = draws.normal(*executed.shape, device=executed.device) * std
+    value = sample_rng.normal(*executed.shape, device=executed.device) * std
     return value.masked_fill(~executed, 0.0)
 
 
@@ -37,5 +37,7 @@ def draw_lognormal(executed: Tensor, std: float) -> Tensor:
 
 def draw_integer(executed: Tensor, count: int) -> Tensor:
     """U{0, …, count - 1} as float32 of executed's shape where executed, else 0."""
-    value = draws.integers(0, count, *executed.shape, device=executed.device, dtype=torch.float32)
+    value = sample_rng.integers(
+        0, count, *executed.shape, device=executed.device, dtype=torch.float32
+    )
     return value.masked_fill(~executed, 0.0)

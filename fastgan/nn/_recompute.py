@@ -41,7 +41,7 @@ def scaled(w: torch.Tensor, gain: float, dtype: torch.dtype) -> Made:
     return made_by(lambda w: (w * gain).to(dtype), w)
 
 
-def lean_graph(
+def recompute(
     x: torch.Tensor, w: torch.Tensor, made: Sequence[Made] = ()
 ) -> AbstractContextManager[Any]:
     """Within the block, the product of x and w is recorded as the top of this file says.

@@ -1,11 +1,11 @@
-"""fastgan.draws: torch's generator outside a stream; inside, numbers of the sample alone."""
+"""fastgan.sample_rng: torch's generator outside a stream; inside, numbers of the sample alone."""
 
 import math
 
 import pytest
 import torch
 
-from fastgan import draws
+from fastgan import sample_rng
 from fastgan.augment import AugmentPipe
 from fastgan.losses.gradient_penalty import wgan_gp
 from fastgan.losses.path_length import path_length_penalty
@@ -13,15 +13,18 @@ from fastgan.nn import NoiseInjection, sample_cutoff
 
 
 def stream(first=0, stride=1, *, seed=3, step=5, phase=1):
-    return draws.sample_stream(draws.step_key(seed, step), phase, first=first, stride=stride)
+    return sample_rng.sample_stream(
+        sample_rng.step_key(seed, step), phase, first=first, stride=stride
+    )
 
 
 def test_without_a_stream_torch_draws_as_ever():
     x = torch.empty(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
     torch.manual_seed(1)
     got = [
-        draws.normal(3, 4), draws.normal_like(x), draws.uniform(5, dtype=torch.float64),
-        draws.integers(1, 9, 7), draws.integers(0, 4, 6, dtype=torch.float32),
+        sample_rng.normal(3, 4), sample_rng.normal_like(x),
+        sample_rng.uniform(5, dtype=torch.float64),
+        sample_rng.integers(1, 9, 7), sample_rng.integers(0, 4, 6, dtype=torch.float32),
     ]  # fmt: skip
     torch.manual_seed(1)
     expected = [
@@ -55,7 +58,10 @@ def test_published_numbers():
     assert [next(generator), next(generator)] == [6457827717110365317, 3203168211198807973]
     z = torch.tensor([(1234567 + (i + 1) * 0x9E3779B97F4A7C15) % 2**64 for i in range(2)],
                      dtype=torch.uint64).view(torch.int64)  # fmt: skip
-    assert draws._mix_(z).view(torch.uint64).tolist() == [6457827717110365317, 3203168211198807973]
+    assert sample_rng._mix_(z).view(torch.uint64).tolist() == [
+        6457827717110365317,
+        3203168211198807973,
+    ]
 
 
 def words_by_hand(seed, step, phase, sample, count):
@@ -74,9 +80,9 @@ def test_draws_are_what_the_docstring_says():
     halves = [(w % 2**32, w >> 32) for w in words]
     b, a = ([h - 2**32 if h >= 2**31 else h for h in half] for half in zip(*halves, strict=True))
     with stream(first=6, stride=9):
-        u = draws.uniform(2, dtype=torch.float64)
-        i = draws.integers(-2, 5, 2)
-        z = draws.normal(1, 3, dtype=torch.float64)
+        u = sample_rng.uniform(2, dtype=torch.float64)
+        i = sample_rng.integers(-2, 5, 2)
+        z = sample_rng.normal(1, 3, dtype=torch.float64)
     assert u[0].item() == (words[0] >> 11) * 2.0**-53
     assert i[0].item() == -2 + (words[1] >> 32) * 7 // 2**32
     radius = [math.sqrt(-2 * math.log(abs(x) / 2**31 + 2**-32)) for x in a]
@@ -88,10 +94,11 @@ def test_draws_are_what_the_docstring_says():
 def everything(n):
     """One of each draw of [n, ...], small ones between large ones, then of half the rows."""
     return [
-        draws.normal(n, 1, 9, 7), draws.uniform(n), draws.normal(n, 5), draws.integers(0, 7, n, 3),
-        *[draws.uniform(n) for _ in range(40)], draws.normal(n, 33), draws.normal(n),
-        draws.normal_like(torch.empty(n, 3, 4, 4).to(memory_format=torch.channels_last)),
-        draws.normal(n // 2, 11), draws.uniform(n // 2, dtype=torch.float64),
+        sample_rng.normal(n, 1, 9, 7), sample_rng.uniform(n),
+        sample_rng.normal(n, 5), sample_rng.integers(0, 7, n, 3),
+        *[sample_rng.uniform(n) for _ in range(40)], sample_rng.normal(n, 33), sample_rng.normal(n),
+        sample_rng.normal_like(torch.empty(n, 3, 4, 4).to(memory_format=torch.channels_last)),
+        sample_rng.normal(n // 2, 11), sample_rng.uniform(n // 2, dtype=torch.float64),
     ]  # fmt: skip
 
 
@@ -114,7 +121,7 @@ def test_numbers_do_not_depend_on_the_threads():
         for count in (1, 2):
             torch.set_num_threads(count)
             with stream():
-                results.append(draws.normal(4, 1, 300, 211))
+                results.append(sample_rng.normal(4, 1, 300, 211))
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*results)
@@ -123,9 +130,9 @@ def test_numbers_do_not_depend_on_the_threads():
 @pytest.mark.parametrize("change", [{"seed": 4}, {"step": 6}, {"phase": 2}, {"first": 1}])
 def test_every_part_of_the_key_counts(change):
     with stream():
-        a, b = draws.normal(64, 512), draws.normal(64, 512)
+        a, b = sample_rng.normal(64, 512), sample_rng.normal(64, 512)
     with stream(**change):
-        c = draws.normal(64, 512)
+        c = sample_rng.normal(64, 512)
     own = c[:-1] if "first" in change else c
     for other in (b, c) if "first" not in change else (b,):
         correlation = (a * other).mean() * math.sqrt(a.numel())
@@ -136,18 +143,21 @@ def test_every_part_of_the_key_counts(change):
 def test_a_device_key_is_read_when_drawing():
     key = torch.zeros([], dtype=torch.int64)
     for step in (5, 6):
-        key.fill_(draws.step_key(3, step))
-        with draws.sample_stream(key, 1):
-            from_tensor = draws.normal(3, 40)
+        key.fill_(sample_rng.step_key(3, step))
+        with sample_rng.sample_stream(key, 1):
+            from_tensor = sample_rng.normal(3, 40)
         with stream(step=step):
-            assert torch.equal(from_tensor, draws.normal(3, 40))
+            assert torch.equal(from_tensor, sample_rng.normal(3, 40))
 
 
 def test_dtypes_share_their_numbers():
     results = {}
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         with stream():
-            results[dtype] = draws.normal(8, 1000, dtype=dtype), draws.uniform(8, 3, dtype=dtype)
+            results[dtype] = (
+                sample_rng.normal(8, 1000, dtype=dtype),
+                sample_rng.uniform(8, 3, dtype=dtype),
+            )
     for dtype, tolerance in ((torch.float32, 3e-6), (torch.bfloat16, 2e-2)):
         for a, b in zip(results[dtype], results[torch.float64], strict=True):
             assert a.dtype == dtype
@@ -160,7 +170,7 @@ N, SIZE = 256, 4096
 @pytest.fixture(scope="module")
 def normals():
     with stream(seed=0, step=0, phase=0):
-        return draws.normal(N, SIZE, dtype=torch.float64)
+        return sample_rng.normal(N, SIZE, dtype=torch.float64)
 
 
 def test_normal_moments(normals):
@@ -184,7 +194,7 @@ def test_normal_shape(normals):
 
 def test_uniforms_and_integers_fill_their_range():
     with stream():
-        u, i = draws.uniform(512, 1024), draws.integers(1, 8, 512, 1024)
+        u, i = sample_rng.uniform(512, 1024), sample_rng.integers(1, 8, 512, 1024)
     assert u.min() >= 0
     assert u.max() < 1
     assert abs(chi_square(u.flatten(), 1000)) < 4
@@ -199,7 +209,7 @@ def test_neighbours_are_independent(normals):
              (normals[:, :half], normals[:, half:])]  # fmt: skip
     for change in ({"seed": 1}, {"step": 1}, {"phase": 1}):
         with stream(**({"seed": 0, "step": 0, "phase": 0} | change)):
-            pairs.append((normals, draws.normal(N, SIZE, dtype=torch.float64)))
+            pairs.append((normals, sample_rng.normal(N, SIZE, dtype=torch.float64)))
     for a, b in pairs:
         for x, y in ((a, b), (a.square() - 1, b.square() - 1)):
             scale = math.sqrt(a.numel()) / (1 if x is a else 2)
@@ -211,7 +221,7 @@ def test_one_number_per_sample_is_as_random_as_many():
     by_step = []
     for step in range(64):
         with stream(step=step):
-            by_step.append(draws.uniform(1024))
+            by_step.append(sample_rng.uniform(1024))
     u = torch.stack(by_step)
     assert abs(chi_square(u.flatten(), 256)) < 4
     centred = u.double() - 0.5
@@ -261,21 +271,21 @@ def test_own_modules_draw_through_it(module):
 def test_refusals(arguments):
     with (
         pytest.raises(ValueError, match="sample_stream"),
-        draws.sample_stream(**({"key": 1} | arguments)),
+        sample_rng.sample_stream(**({"key": 1} | arguments)),
     ):
         pass
 
 
 def test_streams_nest_and_end_with_an_error():
     with stream():
-        a = draws.uniform(4)
+        a = sample_rng.uniform(4)
         with pytest.raises(KeyError), stream(phase=9):
             raise KeyError
-        b = draws.uniform(4)
+        b = sample_rng.uniform(4)
     with stream():
-        assert torch.equal(draws.uniform(4), a)
-        assert torch.equal(draws.uniform(4), b)
-    assert draws._stream is None
+        assert torch.equal(sample_rng.uniform(4), a)
+        assert torch.equal(sample_rng.uniform(4), b)
+    assert sample_rng._stream is None
 
 
 def test_a_compiled_step_draws_the_same_and_anew_with_each_key():
@@ -284,13 +294,13 @@ def test_a_compiled_step_draws_the_same_and_anew_with_each_key():
     x = torch.zeros(2, 3, 4, 5)
 
     def step(key, x):
-        with draws.sample_stream(key, 1):
+        with sample_rng.sample_stream(key, 1):
             return layer(layer(x))
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     results = []
     for number in (1, 2):
-        key.fill_(draws.step_key(0, number))
+        key.fill_(sample_rng.step_key(0, number))
         results.append(compiled(key, x))
         assert torch.equal(results[-1], step(key, x))
     assert not torch.equal(*results)

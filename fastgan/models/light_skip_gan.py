@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._front_door import (
+from fastgan.models._checks import (
     check_condition,
     check_config,
     check_latents,
