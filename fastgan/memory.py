@@ -150,7 +150,7 @@ def _fill_small_caches() -> None:
     """Fills the calling thread's cache of small blocks (tcache: 7 of each size).
 
     torch aligns its blocks to 64 bytes: glibc takes more and gives the ends back, into that cache
-    while there is room. There they count as in use: the hole of a freed tensor stays a few bytes
+    while there is space. There they count as in use: the hole of a freed tensor stays a few bytes
     too small for the next of its size, and the heap grows by one more (seen: 5 times 134 MB).
     """
     libc = _libc()

@@ -57,7 +57,7 @@ def draw_chart(bars: Bars, facts: Mapping[str, Any]) -> Image.Image:
     y = 140
     for label, values in bars:
         rows = max(len(values), 1) * _BAR
-        pen.text(left - 10, y + rows / 2, label, 12, _INK, anchor="rm", room=left - 10 - _MARGIN)
+        pen.text(left - 10, y + rows / 2, label, 12, _INK, anchor="rm", width=left - 10 - _MARGIN)
         for i, (name, value) in enumerate(values.items()):
             top = y + i * _BAR
             pen.box(at(1), top + 1, at(value), top + _BAR - 1, colours[name])
@@ -91,12 +91,12 @@ class _Pen:
 
     def text(
         self, x: float, y: float, text: str, size: int, colour: str, *, anchor: str = "lm",
-        room: float | None = None,
+        width: float | None = None,
     ) -> float:  # fmt: skip
-        """The width of what was written; more than `room` is cut short in the middle."""
+        """The width of what was written; more than `width` is cut short in the middle."""
         font = ImageFont.load_default(size * _SCALE)
         shown = text
-        while room is not None and len(text) > 8 and font.getlength(shown) > room * _SCALE:
+        while width is not None and len(text) > 8 and font.getlength(shown) > width * _SCALE:
             text = text[: len(text) // 2 - 1] + text[len(text) // 2 + 1 :]
             shown = text[: len(text) // 2] + ".." + text[len(text) // 2 :]
         self._draw.text((x * _SCALE, y * _SCALE), shown, colour, font, anchor=anchor)

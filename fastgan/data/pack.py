@@ -31,7 +31,7 @@ def pack(
 
     The file holds N·C·H·W bytes of pixels, labels, names and hashes (`pack_format`); the same
     pictures give the same bytes. It appears whole or not at all (`WholeFile`). Raises what
-    `convert` raises, and OSError where the disk has too little room.
+    `convert` raises, and OSError where the disk has too little space.
     """
     dest = Path(dest)
     if dest.suffix.lower() != SUFFIX:

@@ -18,7 +18,7 @@ class PackedDataset:
     """A `.fgpack` file that `pack` wrote, with the interface of `ImageDataset`.
 
     `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]; `take` gives many at once.
-    The pixels stay on the disk, mapped: the system keeps in memory what it has room for, all
+    The pixels stay on the disk, mapped: the system keeps in memory what it has space for, all
     processes of a machine share it, and nothing is read before it is asked for.
 
     resolution    None, or the size that the file has; another is refused, since resizing at run
