@@ -80,12 +80,12 @@ sanitize: $(VENV)/.cuda
 mutation-check: $(VENV)/.cuda
 	$(BIN)/python tests/native/mutate.py
 
-# Fails where a kernel got worse than benchmarks/cuda/baseline.json; REPORT_FLAGS=--write-baseline.
+# Fails where a kernel got worse than tests/cuda_report/baseline.json; REPORT_FLAGS=--write-baseline.
 REPORT_FLAGS ?=
 cuda-report: cuda-check
 	$(EXTRAS) cuda-check >$(VENV)/.cuda-check.txt
 	$(PIP) -r $(VENV)/.cuda-check.txt
-	$(BIN)/python -m benchmarks.cuda $$(find build/cuda-check -name '_C_cuda*.so') $(REPORT_FLAGS)
+	$(BIN)/python -m tests.cuda_report $$(find build/cuda-check -name '_C_cuda*.so') $(REPORT_FLAGS)
 
 # Whether each training phase could be captured in a CUDA graph, on fake CUDA tensors.
 capture-lint: $(VENV)/.installed
@@ -95,7 +95,7 @@ capture-lint: $(VENV)/.installed
 GPU_FLAGS ?=
 GPU_PYTHON ?= $(BIN)/python
 gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.installed)
-	$(GPU_PYTHON) -m benchmarks.gpu --out build/gpu-check $(GPU_FLAGS)
+	$(GPU_PYTHON) -m tests.gpu --out build/gpu-check $(GPU_FLAGS)
 
 $(VENV)/.linters: pyproject.toml $(VENV)/.installed
 	$(EXTRAS) lint abi >$@.txt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# tests/ is no package (two files may have one name in two folders): its own modules, such as
+# Two test files may have one name in two folders, which are no packages: shared modules, such as
 # _tolerances, are found here.
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -29,7 +29,7 @@ ASSUMPTIONS = (
     (
         "memory",
         f"{GPU.bandwidth / 1e9:.0f} GB/s, {GPU.bandwidth_share:g} of it",
-        "data sheet; the share is that of `benchmarks/cuda`",
+        "data sheet; the share is that of `tests/cuda_report`",
         "an op reads its inputs and writes its results once: no cache, no further pass in cuDNN",
     ),
     (
@@ -47,7 +47,7 @@ ASSUMPTIONS = (
     (
         "launch",
         f"{GPU.launch_seconds * 1e6:g} µs an op",
-        "that of `benchmarks/cuda`; whole-step graphs, no host in the way",
+        "that of `tests/cuda_report`; whole-step graphs, no host in the way",
         "a graph's node may cost 1 to 5 µs; an op of several kernels counts once",
     ),
     (

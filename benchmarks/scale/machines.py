@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.cuda.device import H100
-from benchmarks.cuda.roofline import BANDWIDTH_SHARE, LAUNCH_SECONDS
+from tests.cuda_report.device import H100
+from tests.cuda_report.roofline import BANDWIDTH_SHARE, LAUNCH_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

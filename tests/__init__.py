@@ -1,0 +1,1 @@
+"""A package, so that `python -m tests.gpu` never finds another distribution's `tests`."""

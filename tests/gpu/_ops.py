@@ -1,0 +1,190 @@
+"""Measurements of the ops on a GPU: each variant checked first, then all of a row interleaved.
+
+Large cases: seconds between CUDA events with the L2 emptied before every call, for native, eager
+reference, torch.compile and a copy of x. Small cases: one call after another without emptying, as
+launched by the host and as replays of a CUDA graph, so that their difference is the launch.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from fastgan.bench.correctness import check, expected, reference
+from fastgan.bench.op_case import Case, Function, Tensors, evaluate
+from fastgan.bench.op_rows import BASE, FLOOR, modes_of, on_device, tensors_on
+from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.ops import backends
+from tests.gpu._cases import grid, small_cases
+from tests.gpu._items import serve
+
+SMALL = "small: "  # prefix of the items that compare launches
+GRAPH_CALLS = 20  # per graph, so that one replay's launch is spread over them
+NO_DOUBLE = "torch.compile cannot: AOTAutograd has no double backward"
+LEFT_OUT = "left out by --quick but for each op's first case, because compiling takes long"
+
+
+def items(is_quick: bool) -> list[str]:
+    """The small cases, then the large ones."""
+    return [f"{SMALL}{key}" for key in small_cases()] + list(grid(is_quick=is_quick))
+
+
+def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One record per item: rows, one per mode; `failure` names every wrong variant."""
+    torch.backends.cudnn.allow_tf32 = False  # a reference in float32 has float32's digits
+    torch.backends.cuda.matmul.allow_tf32 = False
+    is_small = item.startswith(SMALL)
+    if is_small:
+        case = small_cases()[item.removeprefix(SMALL)]
+    else:
+        cases = grid(is_quick=options.quick)
+        case = cases[item]
+        first = next(c for c in cases.values() if c.op == case.op)
+    case = on_device(case, options.device)
+    if lack := missing_kernel(case.op, options.device):
+        return {"failure": lack, "rows": []}
+    try:
+        tensors = tensors_on(case, options.device)
+        evaluate("forward", case.run, tensors)
+    except (TypeError, ValueError) as error:
+        return {"refused": f"the op does not take this: {error}", "rows": []}
+    if is_small:
+        rows = [launch_row(case, mode, tensors, options) for mode in modes_of(case)[:2]]
+    else:
+        is_compiled = not options.quick or cases[item] is first
+        variants = make_variants(case, is_compiled)
+        rows = [
+            row(case, mode, tensors, variants, protocol(options, "cold"), is_compiled)
+            for mode in modes_of(case)
+        ]
+    wrong = [f"{r['mode']}: {n} {why}" for r in rows for n, why in r["wrong"].items()]
+    return {"failure": "; ".join(wrong) or None, "rows": rows}
+
+
+def missing_kernel(op: str, device: str) -> str | None:
+    """Why the numbers of `op` would not be those of a CUDA kernel."""
+    answer = backends().get(op, {}).get(device)
+    if device != "cuda" or answer is None or answer["active"] == "cuda":
+        return None
+    return f"{op} has no CUDA kernel: {answer['why']}"
+
+
+def make_variants(case: Case, is_compiled: bool) -> dict[str, Function]:
+    variants = {BASE: case.run, "reference": reference(case)}
+    if is_compiled:
+        torch.compiler.reset()  # the recompile limit counts per function, not per case
+        variants["compile"] = torch.compile(case.plain, fullgraph=True, dynamic=False)
+    return variants
+
+
+def protocol(options: argparse.Namespace, cache: str) -> Protocol:
+    return Protocol(
+        device=options.device, cache=cache, rounds=5 if options.quick else 9, sample_seconds=0.005
+    )
+
+
+def row(
+    case: Case,
+    mode: str,
+    tensors: Tensors,
+    variants: Mapping[str, Function],
+    how: Protocol,
+    is_compiled: bool,
+) -> dict[str, Any]:
+    """Seconds of every variant that is right, and of a copy of x; words for the others."""
+    absent = {} if is_compiled else {"compile": LEFT_OUT}
+    if is_compiled and mode == "double":
+        absent["compile"] = NO_DOUBLE
+    present = {name: run for name, run in variants.items() if name not in absent}
+    wrong = find_wrong(case, mode, tensors, present)
+    calls = {n: _call(mode, run, tensors) for n, run in present.items() if n not in wrong}
+    x = tensors.inputs[0].detach()
+    target = torch.empty_like(x)
+    samples = measure(calls | {FLOOR: lambda: target.copy_(x)}, how)
+    copied = 2 * x.numel() * x.element_size()
+    return {
+        **_label(case, mode),
+        "cache": how.cache,
+        "wrong": wrong,
+        "absent": absent,
+        "seconds": {name: samples.median(name) for name in samples.seconds},
+        "ratios_to_native": _ratios(samples),
+        "rounds": dict(samples.seconds),
+        "copied_bytes": copied,
+    }
+
+
+def launch_row(
+    case: Case, mode: str, tensors: Tensors, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Native, called by the host and replayed by a CUDA graph of GRAPH_CALLS calls; both warm."""
+    wrong = find_wrong(case, mode, tensors, {BASE: case.run})
+    call = _call(mode, case.run, tensors)
+    calls = {} if wrong else {BASE: call, "graph": graph_of(call, GRAPH_CALLS, options.device)}
+    samples = measure(calls, protocol(options, "warm")) if calls else Samples({})
+    seconds = {name: samples.median(name) for name in samples.seconds}
+    if "graph" in seconds:
+        seconds["graph"] /= GRAPH_CALLS
+    return {**_label(case, mode), "cache": "warm", "wrong": wrong, "seconds": seconds}
+
+
+def graph_of(call: Callable[[], object], calls: int, device: str) -> Callable[[], object]:
+    """`calls` calls as one CUDA graph's replay; on the CPU, as they are."""
+    if device != "cuda":
+
+        def repeat() -> None:
+            for _ in range(calls):
+                call()
+
+        return repeat
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(calls):
+            call()
+    return graph.replay
+
+
+def find_wrong(
+    case: Case, mode: str, tensors: Tensors, variants: Mapping[str, Function]
+) -> dict[str, str]:
+    """The variants whose outputs or gradients are not the float64 reference's, and how."""
+    want = expected(case, mode, tensors)
+    checks = {name: check(evaluate(mode, run, tensors), want) for name, run in variants.items()}
+    return {name: why for name, why in checks.items() if why}
+
+
+def _call(mode: str, run: Function, tensors: Tensors) -> Callable[[], object]:
+    return lambda: evaluate(mode, run, tensors)
+
+
+def _label(case: Case, mode: str) -> dict[str, Any]:
+    return {
+        "op": case.op,
+        "case": case.name,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "layout": case.layout,
+        "mode": mode,
+        "floor_bytes": case.floor_bytes(mode),
+        "moved_bytes": case.gpu_bytes(mode),
+        "launches": case.gpu_launches(mode),
+    }
+
+
+def _ratios(samples: Samples) -> dict[str, float]:
+    """Median over the rounds of time / native's time."""
+    if BASE not in samples.seconds:
+        return {}
+    others = [name for name in samples.seconds if name not in (BASE, FLOOR)]
+    return {n: sorted(r)[len(r) // 2] for n in others if (r := samples.ratios(n, BASE))}
+
+
+if __name__ == "__main__":
+    sys.exit(serve(work, argparse.ArgumentParser(prog="python -m tests.gpu._ops")))

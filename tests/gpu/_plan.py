@@ -1,0 +1,72 @@
+"""The steps of `make gpu-check` in their order, and how long each may take."""
+
+from collections.abc import Sequence
+
+from tests.gpu import (
+    _benchmarks,
+    _facts,
+    _kernels,
+    _phases,
+    _sanitizer,
+    _suite,
+)
+from tests.gpu._steps import Step
+
+QUICK_SECONDS = 480.0  # of all steps together: a lent machine may give ten minutes a command
+
+STEPS = (
+    Step(
+        name="build",
+        does="build the CPU and the CUDA library, if they are missing",
+        limits=(3600.0, 60.0),
+        run=_kernels.run,
+    ),
+    Step(
+        name="environment",
+        does="device, driver, versions, commit; speed of a copy on the device",
+        limits=(300.0, 20.0),
+        run=_facts.run,
+    ),
+    Step(
+        name="suite",
+        does="pytest --backend cuda",
+        limits=(7200.0, 120.0),
+        run=_suite.run,
+    ),
+    Step(
+        name="sanitizer",
+        does="compute-sanitizer memcheck, racecheck, initcheck, synccheck over awkward shapes",
+        limits=(3600.0, 70.0),
+        run=_sanitizer.run,
+    ),
+    Step(
+        name="capture",
+        does="every phase of every recipe: CUDA graph against eager",
+        limits=(3600.0, 70.0),
+        run=_phases.run,
+    ),
+    Step(
+        name="benchmarks",
+        does="every op against eager, torch.compile and a copy; training steps",
+        limits=(7200.0, 140.0),
+        run=_benchmarks.run,
+    ),
+)
+
+
+def chosen(only: Sequence[str]) -> list[Step]:
+    """All steps, or those named and `environment`, without which no number says where it is from.
+
+    ValueError for a name that is none.
+    """
+    names = [step.name for step in STEPS]
+    for name in only:
+        if name not in names:
+            raise ValueError(f"gpu-check: no step {name!r}; there are {', '.join(names)}")
+    return [s for s in STEPS if not only or s.name in only or s.name == "environment"]
+
+
+def describe(steps: Sequence[Step], *, is_quick: bool) -> str:
+    lines = [f"{s.name:<13}at most {s.limit_s(is_quick):>5.0f} s   {s.does}" for s in steps]
+    total = sum(step.limit_s(is_quick) for step in steps)
+    return "\n".join([*lines, f"{'together':<13}at most {total:>5.0f} s"])
