@@ -24,8 +24,8 @@ from fastgan.bench.machine import environment
 from fastgan.bench.timer import Protocol, measure
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, open_images, pack
 from fastgan.data.avatars import render_dataset
-from fastgan.data.decode import encode_png
-from fastgan.data.stylegan_zip import StyleGANZipWriter
+from fastgan.data.image_codec import encode_png
+from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
 from fastgan.data.tar_shards import index_tars
 
 BATCH = 32

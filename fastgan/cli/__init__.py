@@ -1,52 +1,61 @@
-"""The `fastgan` command. A command's module is imported only when that command is called."""
+"""The `fastgan` command. A command's module is imported only when that command is called.
+
+A file of this folder is a command if its docstring begins with "`fastgan NAME`: what it does"; it
+then has a click command called `command`. There is no list of commands.
+"""
 
 import importlib
 import os
+import re
+from functools import cache
+from pathlib import Path
 
 import click
 
 from fastgan._version import __version__
 
-_COMMANDS = {
-    "train": "Train a GAN; with no options, on cartoon faces drawn on this machine.",
-    "generate": "Write images of a trained network.",
-    "evaluate": "Score a trained network against a data set.",
-    "data": "Convert, pack, index, inspect or draw data sets.",
-    "import": "Make a run of other projects' trained weights, safely.",
-    "export": "Write a run's weights under other projects' names.",
-    "onnx": "Write a trained generator for programs without fastgan.",
-    "patch": "Run another project's command on these ops.",
-    "bench": "Measure the kernels on this machine, checked first, against plain PyTorch.",
-    "doctor": "Say which kernels answer on this machine, and why.",
-    "build": "Compile the native kernels into the cache.",
-}
+_HEAD = re.compile(r'"""`fastgan (?P<name>[a-z]+)`: (?P<summary>.+?\.)(?:"""|\s)')
+
+
+@cache
+def command_files() -> dict[str, tuple[str, str]]:
+    """{name of a command: (its module, its one-line summary)}, sorted, read without importing."""
+    found = {}
+    for path in Path(__file__).parent.glob("[!_]*.py"):
+        with path.open(encoding="utf-8") as file:
+            match = _HEAD.match(file.readline())
+        if match is not None:
+            found[match["name"]] = (f"fastgan.cli.{path.stem}", match["summary"])
+    return dict(sorted(found.items()))
 
 
 class _LazyGroup(click.Group):
     """Lists its commands without importing them: `fastgan --help` loads neither torch nor rich."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(command_files())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in command_files():
             return None
         # OpenMP threads spin at a barrier for milliseconds, and on shared cores keep the very
         # thread that they wait for from running: a step was seen to take 30 times as long. Not
         # spinning at all halves the speed on idle cores; this lets them sleep after microseconds.
         # Read once, when torch is loaded (libgomp, as in torch's Linux builds).
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        return importlib.import_module(f"fastgan.cli.{cmd_name}").command
+        module, _ = command_files()[cmd_name]
+        return importlib.import_module(module).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in command_files().items()])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fastgan")
 def main() -> None:
-    """fastgan: GANs trained with fused, twice-differentiable kernels.
+    """fastgan: train GANs with fused, twice-differentiable kernels.
 
-    Start with `fastgan train`. Each command explains itself: `fastgan train --help`.
+    Start with `fastgan train`: without options it trains on cartoon faces that it draws on this
+    machine. `fastgan COMMAND --help` describes a command and its options.
     """

@@ -1,4 +1,4 @@
-"""`fastgan bench`: native against plain PyTorch, torch.compile and a copy, on this machine."""
+"""`fastgan bench`: Measure the speed of the kernels, models and training steps on this machine."""
 
 import contextlib
 import json

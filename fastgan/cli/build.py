@@ -1,4 +1,4 @@
-"""`fastgan build`: compile the native kernels into the per-user cache."""
+"""`fastgan build`: Compile the native kernels for this machine."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`fastgan data`: convert, pack, index, inspect or draw data sets."""
+"""`fastgan data`: Convert, pack, index, inspect or draw data sets."""
 
 import contextlib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fastgan.cli.progress import count_bar
+from fastgan.cli.progress_bar import count_bar
 
 
 class Resolution(click.ParamType):

@@ -1,4 +1,4 @@
-"""`fastgan doctor`: which kernels answer on this machine, and what to do about those that don't."""
+"""`fastgan doctor`: Show which backend each op uses on this machine, and why."""
 
 import importlib.util
 import json

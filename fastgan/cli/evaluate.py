@@ -1,4 +1,4 @@
-"""`fastgan evaluate`: scores of a trained network, kept in its run folder."""
+"""`fastgan evaluate`: Compute metrics of a trained network against a data set."""
 
 import dataclasses
 import json
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from fastgan.cli.new_run import data_path
-from fastgan.cli.runs import find_checkpoint, run_of
+from fastgan.cli.run_folders import find_checkpoint, run_of
+from fastgan.cli.train_config import data_path
 
 
 # fmt: off

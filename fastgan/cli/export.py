@@ -1,10 +1,10 @@
-"""`fastgan export`: a run's weights under other projects' names."""
+"""`fastgan export`: Write a run's weights in the format of another project."""
 
 from pathlib import Path
 
 import click
 
-from fastgan.cli.runs import find_checkpoint
+from fastgan.cli.run_folders import find_checkpoint
 
 
 @click.command()

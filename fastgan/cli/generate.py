@@ -1,4 +1,4 @@
-"""`fastgan generate`: images of a trained network, one file per seed."""
+"""`fastgan generate`: Write images that a trained network generates."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastgan.cli.runs import find_checkpoint
+from fastgan.cli.run_folders import find_checkpoint
 
 _MAX_SEED = 2**32 - 1
 _MAX_SEEDS = 1_000_000

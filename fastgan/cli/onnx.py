@@ -1,10 +1,10 @@
-"""`fastgan onnx`: a trained generator for programs without fastgan."""
+"""`fastgan onnx`: Write a trained generator as ONNX, or as a compiled package."""
 
 from pathlib import Path
 
 import click
 
-from fastgan.cli.runs import find_checkpoint
+from fastgan.cli.run_folders import find_checkpoint
 
 
 @click.command()

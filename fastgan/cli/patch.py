@@ -1,4 +1,4 @@
-"""`fastgan patch FAMILY -- COMMAND`: run a project's own command on our ops."""
+"""`fastgan patch`: Run another project's command with its ops replaced by fastgan's."""
 
 import os
 import subprocess

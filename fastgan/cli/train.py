@@ -1,4 +1,4 @@
-"""`fastgan train`: from flags to a run folder, a run, and the command that continues it."""
+"""`fastgan train`: Train a GAN; without options, on cartoon faces drawn on this machine."""
 
 import contextlib
 import io
@@ -12,13 +12,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fastgan.cli.checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.data import Resolution
-from fastgan.cli.flags import cfg_names, continue_config
-from fastgan.cli.launch import DIVERGED, is_launched, is_launched_here, launched_run, note_end
-from fastgan.cli.new_run import AVATARS, data_path, describe_run, new_config
-from fastgan.cli.progress import count_bar, is_terminal
-from fastgan.cli.runs import find_checkpoint, next_run_name, remove_if_empty, run_of
+from fastgan.cli.progress_bar import count_bar, is_terminal
+from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_empty, run_of
+from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
+from fastgan.cli.train_config import AVATARS, data_path, describe_run, new_config
+from fastgan.cli.train_launch import DIVERGED, is_launched, is_launched_here, launched_run, note_end
+from fastgan.cli.train_options import cfg_names, continue_config
 
 _OF_CFG = "the cfg's"
 
@@ -164,7 +164,7 @@ def _given_flags(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 
 def _launch(ctx: click.Context, options: dict[str, Any], flags: dict[str, Any]) -> None:
     """Checks the options here, once, and ends with the status of the processes that train."""
-    from fastgan.cli.launch import launch
+    from fastgan.cli.train_launch import launch
 
     with contextlib.redirect_stdout(io.StringIO()):
         config, _, _ = _configure(options, flags)
@@ -217,7 +217,7 @@ def _train(options: dict[str, Any], flags: dict[str, Any]) -> None:
 def _run(
     options: dict[str, Any], config: Any, checkpoint: Path | None, description: str, ranks: Any
 ) -> None:
-    from fastgan.cli.display import TerminalDisplay, TickLines, TimeLimit
+    from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
     from fastgan.training.loop import loop
     from fastgan.training.report.log import RunLog
     from fastgan.training.report.page import Report

@@ -13,7 +13,7 @@ class Family:
     modules: name below `package` ("" is the package itself) to (our module, names to take); no
         names are all of ours, private helpers included.
     absent: the same for packages that are made only where the code base has none.
-    mends: names in `python_changes.MENDS`.
+    mends: names in `legacy_apis.MENDS`.
     """
 
     package: str

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from fastgan.compat.families import FAMILIES, Family
-from fastgan.compat.python_changes import MENDS
+from fastgan.compat.legacy_apis import MENDS
 
 _log = logging.getLogger("fastgan")
 Undo = Callable[[], None]

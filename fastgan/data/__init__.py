@@ -1,12 +1,12 @@
 """Data sets: folders, zips, tars and packed files of pictures, batches of them, and drawn faces."""
 
 from fastgan.data.avatars import default_dataset
+from fastgan.data.batch_loader import BatchLoader
 from fastgan.data.convert import convert
-from fastgan.data.dataset import ImageDataset
-from fastgan.data.loader import BatchLoader
+from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.open_images import open_images
 from fastgan.data.pack import pack
-from fastgan.data.packed import PackedDataset
+from fastgan.data.packed_dataset import PackedDataset
 
 __all__ = [
     "BatchLoader",

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from fastgan import environment
 from fastgan.data import avatar_painter
-from fastgan.data.stylegan_zip import StyleGANZipWriter
+from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
 
 Progress = Callable[[int, int], None]
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fastgan.data.decode import encode_png
-from fastgan.data.decoded import Decoded
-from fastgan.data.stylegan_zip import StyleGANZipWriter
+from fastgan.data.decoded_images import Decoded
+from fastgan.data.image_codec import encode_png
+from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
 
 
 def convert(

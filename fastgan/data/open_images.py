@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fastgan.data.dataset import ImageDataset
+from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.pack_format import SUFFIX
-from fastgan.data.packed import PackedDataset
+from fastgan.data.packed_dataset import PackedDataset
 
 
 def open_images(

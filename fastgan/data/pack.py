@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from fastgan.data.decoded import Decoded
+from fastgan.data.decoded_images import Decoded
 from fastgan.data.pack_format import SUFFIX, write_pack
 from fastgan.data.whole_file import WholeFile
 

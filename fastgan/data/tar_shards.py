@@ -13,8 +13,8 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from fastgan.data.image_names import pictures
 from fastgan.data.labels import Label
-from fastgan.data.picture_names import pictures
 from fastgan.data.whole_file import WholeFile
 
 FORMAT = "fastgan-tar-index-1"

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from fastgan.cli import _COMMANDS
+from fastgan.cli import command_files
 
 NO_HEAVY = """
 import sys
@@ -41,10 +41,10 @@ def test_help_loads_nothing_heavy(command):
 def test_help_lists_every_command(cli):
     output = cli("--help").output
 
-    assert all(name in output for name in _COMMANDS)
+    assert all(name in output for name in command_files())
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.parametrize("name", command_files())
 def test_every_command_explains_itself(cli, name):
     assert "Usage:" in cli(name, "--help").output
 

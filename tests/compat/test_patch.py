@@ -508,14 +508,14 @@ def test_an_unknown_family_is_refused_and_nothing_is_changed():
 
 
 def test_a_patch_that_fails_half_way_leaves_nothing(monkeypatch):
-    from fastgan.compat import python_changes
+    from fastgan.compat import legacy_apis
 
     before = world()
 
     def fail():
         raise OSError("no")
 
-    table = dict(python_changes.MENDS) | {"sampler": fail}
+    table = dict(legacy_apis.MENDS) | {"sampler": fail}
     monkeypatch.setattr("fastgan.compat.patching.MENDS", table)
     with pytest.raises(OSError, match="no"):
         patch("stylegan3")

@@ -5,8 +5,8 @@
 `fastgan train --resume` goes on; `export_weights` writes ours under the others' names.
 """
 
-from fastgan.compat.weights.exported import export_weights
-from fastgan.compat.weights.imported import Imported, import_weights
+from fastgan.compat.weights.exporting import export_weights
+from fastgan.compat.weights.importing import Imported, import_weights
 from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weights
 
 __all__ = [

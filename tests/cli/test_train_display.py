@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from fastgan.cli import display
+from fastgan.cli import train_display
 from fastgan.training.loop.observer import Alarm, Snapshot, Tick
 
 
@@ -30,7 +30,7 @@ def _snapshot(tmp_path):
 
 
 def test_a_tick_is_one_line_with_greppable_words(capsys, tmp_path):
-    lines = display.TickLines()
+    lines = train_display.TickLines()
     lines.on_tick(_tick())
     lines.on_snapshot(_snapshot(tmp_path))
     lines.on_alarm(Alarm(kimg=12.5, kind="skipped", message="3 NaN elements"))
@@ -47,10 +47,10 @@ def test_a_tick_is_one_line_with_greppable_words(capsys, tmp_path):
 def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=160, height=20)
-    monkeypatch.setattr(display, "Console", lambda: console)
+    monkeypatch.setattr(train_display, "Console", lambda: console)
     clock = iter(range(100, 200, 2))
-    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
-    screen = display.TerminalDisplay()
+    monkeypatch.setattr(train_display.time, "monotonic", lambda: next(clock))
+    screen = train_display.TerminalDisplay()
     screen.on_start(_info(tmp_path))
     screen.on_step(1000)
     screen.on_tick(_tick())
@@ -66,10 +66,10 @@ def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
 
 def test_a_time_limit_asks_once(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(display.signal, "raise_signal", asked.append)
+    monkeypatch.setattr(train_display.signal, "raise_signal", asked.append)
     now = [0.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
-    limit = display.TimeLimit(0.5)
+    monkeypatch.setattr(train_display.time, "monotonic", lambda: now[0])
+    limit = train_display.TimeLimit(0.5)
     limit.on_start(_info(tmp_path))
     limit.on_step(1)
     assert asked == []
@@ -77,13 +77,13 @@ def test_a_time_limit_asks_once(monkeypatch, tmp_path):
     now[0] = 30.0
     limit.on_step(2)
     limit.on_step(3)
-    assert asked == [display.signal.SIGTERM]
+    assert asked == [train_display.signal.SIGTERM]
     assert limit.was_reached
 
 
 def test_no_limit_never_asks(monkeypatch, tmp_path):
-    monkeypatch.setattr(display.signal, "raise_signal", lambda number: 1 / 0)
-    limit = display.TimeLimit(None)
+    monkeypatch.setattr(train_display.signal, "raise_signal", lambda number: 1 / 0)
+    limit = train_display.TimeLimit(None)
     limit.on_start(_info(tmp_path))
     limit.on_step(1)
 

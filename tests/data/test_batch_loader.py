@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastgan.data import BatchLoader, ImageDataset
-from fastgan.data.loader import packing_advice
+from fastgan.data.batch_loader import packing_advice
 
 
 class Numbered:
@@ -164,5 +164,5 @@ def test_advice_to_pack_what_does_not_fit(monkeypatch):
     small = Numbered(3)
     small.path = "photos"
     assert packing_advice(small) is None
-    monkeypatch.setattr("fastgan.data.loader.DEFAULT_RAM_LIMIT", 17)
+    monkeypatch.setattr("fastgan.data.batch_loader.DEFAULT_RAM_LIMIT", 17)
     assert "fastgan data pack photos DEST.fgpack --resolution 3x2" in packing_advice(small)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastgan.cli.flags import apply_flags, cfg_names, refuse_without_effect
+from fastgan.cli.train_options import apply_flags, cfg_names, refuse_without_effect
 
 AVATARS = "avatars"
 _AVATAR_RESOLUTION = 64
@@ -47,7 +47,7 @@ def data_path(data: str) -> str | None:
 def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, str]:
     """((C, H, W), label_dim, name) of --data; of the avatars it is known before they are drawn."""
     from fastgan.data import avatar_painter, open_images
-    from fastgan.data.loader import packing_advice
+    from fastgan.data.batch_loader import packing_advice
 
     if options["data"] == AVATARS:
         height, width = options["resolution"] or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)

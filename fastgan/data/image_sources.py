@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from fastgan.data.picture_names import SUFFIXES, pictures
+from fastgan.data.image_names import SUFFIXES, pictures
 from fastgan.data.tar_shards import TarSource, tars_of
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastgan.data.decode import convert_command, decode
+from fastgan.data.image_codec import convert_command, decode
+from fastgan.data.image_sources import label_document, open_source
 from fastgan.data.labels import encode_labels, parse_labels
-from fastgan.data.source import label_document, open_source
 
 
 class ImageDataset:

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from fastgan.data.dataset import parse_resolution, spread
-from fastgan.data.decode import channels_of, convert_command, decode
+from fastgan.data.image_codec import channels_of, convert_command, decode
+from fastgan.data.image_dataset import parse_resolution, spread
+from fastgan.data.image_sources import Source, label_document, open_source
 from fastgan.data.labels import Label, folder_labels, parse_labels
-from fastgan.data.source import Source, label_document, open_source
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastgan.cli import launch, runs
+from fastgan.cli import run_folders, train_launch
 
 FAST = ["--batch", 8, "--cfg", "mlp", "--device", "cpu"]
 LONG = [*FAST, "--gpus", 2, "--kimg", 3.2, "--tick", 0.2, "--snap", 1]
@@ -117,7 +117,7 @@ def test_torchruns_own_restart_of_a_diverged_run_is_refused(tmp_path, monkeypatc
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     with pytest.raises(ValueError, match="diverged and is not started again"):
-        launch.launched_run(FirstRank(), tmp_path, None, "x")
+        train_launch.launched_run(FirstRank(), tmp_path, None, "x")
 
 
 def test_a_launched_run_is_found_by_its_id(tmp_path):
@@ -127,11 +127,11 @@ def test_a_launched_run_is_found_by_its_id(tmp_path):
         (run_dir / "launch.json").write_text(json.dumps({"id": run_id, "ended": None}))
     (tmp_path / "00003-torn").mkdir()
     (tmp_path / "00003-torn" / "launch.json").write_text('{"id"')
-    assert launch.find_launched(tmp_path, "a") == tmp_path / "00002-x"
-    assert launch.find_launched(tmp_path, "c") is None
-    launch.note_end(tmp_path / "00002-x", "finished")
+    assert train_launch.find_launched(tmp_path, "a") == tmp_path / "00002-x"
+    assert train_launch.find_launched(tmp_path, "c") is None
+    train_launch.note_end(tmp_path / "00002-x", "finished")
     assert json.loads((tmp_path / "00002-x" / "launch.json").read_text())["ended"] == "finished"
-    assert runs.list_runs(tmp_path)[-1].name == "00003-torn"
+    assert run_folders.list_runs(tmp_path)[-1].name == "00003-torn"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fastgan.data import ImageDataset
-from fastgan.data.source import ZipSource
+from fastgan.data.image_sources import ZipSource
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 13), (64, 3)])

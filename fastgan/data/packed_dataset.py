@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastgan.data.dataset import parse_resolution, spread_indices
+from fastgan.data.image_dataset import parse_resolution, spread_indices
 from fastgan.data.labels import NO_LABELS_CURE
 from fastgan.data.pack_format import read_layout, read_section
 

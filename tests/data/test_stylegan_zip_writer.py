@@ -1,6 +1,6 @@
 import pytest
 
-from fastgan.data.stylegan_zip import StyleGANZipWriter
+from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
 
 
 def test_nothing_appears_before_the_end_and_nothing_after_an_error(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgan.data.dataset import ImageDataset
-from fastgan.data.packed import PackedDataset
+from fastgan.data.image_dataset import ImageDataset
+from fastgan.data.packed_dataset import PackedDataset
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
 

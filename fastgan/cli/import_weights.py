@@ -1,4 +1,4 @@
-"""`fastgan import`: other projects' weights as a run."""
+"""`fastgan import`: Convert the trained weights of another project into a run folder."""
 
 from pathlib import Path
 

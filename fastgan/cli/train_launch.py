@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastgan.atomic import write_atomic
-from fastgan.cli.runs import create_run, list_runs, newest_checkpoint, run_of
+from fastgan.cli.run_folders import create_run, list_runs, newest_checkpoint, run_of
 
 if TYPE_CHECKING:
     from fastgan.training.distributed.ranks import Ranks

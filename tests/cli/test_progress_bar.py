@@ -2,11 +2,11 @@ import io
 
 from rich.console import Console
 
-from fastgan.cli import progress
+from fastgan.cli import progress_bar
 
 
 def test_without_a_terminal_first_and_last_are_lines(capsys):
-    with progress.count_bar("drawing") as report:
+    with progress_bar.count_bar("drawing") as report:
         for done in range(1, 1001):
             report(done, 1000)
 
@@ -14,7 +14,7 @@ def test_without_a_terminal_first_and_last_are_lines(capsys):
 
 
 def test_nothing_to_do_shows_nothing(capsys):
-    with progress.count_bar("drawing"):
+    with progress_bar.count_bar("drawing"):
         pass
 
     assert capsys.readouterr().out == ""
@@ -23,9 +23,9 @@ def test_nothing_to_do_shows_nothing(capsys):
 def test_a_terminal_gets_a_bar(monkeypatch):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    monkeypatch.setattr(progress, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress_bar, "is_terminal", lambda: True)
     monkeypatch.setattr("rich.progress.get_console", lambda: console)
-    with progress.count_bar("drawing") as report:
+    with progress_bar.count_bar("drawing") as report:
         report(30, 120)
 
     assert "drawing" in out.getvalue()

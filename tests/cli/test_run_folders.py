@@ -1,7 +1,7 @@
 import pytest
 from click import BadParameter, ClickException
 
-from fastgan.cli.runs import create_run, find_checkpoint, list_runs, next_run_name, run_of
+from fastgan.cli.run_folders import create_run, find_checkpoint, list_runs, next_run_name, run_of
 
 
 def test_numbers_go_up_and_ignore_other_folders(tmp_path):
