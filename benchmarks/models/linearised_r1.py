@@ -14,7 +14,7 @@ from the float64 gradient than twice double backward's own distance.
     no penalty  the objective alone
     reference   separate, with fastgan's ops in plain PyTorch, as a composed critic has them
 
---small shows from where on recording pays, which is how `_MACS_PER_STEP` in that file was chosen.
+--small shows from where on recording pays, which is how `_MACS_PER_OPERATOR` there was chosen.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1
-from fastgan.losses.linearised_tape import Tape
+from fastgan.losses.linearised.tape import Tape
 from fastgan.ops import bias_act, use_backend
 
 

@@ -30,53 +30,85 @@ Sources: Mescheder et al. (2018), eq. 9-10; Gulrajani et al. (2017), algorithm 1
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from fastgan import sample_rng
 from fastgan.losses.linearised import linearise, refusal, worth_trying
 from fastgan.ops import gradient_penalty, interpolate_samples
 
-Inputs = torch.Tensor | Sequence[torch.Tensor]
+Critic = Callable[..., Tensor]
+Inputs = Tensor | Sequence[Tensor]
 METHODS = ("auto", "linearised", "double_backward", "finite_difference")
-_NO_DEPENDENCE = (
-    "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run D outside "
-    "torch.no_grad(), without detach(), on the very tensors that are penalised"
-)
 FINITE_DIFFERENCE_STEP = 0.03  # of the norm of each sample
 
 
-def r1(
-    D: Callable[..., torch.Tensor],
-    real: Inputs,
-    c: torch.Tensor | None = None,
-    *,
-    method: str = "auto",
-) -> torch.Tensor:
-    """‖∇D‖² [N] at real samples; see the top of this file."""
+def r1(D: Critic, real: Inputs, c: Tensor | None = None, *, method: str = "auto") -> Tensor:
+    """‖∇D‖² at real samples.
+
+        loss = objective + gamma / 2 * r1(D, real).mean()
+
+    Args:
+        D, c, method: as in `gradient_norm_penalty`.
+        real: floating point [N, ...], or a tuple of such for D(*real).
+
+    Returns:
+        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
+
+    Source: Mescheder et al. (2018), equation 9.
+    """
     return gradient_norm_penalty(D, real, c, method=method)
 
 
-def r2(
-    D: Callable[..., torch.Tensor],
-    fake: Inputs,
-    c: torch.Tensor | None = None,
-    *,
-    method: str = "auto",
-) -> torch.Tensor:
-    """‖∇D‖² [N] at generated samples, which are detached: G gets no gradient from it."""
+def r2(D: Critic, fake: Inputs, c: Tensor | None = None, *, method: str = "auto") -> Tensor:
+    """‖∇D‖² at generated samples, which are detached: G gets no gradient from it.
+
+    Args:
+        D, c, method: as in `gradient_norm_penalty`.
+        fake: floating point [N, ...], or a tuple of such for D(*fake).
+
+    Returns:
+        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
+
+    Source: Mescheder et al. (2018), equation 10.
+    """
     return gradient_norm_penalty(D, fake, c, method=method)
 
 
 def wgan_gp(
-    D: Callable[..., torch.Tensor],
+    D: Critic,
     real: Inputs,
     fake: Inputs,
-    c: torch.Tensor | None = None,
+    c: Tensor | None = None,
     *,
     target: float = 1.0,
     one_sided: bool = False,
     method: str = "auto",
-) -> torch.Tensor:
-    """(‖∇D‖ - target)² [N] at random points between each real and generated sample."""
+) -> Tensor:
+    """(‖∇D‖ - target)² at one random point between each real and generated sample.
+
+    Args:
+        D, c, method: as in `gradient_norm_penalty`.
+        real: floating point [N, ...], or a tuple of such for D(*real); detached.
+        fake: of the shape of `real`, or a tuple of as many; detached.
+        target: the wanted norm; 1 in the paper.
+        one_sided: whether norms below `target` cost nothing (Petzka et al. 2018).
+
+    Returns:
+        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
+
+    Raises:
+        ValueError: for a different number of tensors in `real` and `fake`, and as
+            `gradient_norm_penalty` does.
+        TypeError, NotImplementedError: as `gradient_norm_penalty` does.
+
+    Source: Gulrajani et al. (2017), algorithm 1.
+    """
     reals, fakes = _as_tuple("wgan_gp", real), _as_tuple("wgan_gp", fake)
     if len(reals) != len(fakes):
         raise ValueError(
@@ -90,28 +122,30 @@ def wgan_gp(
 
 
 def gradient_norm_penalty(
-    D: Callable[..., torch.Tensor],
+    D: Critic,
     x: Inputs,
-    c: torch.Tensor | None = None,
+    c: Tensor | None = None,
     *,
     target: float = 0.0,
     one_sided: bool = False,
     method: str = "auto",
-) -> torch.Tensor:
-    """(‖∇D‖ - target)² [N] at x, which is detached first.
+) -> Tensor:
+    """(‖∇D‖ - target)² at x, which is detached first.
 
     Args:
         D: D(x), or D(x, c) where c is not None; any output whose first dimension is N.
         x: floating point [N, ...], or a tuple of such for D(*x).
-        c: passed on untouched.
-        target, one_sided: as in `fastgan.ops.gradient_penalty`.
-        method: see the top of this file.
+        c: the condition, passed on untouched; None for D(x).
+        target: the wanted norm; 0 gives ‖∇D‖².
+        one_sided: whether norms below `target` cost nothing.
+        method: one of METHODS; see the top of this file.
 
     Returns:
         [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
 
     Raises:
-        ValueError: bad `method`; D does not depend on x.
+        ValueError: for another `method`, or a D that does not depend on x.
+        TypeError: for an x that is not floating point.
         NotImplementedError: D is compiled, where a penalty would silently lose its gradient; or
             method="linearised" and D is not piecewise linear, with the operator and its place.
     """
@@ -125,19 +159,27 @@ def gradient_norm_penalty(
 
 
 def logits_and_penalty(
-    D: Callable[..., torch.Tensor],
+    D: Critic,
     x: Inputs,
-    c: torch.Tensor | None = None,
+    c: Tensor | None = None,
     *,
     target: float = 0.0,
     one_sided: bool = False,
     method: str = "auto",
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """D's logits at x and `gradient_norm_penalty` there, for one loss of both.
 
-    Arguments and errors as in `gradient_norm_penalty`. The exact methods run D once; "linearised"
-    moreover needs one weight-gradient pass for both (`fastgan.losses.linearised`). Neither result
-    takes a gradient to x.
+    The exact methods run D once; "linearised" moreover needs one weight-gradient pass for both
+    (`fastgan.losses.linearised`). Neither result takes a gradient to x.
+
+    Args:
+        D, x, c, target, one_sided, method: as in `gradient_norm_penalty`.
+
+    Returns:
+        D(x) or D(x, c), of D's own shape and dtype, and the penalty [N].
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
     """
     _check_method("logits_and_penalty", method)
     xs = tuple(t.detach() for t in _as_tuple("logits_and_penalty", x))
@@ -159,7 +201,7 @@ def _exact(D, xs, conditions, method, target, one_sided):
     if method == "linearised" and (reason := refusal()) is not None:
         raise NotImplementedError(_not_linear(reason))
     if method == "linearised" or (method == "auto" and worth_trying(D, xs)):
-        logits, gradients, reason = linearise(D, xs, conditions, if_it_pays=method == "auto")
+        logits, gradients, reason = linearise(D, xs, conditions, only_if_faster=method == "auto")
         if gradients is not None:
             return logits, gradient_penalty(gradients, target, one_sided)
         if method == "linearised":
@@ -182,25 +224,33 @@ def _check_method(function: str, method: str) -> None:
 
 
 def penalty_of_logits(
-    logits: torch.Tensor,
-    x: Inputs,
-    *,
-    target: float = 0.0,
-    one_sided: bool = False,
-) -> torch.Tensor:
-    """The same from a forward pass that exists already: `logits` = D(x) with x requiring grad.
+    logits: Tensor, x: Inputs, *, target: float = 0.0, one_sided: bool = False
+) -> Tensor:
+    """`gradient_norm_penalty` from a forward pass that exists already, by double backward.
 
     Saves the second forward pass of D where the main loss uses the same samples.
+
+    Args:
+        logits: D(x), with its graph.
+        x: what D was called with, requiring grad: [N, ...], or a tuple of such.
+        target, one_sided: as in `gradient_norm_penalty`.
+
+    Returns:
+        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
+
+    Raises:
+        ValueError: for logits that do not depend on x.
+        TypeError: for an x that is not floating point.
     """
     xs = _as_tuple("penalty_of_logits", x)
     return gradient_penalty(_gradients(logits, xs, create_graph=True), target, one_sided)
 
 
-def _as_tuple(function: str, x: Inputs) -> tuple[torch.Tensor, ...]:
-    xs = (x,) if isinstance(x, torch.Tensor) else tuple(x)
+def _as_tuple(function: str, x: Inputs) -> tuple[Tensor, ...]:
+    xs = (x,) if isinstance(x, Tensor) else tuple(x)
     for i, t in enumerate(xs):
-        if not isinstance(t, torch.Tensor) or not t.is_floating_point():
-            got = t.dtype if isinstance(t, torch.Tensor) else type(t).__name__
+        if not isinstance(t, Tensor) or not t.is_floating_point():
+            got = t.dtype if isinstance(t, Tensor) else type(t).__name__
             raise TypeError(
                 f"{function}: input {i} must be a floating-point tensor, got {got}; penalise the "
                 "embedding of discrete data, not the indices"
@@ -208,18 +258,19 @@ def _as_tuple(function: str, x: Inputs) -> tuple[torch.Tensor, ...]:
     return xs
 
 
-def _gradients(
-    logits: torch.Tensor, xs: tuple[torch.Tensor, ...], create_graph: bool
-) -> list[torch.Tensor]:
-    if not logits.requires_grad:
-        raise ValueError(_NO_DEPENDENCE)
-    grads = torch.autograd.grad(logits.sum(), xs, create_graph=create_graph, allow_unused=True)
+def _gradients(logits: Tensor, xs: tuple[Tensor, ...], create_graph: bool) -> list[Tensor]:
+    grads: Sequence[Tensor | None] = (None,)
+    if logits.requires_grad:
+        grads = torch.autograd.grad(logits.sum(), xs, create_graph=create_graph, allow_unused=True)
     if all(g is None for g in grads):
-        raise ValueError(_NO_DEPENDENCE)
+        raise ValueError(
+            "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run D "
+            "outside torch.no_grad(), without detach(), on the very tensors that are penalised"
+        )
     return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, xs, strict=True)]
 
 
-def _per_sample_norm(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def _per_sample_norm(tensors: Sequence[Tensor]) -> Tensor:
     return gradient_penalty([t.detach() for t in tensors]).sqrt()
 
 
@@ -243,11 +294,11 @@ def _finite_difference(D, xs, conditions, target, one_sided):
     return value.detach() + surrogate - surrogate.detach()
 
 
-def _like(per_sample: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+def _like(per_sample: Tensor, g: Tensor) -> Tensor:
     return per_sample.reshape(-1, *(1,) * (g.dim() - 1))
 
 
-def _refuse_compiled(D: Callable[..., torch.Tensor]) -> None:
+def _refuse_compiled(D: Critic) -> None:
     """torch.compile(D) followed by create_graph gives the value of a penalty and no gradient."""
     if torch.compiler.is_compiling():
         return

@@ -82,7 +82,7 @@ def variant_config(name: str, variant: str) -> TrainConfig:
         penalties |= {"pl_weight": 2.0, "style_mixing_prob": 0.5}
     match variant:
         case "augmented":
-            is_relative = load_objective(config.objective).NEEDS_REAL_FOR_G
+            is_relative = load_objective(config.objective).needs_real_for_g
             augment = {"groups": "bgcfnc", "p": 0.1, "mode": "fixed" if is_relative else "ada"}
             return config.with_changes(augment=augment)
         case "all penalties, lazy":

@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-from fastgan.losses import relativistic
+from fastgan.losses.adversarial import Relativistic
 
 FAST = ["--batch", 4, "--cfg", "mlp"]
 
@@ -255,7 +255,7 @@ def test_a_run_that_fails_before_it_starts_leaves_no_folder(cli):
 
 def test_numbers_that_stay_broken_are_exit_code_3(cli, images, monkeypatch):
     nan = float("nan")
-    monkeypatch.setattr(relativistic, "discriminator_loss", lambda real, fake: (real * nan).mean())
+    monkeypatch.setattr(Relativistic, "_d_loss", lambda self, real, fake: (real * nan).mean())
     output = cli("train", "--data", images, *FAST, "--kimg", 1, "--tick", 0.02, code=3).output
 
     assert "rollback 3 of 3" in output

@@ -54,7 +54,7 @@ def small_config(recipe: str, device: str) -> TrainConfig:
     """The recipe at a small size, with every term on that it can have, so that all phases run."""
     resolution = RESOLUTIONS.get(recipe, RESOLUTION)
     config = load_recipe(recipe)(resolution=resolution, batch=BATCH, device=device)
-    is_ada = not load_objective(config.objective).NEEDS_REAL_FOR_G
+    is_ada = not load_objective(config.objective).needs_real_for_g
     changes: dict[str, Any] = {"augment": {"mode": "ada" if is_ada else "fixed", "p": 0.2}}
     changes["r1_gamma"] = config.r1_gamma or 1.0
     if hasattr(config.model, "w_dim"):  # path length and style mixing need latents w

@@ -156,7 +156,7 @@ class TrainConfig(StepConfig):
 
     def _check_objective(self) -> None:
         objective = load_objective(self.objective)
-        if self.augment.mode == "ada" and objective.NEEDS_REAL_FOR_G:
+        if self.augment.mode == "ada" and objective.needs_real_for_g:
             raise ValueError(
                 f"augment.mode='ada' reads the sign of D(real), which objective={self.objective!r} "
                 "leaves without meaning (only differences of logits count); set "

@@ -48,7 +48,7 @@ def d_loss(state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share
     """D's objective. Where it is a sum over real and over fake samples, the reals' part has had its
     backward pass when this returns: only one half's activations are held at a time."""
     real_logits = _logits(state, real, c)
-    if state.objective.IS_SEPARABLE:
+    if state.objective.is_separable:
         constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
         part = state.objective.discriminator_loss(real_logits, constant)
         (part if share == 1 else part * share).backward()
@@ -108,7 +108,7 @@ def g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor
     objective = state.objective
     c = d_condition(state, batch)
     fake_logits, real_logits = _logits(state, state.augment(fake), c), None
-    if objective.NEEDS_REAL_FOR_G:
+    if objective.needs_real_for_g:
         with torch.no_grad():
             real_logits = _logits(state, state.augment(batch.x), c)
     loss = objective.generator_loss(fake_logits, real_logits)

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from fastgan.augment import AdaController, AugmentPipe
 from fastgan.losses import load_objective
+from fastgan.losses.adversarial import Objective
 from fastgan.models import load_architecture
 from fastgan.training.config.run import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.optim.flat_adam import FlatAdam
@@ -84,7 +84,7 @@ class StepState:
     latent_shape: tuple[int, ...]  # of one z
     g_takes_c: bool  # G(z, c), not G(z)
     d_takes_c: bool  # D(x, c), not D(x)
-    objective: ModuleType  # of fastgan.losses
+    objective: Objective
     g_optimizer: FlatAdam  # holds G_ema's parameters, too
     d_optimizer: FlatAdam
     augment: nn.Module  # AugmentPipe, or Identity for none

@@ -1,9 +1,9 @@
 """NaN and infinities put into a run, everywhere: it goes on, or stops and says so."""
 
+import copy
 import json
 import math
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,8 +111,8 @@ def spoil_loss(value, times):
             left[0] -= 1
             return loss * value if left[0] >= 0 else loss
 
-        spoilt = vars(objective) | {"discriminator_loss": discriminator_loss}
-        state.objective = SimpleNamespace(**spoilt)
+        state.objective = copy.copy(objective)
+        state.objective.discriminator_loss = discriminator_loss
 
     return fault
 

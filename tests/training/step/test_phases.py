@@ -125,7 +125,7 @@ def test_half_of_the_activations_are_held_where_the_objective_allows_it(tiny, ob
     state.D.forward = watched
     step.d_step(state, tiny.batch(config))
     assert held[0] == 0
-    assert (held[1] == 0) is load_objective(objective).IS_SEPARABLE
+    assert (held[1] == 0) is load_objective(objective).is_separable
 
 
 @pytest.mark.parametrize("objective", objectives())

@@ -1,14 +1,14 @@
-"""The tape of `linearised`: what x flows through in one forward pass, and whether that is linear.
+"""The tape: what x flows through in one forward pass, and whether that is linear.
 
 A `TorchDispatchMode` sees every ATen or fastgan operator of D with its tensors, below autograd.
 Values that depend on x are numbered in the order in which they were made, the inputs first; an
-operator that reads one must have a rule, which adds a `Step`. What does not depend on x is left to
-autograd and met as a constant. The first operator without a rule ends the recording with a reason;
-D then runs on, untouched.
+operator that reads one must have a rule, which adds a `RecordedOperator`. What does not depend on x
+is left to autograd and met as a constant. The first operator without a rule ends the recording with
+a reason; D then runs on, untouched.
 
 A rule(tape, func, args, kwargs, out) is called after its operator ran on at least one value that
-depends on x; it calls `Tape.add` once, or raises NotLinear. `linearised_fixed`, `linearised_rules`
-and `linearised_acts` register theirs with `@rule(operators)`.
+depends on x; it calls `Tape.add` once, or raises NotLinear. The files `*_rules.py` beside this one
+register theirs with `@rule(operators)`.
 """
 
 import sys
@@ -20,7 +20,14 @@ import torch
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastgan.losses.linearised_program import Gradients, Layout, Program, Step, Tangent, assemble
+from fastgan.losses.linearised.program import (
+    Gradients,
+    Layout,
+    Program,
+    RecordedOperator,
+    Tangent,
+    assemble,
+)
 
 _MARK = "_fastgan_value"  # on a tensor: (its tape's token, the number of its value)
 _FASTGAN_NODES = ("fastgan_", "GeneratedBackwardFor_fastgan_")  # called eagerly, by the dispatcher
@@ -69,7 +76,7 @@ class Tape(TorchDispatchMode):
         self.samples = xs[0].shape[0] if xs[0].dim() else 0
         self._xs, self._token = list(xs), object()
         self._keeps_samples = True
-        self._steps: list[Step] = []
+        self._operators: list[RecordedOperator] = []
         self._saved: list[tuple[torch.Tensor, int]] = []  # with versions
         self._target: torch.Tensor | None = None  # what the running operator writes to
         self._slots: dict[int, int] = {}
@@ -125,7 +132,7 @@ class Tape(TorchDispatchMode):
         mixes: bool = False,
         reshapes: bool = False,
     ) -> None:
-        """Append a step (see there). mixes: samples meet; reshapes: rows are split or joined."""
+        """Append a `RecordedOperator`. mixes: samples meet; reshapes: rows are split or joined."""
         outs = tuple(out) if isinstance(out, list | tuple) else (out,)
         numbers = tuple(self.value(x) for x in inputs)
         if self.samples > 1:
@@ -136,7 +143,9 @@ class Tape(TorchDispatchMode):
         made = tuple(self._mark(o) for o in outs)
         if aliases:
             self._shared.update(numbers, made)
-        self._steps.append(Step(numbers, made, tangent, gradients, gradients_inside))
+        self._operators.append(
+            RecordedOperator(numbers, made, tangent, gradients, gradients_inside)
+        )
 
     # Recording.
 
@@ -201,7 +210,7 @@ class Tape(TorchDispatchMode):
 
     def _refuse(self, reason: str) -> None:
         self.reason = reason
-        for kept in (self._steps, self._saved, self._outside, self._edges):
+        for kept in (self._operators, self._saved, self._outside, self._edges):
             kept.clear()
 
     # The end.
@@ -214,12 +223,14 @@ class Tape(TorchDispatchMode):
                 self._refuse(objection)
         if self.reason is not None:
             return None
-        steps, uses, edges = assemble(self._steps, self.value(logits), self._edges)
+        operators, uses, edges = assemble(self._operators, self.value(logits), self._edges)
         inputs = [Layout(x.shape, x.stride(), x.dtype, x.device) for x in self._xs]
         is_merged = self._keeps_samples and logits.numel() == self.samples
         saved = [t.detach() for t, _ in self._saved]
         self._saved.clear()
-        return Program(steps, saved, self._outside, edges, uses, inputs, self.samples, is_merged)
+        return Program(
+            operators, saved, self._outside, edges, uses, inputs, self.samples, is_merged
+        )
 
     def _objection(self, logits: Any) -> str | None:
         if not isinstance(logits, torch.Tensor):
@@ -271,8 +282,12 @@ def _phrase(name: str) -> str:
 
 def _origin() -> str:
     """The module and the line of user code that the running operator came from."""
-    ours = Path(__file__).parents[1]
-    hidden = (str(Path(torch.__file__).parent), str(ours / "ops"), str(ours / "losses" / "linear"))
+    ours = Path(__file__).parents[2]
+    hidden = (
+        str(Path(torch.__file__).parent),
+        str(ours / "ops"),
+        str(ours / "losses" / "linearised"),
+    )
     frame, module, place = sys._getframe(1), None, None
     while frame is not None and not (module and place):
         path, owner = frame.f_code.co_filename, frame.f_locals.get("self")

@@ -1,9 +1,9 @@
-"""`linearised`: operators that join a value with weights, constants or another value."""
+"""Rules of operators that join a value with weights, constants or another value."""
 
 import torch
 
 import fastgan.ops  # noqa: F401  (defines torch.ops.fastgan)
-from fastgan.losses.linearised_tape import NotLinear, if_any, rule
+from fastgan.losses.linearised.tape import NotLinear, if_any, rule
 
 aten = torch.ops.aten
 

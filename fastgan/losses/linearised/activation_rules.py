@@ -1,9 +1,9 @@
-"""`linearised`: piecewise-linear activations, each with the slope that autograd takes at a kink."""
+"""Rules of piecewise-linear activations, each with the slope that autograd takes at a kink."""
 
 import torch
 
 import fastgan.ops  # noqa: F401  (defines torch.ops.fastgan)
-from fastgan.losses.linearised_tape import NotLinear, if_any, rule
+from fastgan.losses.linearised.tape import NotLinear, if_any, rule
 
 aten = torch.ops.aten
 _LINEAR_ACTS = ("linear", "relu", "lrelu")

@@ -39,7 +39,7 @@ def leaf(values, dtype=torch.float64):
 @pytest.mark.parametrize("name", VALUES)
 def test_closed_form_values_and_gradients(name):
     loss = load_objective(name)
-    assert loss.NEEDS_REAL_FOR_G is False
+    assert loss.needs_real_for_g is False
     (d_real, d_fake, g_fake), (s_real, s_fake, t_fake) = VALUES[name], SLOPES[name]
     real, fake = leaf(REAL), leaf(FAKE)
     y = loss.discriminator_loss(real, fake)
@@ -57,7 +57,7 @@ def test_closed_form_values_and_gradients(name):
 
 def test_relativistic_closed_form():
     loss = load_objective("relativistic")
-    assert loss.NEEDS_REAL_FOR_G is True
+    assert loss.needs_real_for_g is True
     margin = REAL[:3] - FAKE
     real, fake = leaf(REAL[:3]), leaf(FAKE)
     y = loss.discriminator_loss(real, fake)
@@ -80,7 +80,7 @@ def test_separable_is_what_has_a_real_gradient_that_no_fake_changes(name):
         real = leaf(REAL[:3])
         loss.discriminator_loss(real, leaf(fake)).backward()
         slopes.append(real.grad)
-    assert torch.equal(*slopes) is loss.IS_SEPARABLE
+    assert torch.equal(*slopes) is loss.is_separable
 
 
 @pytest.mark.parametrize("name", objectives())

@@ -1,4 +1,4 @@
-"""Operators that are linear in their only tensor that depends on x, with nothing to learn.
+"""Rules of operators that are linear in their only tensor that depends on x and learn nothing.
 
 The tangent takes the same call. Each is listed with a test of its arguments for whether samples
 meet, that is, whether dimension 0 is touched; None stands for never.
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import fastgan.ops  # noqa: F401  (defines torch.ops.fastgan)
-from fastgan.losses.linearised_tape import NotLinear, Tape, rule
+from fastgan.losses.linearised.tape import NotLinear, Tape, rule
 
 aten = torch.ops.aten
 Test = Callable[[tuple, dict], bool]

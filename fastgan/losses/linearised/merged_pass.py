@@ -1,35 +1,4 @@
-"""Gradient penalties of a piecewise-linear critic with no second-order graph, exactly.
-
-With D piecewise linear in x (l counts the layers, A_l their linear maps, M_l the masks that the
-activations chose, both held where they are) and P any function of g = ∇ₓ Σ D(x):
-
-    forward     h_{l+1} = M_l (A_l(w_l) h_l + b_l)
-    adjoint     δ_l = A_l(w_l)ᵀ M_l δ_{l+1}         from ones at the logits; g is the last δ
-    tangent     t_{l+1} = M_l A_l(w_l) t_l          from t_0 = ∂P/∂g, no biases
-    ∂P/∂w_l     the layer's weight gradient for input t_l and output gradient M_l δ_{l+1}
-
-A loss L of the logits, one per sample and samples not mixed, has c_n = ∂L/∂D_n and the weight
-gradient for input c·h_l and the *same* output gradient. Its input adds to the tangent:
-
-    ∂(L + P)/∂w_l = weight gradient(input c·h_l + t_l, output gradient M_l δ_{l+1})
-
-So L + P costs four passes over the layers, where differentiating the gradient takes six (seven
-with a forward pass of its own for each part).
-
-What mixes samples nonlinearly (minibatch standard deviation, batch normalisation) is refused even
-near the end of D: the δ of L and of P then differ by more than a factor per sample, which makes
-six passes, the very number that double backward takes from a shared forward pass.
-
-`linearise` runs D once, as it is. Forward and adjoint are autograd's own; a tape (see
-`linearised_tape`) notes, per operator that x flows through, how a tangent follows it and which
-tensors outside x it multiplies or adds. These tensors are the inputs of one autograd node, whose
-outputs are the logits and g; from them to the parameters (scaled, cast, normalised or shared
-weights, embeddings of c) autograd goes its way, hooks and all. Nothing is cached between calls:
-weights, flags, shapes, Python values and random draws are those of this very forward pass.
-
-Sources: R1, Mescheder et al. (2018); that a ReLU network's input gradient is linear in each of its
-weights is common knowledge, the merged pass is worked out here.
-"""
+"""Records a critic, and runs the tangent and the weight-gradient pass over what was recorded."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -37,9 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fastgan.losses import linearised_acts, linearised_fixed, linearised_rules  # noqa: F401
-from fastgan.losses.linearised_program import Layout, Program, Seeds
-from fastgan.losses.linearised_tape import Tape
+import fastgan.losses.linearised.activation_rules
+import fastgan.losses.linearised.fixed_rules
+import fastgan.losses.linearised.weight_rules  # noqa: F401  (these three register their rules)
+from fastgan.losses.linearised.program import Layout, Program, Seeds
+from fastgan.losses.linearised.tape import Tape
 
 __all__ = ["Linearised", "linearise", "refusal", "worth_trying"]
 
@@ -59,7 +30,11 @@ class Linearised(NamedTuple):
 
 
 def refusal() -> str | None:
-    """Why no critic can be recorded at this moment, whatever it is made of; None if it can."""
+    """Why no critic can be recorded at this moment, whatever it is made of.
+
+    Returns:
+        The reason, for an error message; None where recording is possible.
+    """
     return "torch.compile is tracing this call" if torch.compiler.is_compiling() else None
 
 
@@ -71,11 +46,20 @@ _TOO_SMALL: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 # On a CPU, the multiply-adds per recorded operator and thread from which the saved passes repay the
 # recording, in one forward pass: `python -m benchmarks.models.linearised_r1 --small`.
-_MACS_PER_STEP = 1_500_000
+_MACS_PER_OPERATOR = 1_500_000
 
 
 def worth_trying(D: Callable[..., torch.Tensor], xs: Sequence[torch.Tensor]) -> bool:
-    """Whether method="auto" should record D: it was not refused before, nor too small."""
+    """Whether method="auto" should record D: it was not refused before, nor too small.
+
+    Args:
+        D: the critic; only a module's past is known.
+        xs: its inputs, [N, ...] each.
+
+    Returns:
+        False where D was refused in the mode (training or not) that it is in, was too small for
+        inputs of this size, or where `refusal` gives a reason.
+    """
     if refusal() is not None:
         return False
     if not isinstance(D, torch.nn.Module):
@@ -87,10 +71,10 @@ def _size(xs: Sequence[torch.Tensor]) -> int:
     return sum(x.numel() for x in xs)
 
 
-def _pays(tape: Tape, program: Program, xs: Sequence[torch.Tensor]) -> bool:
+def _is_faster(tape: Tape, program: Program, xs: Sequence[torch.Tensor]) -> bool:
     if xs[0].device.type != "cpu":
         return True  # double backward launches more kernels
-    return tape.macs >= _MACS_PER_STEP * len(program.steps) * torch.get_num_threads()
+    return tape.macs >= _MACS_PER_OPERATOR * len(program.operators) * torch.get_num_threads()
 
 
 def linearise(
@@ -98,21 +82,25 @@ def linearise(
     xs: Sequence[torch.Tensor],
     conditions: Sequence[torch.Tensor] = (),
     *,
-    if_it_pays: bool = False,
+    only_if_faster: bool = False,
 ) -> Linearised:
-    """D(*xs, *conditions) and its gradient in xs; see the top of this file.
+    """D(*xs, *conditions) and its gradient in xs; see `fastgan.losses.linearised`.
 
     Args:
         D: any callable; what makes it qualify is what it does, not what it is.
         xs: leaves that require grad, [N, ...] with one N.
         conditions: passed on untouched.
-        if_it_pays: stay with an ordinary forward pass where D is so small that recording it costs
-            more than it saves; this is remembered, and so is a refusal (`worth_trying`).
+        only_if_faster: stay with an ordinary forward pass where D is so small that recording it
+            costs more than it saves; this is remembered, and so is a refusal (`worth_trying`).
 
-    A loss of `logits` and `gradients` takes one `backward`, which merges both where D has one
-    logit per sample and keeps samples apart; else `logits` keep autograd's graph and only the
-    penalty takes the way above. Backward with create_graph raises NotImplementedError. No host
-    synchronisation; capturable. Activations keep their layout and dtype (autocast included).
+    Returns:
+        A `Linearised`. A loss of `logits` and `gradients` takes one `backward`, which merges both
+        where D has one logit per sample and keeps samples apart; else `logits` keep autograd's
+        graph and only the penalty takes the way above. No host synchronisation; capturable.
+        Activations keep their layout and dtype (autocast included).
+
+    Raises:
+        NotImplementedError: from a backward pass with create_graph=True.
     """
     tape = Tape(xs)
     with torch.enable_grad():
@@ -123,7 +111,7 @@ def linearise(
             if isinstance(D, torch.nn.Module) and tape.is_final:
                 _REFUSED[D] = D.training
             return Linearised(logits, None, tape.reason)
-        if if_it_pays and not _pays(tape, program, xs):
+        if only_if_faster and not _is_faster(tape, program, xs):
             if isinstance(D, torch.nn.Module):
                 _TOO_SMALL[D] = max(_size(xs), _TOO_SMALL.get(D, -1))
             return Linearised(logits, None, "D is too small to gain anything")
@@ -192,17 +180,17 @@ def _run(program, saved, deltas, d_logits, d_gradients, needed) -> list[torch.Te
             t = torch.zeros(like.shape, dtype=like.dtype, device=like.device) if d is None else d
             tangents[value] = _with_strides(t, like)
     uses = dict(program.uses)
-    for step in program.steps:
-        ts = [tangents.get(value) for value in step.inputs]
-        if step.gradients is not None and deltas[step.delta] is not None:
-            for slot, grad in step.gradients(saved, seeds, deltas[step.delta], *ts):
+    for op in program.operators:
+        ts = [tangents.get(value) for value in op.inputs]
+        if op.gradients is not None and deltas[op.delta] is not None:
+            for slot, grad in op.gradients(saved, seeds, deltas[op.delta], *ts):
                 if needed[slot] and grad is not None:
                     found[slot] = grad if found[slot] is None else found[slot] + grad
-        if has_tangents and step.is_needed:
-            made = step.tangent(saved, *ts)
+        if has_tangents and op.is_needed:
+            made = op.tangent(saved, *ts)
             made = made if isinstance(made, list | tuple) else (made,)
-            tangents |= zip(step.outputs, made, strict=True)
-        for value in step.inputs:
+            tangents |= zip(op.outputs, made, strict=True)
+        for value in op.inputs:
             uses[value] -= 1
             if uses[value] == 0:
                 tangents.pop(value, None)

@@ -1,4 +1,4 @@
-"""What a tape of `linearised` becomes: the steps of the tangent and the weight-gradient pass."""
+"""What a tape becomes: the operators of the tangent and the weight-gradient pass."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,14 +10,14 @@ Tangent = Callable[..., torch.Tensor | Sequence[torch.Tensor]]
 Gradients = Callable[..., list[tuple[int, torch.Tensor | None]]]
 
 
-class Step(NamedTuple):
+class RecordedOperator(NamedTuple):
     """One operator on values that depend on x, which are known by number.
 
     tangent: (saved, *tangents of inputs) → tangents of outputs.
     gradients: (saved, seeds, δ, *tangents) → (slot, gradient) of the tensors outside x that the
         operator used, with δ = ∂ΣD/∂output; None where there are none.
-    gradients_inside: the same with δ = ∂ΣD/∂(its only input), which another step may want anyway;
-        right only where nothing else reads this input.
+    gradients_inside: the same with δ = ∂ΣD/∂(its only input), which another operator may want
+        anyway; right only where nothing else reads this input.
     delta: the place of δ among the program's edges.
     is_needed: a later weight gradient reads what its tangent becomes.
     """
@@ -41,11 +41,11 @@ class Layout(NamedTuple):
 
 
 class Program(NamedTuple):
-    """All that a backward pass needs. saved: what steps kept; outside: the tensors that take
-    gradients, by slot; edges: where in autograd's graph the δ are to be had; uses: how many steps
-    read a value; is_merged: a loss of the logits can share the weight-gradient pass."""
+    """All that a backward pass needs. saved: what operators kept; outside: the tensors that take
+    gradients, by slot; edges: where in autograd's graph the δ are to be had; uses: how many
+    operators read a value; is_merged: a loss of the logits can share the weight-gradient pass."""
 
-    steps: list[Step]
+    operators: list[RecordedOperator]
     saved: list[torch.Tensor]
     outside: list[torch.Tensor]
     edges: list[GradientEdge]
@@ -99,29 +99,29 @@ class Seeds:
 
 
 def assemble(
-    steps: Sequence[Step], last: int, edges: dict[int, GradientEdge]
-) -> tuple[list[Step], dict[int, int], list[GradientEdge]]:
-    """The steps that lead to value `last`, with places for their δ; their uses; the edges."""
+    operators: Sequence[RecordedOperator], last: int, edges: dict[int, GradientEdge]
+) -> tuple[list[RecordedOperator], dict[int, int], list[GradientEdge]]:
+    """The operators that lead to value `last`, with places for their δ; their uses; the edges."""
     lead, needed = [], {last}
-    for step in reversed(steps):
-        if not needed.isdisjoint(step.outputs):
-            needed.update(step.inputs)
-            lead.append(step)
+    for op in reversed(operators):
+        if not needed.isdisjoint(op.outputs):
+            needed.update(op.inputs)
+            lead.append(op)
     uses: dict[int, int] = {last: 1}
-    for step in lead:
-        for value in step.inputs:
+    for op in lead:
+        for value in op.inputs:
             uses[value] = uses.get(value, 0) + 1
     places: dict[int, int] = {}  # value → place of its δ
-    feeds: set[int] = set()  # values whose tangent a later step reads
-    for i, step in enumerate(lead):
-        is_needed = not feeds.isdisjoint(step.outputs)
-        gradients, place = step.gradients, None
+    feeds: set[int] = set()  # values whose tangent a later operator reads
+    for i, op in enumerate(lead):
+        is_needed = not feeds.isdisjoint(op.outputs)
+        gradients, place = op.gradients, None
         if gradients is not None:
-            at = step.outputs[0]
-            if step.gradients_inside is not None and uses[step.inputs[0]] == 1:
-                gradients, at = step.gradients_inside, step.inputs[0]
+            at = op.outputs[0]
+            if op.gradients_inside is not None and uses[op.inputs[0]] == 1:
+                gradients, at = op.gradients_inside, op.inputs[0]
             place = places.setdefault(at, len(places))
         if is_needed or gradients is not None:
-            feeds.update(step.inputs)
-        lead[i] = step._replace(gradients=gradients, delta=place, is_needed=is_needed)
+            feeds.update(op.inputs)
+        lead[i] = op._replace(gradients=gradients, delta=place, is_needed=is_needed)
     return lead[::-1], uses, [edges[value] for value in places]

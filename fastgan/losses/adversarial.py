@@ -1,0 +1,221 @@
+"""Adversarial objectives: what D and G minimise, as functions of D's logits.
+
+A new objective is a subclass of `Objective` and an entry of `OBJECTIVES`, both in this file.
+x is a real sample, G(z) a generated one, D(·) the logit before any sigmoid, E the mean.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "OBJECTIVES",
+    "Hinge",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Objective",
+    "Relativistic",
+    "Wasserstein",
+]
+
+
+class Objective:
+    """A loss for D and a loss for G, both scalars to minimise.
+
+    A subclass gives `name` and computes `_d_loss(real, fake)` and `_g_loss(fake, real)` from logits
+    that are checked and in float32 at least.
+
+    Attributes:
+        name: what `fastgan.losses.load_objective` takes.
+        needs_real_for_g: whether G's loss reads the logits of real samples.
+        is_separable: whether D's loss is a sum of one function of the real logits and one of the
+            fake ones, so that their gradients can be taken one after the other.
+    """
+
+    name: str
+    needs_real_for_g = False
+    is_separable = True
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """L_D.
+
+        Args:
+            real_logits: D's logits of real samples, floating point of any shape.
+            fake_logits: D's logits of generated samples, likewise.
+
+        Returns:
+            A scalar, float32 (float64 for float64 logits).
+
+        Raises:
+            ValueError: for logits that are empty or not floating point.
+        """
+        return self._d_loss(*self._checked("discriminator_loss", real_logits, fake_logits))
+
+    def generator_loss(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        """L_G.
+
+        Args:
+            fake_logits: D's logits of generated samples, floating point of any shape.
+            real_logits: D's logits of real samples; ignored unless `needs_real_for_g`.
+
+        Returns:
+            A scalar, float32 (float64 for float64 logits).
+
+        Raises:
+            ValueError: for logits that are empty or not floating point, or needed and missing.
+        """
+        real = real_logits if self.needs_real_for_g else None
+        real, fake = self._checked("generator_loss", real, fake_logits)
+        return self._g_loss(fake, real)
+
+    def _checked(
+        self, loss: str, real: Tensor | None, fake: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        return (
+            None if real is None else self._wide(loss, "real_logits", real),
+            self._wide(loss, "fake_logits", fake),
+        )
+
+    def _wide(self, loss: str, argument: str, logits: Tensor) -> Tensor:
+        """`logits` in float32 at least: a mean in 16 bits would lose digits."""
+        if not logits.is_floating_point() or logits.numel() == 0:
+            raise ValueError(
+                f"{self.name}.{loss}: {argument} must be floating and hold at least one logit, got "
+                f"{logits.dtype} of shape {tuple(logits.shape)}; pass D's output before any sigmoid"
+            )
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+class NonSaturating(Objective):
+    """Logistic loss with the non-saturating generator.
+
+        L_D = E[softplus(−D(x))] + E[softplus(D(G(z)))]   = −E[log σ(D(x))] − E[log(1 − σ(D(G(z))))]
+        L_G = E[softplus(−D(G(z)))]                       = −E[log σ(D(G(z)))]
+
+    Source: Goodfellow et al. 2014, "Generative Adversarial Nets", section 3; with R1, Mescheder et
+    al. 2018 and StyleGAN2.
+    """
+
+    name = "non_saturating"
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+    def _g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return F.softplus(-fake).mean()
+
+
+class Minimax(NonSaturating):
+    """The original two-player objective: L_D as in `NonSaturating`, and
+
+        L_G = −E[softplus(D(G(z)))]                       = E[log(1 − σ(D(G(z))))]
+
+    whose gradient vanishes where D is sure of a fake.
+    Source: Goodfellow et al. 2014, "Generative Adversarial Nets", equation 1.
+    """
+
+    name = "minimax"
+
+    def _g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return -F.softplus(fake).mean()
+
+
+class LeastSquares(Objective):
+    """Least-squares GAN with targets 1 for real, 0 for fake, and 1 for the generator.
+
+        L_D = ½ E[(D(x) − 1)²] + ½ E[D(G(z))²]
+        L_G = ½ E[(D(G(z)) − 1)²]
+
+    Source: Mao et al. 2017, "Least Squares Generative Adversarial Networks", equation 9.
+    """
+
+    name = "least_squares"
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+    def _g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return 0.5 * (fake - 1).square().mean()
+
+
+class Wasserstein(Objective):
+    """Wasserstein distance; D must be kept 1-Lipschitz by a gradient penalty (or otherwise).
+
+        L_D = E[D(G(z))] − E[D(x)]
+        L_G = −E[D(G(z))]
+
+    Source: Arjovsky et al. 2017, "Wasserstein GAN"; Gulrajani et al. 2017 for the penalty.
+    """
+
+    name = "wasserstein"
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def _g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        return -fake.mean()
+
+
+class Hinge(Wasserstein):
+    """Hinge loss: L_G as in `Wasserstein`, and
+
+        L_D = E[max(0, 1 − D(x))] + E[max(0, 1 + D(G(z)))]
+
+    Source: Lim and Ye 2017, "Geometric GAN"; Miyato et al. 2018, equations 16 and 17.
+    """
+
+    name = "hinge"
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+class Relativistic(Objective):
+    """Relativistic pairing GAN: each fake is compared with one real sample.
+
+        L_D = E[softplus(D(G(z)) − D(x))]
+        L_G = E[softplus(D(x) − D(G(z)))]
+
+    Sample n of the fakes is paired with sample n of the reals, so both have one shape; both losses
+    raise ValueError otherwise.
+    Source: Jolicoeur-Martineau 2018, "The relativistic discriminator", section 4.1 (RSGAN); with R1
+    and R2, Huang et al. 2024, "The GAN is dead; long live the GAN!" (R3GAN), equation 2.
+    """
+
+    name = "relativistic"
+    needs_real_for_g = True
+    is_separable = False
+
+    def _checked(self, loss: str, real: Tensor | None, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if real is None:
+            raise ValueError(
+                f"{self.name}.{loss}: real_logits must be a tensor like fake_logits, got None; run "
+                "D on a batch of real samples too (needs_real_for_g is True)"
+            )
+        if real.shape != fake.shape:
+            raise ValueError(
+                f"{self.name}.{loss}: real_logits and fake_logits must have one shape to be "
+                f"paired, got {tuple(real.shape)} and {tuple(fake.shape)}; use equal batch sizes"
+            )
+        return super()._checked(loss, real, fake)
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(-(real - fake)).mean()
+
+    def _g_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        return F.softplus(real - fake).mean()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Hinge(), LeastSquares(), Minimax(), NonSaturating(), Relativistic(), Wasserstein()
+    )
+}  # fmt: skip
