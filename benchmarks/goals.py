@@ -1,9 +1,8 @@
-"""`python -m benchmarks.goals`: the committed results against the goals, written into the README.
+"""`python -m benchmarks.goals`: the committed results against the goals, as a table.
 
 Reads `benchmarks/results/*.json`, as `fastgan bench --json`, `benchmarks.scaling` and
 `benchmarks.startup` write them, and replaces what stands between the two markers of
-benchmarks/README.md (all goals) and of the README (goals 2, 4, 8 and 9 to 11). A goal over several
-rows gives the range and how many of them reach it.
+benchmarks/README.md. A goal over several rows gives the range and how many of them reach it.
 """
 
 import json
@@ -259,18 +258,6 @@ def table() -> str:
     return "\n\n".join(parts)
 
 
-def summary() -> str:
-    """What a reader of the README wants to know: ratios, also where they fall short."""
-    lines = ["| what | reached | goal | threads |", "| --- | --- | --- | --- |"]
-    for threads in ("1", "2"):
-        kept = ("2", "4", "8") if threads == "1" else ("9", "9b", "9c", "10", "11")
-        for goal in goals(threads):
-            if goal.number in kept and (text := line(goal)) is not None:
-                _, _, what, bound, reached, *_ = (cell.strip() for cell in text.split("|"))
-                lines.append(f"| {what} | {reached} | {bound} | {threads} |")
-    return "\n".join(lines)
-
-
 def with_table(text: str, made: str) -> str:
     """`text` with what stands between the markers replaced."""
     before, _, rest = text.partition(BEGIN)
@@ -279,9 +266,9 @@ def with_table(text: str, made: str) -> str:
 
 
 def main() -> None:
-    for path, made in ((HERE / "README.md", table()), (HERE.parent / "README.md", summary())):
-        path.write_text(with_table(path.read_text(), made))
-    print(table())
+    path, made = HERE / "README.md", table()
+    path.write_text(with_table(path.read_text(), made))
+    print(made)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Every `FASTGAN_*` environment variable, read here and nowhere else (the table is in README.md).
+"""Every `FASTGAN_*` environment variable, read here and nowhere else.
 
-Read when used, not when imported, so that a test or a notebook can set them late.
+The table for users is in docs/environment.md, and a test compares it with this file.
+They are read when used, not when imported, so that a test or a notebook can set them late.
 """
 
 import contextlib

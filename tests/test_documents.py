@@ -1,0 +1,339 @@
+"""README and the pages under docs/: their code runs, their links lead somewhere, their facts agree.
+
+Python blocks are executed, one after another in one namespace per page. Of shell blocks each line
+is checked: `fastgan ...` by the command's own parser, make targets against the Makefile, extras
+against pyproject.toml, files for their existence. A block that can't be run has a comment above it,
+`<!-- not run: the reason -->`.
+"""
+
+import importlib
+import json
+import re
+import shlex
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+import torch
+
+from fastgan import environment
+from fastgan.cli import main
+
+ROOT = Path(__file__).parents[1]
+NAMED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")
+PAGES = [ROOT / name for name in NAMED if (ROOT / name).is_file()]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+LANGUAGES = ("python", "sh", "text", "bibtex", "toml")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+REASON = re.compile(r"<!-- not run: [^\n]+ -->\n\Z")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path, language):
+    """(line number, text) of each block that is to be run."""
+    text = path.read_text(encoding="utf-8")
+    for match in FENCE.finditer(text):
+        if match[1] == language and not REASON.search(text[: match.start()]):
+            yield text.count("\n", 0, match.start()) + 1, match[2]
+
+
+def with_blocks(language):
+    pages = [path for path in PAGES if any(blocks(path, language))]
+    return pytest.mark.parametrize("page", pages, ids=name_of)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_names_its_language(page):
+    """Else nobody would notice a block that these tests leave out."""
+    text = page.read_text(encoding="utf-8")
+    assert {match[1] for match in FENCE.finditer(text)} <= set(LANGUAGES)
+    outside = FENCE.sub("", text)
+    assert "```" not in outside
+    indented = [line for line in outside.splitlines() if re.match(r" {4,}(?![-*0-9 ])", line)]
+    if page.name != "CHANGELOG.md":
+        assert not indented, "an indented code block; use a fence with a language"
+
+
+@with_blocks("python")
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    namespace = {"__name__": f"blocks of {page.name}"}
+    for line, code in blocks(page, "python"):
+        exec(compile("\n" * line + code, page, "exec"), namespace)
+
+
+def shell_lines(text):
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                assert_is_variable(words.pop(0).partition("=")[0])
+            if words:
+                yield words
+
+
+def assert_is_variable(name):
+    if name.startswith("FASTGAN_"):
+        assert name in environment_variables(), f"{name} is not read by fastgan/environment.py"
+
+
+def parse_fastgan(words, folder):
+    """As the command line would: unknown commands, options and values are errors."""
+    command, name = main, "fastgan"
+    while isinstance(command, click.Group):
+        context = click.Context(command, info_name=name)
+        name, *words = words
+        command = command.get_command(context, name)
+        assert command is not None, f"there is no command {name!r}"
+    for parameter in command.params:  # files that the reader is supposed to have
+        if isinstance(parameter.type, click.Path) and parameter.type.exists:
+            for word in words:
+                if not word.startswith("-"):
+                    (folder / word).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / word).touch()
+    if not {"--help", "-h"} & set(words):
+        command.make_context(name, list(words))
+
+
+def check_make(words):
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][\w-]*):", text, re.M))
+    for word in words:
+        name, is_setting, _ = word.partition("=")
+        if is_setting:
+            assert re.search(rf"\b{name}\b", (ROOT / "Makefile").read_text()), (
+                f"make knows no {name}"
+            )
+        else:
+            assert name in targets, f"the Makefile has no target {name!r}"
+
+
+def check_pip(words):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for word in words:
+        if match := re.search(r"(?:^\.|fastgan|\.whl)\[([\w,-]+)\]", word):
+            for extra in match[1].split(","):
+                assert extra in project["optional-dependencies"], f"there is no extra {extra!r}"
+
+
+def check_python(words, folder):
+    if words[:3] == ["-m", "pip", "install"]:
+        return check_pip(words[3:])
+    if words[:2] == ["-m", "fastgan.cli"] or words[:2] == ["-m", "fastgan"]:
+        return parse_fastgan(words[2:], folder)
+    if words[0] == "-m":
+        assert (ROOT / words[1].replace(".", "/")).exists() or find_spec(words[1]), words[1]
+        return None
+    assert (ROOT / words[0]).is_file(), f"there is no file {words[0]}"
+    return None
+
+
+def check_torchrun(words, folder):
+    target = next(i for i, word in enumerate(words) if word == "-m" or word.endswith(".py"))
+    check_python(words[target:], folder)
+
+
+def check_pytest(words):
+    for word in words:
+        if word.startswith(("tests", "benchmarks")):
+            assert (ROOT / word.partition("::")[0]).exists(), f"there is no {word}"
+
+
+def check_text(text, folder):
+    for words in shell_lines(text):
+        check_shell(words, folder)
+
+
+def check_shell(words, folder):
+    checks = {
+        "make": check_make,
+        "pip": lambda rest: check_pip(rest[1:]),
+        "fastgan": lambda rest: parse_fastgan(rest, folder),
+        "python": lambda rest: check_python(rest, folder),
+        "torchrun": lambda rest: check_torchrun(rest, folder),
+        "pytest": check_pytest,
+        "bash": lambda rest: check_python(rest, folder),
+    }
+    program, *rest = words
+    assert program in checks, f"no check for {program!r}: add one, or say above why it is not run"
+    checks[program](rest)
+
+
+@with_blocks("sh")
+def test_shell_blocks_would_be_understood(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _, text in blocks(page, "sh"):
+        check_text(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fastgan trian",
+        "fastgan train --no-such-option",
+        "fastgan train --batch none",
+        "fastgan train --cfg stylegan9",
+        "make no-such-target",
+        "pip install '.[no-such-extra]'",
+        "pytest tests/no_such_file.py",
+        "python -m no_such_module",
+        "FASTGAN_NO_SUCH=1 fastgan doctor",
+        "rm -rf runs",
+    ],
+)
+def test_the_shell_check_sees_what_is_wrong(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((AssertionError, click.UsageError)):
+        check_text(line, tmp_path)
+
+
+def test_readme_trains_resumes_generates(tmp_path, monkeypatch, capsys):
+    """README's training block, line by line, on a few small images for a few steps."""
+    import numpy as np
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "cache"))
+    Path("photos").mkdir()
+    for index in range(8):
+        noise = np.random.RandomState(index).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(f"photos/{index}.png")
+    small = {
+        "train": "--data photos --cfg mlp --batch 4 --kimg 0.012 --device cpu",
+        "generate": "--device cpu",
+        "evaluate": None,  # loads a large network; tests/cli/test_evaluate.py runs it
+    }
+    ran = []
+    for _, text in blocks(ROOT / "README.md", "sh"):
+        for program, command, *rest in shell_lines(text):
+            if program != "fastgan" or small.get(command) is None:
+                continue
+            extra = small[command].split()
+            if "--resume" in rest:
+                extra = ["--kimg", "0.02"]
+            main([command, *rest, *extra], standalone_mode=False)
+            ran.append(command)
+    assert ran == ["train", "train", "train", "generate"]
+    assert sorted(path.name for path in Path("runs").iterdir())[0].startswith("00000-photos-mlp")
+    assert len(list(Path("out").glob("seed*.png"))) == 16
+
+
+def anchors(path):
+    """GitHub's and MkDocs' anchors of the headings of a page."""
+    found = set()
+    for title in re.findall(r"^#+ +(.+)$", FENCE.sub("", path.read_text()), re.M):
+        words = re.sub(r"[^\w\- ]", "", title.strip().lower())
+        found.add(words.replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{name_of(page)} links to {target}"
+        if anchor and path.suffix == ".md":
+            assert anchor in anchors(path), f"{name_of(page)} links to {target}"
+
+
+CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+IN_CODE = re.compile(r"(?:tests|benchmarks|fastgan|csrc|docs|examples)/[\w./-]*\w")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_files_and_python_names_exist(page):
+    """Of what stands in backticks; `<op>` and `*` are left out. CHANGELOG speaks of the past."""
+    if page.name == "CHANGELOG.md":
+        return
+    for code in CODE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        for path in IN_CODE.findall(code) if not set("<>*{") & set(code) else ():
+            assert (ROOT / path).exists(), f"{name_of(page)} names {path}"
+        if re.fullmatch(r"fastgan(\.\w+)+", code):
+            assert is_python_name(code), f"{name_of(page)} names {code}"
+
+
+def is_python_name(dotted):
+    """Whether it is a module, or something in one."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        return all(
+            hasattr(found := getattr(found, part, None), "__class__") and found is not None
+            for part in parts[count:]
+        )
+    return False
+
+
+def test_readme_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1200
+    assert max(map(len, text.splitlines())) <= 120
+    assert "unrelated to the few-shot model FastGAN" in text
+
+
+def environment_variables():
+    source = Path(environment.__file__).read_text(encoding="utf-8")
+    return set(re.findall(r"\bFASTGAN_[A-Z_]+\b", source))
+
+
+@pytest.mark.skipif(not (ROOT / "docs/environment.md").exists(), reason="not written yet")
+def test_the_table_of_environment_variables_is_whole():
+    text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| `(FASTGAN_[A-Z_]+)(?:=[^`]*)?` \|", text, re.M)
+    assert sorted(table) == sorted(environment_variables())
+
+
+def ratio(number):
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}"
+
+
+def speed_rows():
+    """README's rows of speed, from the committed results."""
+    results = ROOT / "benchmarks" / "results"
+
+    def rows(file):
+        return json.loads((results / f"{file}.json").read_text())["rows"]
+
+    def of_step(file, case, phase):
+        (row,) = (r for r in rows(file) if r["case"] == case and r["phase"] == phase)
+        names = ("reference / native", "reference compile / native")
+        return [ratio(row["ratios"][n]) if n in row["ratios"] else "not measured" for n in names]
+
+    yield of_step("step_64_compile_2_threads", "stylegan2 64x64 composed", "step")
+    yield of_step("step_128_2_threads", "stylegan2 128x128 composed", "step")
+    yield of_step("step_residual_2_threads", "residual 32x32 R1 R2 composed", "step")
+    yield of_step("stylegan3_1_threads", "stylegan3 T 64x64 G batch 2", "forward+backward")
+    (row,) = (
+        r["variants"]
+        for r in rows("compile_1_threads")
+        if (r["case"], r["dtype"], r["mode"]) == ("up2 8x64x128x128", "float32", "forward+backward")
+    )
+    yield [ratio(row[name]["ratio_to_native"]) for name in ("reference", "compile")]
+    (gpu,) = ROOT.glob("benchmarks/**/nvidia-h200-2026-11-27-benchmarks.md")
+    for op in ("bias_act", "minibatch_stddev", "gradient_penalty"):
+        line = re.search(rf"^\| {op} \|.*\| forward\+backward \| (.*) \|$", gpu.read_text(), re.M)
+        _, _, reference, _, compiled, *_ = line[1].split(" | ")
+        yield [reference, compiled]
+
+
+def test_readme_gives_the_committed_speeds():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| what is timed |")[2].partition("\n\n")[0]
+    shown = [
+        [cell.strip() for cell in line.strip("|").split("|")][2:] for line in table.splitlines()[2:]
+    ]
+    assert shown == list(speed_rows())
