@@ -149,7 +149,6 @@ def test_an_op_has_its_files(op):
         folder / f"{op}.cpp",
         ROOT / "tests" / "ops" / f"test_{op}.py",
         PACKAGE / "bench" / "ops" / f"{op}.py",
-        ROOT / "benchmarks" / "ops" / f"bench_{op}.py",
     ]
     kernels = [folder / f"{op}_cpu.cpp", folder / f"{op}_cuda.cu"]
     if kernels[1].is_file():  # the driver runs what nvcc compiles

@@ -1,0 +1,7 @@
+"""The networks of `fastgan bench models` under pytest-benchmark."""
+
+KIND = "models"
+
+
+def test_network(step_phase, benchmark):
+    step_phase(benchmark)

@@ -1,9 +1,0 @@
-"""winograd_conv2d under pytest-benchmark: each mode and variant apart, checked first."""
-
-from fastgan.bench.ops.winograd_conv2d import cases
-
-OP_CASES = cases()
-
-
-def test_winograd_conv2d(op_row, benchmark):
-    op_row(benchmark)
