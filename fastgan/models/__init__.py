@@ -1,30 +1,40 @@
-"""Architectures, one file each: ``Config``, ``Generator(config)`` and ``Discriminator(config)``.
+"""Architectures: each has a ``Config``, a ``Generator(config)`` and a ``Discriminator(config)``.
 
-An architecture is a file of this package that exists; ``load_architecture`` finds it by name.
-Vocoders, which map spectrograms to waveforms, are in ``fastgan.models.vocoders``.
+An architecture is a file or folder of this package that exists; ``load_architecture`` finds it by
+name. Vocoders, which map spectrograms to waveforms, are in ``fastgan.models.vocoders``.
 """
 
-import importlib
-import pkgutil
 from types import ModuleType
+
+from fastgan.registry import ModuleRegistry
 
 __all__ = ["architectures", "load_architecture"]
 
+_REGISTRY = ModuleRegistry(__name__, "architecture", "load_architecture", exclude=("vocoders",))
+
 
 def architectures() -> list[str]:
-    """Names that ``load_architecture`` takes, sorted: the public files of this package."""
-    names = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
-    return sorted(name for name in names if not name.startswith("_"))
+    """Names that ``load_architecture`` takes.
+
+    Returns:
+        The names, sorted.
+    """
+    return _REGISTRY.names()
 
 
 def load_architecture(name: str) -> ModuleType:
-    """The module ``fastgan.models.<name>``, which exports Config, Generator and Discriminator.
+    """The module ``fastgan.models.<name>``.
 
-    Errors: ValueError naming the architectures that exist.
+        stylegan2 = load_architecture("stylegan2")
+        G = stylegan2.Generator(stylegan2.Config(img_height=64, img_width=64))
+
+    Args:
+        name: one of ``architectures()``.
+
+    Returns:
+        A module that exports Config, Generator and Discriminator.
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
     """
-    if name not in architectures():
-        raise ValueError(
-            f"load_architecture: name must be one of {', '.join(architectures())}, got {name!r}; "
-            "a new architecture is a new file in fastgan/models"
-        )
-    return importlib.import_module(f"fastgan.models.{name}")
+    return _REGISTRY.load(name)

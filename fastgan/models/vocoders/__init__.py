@@ -10,27 +10,34 @@ is the sum over the parts of ``fastgan.losses``' ``least_squares`` (or any other
 ``sum(map(discriminator_loss, D(real), D(fake)))``.
 """
 
-import importlib
-import pkgutil
 from types import ModuleType
+
+from fastgan.registry import ModuleRegistry
 
 __all__ = ["load_vocoder", "vocoders"]
 
+_REGISTRY = ModuleRegistry(__name__, "vocoder", "load_vocoder")
+
 
 def vocoders() -> list[str]:
-    """Names that ``load_vocoder`` takes, sorted: the public files of this package."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    """Names that ``load_vocoder`` takes.
+
+    Returns:
+        The names, sorted.
+    """
+    return _REGISTRY.names()
 
 
 def load_vocoder(name: str) -> ModuleType:
     """The module ``fastgan.models.vocoders.<name>``.
 
-    Errors: ValueError naming the vocoders that exist.
+    Args:
+        name: one of ``vocoders()``.
+
+    Returns:
+        A module that exports Config, Generator and Discriminator.
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
     """
-    if name not in vocoders():
-        raise ValueError(
-            f"load_vocoder: name must be one of {', '.join(vocoders())}, got {name!r}; "
-            "a new vocoder is a new file in fastgan/models/vocoders"
-        )
-    return importlib.import_module(f"fastgan.models.vocoders.{name}")
+    return _REGISTRY.load(name)

@@ -5,29 +5,37 @@ resolution is (height, width) and overrides are `TrainConfig.with_changes`'s. A 
 this package that exists; `load_recipe` finds it by name.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 
+from fastgan.registry import ModuleRegistry
 from fastgan.training.config.run import TrainConfig
 
 __all__ = ["load_recipe", "recipes"]
 
+_REGISTRY = ModuleRegistry(__name__, "recipe", "load_recipe")
+
 
 def recipes() -> list[str]:
-    """Names that `load_recipe` takes, sorted: the public files of this package."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    """Names that `load_recipe` takes.
+
+    Returns:
+        The names, sorted.
+    """
+    return _REGISTRY.names()
 
 
 def load_recipe(name: str) -> Callable[..., TrainConfig]:
     """The function `recipe` of `fastgan.training.config.recipes.<name>`.
 
-    ValueError names the recipes that exist.
+        config = load_recipe("stylegan2")(resolution=(256, 256))
+
+    Args:
+        name: one of `recipes()`.
+
+    Returns:
+        `recipe(*, resolution, img_channels=3, c_dim=0, **overrides) -> TrainConfig`.
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
     """
-    if name not in recipes():
-        raise ValueError(
-            f"load_recipe: name must be one of {', '.join(recipes())}, got {name!r}; a new recipe "
-            "is a new file in fastgan/training/config/recipes"
-        )
-    return importlib.import_module(f"fastgan.training.config.recipes.{name}").recipe
+    return _REGISTRY.load(name).recipe

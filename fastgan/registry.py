@@ -1,0 +1,52 @@
+"""Modules that are found by name: a new one is a new file in its package, and no list is edited."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class ModuleRegistry:
+    """The public modules of one package; nothing is imported before it is asked for.
+
+    Args:
+        package: dotted name of the package, such as "fastgan.models".
+        kind: what one module is, for the error: "architecture".
+        function: the public function that loads one, for the error: "load_architecture".
+        exclude: public names in the package that are something else.
+    """
+
+    package: str
+    kind: str
+    function: str
+    exclude: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """Names of the files and folders of the package that begin with no underscore.
+
+        Returns:
+            The names, sorted.
+        """
+        path = importlib.import_module(self.package).__path__
+        names = {module.name for module in pkgutil.iter_modules(path)} - {*self.exclude}
+        return sorted(name for name in names if not name.startswith("_"))
+
+    def load(self, name: str) -> ModuleType:
+        """Import one module.
+
+        Args:
+            name: one of `names()`.
+
+        Returns:
+            The module.
+
+        Raises:
+            ValueError: for another name; it lists those that exist.
+        """
+        if name not in self.names():
+            raise ValueError(
+                f"{self.function}: name must be one of {', '.join(self.names())}, got {name!r}; a "
+                f"new {self.kind} is a new file in {self.package.replace('.', '/')}"
+            )
+        return importlib.import_module(f"{self.package}.{name}")
