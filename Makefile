@@ -15,13 +15,14 @@ KERNELS := $(wildcard csrc/*.cpp csrc/common/* csrc/ops/*/*)
 # Installs what an extra of pyproject.toml names, without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test bench test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
+.PHONY: help demo test bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
 	@echo "test            install and run the tests: plain PyTorch, the CUDA kernels on the emulator, the CPU kernels"
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
 	@echo "bench           pytest-benchmark over the quick cases of fastgan bench; BENCH_FLAGS=--every-case for all"
+	@echo "docs            the site of docs/ and the docstrings, into build/site; warnings are errors"
 	@echo "lint, format    ruff and clang-format: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
@@ -111,6 +112,14 @@ format: $(VENV)/.linters
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	git ls-files 'csrc/*' | xargs $(BIN)/clang-format -i
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.installed
+	$(EXTRAS) docs >$@.txt
+	$(PIP) -r $@.txt
+	touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 abi: $(VENV)/.linters
 	$(BIN)/torch-abi-audit --check torch fastgan/_C*.so

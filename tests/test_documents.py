@@ -18,6 +18,7 @@ import click
 import pytest
 import torch
 
+import fastgan
 from fastgan import environment
 from fastgan.cli import main
 
@@ -55,7 +56,7 @@ def test_every_block_names_its_language(page):
     outside = FENCE.sub("", text)
     assert "```" not in outside
     indented = [line for line in outside.splitlines() if re.match(r" {4,}(?![-*0-9 ])", line)]
-    if page.name != "CHANGELOG.md":
+    if page.name != "CHANGELOG.md" and page.parent.name != "reference":  # options of mkdocstrings
         assert not indented, "an indented code block; use a fence with a language"
 
 
@@ -283,6 +284,25 @@ def test_readme_is_short():
     assert len(text.split()) <= 1200
     assert max(map(len, text.splitlines())) <= 120
     assert "unrelated to the few-shot model FastGAN" in text
+
+
+def test_the_reference_has_every_public_name():
+    """A function that is named like its module is hidden by it, and is listed by that module."""
+    text = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    sections = {
+        match[1]: re.findall(r"\w+", match[2]) if match[2] else None
+        for match in re.finditer(
+            r"^::: ([\w.]+)\n(?:    .*\n)*?(?:      members: \[(.*)\]\n)?(?!    )", text, re.M
+        )
+    }
+    packages = [name for name in dir(fastgan) if name != "__version__"]
+    assert {f"fastgan.{name}" for name in packages} <= set(sections)
+    for package in (importlib.import_module(f"fastgan.{name}") for name in packages):
+        for name in package.__all__:
+            home = getattr(getattr(package, name), "__module__", None) or package.__name__
+            listed = sections.get(home) or ()
+            is_hidden = home == f"{package.__name__}.{name}" or package.__name__ == "fastgan.ops"
+            assert name in listed or not is_hidden, f"{package.__name__}.{name} is not listed"
 
 
 def environment_variables():

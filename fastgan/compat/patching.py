@@ -169,7 +169,7 @@ def patch(family: str, package: str | None = None) -> Patch:
         To be called before or after the project's modules are imported.
 
     Raises:
-        ValueError for a family that is none.
+        ValueError: there is no such family.
     """
     done = Patch(family, package)
     _log.warning("%s", done)

@@ -203,7 +203,7 @@ def conv2d(
         Derivatives: any order. The backward passes take the algorithm of the forward pass.
 
     Raises:
-        ValueError for a stride or padding of another form; the rest is torch's to refuse.
+        ValueError: stride or padding has another form; PyTorch refuses the rest.
     """
     choice = conv2d_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:

@@ -58,7 +58,7 @@ def conv_transpose2d(
         order. The backward passes take the algorithm of the forward pass.
 
     Raises:
-        ValueError for a stride or padding of another form; the rest is torch's to refuse.
+        ValueError: stride or padding has another form; PyTorch refuses the rest.
     """
     choice = conv_transpose2d_choice(x, w, b, stride, padding, output_padding, groups)
     if not choice.is_winograd:

@@ -28,8 +28,9 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> None:
     with code is written, as NVIDIA's own are. An import gives the very same bits back.
 
     Raises:
-        WeightsError: what is there has no such form. CheckpointError, OSError: as reading and
-        writing do. The file is written whole or not at all.
+        WeightsError: what is there has no such form.
+        CheckpointError: the checkpoint does not read.
+        OSError: the file cannot be written; it is written whole or not at all.
     """
     if to not in FORMS:
         raise WeightsError(f"export_weights: to must be one of {', '.join(FORMS)}, got {to!r}")
