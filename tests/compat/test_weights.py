@@ -21,7 +21,7 @@ from fastgan.compat.weights import (
     allow_list,
     child,
     export_weights,
-    exported,
+    exporting,
     import_weights,
     read_weights,
 )
@@ -301,7 +301,7 @@ def test_what_rosinality_cannot_hold_is_said(files, tmp_path):
     assert not (tmp_path / "x.pt").exists()
     wide = stylegan2.Config(z_dim=6, w_dim=6, channel_base=64, img_height=8, img_width=16)
     with pytest.raises(WeightsError, match=r"images are 8×16, expected a square whose side is a p"):
-        exported._rosinality("stylegan2", wide, {})
+        exporting._rosinality("stylegan2", wide, {})
     with pytest.raises(WeightsError, match="to must be one of rosinality, nvidia"):
         export_weights(tmp_path / "run", tmp_path / "x.pt", "keras")
 
