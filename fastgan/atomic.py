@@ -1,26 +1,111 @@
-"""Files that are either the old ones or the new ones, never half of one."""
+"""Files and folders that are either the old ones or the new ones, never half of one.
 
+Everything is written under a temporary name beside its place and then renamed. A reader, or a run
+that is killed, sees the old or the new content at any time. What is `is_durable` is also forced to
+the disk (fsync) before the rename; without it a power cut may leave neither.
+"""
+
+import contextlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomic(path: Path, data: bytes | str, *, is_durable: bool = False) -> None:
-    """Replace `path` by `data` (text as UTF-8): temporary file beside it, then rename.
+    """Replace the file `path` by `data`.
 
-    A reader sees the old or the new content at any time, also when this process is killed. The
-    content is forced to the disk only with `is_durable`: a power cut may otherwise leave neither.
+    Args:
+        path: the file; its folder must exist.
+        data: the new content; text is written as UTF-8.
+        is_durable: whether the content is forced to the disk.
     """
-    payload = data.encode("utf-8") if isinstance(data, str) else data
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with open_atomic(path, is_durable=is_durable) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def open_atomic(
+    path: Path, *, is_durable: bool = False, overwrite: bool = True
+) -> Iterator[BinaryIO]:
+    """A new binary file that becomes `path` when the block ends without an exception.
+
+    After an exception `path` is as it was and nothing else is left behind. Several processes may
+    write the same path at once.
+
+    Args:
+        path: the file; its folder must exist.
+        is_durable: whether the content and the folder's entry are forced to the disk.
+        overwrite: whether an existing file may be replaced.
+
+    Yields:
+        The file, open for writing and reading; its `name` is the temporary path.
+
+    Raises:
+        FileExistsError: `path` exists at the start or at the end, and `overwrite` is False.
+    """
+    _refuse_existing(path, overwrite)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    file = temporary.open("r+b")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            if is_durable:
-                file.flush()
-                os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield file
+        file.flush()
+        if is_durable:
+            os.fsync(file.fileno())
+        file.close()
+        temporary.chmod(0o644)
+        _refuse_existing(path, overwrite)
+        temporary.replace(path)
+        if is_durable:
+            sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # a full disk refuses the last buffer again
+            file.close()
+        temporary.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists already; pass overwrite=True to replace it, or choose another name"
+        )
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A new folder that appears as `path` when the block ends without an exception.
+
+    Args:
+        path: the folder, which must not exist; its parents are made.
+
+    Yields:
+        The temporary folder that the block fills; it is deleted after an exception.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        scratch.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in `folder` to the disk, where the system can do that.
+
+    Args:
+        folder: the folder of a file that was renamed.
+    """
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastgan.atomic import write_atomic
+from fastgan.atomic import new_folder, open_atomic, write_atomic
 
 
 def test_text_and_bytes_replace_the_file(tmp_path):
@@ -34,4 +34,26 @@ def test_durable_files_are_forced_to_the_disk(tmp_path, monkeypatch, is_durable)
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     write_atomic(tmp_path / "a.txt", "text", is_durable=is_durable)
-    assert len(synced) == is_durable
+    assert len(synced) == 2 * is_durable  # the file and its folder
+
+
+def test_a_file_that_must_be_new_is_refused_at_the_start_and_at_the_end(tmp_path):
+    path = tmp_path / "a.bin"
+    with pytest.raises(FileExistsError), open_atomic(path, overwrite=False):
+        path.write_bytes(b"mine")
+    with pytest.raises(FileExistsError), open_atomic(path, overwrite=False):
+        pytest.fail("the block is not entered")
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "a"
+    with pytest.raises(FileNotFoundError), new_folder(path) as scratch:
+        (scratch / "half" / "of it").write_text("")
+    assert list(path.parent.iterdir()) == []
+
+    with new_folder(path) as scratch:
+        (scratch / "whole").write_text("")
+        assert not path.exists()
+    assert [p.name for p in path.iterdir()] == ["whole"]

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from fastgan import environment
 from fastgan.data import avatar_painter
-from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
+from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
 Progress = Callable[[int, int], None]
 
@@ -82,7 +82,7 @@ def render_dataset(
     """
     _check(resolution, count, seed, processes)
     attributes = [avatar_painter.draw_attributes(seed, index) for index in range(count)]
-    with StyleGANZipWriter(path, overwrite=overwrite) as writer:
+    with write_stylegan_zip(path, overwrite=overwrite) as writer:
         pictures = _draw(seed, resolution, attributes, _process_count(count, processes))
         with contextlib.closing(pictures):
             for done, png in enumerate(pictures, start=1):

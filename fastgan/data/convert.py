@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fastgan.data.decoded_images import Decoded
 from fastgan.data.image_codec import encode_png
-from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
+from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
 
 def convert(
@@ -47,7 +47,7 @@ def convert(
         labels=labels,
     )
     more = {} if decoded.label_names is None else {"label_names": decoded.label_names}
-    with StyleGANZipWriter(dest_zip, overwrite=overwrite) as writer:
+    with write_stylegan_zip(dest_zip, overwrite=overwrite) as writer:
         for png in decoded.pixels(workers, encode_png, progress):
             writer.add(png)
         writer.finish(decoded.labels, **more)

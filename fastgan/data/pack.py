@@ -6,9 +6,9 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
+from fastgan.atomic import open_atomic
 from fastgan.data.decoded_images import Decoded
 from fastgan.data.pack_format import SUFFIX, write_pack
-from fastgan.data.whole_file import WholeFile
 
 
 def pack(
@@ -44,19 +44,19 @@ def pack(
         max_images=max_images,
         labels=labels,
     )
-    with WholeFile(dest, overwrite=overwrite) as whole:
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with open_atomic(dest, is_durable=True, overwrite=overwrite) as file:
         pictures = decoded.pixels(workers, lambda x: x, progress)
         first = next(pictures)
         _require_room(first.nbytes * len(decoded), dest, announce)
         write_pack(
-            whole.file,
+            file,
             (len(decoded), *first.shape),
             chain([first], pictures),
             decoded.names,
             decoded.labels,
             decoded.label_names,
         )
-        whole.publish()
     return dest
 
 

@@ -13,9 +13,9 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from fastgan.atomic import write_atomic
 from fastgan.data.image_names import pictures
 from fastgan.data.labels import Label
-from fastgan.data.whole_file import WholeFile
 
 FORMAT = "fastgan-tar-index-1"
 _BLOCK = 512  # bytes of a member's header
@@ -105,9 +105,7 @@ def write_index(tar: Path) -> Path:
     """Scan `tar` and write its index beside it."""
     members = scan(tar)
     document = {"format": FORMAT, "tar_bytes": tar.stat().st_size, "members": members}
-    with WholeFile(index_path(tar), overwrite=True) as whole:
-        whole.file.write(json.dumps(document).encode())
-        whole.publish()
+    write_atomic(index_path(tar), json.dumps(document), is_durable=True)
     return index_path(tar)
 
 

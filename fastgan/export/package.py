@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fastgan.atomic import open_atomic
 from fastgan.export.program import to_exported_program
 
 
@@ -24,8 +25,8 @@ def to_aoti_package(
     if path.suffix != ".pt2":
         raise ValueError(f"to_aoti_package: path must end in .pt2, got {path.name}")
     program = to_exported_program(G, truncation_psi=truncation_psi, noise_mode=noise_mode)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with tempfile.TemporaryDirectory() as folder, open_atomic(path) as file:
         made = torch._inductor.aoti_compile_and_package(
             program, package_path=str(Path(folder) / path.name)
         )
-        Path(made).replace(path)
+        file.write(Path(made).read_bytes())

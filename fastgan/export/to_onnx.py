@@ -1,13 +1,12 @@
 """A generator as an ONNX file."""
 
 import importlib.util
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from fastgan.atomic import open_atomic
 from fastgan.export.program import to_exported_program
 
 OPSET = 18
@@ -35,11 +34,5 @@ def to_onnx(
         output_names=["images"],
         verbose=False,
     )
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        model.save(temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with open_atomic(path) as file:
+        model.save(file.name)

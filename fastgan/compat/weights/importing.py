@@ -1,7 +1,5 @@
 """Other projects' weights as a run of ours."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastgan.atomic import new_folder
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.configs import CONFIGS, architecture_of
 from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weights
@@ -91,10 +90,12 @@ def import_weights(
         )  # fmt: skip
     if config is not None:
         vocoder = vocoder_of(read.path, found, g, Path(config))
-        _write(folder, vocoder.save_pretrained)
+        with new_folder(folder) as scratch:
+            vocoder.save_pretrained(scratch)
         return Imported(folder, found, ("generator",), TERMS["vocoder"], read.sha256)
-    names, staged, architecture = _run_of(read, found, g, raw, d, arguments)
-    _write(folder, staged)
+    names, write_run, architecture = _run_of(read, found, g, raw, d, arguments)
+    with new_folder(folder) as scratch:
+        write_run(scratch)
     terms = TERMS.get(found, TERMS["nvidia"])
     return Imported(folder, architecture, names, terms, read.sha256)
 
@@ -234,16 +235,3 @@ def _renamed(path, network, weights, lines):
     missing, unknown = theirs.keys() - weights.keys(), weights.keys() - theirs.keys()
     refuse_names(path, network, missing, unknown)
     return {theirs[n][0]: theirs[n][1](t).contiguous() for n, t in weights.items()}
-
-
-def _write(folder: Path, fill: Callable[[Path], None]) -> None:
-    """The whole folder, or nothing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        fill(scratch)
-        scratch.chmod(0o755)
-        scratch.replace(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
