@@ -2,9 +2,9 @@
 
 import pytest
 
-from fastgan.bench import op_rows
 from fastgan.bench.case_files import case_files, load_cases
-from fastgan.bench.correctness import check, expected
+from fastgan.bench.measure import op_rows
+from fastgan.bench.measure.correctness import check, expected
 from fastgan.bench.op_case import evaluate
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fastgan import environment
-from fastgan.bench import step_rows
 from fastgan.bench.case_files import case_files, load_cases
+from fastgan.bench.measure import step_rows
 
 
 def pytest_addoption(parser):

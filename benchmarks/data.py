@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from fastgan import memory
-from fastgan.bench.machine import environment
-from fastgan.bench.timer import Protocol, measure
+from fastgan.bench.measure.machine import environment
+from fastgan.bench.measure.timer import Protocol, measure
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, open_images, pack
 from fastgan.data.avatars import render_dataset
 from fastgan.data.image_codec import encode_png

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from fastgan import memory
-from fastgan.bench.machine import environment
+from fastgan.bench.measure.machine import environment
+from fastgan.bench.measure.timer import Protocol, measure
 from fastgan.bench.op_case import evaluate, make_tensors
 from fastgan.bench.ops import bias_act, upfirdn2d
-from fastgan.bench.timer import Protocol, measure
 
 _START = (2, 32, 16, 16)
 _GROWTH = {"batch": (2, 1, 1, 1), "channels": (1, 2, 1, 1), "resolution": (1, 1, 2, 2)}

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fastgan.bench.machine import environment
-from fastgan.bench.timer import Protocol
+from fastgan.bench.measure.machine import environment
+from fastgan.bench.measure.timer import Protocol
 
 # The import alone, after torch's: interpreters and torch's second vary more than all of ours.
 _TIMED = """

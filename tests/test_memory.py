@@ -127,7 +127,7 @@ def test_a_block_that_fails_is_undone():
 def test_import_changes_nothing():
     """Neither the package nor any of its rooms calls mallopt."""
     code = """
-        import fastgan, fastgan.ops, fastgan.nn, fastgan.training, fastgan.bench.step_rows
+        import fastgan, fastgan.ops, fastgan.nn, fastgan.training, fastgan.bench.measure.step_rows
         import fastgan.cli.train, fastgan.cli.bench
         print(json.dumps([memory.policy().name, faults_of_a_call()]))
         """

@@ -27,9 +27,9 @@ from pathlib import Path
 import torch
 
 from fastgan import memory
-from fastgan.bench.machine import environment
-from fastgan.bench.text_table import aligned
-from fastgan.bench.timer import Protocol
+from fastgan.bench.measure.machine import environment
+from fastgan.bench.measure.timer import Protocol
+from fastgan.bench.report.text_table import aligned
 from fastgan.data import BatchLoader
 from fastgan.ops import use_winograd
 from fastgan.training import Batch, TrainConfig, TrainState, build_state, load_recipe, train_step

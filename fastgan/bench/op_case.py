@@ -1,4 +1,4 @@
-"""Case: one op at one shape, and the three modes in which it is measured."""
+"""OpCase: one op at one shape, and the three modes in which it is measured."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,10 @@ Function = Callable[..., torch.Tensor]
 class GpuWork:
     """What the CUDA kernels of a case do in one mode, counted by hand from their launches.
 
-    `moved_elements`: elements of x's dtype read from or written to memory, with halos, second reads
-    and scratch (a float32 beside bfloat16 is two). `launches`: kernels, one after another.
+    Args:
+        moved_elements: elements of x's dtype read from or written to memory, with halos, second
+            reads and scratch (a float32 beside bfloat16 is two).
+        launches: kernels, one after another.
     """
 
     moved_elements: int
@@ -23,15 +25,25 @@ class GpuWork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """What a file of `fastgan/bench/ops` declares: its `cases()` returns a list of these.
+class OpCase:
+    """One op at one shape; `cases()` of a file of `fastgan/bench/ops` returns a list of these.
 
-    `run` is the public function, `plain` the same in plain torch without `use_backend` (which
-    torch.compile cannot see); both map tensors of `shapes` to one tensor. `floor_elements` counts,
-    per mode, the elements of x's dtype that any implementation must read or write; `gpu_work`, for
-    the modes that it names, what the CUDA kernels move instead, which the roofline model takes.
-    `grid`: inputs are multiples of it (0: any number), for a sum before a kink that must have the
-    same sign in every precision.
+    Args:
+        op: its name.
+        name: of the case, in tables.
+        shapes: of the tensors that `run` takes; the first is x.
+        run: the public function, from tensors of `shapes` to one tensor.
+        plain: the same in plain torch without `use_backend`, which torch.compile cannot see.
+        floor_elements: mode → elements of x's dtype that any implementation must read or write.
+        dtype: of all tensors.
+        is_channels_last: memory format of those with four dimensions.
+        is_quick: whether `--quick` measures it.
+        grid: inputs are multiples of it (0: any number), for a sum before a kink that must have the
+            same sign in every precision.
+        gpu_work: mode → what the CUDA kernels move instead, for the roofline model.
+
+    Raises:
+        ValueError: when `floor_elements` lacks a mode, or `gpu_work` names another or moves less.
     """
 
     op: str
@@ -49,17 +61,18 @@ class Case:
     def __post_init__(self) -> None:
         if set(self.floor_elements) != set(MODES):
             raise ValueError(
-                f"Case {self.op} {self.name}: floor_elements must name {', '.join(MODES)}, got "
+                f"OpCase {self.op} {self.name}: floor_elements must name {', '.join(MODES)}, got "
                 f"{', '.join(self.floor_elements)}"
             )
         for mode, work in self.gpu_work.items():
             if mode not in MODES:
                 raise ValueError(
-                    f"Case {self.op} {self.name}: gpu_work may name {', '.join(MODES)}, got {mode}"
+                    f"OpCase {self.op} {self.name}: gpu_work may name {', '.join(MODES)}, "
+                    f"got {mode}"
                 )
             if work.moved_elements < self.floor_elements[mode]:
                 raise ValueError(
-                    f"Case {self.op} {self.name}: gpu_work[{mode!r}] moves {work.moved_elements} "
+                    f"OpCase {self.op} {self.name}: gpu_work[{mode!r}] moves {work.moved_elements} "
                     f"elements, less than the minimum of {self.floor_elements[mode]}"
                 )
 
@@ -100,7 +113,7 @@ class Tensors:
         )
 
 
-def make_tensors(case: Case) -> Tensors:
+def make_tensors(case: OpCase) -> Tensors:
     """Standard normal tensors of the case's shapes, dtype and layout, on the case's grid."""
     generator = torch.Generator().manual_seed(0)
 
@@ -116,7 +129,7 @@ def make_tensors(case: Case) -> Tensors:
     return Tensors(inputs, _leaf(dy), normal(case.shapes[0]))
 
 
-def on_grid(x: torch.Tensor, case: Case) -> torch.Tensor:
+def on_grid(x: torch.Tensor, case: OpCase) -> torch.Tensor:
     return torch.round(x / case.grid) * case.grid if case.grid else x
 
 

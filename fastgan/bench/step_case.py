@@ -1,6 +1,7 @@
-"""StepCase: one training step, the phases it is made of, and the ways to compute them.
+"""StepCase: one training step, the phases it is made of, and the variants that compute it.
 
-A file `fastgan/bench/steps/<name>.py` holds `cases() -> Sequence[StepCase]`; nothing else lists it.
+A file `fastgan/bench/steps/<name>.py` or `models/<name>.py` has a function `cases()` that returns
+a list of these.
 """
 
 import math
@@ -36,14 +37,17 @@ def data_generator() -> torch.Generator:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One way to compute a step, built: networks, optimisers, a batch, and its phases.
+class StepVariant:
+    """One variant of a step, ready to run: networks, optimisers, a batch, and its phases.
 
-    `phases[name]()` runs one phase whole (draw, forward, backward, optimiser) and returns, under
-    names that all variants share, the loss and the gradients that the optimiser took: the tensors
-    themselves, not copies, since the call is what is timed. A phase may return nothing ({}).
     Random numbers come from torch's global generator, drawn in the same order by all variants.
-    `absent`: phases that this way does not have, and why; all others of the schedule are there.
+
+    Args:
+        phases: name → a function that runs that phase whole (draw, forward, backward, optimiser)
+            and returns, under names that all variants share, the loss and the gradients that the
+            optimiser took: the tensors themselves, not copies, since the call is what is timed. A
+            phase may return nothing ({}).
+        absent: phases that this variant does not have, and why; it has all others of the schedule.
     """
 
     phases: Mapping[str, Phase]
@@ -52,28 +56,39 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class StepCase:
-    """What is compared: `variants[name]()` builds a Step with the same initial parameters.
+    """A step and the variants of it that are compared; a case file's `cases()` returns these.
 
-    `schedule`: phase → how often a step runs it (lazy regularisation: 1/16, say); every Step has
-    these phases. Their weighted sum is the row "step", unless `is_summed` is False (phases that are
-    no parts of a whole). `exact()`, where given, builds the step whose results are right: plain
-    torch with its parameters in float64 (its phases run with float64 as default dtype and with
-    draws of float32); otherwise the variant called `reference` is. Each phase of each variant is
-    checked first, on a fresh build and under up to three seeds: ‖got - want‖ ≤ tolerance · ‖want‖
-    for every tensor that the exact phase names, ‖want‖ at least 1e-2 of the largest of them, since
-    rounding is all that there is below. `tolerances` holds one per variant, else it
-    is 1e-3; `twice` names, for a variant in 16 bits, another in 16 bits: it may also err twice as
-    much as that one.
+    Each phase of each variant is checked before it is timed, on a fresh build and under up to three
+    seeds: ‖got - want‖ ≤ tolerance · ‖want‖ for every tensor that the exact phase names, where
+    ‖want‖ is at least 1e-2 of the largest of them, since there is only rounding below.
 
-    `ratios` are the pairs (other, base) reported as other / base, taken within a round: all over
-    `native` if empty. `absent` says in words why a variant is not there at all. `--quick` takes
-    cases with `is_quick` and, of these, the variants without "compile" in their name.
+    Args:
+        name: of the case, in tables.
+        variants: name → a function that builds it, with the same initial parameters for all.
+        schedule: phase → how often a step runs it (lazy regularisation: 1/16, say).
+        exact: builds the step whose results are right: plain torch with its parameters in float64;
+            its phases run with float64 as default dtype and draw in float32. Default: the variant
+            called `reference` is right.
+        reference: name of that variant.
+        tolerances: variant → its tolerance, 1e-3 if it is not named.
+        twice: variant → another, as a rule of the same precision: the variant may also err at most
+            twice as much as that one.
+        ratios: pairs (other, base), reported as other / base, taken within a round. Default: every
+            other variant over `native`.
+        absent: variant → why it is not there at all.
+        is_quick: `--quick` takes this case, without the variants with "compile" in their name.
+        is_summed: the weighted sum of the phases is reported as the row "step"; False where the
+            phases are no parts of a whole.
+
+    Raises:
+        ValueError: when there is nothing to check against, a weight of the schedule is not positive
+            and finite, or `tolerances`, `twice` or `ratios` name a variant that is not there.
     """
 
     name: str
-    variants: Mapping[str, Callable[[], Step]]
+    variants: Mapping[str, Callable[[], StepVariant]]
     schedule: Mapping[str, float]
-    exact: Callable[[], Step] | None = None
+    exact: Callable[[], StepVariant] | None = None
     reference: str = "reference"
     tolerances: Mapping[str, float] = field(default_factory=dict)
     twice: Mapping[str, str] = field(default_factory=dict)

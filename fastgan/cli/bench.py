@@ -64,7 +64,8 @@ def ops(ctx: click.Context, **options: Any) -> None:
     """The ops: forward, forward+backward, double backward."""
     is_compiled = _is_compiled(options)
     with _session(ctx, "ops", options) as (cases, protocol):
-        from fastgan.bench import op_report, op_rows
+        from fastgan.bench.measure import op_rows
+        from fastgan.bench.report import op_table
 
         rows = []
         for case in cases:
@@ -72,8 +73,8 @@ def ops(ctx: click.Context, **options: Any) -> None:
             case = op_rows.on_device(case, options["device"])
             variants = op_rows.default_variants(case, is_compiled=is_compiled)
             rows += op_rows.run_case(case, protocol, variants)
-        data = [op_report.row_json(row) for row in rows]
-        _finish(ctx, options, protocol, op_report.table(data), data, op_report.bars(data))
+        data = [op_table.row_json(row) for row in rows]
+        _finish(ctx, options, protocol, op_table.table(data), data, op_table.bars(data))
 
 
 @command.command()
@@ -102,14 +103,15 @@ def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
         _refuse(ctx, f"--cache cold is for ops; {kind} are larger than a cache: leave it out")
     is_compiled = _is_compiled(options)
     with _session(ctx, kind, options) as (cases, protocol):
-        from fastgan.bench import step_report, step_rows
+        from fastgan.bench.measure import step_rows
+        from fastgan.bench.report import step_table
 
         data = []
         for case in cases:
             _say(case.name)
             case = case if is_compiled else step_rows.without_compile(case)
-            data += [step_report.row_json(r) for r in step_rows.run_step_case(case, protocol)]
-        _finish(ctx, options, protocol, step_report.table(data), data, step_report.bars(data))
+            data += [step_table.row_json(r) for r in step_rows.run_step_case(case, protocol)]
+        _finish(ctx, options, protocol, step_table.table(data), data, step_table.bars(data))
 
 
 def _is_compiled(options: dict[str, Any]) -> bool:
@@ -127,7 +129,7 @@ def _session(
 
     from fastgan import environment
     from fastgan.bench.case_files import load_cases
-    from fastgan.bench.timer import Protocol
+    from fastgan.bench.measure.timer import Protocol
     from fastgan.ops import NativeRequiredError
 
     try:
@@ -184,7 +186,7 @@ def _finish(
     bars: Any,
 ) -> None:
     """Prints facts and table, writes the files; exit code 1 if a row was wrong."""
-    from fastgan.bench.machine import environment
+    from fastgan.bench.measure.machine import environment
 
     facts = environment(protocol)
     click.echo("\n".join(f"{name:<14}{value}" for name, value in facts.items()) + "\n")
@@ -196,7 +198,7 @@ def _finish(
         data = {"environment": facts, "rows": rows}
         options["json_path"].write_text(json.dumps(data, indent=1) + "\n")
     if options["plot"] is not None:
-        from fastgan.bench.bar_chart import write_chart
+        from fastgan.bench.report.bar_chart import write_chart
 
         write_chart(options["plot"], bars, facts)
     if any(row["failure"] for row in rows):

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from fastgan import memory
-from fastgan.bench import case_files, machine, op_rows, timer
-from fastgan.bench.op_case import MODES, Case
-from fastgan.bench.step_case import STEP, Step, StepCase
+from fastgan.bench import case_files
+from fastgan.bench.measure import machine, op_rows, timer
+from fastgan.bench.op_case import MODES, OpCase
+from fastgan.bench.step_case import STEP, StepCase, StepVariant
 from fastgan.ops import bias_act
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops.bias_act import bias_act_ref
@@ -33,8 +34,8 @@ def _wrong_native(x, b):
     return _run(x, b) * (1.0 if reference_is_forced() else 1.1)
 
 
-def _op_case(run=_run) -> Case:
-    return Case(
+def _op_case(run=_run) -> OpCase:
+    return OpCase(
         op="bias_act",
         name="tiny",
         shapes=((2, 3, 5, 1), (3,)),
@@ -46,8 +47,8 @@ def _op_case(run=_run) -> Case:
 
 
 def _step_case(factor: float = 1.0) -> StepCase:
-    def build(factor: float = 1.0) -> Step:
-        return Step({"D": lambda: {"w": torch.ones(3) * factor}, "G": dict})
+    def build(factor: float = 1.0) -> StepVariant:
+        return StepVariant({"D": lambda: {"w": torch.ones(3) * factor}, "G": dict})
 
     return StepCase(
         name="toy",
@@ -193,7 +194,9 @@ def test_a_memory_policy_that_is_not_to_be_had_is_refused(bench, monkeypatch):
 
 
 def test_an_installed_package_has_its_version_for_a_commit(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "fastgan" / "bench" / "machine.py"))
+    monkeypatch.setattr(
+        machine, "__file__", str(tmp_path / "fastgan" / "bench" / "measure" / "machine.py")
+    )
     facts = machine.environment(timer.Protocol())
     assert facts["commit"] == "not a git checkout"
     assert facts["fastgan"]

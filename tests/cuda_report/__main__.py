@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(tables.family_table(library.kernels))
     if options.write_baseline:
         baseline.write(library, options.baseline)
-    return _judge(library, options.baseline, archs)
+    return _check(library, options.baseline, archs)
 
 
 def _own_library() -> Path:
@@ -51,7 +51,7 @@ def _own_library() -> Path:
     return found
 
 
-def _judge(library: listing.Library, path: Path, archs: Sequence[str]) -> int:
+def _check(library: listing.Library, path: Path, archs: Sequence[str]) -> int:
     failures = rules.violations(library.kernels)
     try:
         old = baseline.read(path)

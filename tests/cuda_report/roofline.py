@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fastgan.bench.case_files import case_files, load_case_file
-from fastgan.bench.op_case import MODES, Case
+from fastgan.bench.op_case import MODES, OpCase
 from tests.cuda_report.device import Device
 
 BANDWIDTH_SHARE = 0.9
@@ -21,7 +21,7 @@ LAUNCH_SECONDS = 3e-6
 class Row:
     """One case in one mode; bytes that must move, and that the kernels do move."""
 
-    case: Case
+    case: OpCase
     mode: str
 
     @property
@@ -37,7 +37,7 @@ class Row:
         return moving + self.case.gpu_launches(self.mode) * LAUNCH_SECONDS
 
 
-def load_cases() -> list[Case]:
+def load_cases() -> list[OpCase]:
     """Of each file in fastgan/bench/ops `gpu_cases()`, which no CPU runs, or else `cases()`."""
     cases = []
     for name in case_files("ops"):
@@ -46,7 +46,7 @@ def load_cases() -> list[Case]:
     return cases
 
 
-def rows(cases: Iterable[Case]) -> Iterator[Row]:
+def rows(cases: Iterable[OpCase]) -> Iterator[Row]:
     """Every case in every mode in which it moves anything."""
     for case in cases:
         for mode in MODES:

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from fastgan.bench.case_files import load_cases
-from fastgan.bench.op_case import MODES, Case, GpuWork
+from fastgan.bench.op_case import MODES, GpuWork, OpCase
 from tests.cuda_report import roofline, tables
 from tests.cuda_report.device import A100, H100
 
 
-def _case(**options) -> Case:
+def _case(**options) -> OpCase:
     floor = dict.fromkeys(MODES, 1000) | {"double": 0}
-    return Case(
+    return OpCase(
         op="op", name="n", shapes=((500,),), run=abs, plain=abs, floor_elements=floor, **options
     )
 

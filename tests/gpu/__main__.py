@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tests.gpu import _markdown, _plan
-from tests.gpu._steps import FAILED, ROOT, Session, Step, run_step
+from tests.gpu._steps import FAILED, ROOT, CheckStep, Session, run_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_steps(
-    steps: Sequence[Step], out: Path, command: str, is_quick: bool, commit: str | None
+    steps: Sequence[CheckStep], out: Path, command: str, is_quick: bool, commit: str | None
 ) -> dict[str, Any]:
     """Every step, one after another; out/results.json is whole after each of them."""
     out.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from fastgan.bench.case_files import load_cases
-from fastgan.bench.op_case import Case, Tensors, evaluate
-from fastgan.bench.op_rows import modes_of, on_device
+from fastgan.bench.measure.op_rows import modes_of, on_device
+from fastgan.bench.op_case import OpCase, Tensors, evaluate
 from tests.gpu._cases import has_cuda_kernel
 
 # By which the sizes above 4 are replaced, largest first.
@@ -34,7 +34,7 @@ KEPT = 4  # sizes up to this stand for something: colours, taps, kernel sides
 
 @dataclass(frozen=True)
 class Sample:
-    case: Case
+    case: OpCase
     palette: str
     layout: str
 
@@ -45,12 +45,12 @@ class Sample:
         return f"{case.op}: {case.name} as {shapes} {dtype} {self.layout} ({self.palette})"
 
 
-def samples(cases: Sequence[Case], *, is_quick: bool) -> Iterator[Sample]:
+def samples(cases: Sequence[OpCase], *, is_quick: bool) -> Iterator[Sample]:
     """Every (case, palette) in every dtype (quick: the first case of each op, one dtype each).
 
     Layouts take turns. Ops alternate, so that a run that is cut short has seen all of them.
     """
-    by_op: dict[str, list[Case]] = {}
+    by_op: dict[str, list[OpCase]] = {}
     for case in cases:
         kinds = by_op.setdefault(case.op, [])
         if not is_quick or not kinds:
@@ -60,7 +60,7 @@ def samples(cases: Sequence[Case], *, is_quick: bool) -> Iterator[Sample]:
         yield from (plan[turn] for plan in plans if turn < len(plan))
 
 
-def _of_op(cases: Sequence[Case], is_quick: bool) -> Iterator[Sample]:
+def _of_op(cases: Sequence[OpCase], is_quick: bool) -> Iterator[Sample]:
     turn, seen = 0, set()
     for case in cases:
         is_flat = max(map(len, case.shapes)) <= 2

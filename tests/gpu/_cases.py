@@ -8,7 +8,7 @@ import torch
 
 from fastgan import _build
 from fastgan.bench.case_files import case_files, load_case_file, load_cases
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 
 FULL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 QUICK_DTYPES = (torch.float32, torch.bfloat16)
@@ -17,13 +17,13 @@ QUICK_CASES = 2  # per op
 ELEMENTS = 2**26
 
 
-def grid(*, is_quick: bool, elements: int = ELEMENTS) -> dict[str, Case]:
+def grid(*, is_quick: bool, elements: int = ELEMENTS) -> dict[str, OpCase]:
     """Every case by its key, in every dtype and, of images, both layouts; ops alternate.
 
     The `gpu_cases()` of a file, where it has them, are taken as they are; its `cases()` get more
     samples until x has `elements`.
     """
-    by_op: dict[str, list[Case]] = {}
+    by_op: dict[str, list[OpCase]] = {}
     for base in sources(elements):
         kinds = by_op.setdefault(base.op, [])
         if all(_identity(base) != _identity(other) for other in kinds):
@@ -37,21 +37,21 @@ def grid(*, is_quick: bool, elements: int = ELEMENTS) -> dict[str, Case]:
     return {key(case): case for case in ordered}
 
 
-def small_cases() -> dict[str, Case]:
+def small_cases() -> dict[str, OpCase]:
     """The first case of each op at the size that a processor takes: its cost is the launch."""
-    first: dict[str, Case] = {}
+    first: dict[str, OpCase] = {}
     for case in load_cases("ops"):
         if has_cuda_kernel(case.op):
             first.setdefault(case.op, case)
     return {key(case): case for case in first.values()}
 
 
-def key(case: Case) -> str:
+def key(case: OpCase) -> str:
     dtype = str(case.dtype).removeprefix("torch.")
     return f"{case.op} | {case.name} | {dtype} | {case.layout}"
 
 
-def sources(elements: int) -> Iterator[Case]:
+def sources(elements: int) -> Iterator[OpCase]:
     for name in filter(has_cuda_kernel, case_files("ops")):
         module = load_case_file("ops", name)
         if hasattr(module, "gpu_cases"):
@@ -65,7 +65,7 @@ def has_cuda_kernel(op: str) -> bool:
     return (_build.source_root() / "ops" / op / f"{op}_cuda.cu").is_file()
 
 
-def enlarged(case: Case, elements: int) -> Case:
+def enlarged(case: OpCase, elements: int) -> OpCase:
     """The case with k times the samples, k whole and at least 1, so that x has about `elements`.
 
     N, the first size of x, becomes k·N wherever a shape starts with it. What the case counts grows
@@ -91,14 +91,14 @@ def enlarged(case: Case, elements: int) -> Case:
     )
 
 
-def _variants(base: Case, is_quick: bool) -> Iterator[Case]:
+def _variants(base: OpCase, is_quick: bool) -> Iterator[OpCase]:
     layouts = (False, True) if len(base.shapes[0]) == 4 else (False,)
     for is_nhwc in layouts:
         for dtype in QUICK_DTYPES if is_quick else FULL_DTYPES:
             yield dataclasses.replace(base, dtype=dtype, is_channels_last=is_nhwc)
 
 
-def _identity(case: Case) -> tuple[str, tuple[tuple[int, ...], ...]]:
+def _identity(case: OpCase) -> tuple[str, tuple[tuple[int, ...], ...]]:
     """What is left of a case without dtype and layout."""
     return case.name, case.shapes
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from fastgan.bench.correctness import check, expected, reference
-from fastgan.bench.op_case import Case, Function, Tensors, evaluate
-from fastgan.bench.op_rows import BASE, FLOOR, modes_of, on_device, tensors_on
-from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.bench.measure.correctness import check, expected, reference
+from fastgan.bench.measure.op_rows import BASE, FLOOR, modes_of, on_device, tensors_on
+from fastgan.bench.measure.timer import Protocol, Samples, measure
+from fastgan.bench.op_case import Function, OpCase, Tensors, evaluate
 from fastgan.ops import backends
 from tests.gpu._cases import grid, small_cases
 from tests.gpu._items import serve
@@ -71,7 +71,7 @@ def missing_kernel(op: str, device: str) -> str | None:
     return f"{op} has no CUDA kernel: {answer['why']}"
 
 
-def make_variants(case: Case, is_compiled: bool) -> dict[str, Function]:
+def make_variants(case: OpCase, is_compiled: bool) -> dict[str, Function]:
     variants = {BASE: case.run, "reference": reference(case)}
     if is_compiled:
         torch.compiler.reset()  # the recompile limit counts per function, not per case
@@ -86,7 +86,7 @@ def protocol(options: argparse.Namespace, cache: str) -> Protocol:
 
 
 def row(
-    case: Case,
+    case: OpCase,
     mode: str,
     tensors: Tensors,
     variants: Mapping[str, Function],
@@ -117,7 +117,7 @@ def row(
 
 
 def launch_row(
-    case: Case, mode: str, tensors: Tensors, options: argparse.Namespace
+    case: OpCase, mode: str, tensors: Tensors, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Native, called by the host and replayed by a CUDA graph of GRAPH_CALLS calls; both warm."""
     wrong = find_wrong(case, mode, tensors, {BASE: case.run})
@@ -153,7 +153,7 @@ def graph_of(call: Callable[[], object], calls: int, device: str) -> Callable[[]
 
 
 def find_wrong(
-    case: Case, mode: str, tensors: Tensors, variants: Mapping[str, Function]
+    case: OpCase, mode: str, tensors: Tensors, variants: Mapping[str, Function]
 ) -> dict[str, str]:
     """The variants whose outputs or gradients are not the float64 reference's, and how."""
     want = expected(case, mode, tensors)
@@ -165,7 +165,7 @@ def _call(mode: str, run: Function, tensors: Tensors) -> Callable[[], object]:
     return lambda: evaluate(mode, run, tensors)
 
 
-def _label(case: Case, mode: str) -> dict[str, Any]:
+def _label(case: OpCase, mode: str) -> dict[str, Any]:
     return {
         "op": case.op,
         "case": case.name,

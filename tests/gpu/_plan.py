@@ -10,42 +10,42 @@ from tests.gpu import (
     _sanitizer,
     _suite,
 )
-from tests.gpu._steps import Step
+from tests.gpu._steps import CheckStep
 
 QUICK_SECONDS = 480.0  # of all steps together: a lent machine may give ten minutes a command
 
 STEPS = (
-    Step(
+    CheckStep(
         name="build",
         does="build the CPU and the CUDA library, if they are missing",
         limits=(3600.0, 60.0),
         run=_kernels.run,
     ),
-    Step(
+    CheckStep(
         name="environment",
         does="device, driver, versions, commit; speed of a copy on the device",
         limits=(300.0, 20.0),
         run=_facts.run,
     ),
-    Step(
+    CheckStep(
         name="suite",
         does="pytest --backend cuda",
         limits=(7200.0, 120.0),
         run=_suite.run,
     ),
-    Step(
+    CheckStep(
         name="sanitizer",
         does="compute-sanitizer memcheck, racecheck, initcheck, synccheck over awkward shapes",
         limits=(3600.0, 70.0),
         run=_sanitizer.run,
     ),
-    Step(
+    CheckStep(
         name="capture",
         does="every phase of every recipe: CUDA graph against eager",
         limits=(3600.0, 70.0),
         run=_phases.run,
     ),
-    Step(
+    CheckStep(
         name="benchmarks",
         does="every op against eager, torch.compile and a copy; training steps",
         limits=(7200.0, 140.0),
@@ -54,7 +54,7 @@ STEPS = (
 )
 
 
-def chosen(only: Sequence[str]) -> list[Step]:
+def chosen(only: Sequence[str]) -> list[CheckStep]:
     """All steps, or those named and `environment`, without which no number says where it is from.
 
     ValueError for a name that is none.
@@ -66,7 +66,7 @@ def chosen(only: Sequence[str]) -> list[Step]:
     return [s for s in STEPS if not only or s.name in only or s.name == "environment"]
 
 
-def describe(steps: Sequence[Step], *, is_quick: bool) -> str:
+def describe(steps: Sequence[CheckStep], *, is_quick: bool) -> str:
     lines = [f"{s.name:<13}at most {s.limit_s(is_quick):>5.0f} s   {s.does}" for s in steps]
     total = sum(step.limit_s(is_quick) for step in steps)
     return "\n".join([*lines, f"{'together':<13}at most {total:>5.0f} s"])

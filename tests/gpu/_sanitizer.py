@@ -68,10 +68,10 @@ def _run_tool(sanitizer: Path, tool: str, session: Session) -> tuple[str, Outcom
             line = command(sanitizer, tool, session)
             code = run_logged(line, stream, session.limit_s, ALLOCATOR)
         text, last = log.read_text(errors="replace"), last_line(log)
-    return text, judge(text, last, code, session.limit_s)
+    return text, outcome_of(text, last, code, session.limit_s)
 
 
-def judge(text: str, last: str, code: int | None, limit_s: float) -> Outcome:
+def outcome_of(text: str, last: str, code: int | None, limit_s: float) -> Outcome:
     """Passed if the driver finished, the tool summed up, and it found nothing.
 
     Summaries read `ERROR SUMMARY: 0 errors` or, racecheck's, `RACECHECK SUMMARY: 0 hazards

@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What every step is told. `limit_s` is its own; `device` is "cpu" only in tests."""
+    """What every step is given. `limit_s` is its own; `device` is "cpu" only in tests."""
 
     is_quick: bool = False
     device: str = "cuda"
@@ -48,7 +48,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class CheckStep:
     """`limits`: seconds in a full and in a quick run."""
 
     name: str

@@ -36,7 +36,7 @@ def run(session: Session) -> Outcome:
         text, last = log.read_text(errors="replace"), last_line(log)
     sys.stdout.write(text)
     closing = re.findall(r"^\W*(\d+ \w+.* in \d[\d.]*s.*?)\W*$", text, re.MULTILINE)
-    outcome = judge(text, closing[-1] if closing else last, code, session.limit_s)
+    outcome = outcome_of(text, closing[-1] if closing else last, code, session.limit_s)
     shown = " ".join(["python", *line[1:]])
     return Outcome(
         status=outcome.status,
@@ -45,7 +45,7 @@ def run(session: Session) -> Outcome:
     )
 
 
-def judge(text: str, last: str, code: int | None, limit_s: float) -> Outcome:
+def outcome_of(text: str, last: str, code: int | None, limit_s: float) -> Outcome:
     """Passed only if something passed, nothing failed, and no test was skipped for lack of CUDA."""
     counts = {name: int(n) for n, name in _COUNT.findall(last)}
     failures = re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)

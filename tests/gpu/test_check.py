@@ -117,7 +117,7 @@ PYTEST = {
 
 
 @pytest.mark.parametrize("name", PYTEST)
-def test_what_pytest_said_is_judged(name, monkeypatch):
+def test_what_pytest_said_is_understood(name, monkeypatch):
     text, code, status, reason = PYTEST[name]
 
     def run_logged(line, stream, limit_s):
@@ -183,9 +183,9 @@ SANITIZER = {
 
 
 @pytest.mark.parametrize("name", SANITIZER)
-def test_what_the_sanitizer_said_is_judged(name):
+def test_what_the_sanitizer_said_is_understood(name):
     text, code, status, reason = SANITIZER[name]
-    outcome = _sanitizer.judge(text, text.strip().splitlines()[-1], code, 9.0)
+    outcome = _sanitizer.outcome_of(text, text.strip().splitlines()[-1], code, 9.0)
     assert outcome.status == status
     assert reason in outcome.reason
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fastgan import _build
-from fastgan.bench import op_rows, timer
 from fastgan.bench.case_files import load_cases
+from fastgan.bench.measure import op_rows, timer
+from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import GpuWork
-from fastgan.bench.timer import Protocol, Samples, measure
 from tests.gpu import _benchmarks, _cases, _markdown, _ops
 from tests.gpu._steps import FAILED, PASSED, Session
 

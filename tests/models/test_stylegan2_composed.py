@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastgan.bench import composed_stylegan2 as composed
+from fastgan.bench.baselines import stylegan2 as composed
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 
 SMALL = {"z_dim": 6, "w_dim": 7, "channel_base": 128, "channel_max": 12, "mapping_layers": 2,

@@ -1,4 +1,1 @@
-"""Network cases, one file per architecture: each holds `cases() -> list[StepCase]`.
-
-A file of this package that exists is measured.
-"""
+"""Cases of networks, one file per architecture, found by its name: each has `cases()`."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fastgan.bench.both_passes import both_passes
+from fastgan.bench.network_cases import module_case
 from fastgan.bench.step_case import StepCase
 from fastgan.models.vocoders.bigvgan import Config, Generator
 from fastgan.nn import AntiAliasedActivation, SnakeBeta
@@ -17,11 +17,11 @@ def cases() -> list[StepCase]:
     no_compile = {"compile": _NO_COMPILE}
     name = "bigvgan {}".format
     return [
-        both_passes(name("activation 4x64x4096"), _activation, (4, 64, 4096), is_quick=True),
-        both_passes(
+        module_case(name("activation 4x64x4096"), _activation, (4, 64, 4096), is_quick=True),
+        module_case(
             name("small G batch 2"), lambda: _generator(small), mel, no_compile, is_quick=True
         ),
-        both_passes(name("base G batch 2"), lambda: _generator(Config()), mel, no_compile),
+        module_case(name("base G batch 2"), lambda: _generator(Config()), mel, no_compile),
     ]
 
 

@@ -1,6 +1,6 @@
 """DCGAN at 64×64 without batch norm in D, which a per-sample penalty does not go with."""
 
-from fastgan.bench.network_case import network_case
+from fastgan.bench.network_cases import gan_case
 from fastgan.bench.step_case import StepCase
 from fastgan.models.dcgan import Config
 
@@ -18,4 +18,4 @@ def _case(
     config = Config(
         g_channels=channels, d_channels=channels, channel_max=channel_max, d_norm="none"
     )
-    return network_case(f"dcgan {size} 64x64", "dcgan", config, batch=batch, is_quick=is_quick)
+    return gan_case(f"dcgan {size} 64x64", "dcgan", config, batch=batch, is_quick=is_quick)

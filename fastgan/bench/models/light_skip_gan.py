@@ -1,16 +1,14 @@
 """The demo's pair at 64×64, as the recipe `faces` has it, and twice as wide."""
 
-from fastgan.bench.network_case import network_case
+from fastgan.bench.network_cases import gan_case
 from fastgan.bench.step_case import StepCase
 from fastgan.models.light_skip_gan import Config
 
 
 def cases() -> list[StepCase]:
     return [
-        network_case(
-            "light_skip_gan small 64x64", "light_skip_gan", Config(), batch=16, is_quick=True
-        ),
-        network_case(
+        gan_case("light_skip_gan small 64x64", "light_skip_gan", Config(), batch=16, is_quick=True),
+        gan_case(
             "light_skip_gan medium 64x64",
             "light_skip_gan",
             Config(g_channel_base=1024, d_channel_base=1024, channel_max=512),

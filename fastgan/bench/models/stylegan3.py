@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fastgan.bench.both_passes import both_passes
+from fastgan.bench.network_cases import module_case
 from fastgan.bench.step_case import StepCase
 from fastgan.models._lowpass import lowpass_filter
 from fastgan.models.stylegan3 import Config, Generator
@@ -16,8 +16,8 @@ def cases() -> list[StepCase]:
     )
     name = "stylegan3 {}".format
     return [
-        both_passes(name("filtered_lrelu 2x64x84x84"), _Activation, (2, 64, 84, 84), is_quick=True),
-        both_passes(name("T 64x64 G batch 2"), lambda: _Synthesis(small), (2, 16, 64)),
+        module_case(name("filtered_lrelu 2x64x84x84"), _Activation, (2, 64, 84, 84), is_quick=True),
+        module_case(name("T 64x64 G batch 2"), lambda: _Synthesis(small), (2, 16, 64)),
     ]
 
 

@@ -1,2 +1,2 @@
-"""Op cases, one file per op: each holds `cases() -> list[Case]`, and `gpu_cases()` where the sizes
-that say something about a GPU are others. A file of this package that exists is measured."""
+"""Cases of ops, one file per op, found by its name: each has `cases()`, and `gpu_cases()` where
+other sizes say more about a GPU."""

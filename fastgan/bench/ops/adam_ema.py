@@ -6,14 +6,14 @@ and an average of weight 1 write what is there already. What is read and written
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import adam_ema_
 from fastgan.ops.adam_ema import adam_ema_ref
 
 _EPS = 1e-8
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [_case(1_000_000, is_quick=True), _case(30_000_000)]
 
 
@@ -23,7 +23,7 @@ def _scalars(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     return *counts, torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)
 
 
-def _case(n: int, **options) -> Case:
+def _case(n: int, **options) -> OpCase:
     narrow, wide = _scalars(torch.float32), _scalars(torch.float64)
 
     def run(param, grad, exp_avg, exp_avg_sq, ema):
@@ -38,7 +38,7 @@ def _case(n: int, **options) -> Case:
                      0.0, 0.0, _EPS, 0.0, 1.0)  # fmt: skip
         return exp_avg_sq
 
-    return Case(
+    return OpCase(
         op="adam_ema",
         name=f"beta1 0, {n // 1_000_000} M parameters",
         shapes=((n,),) * 5,

@@ -4,14 +4,14 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake_ref
 
 _TAPS = 12
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((4, 256, 256), is_quick=True),
         _case((4, 32, 8192), is_quick=True),
@@ -21,7 +21,7 @@ def cases() -> list[Case]:
     ]
 
 
-def gpu_cases() -> list[Case]:
+def gpu_cases() -> list[OpCase]:
     """Training segments of 8192 samples, stage by stage, and inference on ten seconds."""
     return [
         _case((32, 768, 128)),
@@ -35,7 +35,7 @@ def gpu_cases() -> list[Case]:
     ]
 
 
-def _case(x: tuple[int, ...], ratio: int = 2, taps: int = _TAPS, **options) -> Case:
+def _case(x: tuple[int, ...], ratio: int = 2, taps: int = _TAPS, **options) -> OpCase:
     f = kaiser_sinc_filter(0.5 / ratio, 0.6 / ratio, taps)
     numel, channels = math.prod(x), x[1]
     itemsize = options.get("dtype", torch.float32).itemsize
@@ -43,7 +43,7 @@ def _case(x: tuple[int, ...], ratio: int = 2, taps: int = _TAPS, **options) -> C
     # Forward reads x, writes y; backward reads x and dy, writes dx. Parameters and their gradients
     # are small. The second pass is plain torch: about 60 passes over up-sampled float32 signals.
     backward = 5 * numel
-    return Case(
+    return OpCase(
         op="anti_aliased_snake",
         name=f"{'' if ratio == 2 else f'by {ratio} '}{'x'.join(map(str, x))}",
         shapes=(x, (channels,), (channels,)),

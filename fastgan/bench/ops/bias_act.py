@@ -4,14 +4,14 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import bias_act
 from fastgan.ops.bias_act import bias_act_ref
 
 _GAIN, _CLAMP, _ALPHA = math.sqrt(2), 256.0, 0.2
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((8, 64, 64, 64), is_quick=True),
         _case((8, 512, 16, 16), is_quick=True),
@@ -28,7 +28,7 @@ def cases() -> list[Case]:
     ]
 
 
-def gpu_cases() -> list[Case]:
+def gpu_cases() -> list[OpCase]:
     """Layers of a 256² StyleGAN2 at 32 images a GPU."""
     return [
         _case((32, 128, 128, 128), dtype=torch.bfloat16),
@@ -39,12 +39,12 @@ def gpu_cases() -> list[Case]:
     ]
 
 
-def _case(shape: tuple[int, ...], act: str = "lrelu", **options) -> Case:
+def _case(shape: tuple[int, ...], act: str = "lrelu", **options) -> OpCase:
     n = math.prod(shape)
     # Forward reads x, writes y. Backward reads dy and y (lrelu) or x (swish), writes dx. The pass
     # over dx reads ddx and y, writes d_dy; a curved activation also reads dy and writes d_x.
     second = 3 * n if act == "lrelu" else 5 * n
-    return Case(
+    return OpCase(
         op="bias_act",
         name=f"{act} {'x'.join(map(str, shape))}",
         shapes=(shape, (shape[1],)),

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import demodulation
 from fastgan.ops.demodulation import demodulation_ref
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((64, 64, 3, 3), 8, is_quick=True),
         _case((512, 512, 3, 3), 8, is_quick=True),
@@ -19,7 +19,7 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(w: tuple[int, ...], n: int, **options) -> Case:
+def _case(w: tuple[int, ...], n: int, **options) -> OpCase:
     outputs, inputs = w[:2]
     weights, energies, small = math.prod(w), outputs * inputs, n * (outputs + inputs)
     # Forward reads w and s, writes d. Backward reads w, writes dw; d, s and their gradients once.
@@ -29,7 +29,7 @@ def _case(w: tuple[int, ...], n: int, **options) -> Case:
     wide = 4 // options.get("dtype", torch.float32).itemsize
     forward = weights + wide * (energies + small)
     backward = 2 * weights + wide * (4 * energies + 6 * small)
-    return Case(
+    return OpCase(
         op="demodulation",
         name=f"{'x'.join(map(str, w))} for {n}",
         shapes=(w, (n, inputs)),

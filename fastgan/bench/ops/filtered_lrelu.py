@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.models._lowpass import lowpass_filter
 from fastgan.ops import filtered_lrelu
 from fastgan.ops.filtered_lrelu import filtered_lrelu_ref
@@ -12,7 +12,7 @@ from fastgan.ops.filtered_lrelu import filtered_lrelu_ref
 _SLOPE, _GAIN, _CLAMP = 0.2, math.sqrt(2), 256.0
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((2, 64, 36, 36), 2, 2, is_quick=True),
         _case((2, 128, 84, 84), 2, 2),
@@ -23,7 +23,7 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(shape: tuple[int, ...], up: int, down: int, is_radial: bool = False, **options) -> Case:
+def _case(shape: tuple[int, ...], up: int, down: int, is_radial: bool = False, **options) -> OpCase:
     rate = 64.0
     fu = lowpass_filter(6 * up, rate / 2 / up, rate / 4 / up, rate)
     fd = lowpass_filter(6 * down, rate / 2 / down, rate / 4 / down, rate, is_radial=is_radial)
@@ -32,7 +32,7 @@ def _case(shape: tuple[int, ...], up: int, down: int, is_radial: bool = False, *
     options_of_op = (up, down, *pads, *pads, _GAIN, _SLOPE, _CLAMP, False)
     n = math.prod(shape)
     codes = n * up**2 // 4 // options.get("dtype", torch.float32).itemsize
-    return Case(
+    return OpCase(
         op="filtered_lrelu",
         name=f"up{up} down{down}{' radial' if is_radial else ''} {'x'.join(map(str, shape))}",
         shapes=(shape, shape[1:2]),

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import OpCase
 from fastgan.ops import gradient_penalty
 from fastgan.ops.gradient_penalty import gradient_penalty_ref
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((8, 3, 64, 64), is_quick=True),
         _case((32, 3, 64, 64), target=1.0, is_quick=True),
@@ -20,9 +20,9 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(shape: tuple[int, ...], target: float = 0.0, **options) -> Case:
+def _case(shape: tuple[int, ...], target: float = 0.0, **options) -> OpCase:
     n = math.prod(shape)
-    return Case(
+    return OpCase(
         op="gradient_penalty",
         name=f"target {target:g} {'x'.join(map(str, shape))}",
         shapes=(shape,),

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import OpCase
 from fastgan.ops import conv2d
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case(16, 128, 16, 32, is_quick=True),
         _case(16, 256, 16, 16),
@@ -21,10 +21,10 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(n: int, c: int, width: int, size: int, **options) -> Case:
+def _case(n: int, c: int, width: int, size: int, **options) -> OpCase:
     x, w = (n, c, size, size), (c, width, 3, 3)
     forward = 2 * math.prod(x) + math.prod(w)
-    return Case(
+    return OpCase(
         op="grouped_conv2d",
         name=f"{n}x{c} by {width} at {size}x{size}",
         shapes=(x, w),

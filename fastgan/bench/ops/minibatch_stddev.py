@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import minibatch_stddev
 from fastgan.ops.minibatch_stddev import largest_group, minibatch_stddev_ref
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((8, 512, 4, 4), is_quick=True),
         _case((32, 512, 4, 4), is_quick=True),
@@ -19,17 +19,17 @@ def cases() -> list[Case]:
     ]
 
 
-def gpu_cases() -> list[Case]:
+def gpu_cases() -> list[OpCase]:
     """Of 1024 samples: among many more groups one is so alike that its σ is all rounding."""
     return [_case((1024, 512, 4, 4)), _case((128, 128, 64, 64))]
 
 
-def _case(shape: tuple[int, ...], **options) -> Case:
+def _case(shape: tuple[int, ...], **options) -> OpCase:
     n = math.prod(shape)
     # Forward reads x. Backward reads x (twice, once from a cache), writes dx. The second pass reads
     # ddx and x and writes d_x; plain torch makes it, in about a dozen passes over maps.
     slices = 1 if n // shape[0] <= 8192 else 2
-    return Case(
+    return OpCase(
         op="minibatch_stddev",
         name="x".join(map(str, shape)),
         shapes=(shape,),

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import channel_dot, modulate
 from fastgan.ops.modulate import channel_dot_ref, modulate_ref
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _modulate((8, 64, 64, 64), is_quick=True),
         _modulate((8, 512, 16, 16), is_quick=True),
@@ -23,11 +23,11 @@ def cases() -> list[Case]:
     ]
 
 
-def _modulate(shape: tuple[int, ...], **options) -> Case:
+def _modulate(shape: tuple[int, ...], **options) -> OpCase:
     n = math.prod(shape)
     # Forward reads x, writes y. Backward reads dy and writes dx; ds reads dy and x in a pass of its
     # own. The second pass makes d_dy from ddx (read, write) and d_s from ddx and dy (read both).
-    return Case(
+    return OpCase(
         op="modulate",
         name=f"modulate {'x'.join(map(str, shape))}",
         shapes=(shape, shape[:2]),
@@ -43,11 +43,11 @@ def _modulate(shape: tuple[int, ...], **options) -> Case:
     )
 
 
-def _channel_dot(shape: tuple[int, ...], **options) -> Case:
+def _channel_dot(shape: tuple[int, ...], **options) -> OpCase:
     n = math.prod(shape)
     # Forward reads x and y. Each gradient reads one of them and writes one; the second pass makes
     # d_dz from ddx and y (read both) and d_y from ddx (read, write).
-    return Case(
+    return OpCase(
         op="modulate",
         name=f"channel_dot {'x'.join(map(str, shape))}",
         shapes=(shape, shape),

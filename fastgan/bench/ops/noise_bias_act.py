@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from fastgan.bench.op_case import Case, GpuWork
+from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import noise_bias_act
 from fastgan.ops.noise_bias_act import noise_bias_act_ref
 
@@ -12,7 +12,7 @@ _GAIN, _CLAMP, _ALPHA = math.sqrt(2), 256.0, 0.2
 _GRID = 2.0**-6  # x·scale + noise·strength + b is exact in float32, so its sign is everyone's
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case((8, 64, 64, 64), is_quick=True),
         _case((8, 512, 16, 16), is_quick=True),
@@ -39,7 +39,7 @@ def _plain(x, scale, strength, b):
     return noise_bias_act_ref(x, scale, _noise(x), strength, b, _ALPHA, _GAIN, _CLAMP)
 
 
-def _case(shape: tuple[int, ...], **options) -> Case:
+def _case(shape: tuple[int, ...], **options) -> OpCase:
     n, noise = math.prod(shape), math.prod(shape) // shape[1]
     itemsize = options.get("dtype", torch.float32).itemsize
     # Forward reads x and noise, writes y. Backward reads dy, y, x and noise, writes dx. The pass
@@ -49,7 +49,7 @@ def _case(shape: tuple[int, ...], **options) -> Case:
     # Beyond that the noise is made dense, the parts of three sums are written and read, and d_scale
     # comes from a pass of its own, which reads ddx, dy and y again and writes what nobody reads.
     parts = _parts(shape, options.get("is_channels_last", False), itemsize) * 4 // itemsize
-    return Case(
+    return OpCase(
         op="noise_bias_act",
         name=f"lrelu {'x'.join(map(str, shape))}",
         shapes=(shape, shape[:2], (), shape[1:2]),

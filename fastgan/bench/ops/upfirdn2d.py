@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import OpCase
 from fastgan.ops import setup_filter, upfirdn2d
 from fastgan.ops.upfirdn2d import upfirdn2d_ref
 
@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case("up2", (8, 64, 32, 32), is_quick=True),
         _case("down2", (8, 64, 64, 64), is_quick=True),
@@ -49,7 +49,7 @@ def cases() -> list[Case]:
     ]
 
 
-def gpu_cases() -> list[Case]:
+def gpu_cases() -> list[OpCase]:
     """Training at 256² in bfloat16.
 
     What is moved is taken at the minimum. A tile reads a halo a second time, but out of the L2
@@ -72,14 +72,14 @@ def gpu_cases() -> list[Case]:
     ]
 
 
-def _case(kind: str, shape: tuple[int, ...], **options) -> Case:
+def _case(kind: str, shape: tuple[int, ...], **options) -> OpCase:
     up, down, padding, gain, taps = _KINDS[kind]
     pads = (*padding, *padding)
     f = setup_filter(taps)
     n, c, *size = shape
     out = [(s * up + sum(padding) - len(taps)) // down + 1 for s in size]
     moved = math.prod(shape) + n * c * math.prod(out)  # reads one, writes one
-    return Case(
+    return OpCase(
         op="upfirdn2d",
         name=f"{kind} {'x'.join(map(str, shape))}",
         shapes=(shape,),

@@ -5,12 +5,12 @@ import math
 import torch
 import torch.nn.functional as F
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import OpCase
 from fastgan.ops import conv2d
 from fastgan.ops._backend import reference_is_forced
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case(8, 64, 64, 64, is_quick=True),
         _case(8, 128, 128, 32, is_quick=True),
@@ -26,11 +26,11 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(n: int, c: int, k: int, size: int, **options) -> Case:
+def _case(n: int, c: int, k: int, size: int, **options) -> OpCase:
     x, w, y = (n, c, size, size), (k, c, 3, 3), (n, k, size, size)
     maps, weights, out = math.prod(x), math.prod(w), math.prod(y)
     forward = maps + weights + out
-    return Case(
+    return OpCase(
         op="winograd_conv2d",
         name=f"{n}x{c}->{k} at {size}x{size}",
         shapes=(x, w),
@@ -48,7 +48,7 @@ def _case(n: int, c: int, k: int, size: int, **options) -> Case:
     )
 
 
-def _weight_case(n: int, c: int, k: int, size: int) -> Case:
+def _weight_case(n: int, c: int, k: int, size: int) -> OpCase:
     """The weight gradient as an op of its own; its derivatives are convolutions again."""
     x, dy, w = (n, c, size, size), (n, k, size, size), (k, c, 3, 3)
     forward = math.prod(x) + math.prod(dy) + math.prod(w)
@@ -60,7 +60,7 @@ def _weight_case(n: int, c: int, k: int, size: int) -> Case:
         native = torch.ops.fastgan.winograd_conv2d_weight  # no public function calls it alone
         return plain(x, dy) if reference_is_forced() else native(x, dy, 1, 1)
 
-    return Case(
+    return OpCase(
         op="winograd_conv2d",
         name=f"weight gradient {n}x{c}->{k} at {size}x{size}",
         shapes=(x, dy),

@@ -7,11 +7,11 @@ import math
 
 import torch.nn.functional as F
 
-from fastgan.bench.op_case import Case
+from fastgan.bench.op_case import OpCase
 from fastgan.ops import conv2d, conv_transpose2d
 
 
-def cases() -> list[Case]:
+def cases() -> list[OpCase]:
     return [
         _case(8, 64, 128, 32, is_quick=True),
         _case(8, 128, 256, 16),
@@ -23,9 +23,9 @@ def cases() -> list[Case]:
     ]
 
 
-def _case(n: int, c: int, k: int, size: int, **options) -> Case:
+def _case(n: int, c: int, k: int, size: int, **options) -> OpCase:
     x, w, y = (n, c, 2 * size, 2 * size), (k, c, 3, 3), (n, k, size, size)
-    return Case(
+    return OpCase(
         op="winograd_strided_conv2d",
         name=f"{n}x{c}->{k} to {size}x{size}",
         shapes=(x, w),
@@ -37,9 +37,9 @@ def _case(n: int, c: int, k: int, size: int, **options) -> Case:
     )
 
 
-def _transposed_case(n: int, c: int, k: int, size: int, **options) -> Case:
+def _transposed_case(n: int, c: int, k: int, size: int, **options) -> OpCase:
     x, w, y = (n, c, size, size), (c, k, 3, 3), (n, k, 2 * size + 1, 2 * size + 1)
-    return Case(
+    return OpCase(
         op="winograd_strided_conv2d",
         name=f"transposed {n}x{c}->{k} from {size}x{size}",
         shapes=(x, w),

@@ -1,4 +1,1 @@
-"""Step cases, one file per comparison: each holds `cases() -> Sequence[StepCase]`.
-
-A comparison is a file of this package that exists; `fastgan bench step NAME` finds it by name.
-"""
+"""Cases of training steps, one file per comparison, found by its name: each has `cases()`."""

@@ -1,6 +1,6 @@
 """The step of the recipe `faces` at 64×64, with the recipe's batch and lazy penalties."""
 
-from fastgan.bench.recipe_step import recipe_case
+from fastgan.bench.recipe_case import recipe_case
 from fastgan.bench.step_case import StepCase
 from fastgan.training.config.recipes.faces import recipe
 

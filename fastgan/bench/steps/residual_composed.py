@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.bench.composed_loop import ComposedLoop, gradients
-from fastgan.bench.residual_gan import Config, Discriminator, Generator
-from fastgan.bench.step_case import Step, StepCase, data_generator
+from fastgan.bench.baselines.optimizer_loop import OptimizerLoop, gradients
+from fastgan.bench.baselines.residual_gan import Config, Discriminator, Generator
+from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
 from fastgan.training.optim.ema import ema_beta, update_ema
 from fastgan.training.step.phases import d_full_step, g_step
@@ -50,7 +50,7 @@ def real_images(config: TrainConfig) -> Tensor:
     return torch.randn(config.batch, 3, size, size, generator=generator, dtype=torch.float32)
 
 
-def native_step() -> Step:
+def native_step() -> StepVariant:
     config = train_config(is_native=True)
     state = create_state(config, *networks(config))
     state.ema_weight.fill_(1 - ema_beta(config.ema, nimg=0, batch=config.batch))
@@ -68,10 +68,10 @@ def native_step() -> Step:
         update_ema(state.G_ema, state.G, state.ema_weight)
         return {}
 
-    return Step({"G": g, "D": d, "average": average})
+    return StepVariant({"G": g, "D": d, "average": average})
 
 
-class ComposedTraining(ComposedLoop):
+class ComposedTraining(OptimizerLoop):
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         config = train_config(is_native=False)
         G, D = (network.to(dtype) for network in networks(config))
@@ -102,11 +102,11 @@ class ComposedTraining(ComposedLoop):
         loss.backward()
         return self.apply(self.D, self.d_adam)
 
-    def step(self) -> Step:
-        return Step({"G": self.g_main, "D": self.d_main, "average": self.average})
+    def step(self) -> StepVariant:
+        return StepVariant({"G": self.g_main, "D": self.d_main, "average": self.average})
 
 
-def composed_step(dtype: torch.dtype = torch.float32) -> Step:
+def composed_step(dtype: torch.dtype = torch.float32) -> StepVariant:
     return ComposedTraining(dtype).step()
 
 

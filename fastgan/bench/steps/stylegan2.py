@@ -4,7 +4,7 @@ Against plain PyTorch of the same algorithm. Against the algorithm as it is usua
 other comparisons of StyleGAN2 in this folder.
 """
 
-from fastgan.bench.recipe_step import recipe_case
+from fastgan.bench.recipe_case import recipe_case
 from fastgan.bench.step_case import StepCase
 from fastgan.training.config.recipes.stylegan2 import recipe
 

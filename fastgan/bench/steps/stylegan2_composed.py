@@ -3,7 +3,7 @@
     step = G + D + G path length / 4 + D R1 / 16 + moving average      (Karras et al. 2020)
 
 Native is what `fastgan train` runs: `fastgan.training.step.phases` on `fastgan.models.stylegan2`.
-The composed side is `fastgan.bench.composed_stylegan2` in the official order: a backward pass per
+The composed side is `fastgan.bench.baselines.stylegan2` in the official order: a backward pass per
 logit, a NaN clean-up and an Adam update per parameter, a moving average per parameter, penalties
 by double backward, each joined to the forward graph by a term times 0, as data parallelism wants.
 Both draw the same random numbers and start from the same weights.
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.bench import composed_stylegan2 as composed
-from fastgan.bench.composed_loop import ComposedLoop, gradients
-from fastgan.bench.step_case import Step, StepCase, data_generator
+from fastgan.bench.baselines import stylegan2 as composed
+from fastgan.bench.baselines.optimizer_loop import OptimizerLoop, gradients
+from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
@@ -80,7 +80,7 @@ def real_images(config: TrainConfig) -> Tensor:
     return torch.randn(config.batch, 3, size, size, generator=generator, dtype=torch.float32) / 2
 
 
-def native_step(config: TrainConfig) -> Step:
+def native_step(config: TrainConfig) -> StepVariant:
     """What `fastgan train` runs."""
     G, D = Generator(config.model), Discriminator(config.model)
     for network, same in zip((G, D), networks(config), strict=True):
@@ -101,7 +101,7 @@ def native_step(config: TrainConfig) -> Step:
         update_ema(state.G_ema, state.G, state.ema_weight)
         return {}
 
-    return Step(
+    return StepVariant(
         {
             "G": run(g_step, state.G),
             "D": run(d_step, state.D),
@@ -112,7 +112,7 @@ def native_step(config: TrainConfig) -> Step:
     )
 
 
-class ComposedTraining(ComposedLoop):
+class ComposedTraining(OptimizerLoop):
     """The official loop over composed networks; each phase as a method."""
 
     def __init__(
@@ -172,8 +172,8 @@ class ComposedTraining(ComposedLoop):
         (logits * 0 + penalty[:, None]).mean().mul(config.d_reg_interval).backward()
         return self.apply(self.D, self.d_adam)
 
-    def step(self) -> Step:
-        return Step(
+    def step(self) -> StepVariant:
+        return StepVariant(
             {
                 "G": self.g_main,
                 "D": self.d_main,
@@ -184,11 +184,11 @@ class ComposedTraining(ComposedLoop):
         )
 
 
-def composed_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> Step:
+def composed_step(config: TrainConfig, dtype: torch.dtype = torch.float32) -> StepVariant:
     return ComposedTraining(config, dtype).step()
 
 
-def compiled_step(config: TrainConfig) -> Step:
+def compiled_step(config: TrainConfig) -> StepVariant:
     """G and D compiled for their main phases; penalties, whose gradient it drops, stay eager."""
     return ComposedTraining(config, wrap=torch.compile).step()
 

@@ -12,7 +12,7 @@ import torch
 
 import fastgan
 from fastgan import memory
-from fastgan.bench.timer import Protocol
+from fastgan.bench.measure.timer import Protocol
 from fastgan.ops import library_facts
 
 
@@ -47,7 +47,7 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     """Of the checkout that this package lies in; an installed package has its version alone."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return "not a git checkout"
     head, changes = (

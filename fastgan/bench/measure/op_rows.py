@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from fastgan.bench.correctness import check, expected, reference
-from fastgan.bench.op_case import MODES, Case, Function, Tensors, evaluate, make_tensors, on_grid
-from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.bench.measure.correctness import check, expected, reference
+from fastgan.bench.measure.timer import Protocol, Samples, measure
+from fastgan.bench.op_case import MODES, Function, OpCase, Tensors, evaluate, make_tensors, on_grid
 from fastgan.ops import backends
 
 BASE = "native"
@@ -28,7 +28,7 @@ class Row:
     the op has no kernel on the device by design.
     """
 
-    case: Case
+    case: OpCase
     mode: str
     samples: Samples | None
     failure: str | None
@@ -37,7 +37,7 @@ class Row:
     has_kernel: bool = True
 
 
-def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
+def default_variants(case: OpCase, *, is_compiled: bool) -> dict[str, Function]:
     """native, reference and, if `is_compiled`, torch.compile of the plain torch function."""
     variants = {BASE: case.run, "reference": reference(case)}
     if is_compiled:
@@ -46,19 +46,19 @@ def default_variants(case: Case, *, is_compiled: bool) -> dict[str, Function]:
     return variants
 
 
-def modes_of(case: Case) -> list[str]:
+def modes_of(case: OpCase) -> list[str]:
     """The modes in which the case moves anything: an op without a derivative has one."""
     return [mode for mode in MODES if case.floor_elements[mode]]
 
 
-def on_device(case: Case, device: str) -> Case:
+def on_device(case: OpCase, device: str) -> OpCase:
     """The case with the tensors that its functions hold (a filter, say) moved to `device`."""
     if device == "cpu":
         return case
     return dataclasses.replace(case, run=_moved(case.run, device), plain=_moved(case.plain, device))
 
 
-def tensors_on(case: Case, device: str) -> Tensors:
+def tensors_on(case: OpCase, device: str) -> Tensors:
     """`make_tensors` of the CPU; elsewhere the like, drawn there, because large ones take long."""
     if device == "cpu":
         return make_tensors(case)
@@ -94,7 +94,7 @@ def _moved(value: Any, device: str) -> Any:
     return value
 
 
-def run_case(case: Case, protocol: Protocol, variants: Mapping[str, Function]) -> Iterator[Row]:
+def run_case(case: OpCase, protocol: Protocol, variants: Mapping[str, Function]) -> Iterator[Row]:
     """Check, then measure, `variants` (BASE among them) of `case` in every mode that it has.
 
     On another device than the CPU the variants must come from `on_device(case, ...)`.
@@ -135,8 +135,8 @@ def _run_mode(case, mode, protocol, variants, absent) -> Row:
 
 def _has_kernel(op: str, device: str) -> bool:
     """A case's op may be called without the underscore of an op that writes to its arguments."""
-    answers = backends()
-    found = answers.get(op, answers.get(f"{op}_"))
+    every = backends()
+    found = every.get(op, every.get(f"{op}_"))
     return found is not None and found[device]["active"] == device
 
 

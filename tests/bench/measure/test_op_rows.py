@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fastgan import environment
-from fastgan.bench import op_report, op_rows
 from fastgan.bench.case_files import case_files, load_cases
-from fastgan.bench.correctness import check, expected, reference
-from fastgan.bench.op_case import MODES, Case, evaluate, make_tensors
-from fastgan.bench.timer import Protocol, measure
+from fastgan.bench.measure import op_rows
+from fastgan.bench.measure.correctness import check, expected, reference
+from fastgan.bench.measure.timer import Protocol, measure
+from fastgan.bench.op_case import MODES, OpCase, evaluate, make_tensors
+from fastgan.bench.report import op_table
 from fastgan.ops import bias_act
 from fastgan.ops.bias_act import bias_act_ref
 
@@ -21,7 +22,7 @@ def _plain(x, b):
     return bias_act_ref(x, b, 1, "swish", 0.0, 1.0, None)
 
 
-def _case(**changes) -> Case:
+def _case(**changes) -> OpCase:
     options = {
         "op": "bias_act",
         "name": "tiny",
@@ -31,11 +32,11 @@ def _case(**changes) -> Case:
         "floor_elements": {"forward": 60, "forward+backward": 150, "double": 300},
         "is_quick": True,
     }
-    return Case(**(options | changes))
+    return OpCase(**(options | changes))
 
 
 def _table(row) -> str:
-    return op_report.table([op_report.row_json(row)])
+    return op_table.table([op_table.row_json(row)])
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -69,7 +70,7 @@ def test_a_wrong_variant_gets_words_and_no_number(mode):
     assert rows[mode].failure.startswith("planted: ")
     assert rows[mode].samples is None
     assert "WRONG, not measured: planted: " in _table(rows[mode])
-    assert op_report.row_json(rows[mode])["variants"] == {}
+    assert op_table.row_json(rows[mode])["variants"] == {}
     for right in MODES[: MODES.index(mode)]:
         assert rows[right].failure is None
 
@@ -113,7 +114,7 @@ def test_ratios_are_taken_round_by_round():
 def test_cold_cache_flushes_before_every_timed_call(monkeypatch):
     events = []
     monkeypatch.setattr(Protocol, "now", lambda self: float(len(events)))
-    monkeypatch.setattr("fastgan.bench.timer._FLUSH_BYTES", 16)
+    monkeypatch.setattr("fastgan.bench.measure.timer._FLUSH_BYTES", 16)
     monkeypatch.setattr(torch.Tensor, "add_", lambda self, _: events.append("flush"))
     protocol = Protocol(rounds=1, sample_seconds=2.0, cache="cold")
     samples = measure({"a": lambda: events.append("call")}, protocol)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fastgan.bench.op_case import Case, Function, Tensors, evaluate
+from fastgan.bench.op_case import Function, OpCase, Tensors, evaluate
 from fastgan.ops import use_backend
 
 # Largest error, in units of eps(output dtype) · max|reference| of that output. A benchmark only has
@@ -10,7 +10,7 @@ from fastgan.ops import use_backend
 TOLERANCE = {torch.float64: 64.0, torch.float32: 64.0, torch.bfloat16: 4.0, torch.float16: 4.0}
 
 
-def reference(case: Case) -> Function:
+def reference(case: OpCase) -> Function:
     """The op under `use_backend("reference")`: eager PyTorch, as a user without kernels runs it."""
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
@@ -20,7 +20,7 @@ def reference(case: Case) -> Function:
     return run
 
 
-def expected(case: Case, mode: str, tensors: Tensors) -> dict[str, torch.Tensor | None]:
+def expected(case: OpCase, mode: str, tensors: Tensors) -> dict[str, torch.Tensor | None]:
     """The float64 reference result of `mode`, from the values that the variants get."""
     return evaluate(mode, reference(case), tensors.double())
 

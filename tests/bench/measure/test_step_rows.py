@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fastgan.bench import case_files, memory_use, network_case, step_report, step_rows
-from fastgan.bench.recipe_step import recipe_case, schedule
-from fastgan.bench.step_case import STEP, Step, StepCase, data_generator
-from fastgan.bench.timer import Protocol
-from fastgan.bench.ways import compile_parts, uncompiled
+from fastgan.bench import case_files, network_cases
+from fastgan.bench.measure import memory_use, step_rows
+from fastgan.bench.measure.timer import Protocol
+from fastgan.bench.recipe_case import recipe_case, schedule
+from fastgan.bench.report import step_table
+from fastgan.bench.step_case import STEP, StepCase, StepVariant, data_generator
+from fastgan.bench.variants import compile_parts, uncompiled
 from fastgan.models import mlp, stylegan2
 from fastgan.training.config.recipes.stylegan2 import recipe
 
@@ -18,7 +20,9 @@ BRIEF = Protocol(rounds=2, sample_seconds=1e-4)
 N = 6
 
 
-def _build(wrong: float = 0.0, seeds: tuple[int, ...] = (1, 2, 3), absent: bool = False) -> Step:
+def _build(
+    wrong: float = 0.0, seeds: tuple[int, ...] = (1, 2, 3), absent: bool = False
+) -> StepVariant:
     weight = torch.ones(N, dtype=torch.get_default_dtype(), requires_grad=True)
 
     def main():
@@ -30,7 +34,7 @@ def _build(wrong: float = 0.0, seeds: tuple[int, ...] = (1, 2, 3), absent: bool 
     phases = {"D": main, "G": dict}
     if absent:
         del phases["G"]
-    return Step(phases, {"G": "it has none"} if absent else {})
+    return StepVariant(phases, {"G": "it has none"} if absent else {})
 
 
 def _case(**changes) -> StepCase:
@@ -51,9 +55,9 @@ def test_a_wrong_variant_gets_words_and_no_number():
     assert set(rows["D"].seconds) == {"native", "reference"}
     assert set(rows["G"].seconds) == {"native", "reference", "planted"}
     assert set(rows[STEP].seconds) == {"native", "reference"}
-    data = [step_report.row_json(row) for row in rows.values()]
+    data = [step_table.row_json(row) for row in rows.values()]
     assert "planted" not in data[0]["variants"]
-    assert "WRONG, not measured: D planted: weight is off" in step_report.table(data)
+    assert "WRONG, not measured: D planted: weight is off" in step_table.table(data)
 
 
 def test_wrong_is_what_is_wrong_with_every_draw():
@@ -78,7 +82,7 @@ def test_sixteen_bits_may_err_twice_as_much_as_their_yardstick():
 def test_results_that_hide_from_a_difference_are_wrong(spoil):
     bad = {"missing": {}, "nan": {"weight": torch.full([N], torch.nan)}}
     bad["shape"] = {"weight": torch.ones(N + 1)}
-    case = _case(variants={"bad": lambda: Step({"D": lambda: bad[spoil], "G": dict})})
+    case = _case(variants={"bad": lambda: StepVariant({"D": lambda: bad[spoil], "G": dict})})
     assert "weight" in step_rows.find_wrong(case, "D", ["bad"])["bad"]
 
 
@@ -91,7 +95,7 @@ def test_the_exact_step_is_in_float64_with_the_draws_of_float32():
             seen.append(z)
             return {"weight": 2 * z.square()}
 
-        return Step({"D": main, "G": dict})
+        return StepVariant({"D": main, "G": dict})
 
     assert step_rows.find_wrong(_case(exact=exact), "D", ["native"]) == {}
     torch.manual_seed(1)
@@ -107,7 +111,7 @@ def test_every_draw_of_a_check_has_data_of_its_own(flips):
     def build(factor=1.0):
         x = torch.randn(N, generator=data_generator())
         seen.append(x)
-        return Step({"D": lambda: {"weight": x * factor}, "G": dict})
+        return StepVariant({"D": lambda: {"weight": x * factor}, "G": dict})
 
     def flipped():
         return build(1.5 if len({tuple(x.tolist()) for x in seen}) <= flips else 1.0)
@@ -120,12 +124,12 @@ def test_every_draw_of_a_check_has_data_of_its_own(flips):
 
 def test_a_phase_that_is_absent_says_why_and_has_no_sum():
     rows = _rows(_case(variants={"half": lambda: _build(absent=True)}))
-    data = [step_report.row_json(row) for row in rows.values()]
+    data = [step_table.row_json(row) for row in rows.values()]
 
     assert rows["G"].absent == {"half": "it has none"}
     assert "half" in rows["D"].seconds
     assert "half" not in rows[STEP].seconds
-    assert "-: half: it has none" in step_report.table(data)
+    assert "-: half: it has none" in step_table.table(data)
 
 
 def test_the_sum_weighs_phases_within_a_round(monkeypatch):
@@ -208,14 +212,14 @@ def test_a_recipe_s_step_is_right_in_every_phase():
 def test_networks_are_right_and_a_planted_gradient_is_seen(monkeypatch):
     config = mlp.Config(z_dim=4, img_height=4, img_width=4, g_hidden=(8,), d_hidden=(8,))
     case = step_rows.without_compile(
-        network_case.network_case("tiny", "mlp", config, batch=3),
+        network_cases.gan_case("tiny", "mlp", config, batch=3),
     )
-    for phase in network_case.PHASES:
+    for phase in network_cases.GAN_PHASES:
         assert step_rows.find_wrong(case, phase, case.variants) == {}
 
-    right = network_case._gradients
+    right = network_cases._gradients
     monkeypatch.setattr(
-        network_case,
+        network_cases,
         "_gradients",
         lambda network, loss: {
             name: g * (1.01 if g.dtype == torch.float32 else 1)
@@ -268,6 +272,6 @@ def test_compile_sees_plain_torch_draws_the_same_and_is_right():
         img_height=8, img_width=8, z_dim=4, w_dim=4, channel_base=32, channel_max=4,
         mapping_layers=1,
     )  # fmt: skip
-    case = network_case.network_case("tiny", "stylegan2", config, batch=2)
-    for phase in network_case.PHASES:
+    case = network_cases.gan_case("tiny", "stylegan2", config, batch=2)
+    for phase in network_cases.GAN_PHASES:
         assert step_rows.find_wrong(case, phase, ["compile"]) == {}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastgan.bench.bar_chart import _COLOURS, _SCALE, draw_chart, write_chart
-from fastgan.bench.machine import environment
-from fastgan.bench.timer import Protocol
+from fastgan.bench.measure.machine import environment
+from fastgan.bench.measure.timer import Protocol
+from fastgan.bench.report.bar_chart import _COLOURS, _SCALE, draw_chart, write_chart
 
 FACTS = environment(Protocol())
 

@@ -1,4 +1,4 @@
-"""The whole step of a TrainConfig as a StepCase: the phases of `fastgan.training`, in each way."""
+"""A training step as a StepCase: the phases of `fastgan.training`, in every variant."""
 
 import copy
 import math
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fastgan.bench.step_case import Step, StepCase, data_generator
-from fastgan.bench.ways import WAYS, compile_parts, in_way
+from fastgan.bench.step_case import StepCase, StepVariant, data_generator
+from fastgan.bench.variants import VARIANTS, as_variant, compile_parts
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.optim.ema import update_ema
 from fastgan.training.step.phases import PhaseFn, phases
@@ -31,9 +31,9 @@ def recipe_case(name: str, config: TrainConfig, *, is_quick: bool = False) -> St
     """Native, reference and torch.compile of `config`'s step, checked against float64."""
     return StepCase(
         name=name,
-        variants={variant: _builder(config, variant) for variant in WAYS},
+        variants={variant: _builder(config, variant) for variant in VARIANTS},
         schedule=schedule(config),
-        exact=lambda: _make_step(_double(_make_state(config)), "reference"),
+        exact=lambda: _make_variant(_double(_make_state(config)), "reference"),
         is_quick=is_quick,
     )
 
@@ -51,13 +51,12 @@ def _plans(config: TrainConfig) -> list[tuple[PhaseFn, ...]]:
     return [phases(i, config) for i in range(math.lcm(*intervals))]
 
 
-def _builder(config: TrainConfig, variant: str) -> Callable[[], Step]:
-    def build() -> Step:
+def _builder(config: TrainConfig, variant: str) -> Callable[[], StepVariant]:
+    def build() -> StepVariant:
         state = _make_state(config)
         if variant == "compile":
-            for network in (state.G, state.D):
-                compile_parts(network)
-        return _make_step(state, variant)
+            compile_parts(state.G, state.D)
+        return _make_variant(state, variant)
 
     return build
 
@@ -87,11 +86,11 @@ def _double(state: TrainState) -> TrainState:
     return exact
 
 
-def _make_step(state: TrainState, variant: str) -> Step:
+def _make_variant(state: TrainState, variant: str) -> StepVariant:
     batch = make_batch(state)
     unique = dict.fromkeys(phase for plan in _plans(state.config) for phase in plan)
     calls = {_NAMES[phase.__name__]: _phase(state, batch, phase, variant) for phase in unique}
-    return Step(calls | {EMA: _average(state)})
+    return StepVariant(calls | {EMA: _average(state)})
 
 
 def make_batch(state: TrainState) -> Batch:
@@ -113,7 +112,7 @@ def _phase(state: TrainState, batch: Batch, phase: PhaseFn, variant: str) -> Cal
         phase(state, batch)
         return _gradients(network)
 
-    return in_way(variant, run, (state.G, state.D) if is_double else ())
+    return as_variant(variant, run, (state.G, state.D) if is_double else ())
 
 
 def _gradients(network: nn.Module) -> dict[str, Tensor]:

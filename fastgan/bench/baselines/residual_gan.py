@@ -2,7 +2,7 @@
 
 Residual blocks without normalisation, x + conv1(act(conv3 in groups of 16(act(conv1(x))))), twice a
 stage; FIR [1, 2, 1] resampling; a learned basis of 4 × 4 in G and its mirror in D. "native" is
-fastgan.ops in channels_last; "composed" the eager ops of `composed_stylegan2`, contiguous.
+fastgan.ops in channels_last; "composed" the eager ops of `baselines/stylegan2.py`, contiguous.
 Source: Huang et al., "The GAN is dead; long live the GAN! A Modern Baseline GAN" (2024),
 arXiv 2501.05441, section 4 and appendix.
 """
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.bench import composed_stylegan2 as composed
+from fastgan.bench.baselines import stylegan2 as composed
 from fastgan.ops import bias_act, conv2d, upfirdn2d
 
 GROUP_WIDTH, EXPANSION = 16, 2

@@ -1,4 +1,4 @@
-"""The optimiser side of a step as official code composes it: parameter by parameter."""
+"""The optimiser's part of a step as official code has it: parameter by parameter."""
 
 import copy
 from collections.abc import Mapping
@@ -18,9 +18,18 @@ def gradients(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-class ComposedLoop:
-    """G, D, an Adam each and the moving average of G; networks take gradients between `begin` and
-    `apply` only. `g_factor` and `d_factor`: lazy regularisation's correction of lr and betas."""
+class OptimizerLoop:
+    """G, D, an Adam each and the moving average of G.
+
+    Networks take gradients between `begin` and `apply` only.
+
+    Args:
+        config: learning rates, betas and the average's half-life.
+        G: the generator.
+        D: the discriminator.
+        g_factor: lazy regularisation's correction of G's lr and betas, k / (k + 1).
+        d_factor: the same of D's.
+    """
 
     def __init__(
         self,

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from fastgan.bench.op_rows import BASE, FLOOR, Row
-from fastgan.bench.text_table import aligned, milliseconds
+from fastgan.bench.measure.op_rows import BASE, FLOOR, Row
+from fastgan.bench.report.text_table import aligned, milliseconds
 
 
 def row_json(row: Row) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fastgan.bench.memory_use import page_faults, peak_live_bytes
-from fastgan.bench.step_case import STEP, Step, StepCase, drawn
-from fastgan.bench.timer import Protocol, Samples, measure
+from fastgan.bench.measure.memory_use import page_faults, peak_live_bytes
+from fastgan.bench.measure.timer import Protocol, Samples, measure
+from fastgan.bench.step_case import STEP, StepCase, StepVariant, drawn
 
 _SEEDS = (1, 2, 3)
 # Smaller norms are checked as if they were this part of the largest norm of their phase: what
@@ -80,7 +80,7 @@ def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str,
 
 
 def _same_draws(variants: Iterable[str]) -> AbstractContextManager:
-    """torch.compile draws other random numbers than eager torch, unless told to draw the same."""
+    """Compiled code draws other random numbers than eager code, unless set to draw the same."""
     if not any("compile" in name for name in variants):
         return nullcontext()
     import torch._inductor.config
@@ -181,12 +181,12 @@ def _run(case: StepCase, protocol: Protocol, is_sized: bool) -> Iterator[StepRow
         yield _sum(case, rows)
 
 
-def _results(step: Step, phase: str, seed: int) -> dict[str, Tensor]:
+def _results(step: StepVariant, phase: str, seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed)
     return {name: x.detach().double() for name, x in step.phases[phase]().items() if x is not None}
 
 
-def _absent(case: StepCase, phase: str, steps: Mapping[str, Step]) -> dict[str, str]:
+def _absent(case: StepCase, phase: str, steps: Mapping[str, StepVariant]) -> dict[str, str]:
     found = {name: step.absent[phase] for name, step in steps.items() if phase in step.absent}
     return dict(case.absent) | found
 

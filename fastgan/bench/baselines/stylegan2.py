@@ -1,7 +1,7 @@
-"""StyleGAN2 composed of plain PyTorch ops, as its official code computes it: the bench's baseline.
+"""StyleGAN2 composed of plain PyTorch ops, as its official code computes it: a baseline.
 
 The same functions of the same parameters as `fastgan.models.stylegan2` (its state_dict loads), made
-the way that eager PyTorch makes them when no custom kernel answers:
+the way that eager PyTorch makes them when no custom kernel is used:
 
     bias and activation      add, leaky_relu, mul, clamp, one pass over memory each
     FIR resampling           zero insertion by padding, padding, one grouped 4 × 4 convolution over
@@ -333,7 +333,7 @@ def _check(config: Config) -> None:
     wanted = (config.g_architecture, config.d_architecture, config.c_dim) == ("skip", "resnet", 0)
     if not (is_square and is_power and wanted and config.mbstd_channels):
         raise ValueError(
-            "composed_stylegan2: config must be an unconditional skip/resnet StyleGAN2 with "
+            "baselines.stylegan2: config must be an unconditional skip/resnet StyleGAN2 with "
             "mbstd_channels for a square power of two from 8 on, got "
             f"{config.img_height}×{config.img_width}, {config.g_architecture}/"
             f"{config.d_architecture}, c_dim={config.c_dim}, "

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastgan.bench.step_rows import StepRow
-from fastgan.bench.text_table import aligned, milliseconds
+from fastgan.bench.measure.step_rows import StepRow
+from fastgan.bench.report.text_table import aligned, milliseconds
 
 
 def row_json(row: StepRow) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What the native variants are compared with: networks and loops as plain PyTorch code has them."""

@@ -1,0 +1,1 @@
+"""Rows of measurements as JSON, as text tables and as a chart."""
