@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.augment.random_factors import draw_executed, draw_lognormal
 from fastgan.augment.reflect import reflect_pad
+from fastgan.ops import conv2d
 
 # Expected power of the bands of a natural image, whose spectrum falls as 1/f.
 _POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
@@ -51,8 +51,8 @@ def amplify_bands(x: Tensor, p: Tensor, bands: Tensor) -> Tensor:
     weight = taps.repeat_interleave(channels, dim=0)[:, None, None, :]  # [N·C, 1, 1, 43]
     y = reflect_pad(x, taps.shape[1] // 2)
     y = y.reshape(1, n * channels, *y.shape[2:])
-    y = F.conv2d(y, weight, groups=n * channels)
-    y = F.conv2d(y, weight.transpose(2, 3), groups=n * channels)
+    y = conv2d(y, weight, groups=n * channels)
+    y = conv2d(y, weight.transpose(2, 3), groups=n * channels)
     return torch.where(executed.any(dim=1).view(n, 1, 1, 1), y.view_as(x), x)
 
 

@@ -24,6 +24,7 @@ from fastgan.models._checks import (
 from fastgan.models._pretrained import Pretrained
 from fastgan.models._pyramid import halving_sizes
 from fastgan.nn import FusedLeakyReLU
+from fastgan.nn._torch_conv import Conv2d, ConvTranspose2d
 from fastgan.nn.noise import check_noise_mode
 from fastgan.ops import bias_act
 
@@ -97,14 +98,14 @@ class Generator(Pretrained, nn.Module):
         self.project = nn.Linear(features, widths[0] * base_h * base_w, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         if len(self.sizes) == 1:
-            convs = [nn.Conv2d(widths[0], config.img_channels, 3, padding=1)]
+            convs = [Conv2d(widths[0], config.img_channels, 3, padding=1)]
         else:
             outs = [*widths[1:], config.img_channels]
             convs = [
-                nn.ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False)
+                ConvTranspose2d(i, o, 4, stride=2, padding=1, bias=False)
                 for i, o in zip(widths[:-1], outs[:-1], strict=True)
             ]
-            convs.append(nn.ConvTranspose2d(widths[-1], outs[-1], 4, stride=2, padding=1))
+            convs.append(ConvTranspose2d(widths[-1], outs[-1], 4, stride=2, padding=1))
         self.convs = nn.ModuleList(convs)
         _initialise(self)
 
@@ -144,9 +145,9 @@ class Discriminator(Pretrained, nn.Module):
         for i, width in enumerate(widths):
             has_norm = config.d_norm == "batch" and i > 0
             if strided:
-                layers.append(nn.Conv2d(channels, width, 4, stride=2, padding=1, bias=False))
+                layers.append(Conv2d(channels, width, 4, stride=2, padding=1, bias=False))
             else:
-                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=False))
+                layers.append(Conv2d(channels, width, 3, padding=1, bias=False))
             if has_norm:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(FusedLeakyReLU(width, bias=not has_norm, scale=1.0))

@@ -29,7 +29,7 @@ from fastgan.models._pretrained import Pretrained
 from fastgan.models._pyramid import halving_sizes
 from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode
-from fastgan.ops import bias_act
+from fastgan.ops import bias_act, conv2d, conv_transpose2d
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
@@ -223,9 +223,9 @@ class _DoublingToImage(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         x = x * self.affine(w)[:, :, None, None]
         weight = self.weight * self.weight_gain
-        blurred = F.conv2d(weight.flatten(0, 1)[:, None], self.blur, padding=2)  # [I·O, 1, 6, 6]
+        blurred = conv2d(weight.flatten(0, 1)[:, None], self.blur, padding=2)  # [I·O, 1, 6, 6]
         weight = blurred.reshape(*weight.shape[:2], 6, 6).to(x.dtype)
-        y = F.conv_transpose2d(x, weight, self.bias.to(x.dtype), stride=2, padding=2)
+        y = conv_transpose2d(x, weight, self.bias.to(x.dtype), stride=2, padding=2)
         return y[:, :, : size[0], : size[1]]
 
 
@@ -244,7 +244,7 @@ class _HalvingConv(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[2] % 2 or x.shape[3] % 2:
             x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        y = F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype), stride=2, padding=1)
+        y = conv2d(x, (self.weight * self.weight_gain).to(x.dtype), stride=2, padding=1)
         return bias_act(y, self.bias, act="lrelu")
 
 

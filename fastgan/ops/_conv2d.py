@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from fastgan import environment
 from fastgan.ops import _backend
 from fastgan.ops._layout import dense_format
+from fastgan.ops._torch_conv import convolve
 from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.winograd_conv2d import winograd_conv2d
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv2d
@@ -199,15 +199,22 @@ def conv2d(
 
     Returns:
         [N, K, OH, OW]. Where Winograd is taken (`conv2d_choice` tells), the error is that of
-        the op that its `algorithm` names; elsewhere the result is torch's, bit for bit.
-        Derivatives: any order. The backward passes take the algorithm of the forward pass.
+        the op that its `algorithm` names; elsewhere the result is torch's, bit for bit, but for
+        small maps in 16 bits (below). Derivatives: any order. The backward passes take the
+        algorithm of the forward pass.
 
     Raises:
-        ValueError: stride or padding has another form; PyTorch refuses the rest.
+        ValueError: stride or padding is not an int ≥ 0 or a pair of them. torch refuses the rest.
+
+    On an Intel CPU with AMX, torch 2.13's own bfloat16 and float16 convolution returns garbage
+    where the map is too small for the kernel (stride 2 on maps of width 1; a kernel wider than the
+    map), in values and in gradients. This function computes such maps in float32 and rounds once.
+    A `torch.nn.Conv2d` in a model of your own does not: use this function there, or set
+    ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16.
     """
     choice = conv2d_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:
-        return F.conv2d(x, w, b, stride, padding, 1, groups)
+        return convolve(x, w, b, stride, padding, 1, groups)
     pads = _pair("padding", padding)
     if choice.algorithm == "grouped_conv2d":
         y = grouped_conv2d(x, w, groups, pads)

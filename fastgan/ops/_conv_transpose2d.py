@@ -4,10 +4,10 @@ Chosen as the convolution is whose adjoint it is: see `conv2d`.
 """
 
 import torch
-import torch.nn.functional as F
 
 from fastgan.ops import _backend
 from fastgan.ops._conv2d import Conv2dChoice, _choose, _facts, _pair
+from fastgan.ops._torch_conv import convolve_transposed
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv_transpose2d
 
 
@@ -62,7 +62,7 @@ def conv_transpose2d(
     """
     choice = conv_transpose2d_choice(x, w, b, stride, padding, output_padding, groups)
     if not choice.is_winograd:
-        return F.conv_transpose2d(x, w, b, stride, padding, output_padding, groups)
+        return convolve_transposed(x, w, b, stride, padding, output_padding, groups)
     pads = _pair("padding", padding), _pair("output_padding", output_padding)
     y = winograd_strided_conv_transpose2d(x, w, *pads)
     return y if b is None else y + b[:, None, None]

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import dense_format
+from fastgan.ops._torch_conv import convolve
 
 _SEPARABLE_FROM_TAPS = 8
 _MOST_SAMPLES = 2**31 - 1  # along one axis: kernels count them in 32 bits
@@ -58,11 +59,10 @@ def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter,
     scaled, f = (f * gain).to(x.dtype), f.to(x.dtype)  # the gain is applied once
     if f.dim() == 2:
         kernel = scaled.expand(c, 1, *f.shape)
-        return F.conv2d(y, kernel, groups=c, stride=(down_y, down_x))
-    y = F.conv2d(y, f.reshape(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c, stride=(1, down_x))
-    return F.conv2d(
-        y, scaled.reshape(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c, stride=(down_y, 1)
-    )
+        return convolve(y, kernel, stride=(down_y, down_x), groups=c)
+    rows, columns = f.reshape(1, 1, 1, -1), scaled.reshape(1, 1, -1, 1)
+    y = convolve(y, rows.expand(c, 1, 1, -1), stride=(1, down_x), groups=c)
+    return convolve(y, columns.expand(c, 1, -1, 1), stride=(down_y, 1), groups=c)
 
 
 def _forward(x, f, *options):

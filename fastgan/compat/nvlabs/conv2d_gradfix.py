@@ -8,9 +8,9 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 
 from fastgan import ops
+from fastgan.ops._torch_conv import convolve, convolve_transposed
 
 enabled = False
 weight_gradients_disabled = False
@@ -35,7 +35,7 @@ def conv2d(
 ) -> torch.Tensor:
     """`fastgan.ops.conv2d`, with torch's own where it is dilated."""
     if dilation not in (1, (1, 1), [1, 1]):
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return convolve(input, weight, bias, stride, padding, dilation, groups)
     return ops.conv2d(input, weight, bias, stride, padding, groups)
 
 
@@ -51,7 +51,7 @@ def conv_transpose2d(
 ) -> torch.Tensor:
     """`fastgan.ops.conv_transpose2d`, with torch's own where it is dilated."""
     if dilation not in (1, (1, 1), [1, 1]):
-        return F.conv_transpose2d(
+        return convolve_transposed(
             input, weight, bias, stride, padding, output_padding, groups, dilation
         )
     return ops.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastgan.models.vocoders._normed_conv import spectral_normed, weight_normed
+from fastgan.nn._torch_conv import Conv1d, Conv2d
 
 _SLOPE = 0.1
 
@@ -40,10 +41,10 @@ class PeriodDiscriminator(_Part):
     def __init__(self, period: int, channels: int) -> None:
         widths = (1, channels, 4 * channels, 16 * channels, 32 * channels)
         convs = [
-            nn.Conv2d(a, b, (5, 1), (3, 1), padding=(2, 0)) for a, b in itertools.pairwise(widths)
+            Conv2d(a, b, (5, 1), (3, 1), padding=(2, 0)) for a, b in itertools.pairwise(widths)
         ]
-        convs.append(nn.Conv2d(widths[-1], widths[-1], (5, 1), padding=(2, 0)))
-        last = nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0))
+        convs.append(Conv2d(widths[-1], widths[-1], (5, 1), padding=(2, 0)))
+        last = Conv2d(widths[-1], 1, (3, 1), padding=(1, 0))
         super().__init__([weight_normed(conv) for conv in convs], weight_normed(last))
         self.period = period
 
@@ -72,7 +73,7 @@ class ScaleDiscriminator(_Part):
             (8, 8, 5, 1, 1),
         )
         convs = [
-            nn.Conv1d(
+            Conv1d(
                 1 if k == 0 else before * channels,
                 after * channels,
                 size,
@@ -82,7 +83,7 @@ class ScaleDiscriminator(_Part):
             )
             for k, (after, before, size, stride, groups) in enumerate(rows)
         ]
-        last = nn.Conv1d(8 * channels, 1, 3, padding=1)
+        last = Conv1d(8 * channels, 1, 3, padding=1)
         super().__init__([norm(conv) for conv in convs], norm(last))
 
     def forward(self, x: torch.Tensor) -> Judged:
@@ -98,10 +99,10 @@ class ResolutionDiscriminator(_Part):
     """
 
     def __init__(self, resolution: tuple[int, int, int], channels: int) -> None:
-        convs = [nn.Conv2d(1, channels, (3, 9), padding=(1, 4))]
-        convs += [nn.Conv2d(channels, channels, (3, 9), (1, 2), padding=(1, 4)) for _ in range(3)]
-        convs.append(nn.Conv2d(channels, channels, (3, 3), padding=(1, 1)))
-        last = nn.Conv2d(channels, 1, (3, 3), padding=(1, 1))
+        convs = [Conv2d(1, channels, (3, 9), padding=(1, 4))]
+        convs += [Conv2d(channels, channels, (3, 9), (1, 2), padding=(1, 4)) for _ in range(3)]
+        convs.append(Conv2d(channels, channels, (3, 3), padding=(1, 1)))
+        last = Conv2d(channels, 1, (3, 3), padding=(1, 1))
         super().__init__([weight_normed(conv) for conv in convs], weight_normed(last))
         self.resolution = resolution
         self.register_buffer("_window", torch.ones(resolution[2]), persistent=False)

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+from fastgan.nn._torch_conv import Conv1d
+
 _GAIN, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
 _OLD_GAIN, _OLD_DIRECTION = "weight_g", "weight_v"
 
@@ -56,7 +58,7 @@ def weight_normed(conv: nn.Module) -> nn.Module:
 def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Module:
     """A weight-normed 1-D convolution that keeps channels and length; ``kernel`` is odd."""
     padding = (kernel - 1) * dilation // 2
-    return weight_normed(nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=padding))
+    return weight_normed(Conv1d(channels, channels, kernel, dilation=dilation, padding=padding))
 
 
 def remove_weight_norm(network: nn.Module) -> None:

@@ -36,6 +36,7 @@ from fastgan.models.vocoders._discriminators import (
 )
 from fastgan.models.vocoders._normed_conv import remove_weight_norm, same_conv, weight_normed
 from fastgan.nn import AntiAliasedActivation, Snake, SnakeBeta
+from fastgan.nn._torch_conv import Conv1d, ConvTranspose1d
 
 __all__ = ["BASE", "LARGE", "Config", "Discriminator", "Generator"]
 
@@ -144,12 +145,12 @@ class Generator(Pretrained, nn.Module):
         super().__init__()
         self.config = config
         width = config.upsample_initial_channel
-        self.conv_pre = weight_normed(nn.Conv1d(config.num_mels, width, 7, padding=3))
+        self.conv_pre = weight_normed(Conv1d(config.num_mels, width, 7, padding=3))
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         block = _Block1 if config.resblock == "1" else _Block2
         for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
+            up = ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
             self.ups.append(nn.ModuleList([weight_normed(up)]))
             width //= 2
             for size, dilations in zip(
@@ -158,7 +159,7 @@ class Generator(Pretrained, nn.Module):
                 self.resblocks.append(block(config, width, size, dilations))
         self.activation_post = _activation(config, width)
         self.conv_post = weight_normed(
-            nn.Conv1d(width, 1, 7, padding=3, bias=config.use_bias_at_final)
+            Conv1d(width, 1, 7, padding=3, bias=config.use_bias_at_final)
         )
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:

@@ -34,6 +34,7 @@ from fastgan.models.vocoders._discriminators import (
     logits_and_features,
 )
 from fastgan.models.vocoders._normed_conv import remove_weight_norm, same_conv, weight_normed
+from fastgan.nn._torch_conv import Conv1d, ConvTranspose1d
 
 __all__ = ["V1", "V2", "V3", "Config", "Discriminator", "Generator"]
 
@@ -119,19 +120,19 @@ class Generator(Pretrained, nn.Module):
         super().__init__()
         self.config = config
         width = config.upsample_initial_channel
-        self.conv_pre = weight_normed(nn.Conv1d(config.num_mels, width, 7, padding=3))
+        self.conv_pre = weight_normed(Conv1d(config.num_mels, width, 7, padding=3))
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         block = _Block1 if config.resblock == "1" else _Block2
         for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
+            up = ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
             self.ups.append(weight_normed(up))
             width //= 2
             for size, dilations in zip(
                 config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
             ):
                 self.resblocks.append(block(width, size, dilations))
-        self.conv_post = weight_normed(nn.Conv1d(width, 1, 7, padding=3))
+        self.conv_post = weight_normed(Conv1d(width, 1, 7, padding=3))
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         check_mel("Generator", mel, self.config.num_mels)

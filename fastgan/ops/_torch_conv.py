@@ -1,0 +1,116 @@
+"""torch's own convolutions, with the maps that some processors compute wrongly in 16 bits guarded.
+
+On Intel processors with AMX, torch 2.13's bfloat16 and float16 convolution (oneDNN) reads memory
+that nobody wrote where a map is too small for its kernel: values and gradients are garbage. Seen
+with stride 2 on maps of width 1 or of the kernel's width, and with stride 1 where the kernel is
+wider than the map. Such a convolution runs in float32 here, its derivatives too, and is rounded
+once: as exact as any, on every processor. Maps this small cost nothing. All others go to torch as
+they come.
+
+`convolve` and `convolve_transposed` take 1, 2 or 3 spatial dimensions, as many as w has. All of
+fastgan that convolves 16-bit tensors with torch does it through this file.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+Size = int | Sequence[int]
+
+_CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by dimensions of w
+_TRANSPOSED = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
+_NARROW = (torch.bfloat16, torch.float16)
+
+
+def _each(value: Size, count: int) -> tuple[int, ...]:
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    return values * count if len(values) == 1 else values
+
+
+def map_is_too_small(
+    sizes: Sequence[int], kernel: Sequence[int], stride: Size, padding: Size, dilation: Size
+) -> bool:
+    """Whether the convolution of a map of `sizes`, without padding, is one of those to guard.
+
+    Along some axis, with span = dilation · (k - 1) + 1:
+    - the map or the output is smaller than the span: the kernel reaches over both borders at once,
+      in the forward pass or in the gradient of the map, which is a convolution of dy;
+    - with stride or padding, the map is no larger than the span;
+    - padding adds more than the kernel takes away: the second derivative by the weights is a
+      convolution of the map with a kernel of dy's size, which is the larger of the two.
+    The second derivative by the weights of a dilated convolution is a strided one with a kernel as
+    wide as the map, whatever its size: nothing here takes it, and it is left to torch.
+    """
+    count = len(sizes)
+    strides, pads, steps = (_each(value, count) for value in (stride, padding, dilation))
+    reaches_out = max(strides) > 1 or max(pads) > 0
+    for size, k, s, pad, step in zip(sizes, kernel, strides, pads, steps, strict=True):
+        span = step * (k - 1) + 1
+        output = (size + 2 * pad - span) // s + 1
+        if min(size, output) < span or (reaches_out and size <= span) or 2 * pad >= span:
+            return True
+    return False
+
+
+def _narrow_dtype(x: torch.Tensor) -> torch.dtype | None:
+    """The 16-bit dtype that torch would compute a convolution of x in on a CPU, or None."""
+    if x.device.type != "cpu":
+        return None
+    dtype = x.dtype
+    if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype("cpu")
+    return dtype if dtype in _NARROW else None
+
+
+def _in_float32(
+    run: Callable[..., torch.Tensor], dtype: torch.dtype, x, w, b, *geometry
+) -> torch.Tensor:
+    """`run` on what 16 bits hold of its operands; autograd differentiates it in float32."""
+    wide = [None if t is None else t.to(dtype).float() for t in (x, w, b)]
+    with torch.autocast("cpu", enabled=False):
+        return run(*wide, *geometry).to(dtype)
+
+
+def convolve(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> torch.Tensor:
+    """torch.nn.functional.conv1d, conv2d or conv3d; padding in numbers."""
+    run, dtype = _CONVOLUTIONS[w.dim()], _narrow_dtype(x)
+    geometry = (stride, padding, dilation, groups)
+    if dtype is not None:
+        sizes = x.shape[2 - w.dim() :]
+        if map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
+            return _in_float32(run, dtype, x, w, b, *geometry)
+    return run(x, w, b, *geometry)
+
+
+def convolve_transposed(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> torch.Tensor:
+    """torch.nn.functional.conv_transpose1d, conv_transpose2d or conv_transpose3d."""
+    run, dtype = _TRANSPOSED[w.dim()], _narrow_dtype(x)
+    geometry = (stride, padding, output_padding, groups, dilation)
+    if dtype is not None:
+        count = w.dim() - 2
+        each = (_each(v, count) for v in (stride, padding, output_padding, dilation))
+        sizes = [
+            (n - 1) * s - 2 * pad + step * (k - 1) + 1 + more
+            for n, k, s, pad, more, step in zip(x.shape[-count:], w.shape[2:], *each, strict=True)
+        ]
+        if map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
+            return _in_float32(run, dtype, x, w, b, *geometry)
+    return run(x, w, b, *geometry)
