@@ -17,25 +17,27 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     options = (
         click.argument("names", nargs=-1, metavar=f"[{kind}]..."),
         click.option("--quick", is_flag=True,
-                     help="Few cases, without torch.compile: about a minute."),
+                     help="Measure few cases, without torch.compile; takes about a minute."),
         click.option("--compile/--no-compile", "is_compiled", default=None,
-                     help="Measure torch.compile, which takes minutes. [default: unless --quick]"),
+                     show_default="--compile, or --no-compile with --quick",
+                     help="Also measure torch.compile, which takes minutes to compile."),
         click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
-                     help="1: CPU time of the process; more: wall time."),
+                     help="Number of threads. With 1, CPU time is measured, else wall time."),
         click.option("--rounds", type=click.IntRange(min=1), default=None,
-                     help="Samples of each variant, taken in turns. [default: 9 for ops, else 7; "
-                          "5 and 3 with --quick]"),
+                     show_default="9 for ops, else 7; with --quick 5 and 3",
+                     help="Number of samples of each variant; the variants are measured in turns."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
-                     show_default=True, help="Where to measure."),
+                     show_default=True, help="Device to measure on."),
         click.option("--cache", type=click.Choice(["warm", "cold"]), default="warm",
-                     show_default=True, help="cold: empty the caches before every call."),
+                     show_default=True,
+                     help="cold: empty the processor's caches before every call."),
         click.option("--memory", type=click.Choice(["default", "keep"]), default="default",
                      show_default=True,
-                     help="keep: fastgan.memory.keep_freed_memory, as fastgan train has it."),
+                     help="keep: keep freed memory in the process, as `fastgan train` does."),
         click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
-                     metavar="FILE", help="Write every sample too."),
+                     metavar="FILE", help="Also write every sample to this JSON file."),
         click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png",
-                     help="Draw the ratios as bars."),
+                     help="Also draw the ratios as a bar chart."),
     )  # fmt: skip
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -49,11 +51,12 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 @click.group()
 def command() -> None:
-    """Measure this machine: fastgan's kernels against plain PyTorch, torch.compile and a copy.
+    """Measure fastgan against plain PyTorch and torch.compile on this machine.
 
-    Every result is checked before it is timed: a wrong one shows what is wrong and no number, and
-    the exit code is 1. Where the kernels are missing nothing is measured (exit code 2). Quote a row
-    together with the block above its table.
+    Every result is checked before it is timed. Where one is wrong, the table says what is wrong
+    instead of a time, and the exit code is 1. Where the native kernels are missing, nothing is
+    measured and the exit code is 2. The times are valid for the machine and settings that are
+    printed above the table.
     """
 
 
@@ -61,7 +64,10 @@ def command() -> None:
 @_shared("OP")
 @click.pass_context
 def ops(ctx: click.Context, **options: Any) -> None:
-    """The ops: forward, forward+backward, double backward."""
+    """Measure the ops.
+
+    Each is measured forward, forward and backward, and as double backward.
+    """
     is_compiled = _is_compiled(options)
     with _session(ctx, "ops", options) as (cases, protocol):
         from fastgan.bench.measure import op_rows
@@ -81,7 +87,10 @@ def ops(ctx: click.Context, **options: Any) -> None:
 @_shared("ARCHITECTURE")
 @click.pass_context
 def models(ctx: click.Context, **options: Any) -> None:
-    """The networks: G and D, forward, forward+backward, and D's second derivative."""
+    """Measure the networks.
+
+    G and D are measured forward, and forward and backward; D also with its second derivative.
+    """
     _networks(ctx, "models", options)
 
 
@@ -89,18 +98,20 @@ def models(ctx: click.Context, **options: Any) -> None:
 @_shared("STEP")
 @click.pass_context
 def step(ctx: click.Context, **options: Any) -> None:
-    """Whole training steps, phase by phase and as lazy regularisation mixes them.
+    """Measure whole training steps.
 
-    Beside the times: the most bytes of live tensors, and page faults after warm-up.
+    Each phase is measured, and the mean step with lazy regularization. The table also shows the maximum memory of live tensors, and the page faults after warm-up.
     """
     _networks(ctx, "steps", options)
 
 
 def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
     if options["device"] != "cpu":
-        _refuse(ctx, f"{kind} are measured on the CPU; `make gpu-check` measures them on a GPU")
+        _refuse(ctx, f"{kind} can be measured on the CPU only; leave --device out")
     if options["cache"] != "warm":
-        _refuse(ctx, f"--cache cold is for ops; {kind} are larger than a cache: leave it out")
+        _refuse(
+            ctx, f"--cache cold works for ops only: {kind} are larger than a cache; leave it out"
+        )
     is_compiled = _is_compiled(options)
     with _session(ctx, kind, options) as (cases, protocol):
         from fastgan.bench.measure import step_rows
@@ -143,7 +154,7 @@ def _session(
         cache=options["cache"],
     )
     if options["device"] == "cuda" and not torch.cuda.is_available():
-        _refuse(ctx, "torch sees no CUDA device; leave --device out, or see `fastgan doctor`")
+        _refuse(ctx, "torch sees no CUDA device; leave --device out, or run `fastgan doctor`")
     threads = torch.get_num_threads()
     torch.set_num_threads(options["threads"])
     try:
@@ -169,7 +180,7 @@ def _memory(ctx: click.Context, name: str) -> Iterator[None]:
 
 
 def _refuse(ctx: click.Context, why: str) -> None:
-    click.echo(f"fastgan bench: nothing measured. {why}", err=True)
+    click.echo(f"fastgan bench: nothing was measured. {why}", err=True)
     ctx.exit(_NOTHING_MEASURED)
 
 
@@ -193,7 +204,7 @@ def _finish(
     click.echo(table)
     if not _is_compiled(options):
         how = "--quick" if options["is_compiled"] is None else "--no-compile"
-        click.echo(f"torch.compile: left out by {how}, because compiling takes long")
+        click.echo(f"torch.compile was not measured, because of {how}.")
     if options["json_path"] is not None:
         data = {"environment": facts, "rows": rows}
         options["json_path"].write_text(json.dumps(data, indent=1) + "\n")

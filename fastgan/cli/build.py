@@ -6,16 +6,19 @@ import click
 
 
 @click.command()
-@click.option("--cuda", is_flag=True, help="Build the CUDA library too (needs nvcc).")
-@click.option("--force", is_flag=True, help="Build again, even where a current one lies there.")
+@click.option("--cuda", is_flag=True, help="Also build the CUDA library; needs nvcc.")
+@click.option("--force", is_flag=True, help="Build again even if the library is up to date.")
 def command(cuda: bool, force: bool) -> None:
-    """Compile the native kernels into the cache (takes seconds; needs a C++ compiler)."""
+    """Compile the native kernels for this machine into the cache folder.
+
+    This needs a C++ compiler and takes seconds.
+    """
     from fastgan import _build
 
     for name in ("_C", "_C_cuda") if cuda else ("_C",):
         installed = _build.installed_library(name)
         if installed is not None and not force:
-            click.echo(f"{installed} came with the installation; --force builds another")
+            click.echo(f"{installed} is part of the installation; --force builds another library")
             continue
         click.echo(f"building {name} ...")
         start = time.monotonic()
@@ -25,5 +28,5 @@ def command(cuda: bool, force: bool) -> None:
             raise click.ClickException(str(error)) from error
         click.echo(f"{path} ({time.monotonic() - start:.1f} s)")
         if installed is not None:
-            click.echo(f"note: {installed}, which came with the installation, is used before it")
-    click.echo("`fastgan doctor` shows what answers now")
+            click.echo(f"note: {installed} is part of the installation and is used instead of it")
+    click.echo("`fastgan doctor` shows which backend each op uses now")

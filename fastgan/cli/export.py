@@ -5,28 +5,32 @@ from pathlib import Path
 import click
 
 from fastgan.cli.run_folders import find_checkpoint
+from fastgan.cli.shared_options import network_argument, runs_option
 
 
 @click.command()
-@click.argument("network", metavar="latest|RUN|CKPT")
+@network_argument
 @click.option(
     "--to",
     type=click.Choice(["rosinality", "nvidia"]),
     required=True,
-    help="rosinality: a .pt that its code loads; nvidia: a .safetensors with the names "
-    "of its state dicts.",
+    help="rosinality: a .pt file that rosinality/stylegan2-pytorch loads. nvidia: a .safetensors "
+    "file with the parameter names of NVIDIA's networks.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="The file to write.",
+    help="File to write.",
 )
-@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True,
-              help="Where 'latest' and numbers of runs are looked up.")  # fmt: skip
+@runs_option
 def command(network: str, to: str, out: Path, runs: Path) -> None:
-    """Write a trained network's weights for another project's code."""
+    """Write the weights of NETWORK in the format of another project.
+
+    NETWORK is 'latest' or the number of a run in --runs, or the path of a run folder or of a
+    checkpoint.
+    """
     click.echo("fastgan: loading PyTorch ...")
     from fastgan.compat.weights import WeightsError, export_weights
     from fastgan.training.checkpoint.checkpoint import CheckpointError
@@ -36,4 +40,4 @@ def command(network: str, to: str, out: Path, runs: Path) -> None:
         export_weights(path, out, to)
     except (WeightsError, CheckpointError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{out} has the weights of {path}")
+    click.echo(f"The weights of {path} are written to {out}.")

@@ -8,6 +8,12 @@ from typing import Any
 import click
 
 from fastgan.cli.run_folders import find_checkpoint
+from fastgan.cli.shared_options import (
+    default_device,
+    device_option,
+    network_option,
+    runs_option,
+)
 
 _MAX_SEED = 2**32 - 1
 _MAX_SEEDS = 1_000_000
@@ -55,37 +61,36 @@ class _Seeds(click.ParamType):
 
 # fmt: off
 @click.command()
-@click.option("--network", required=True, metavar="latest|RUN|CKPT",
-              help="Run folder (its newest checkpoint), its number in --runs, or a checkpoint.")
+@network_option
 @click.option("--seeds", type=_Seeds(), default="0-7", show_default=True,
-              help="Whole numbers and ranges: 0,3,5-9.")
+              help="Seeds, one image each: whole numbers and ranges, for example 0,3,5-9.")
 @click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True,
-              help="Truncation psi: less than 1 gives safer, less varied images.")
+              help="Truncation psi; below 1 the images are better on average and less varied.")
 @click.option("--class", "class_index", type=click.IntRange(min=0),
               show_default="the seed modulo the number of classes",
-              help="Class to show, of a conditional network.")
+              help="Class of the images, counted from 0; for conditional networks only.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const",
-              show_default=True, help="Noise inputs of StyleGAN networks.")
+              show_default=True,
+              help="Noise inputs of StyleGAN networks: fixed, random per seed, or zero.")
 @click.option("--outdir", type=click.Path(path_type=Path, file_okay=False), default="out",
-              show_default=True, help="Where the images go.")
-@click.option("--grid", "has_grid", is_flag=True, help="Also write all of them as grid.png.")
-@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True,
-              help="Where 'latest' and numbers of runs are looked up.")
-@click.option("--device", show_default="cuda where there is one, else cpu", help="cpu or cuda.")
+              show_default=True, help="Folder in which the images are written.")
+@click.option("--grid", "has_grid", is_flag=True, help="Also write all images as one, grid.png.")
+@runs_option
+@device_option
 @click.pass_context
 def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_grid, runs, device):
-    """Write images of a trained network as OUTDIR/seed0000.png and so on.
+    """Write images that a trained network generates: OUTDIR/seed0000.png and so on.
 
-    The latent of a seed is numpy.random.RandomState(seed).randn(1, z_dim), and images are made
-    one at a time: a seed gives the same image whatever the other seeds are. With --noise-mode
-    random, torch's generator is seeded with the seed too.
+    The latent of a seed is numpy.random.RandomState(seed).randn(1, z_dim), and images are computed
+    one at a time, so that a seed gives the same image whatever the other seeds are. With
+    --noise-mode random, the noise depends on the seed too.
     """
     click.echo("fastgan: loading PyTorch ...")
     import torch
 
     from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         path = find_checkpoint(network, runs, flag="--network")
         G, config = load_generator(path, device=device)
@@ -93,7 +98,7 @@ def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_gri
         raise click.ClickException(str(error)) from error
     if has_grid and len(seeds) > _MAX_GRID:
         raise click.BadParameter(
-            f"shows at most {_MAX_GRID} images, got {len(seeds)} seeds", param_hint="--grid"
+            f"a grid shows at most {_MAX_GRID} images, got {len(seeds)} seeds", param_hint="--grid"
         )
     is_typed = ctx.get_parameter_source("noise_mode") is click.core.ParameterSource.COMMANDLINE
     _refuse(G, config, class_index, noise_mode if is_typed else None)
@@ -107,7 +112,8 @@ def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_gri
             images.append(x)
     if has_grid:
         _write_grid(torch.cat(images), outdir / "grid.png")
-    click.echo(f"{len(seeds)} images in {outdir}" + (", all in grid.png" if has_grid else ""))
+    grid = ", and grid.png with all of them" if has_grid else ""
+    click.echo(f"{len(seeds)} images written to {outdir}{grid}")
 # fmt: on
 
 
@@ -155,7 +161,7 @@ def _write(x, path: Path) -> None:
 
     if x.ndim != 4:
         raise click.ClickException(
-            f"this network makes samples of shape {tuple(x.shape[1:])}, not images [C, H, W]"
+            f"this network generates samples of shape {tuple(x.shape[1:])}, not images [C, H, W]"
         )
     pixels = to_pixels(x)[0]
     is_grey = x.shape[1] == 1

@@ -8,18 +8,19 @@ import click
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
-              help="The folder to make; must not exist.")  # fmt: skip
+              help="Folder to write; it must not exist.")  # fmt: skip
 @click.option("--as", "kind", type=click.Choice(
               ["stylegan2", "stylegan3", "r3gan", "rosinality", "hifigan", "bigvgan"]),
-              help="What FILE must hold; without it, whichever of these it does.")  # fmt: skip
+              show_default="detected",
+              help="Architecture that FILE must hold.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="The config.json beside a vocoder's weights.")  # fmt: skip
+              help="config.json of a vocoder: needed for hifigan and bigvgan.")  # fmt: skip
 def command(file: Path, out: Path, kind: str | None, config: Path | None) -> None:
-    """Make a run of the weights in FILE, from which `fastgan generate --network DIR` draws.
+    """Convert the weights in FILE into a run folder, for `fastgan generate --network DIR`.
 
-    FILE: a .pkl of stylegan2-ada-pytorch, stylegan3 or R3GAN, or a .pt of rosinality's
-    stylegan2-pytorch; or a g_* of HiFi-GAN or BigVGAN, of which DIR becomes a folder for
-    Generator.from_pretrained. Nothing that the file holds is run.
+    FILE is a .pkl file of stylegan2-ada-pytorch, stylegan3 or R3GAN, or a .pt file of rosinality's
+    stylegan2-pytorch. It may also be a g_* file of HiFi-GAN or BigVGAN; DIR is then a folder for
+    Generator.from_pretrained. No code in the file is run.
     """
     click.echo("fastgan: loading PyTorch ...")
     from fastgan.compat.weights import WeightsError, import_weights

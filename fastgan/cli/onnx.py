@@ -5,37 +5,40 @@ from pathlib import Path
 import click
 
 from fastgan.cli.run_folders import find_checkpoint
+from fastgan.cli.shared_options import network_argument, runs_option
 
 
 @click.command()
-@click.argument("network", metavar="latest|RUN|CKPT")
+@network_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="FILE.onnx, or FILE.pt2 for an AOTInductor package.",
+    help="File to write: .onnx, or .pt2 for a compiled AOTInductor package.",
 )
 @click.option(
     "--trunc",
     type=click.FloatRange(0, 2),
     default=1.0,
     show_default=True,
-    help="Truncation psi, fixed in the file.",
+    help="Truncation psi; it is fixed in the file.",
 )
 @click.option(
     "--noise-mode",
     type=click.Choice(["const", "none"]),
     default="const",
     show_default=True,
-    help="Noise inputs of StyleGAN networks.",
+    help="Noise inputs of StyleGAN networks: fixed or zero.",
 )
-@click.option("--runs", type=click.Path(path_type=Path), default="runs", show_default=True,
-              help="Where 'latest' and numbers of runs are looked up.")  # fmt: skip
+@runs_option
 def command(network: str, out: Path, trunc: float, noise_mode: str, runs: Path) -> None:
-    """Write the averaged generator as ONNX (standard operators, any batch), or compiled (.pt2).
+    """Write the averaged generator of NETWORK as ONNX, or as a compiled package (.pt2).
 
-    Inputs: z [N, z_dim], and c [N, c_dim] where conditional; output: images in about [-1, 1].
+    NETWORK is 'latest' or the number of a run in --runs, or the path of a run folder or of a
+    checkpoint. The file needs no fastgan; an ONNX file has standard operators only. Inputs: z
+    [N, z_dim], and c [N, c_dim] of a conditional network, for any N. Output: images [N, C, H, W],
+    about -1 to 1.
     """
     if out.suffix not in (".onnx", ".pt2"):
         raise click.BadParameter(f"must end in .onnx or .pt2, got {out.name}", param_hint="--out")
@@ -50,4 +53,4 @@ def command(network: str, out: Path, trunc: float, noise_mode: str, runs: Path) 
         write(G, out, truncation_psi=trunc, noise_mode=noise_mode)
     except (CheckpointError, ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{out} is the generator of {path}")
+    click.echo(f"The generator of {path} is written to {out}.")

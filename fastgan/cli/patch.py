@@ -29,11 +29,14 @@ Patch({family!r}, {package!r})
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("family")
-@click.option("--package", metavar="NAME", help="Where the ops live, if not in the usual place.")
+@click.option("--package", metavar="NAME", show_default="that of FAMILY",
+              help="Package that holds the ops, where it is not the usual one.")  # fmt: skip
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_context
 def command(ctx: click.Context, family: str, package: str | None, words: tuple[str, ...]) -> None:
-    """Run COMMAND with FAMILY's ops replaced by fastgan's, in its child processes, too.
+    """Run COMMAND with the ops of FAMILY replaced by those of fastgan.
+
+    The processes that COMMAND starts have their ops replaced too.
 
     \b
     fastgan patch stylegan3 -- python train.py --outdir out --cfg stylegan3-t ...
@@ -60,5 +63,5 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
         try:
             code = subprocess.run(line, env=environment, check=False).returncode
         except OSError as error:
-            raise click.ClickException(f"{words[0]} does not start: {error}") from error
+            raise click.ClickException(f"{words[0]} can't be started: {error}") from error
     ctx.exit(code if code >= 0 else 128 - code)

@@ -1,4 +1,4 @@
-"""Run folders: numbering new ones, finding old ones and their checkpoints."""
+"""Run folders: number new ones, find old ones and their checkpoints."""
 
 import re
 from pathlib import Path
@@ -43,12 +43,13 @@ def create_run(outdir: Path, description: str) -> Path:
 
 
 def remove_if_empty(run_dir: Path) -> None:
-    """Takes back the folder of a run that failed before it wrote anything."""
+    """Delete the folder of a run that failed before it wrote anything."""
     if run_dir.is_dir() and not any(run_dir.iterdir()):
         run_dir.rmdir()
 
 
 def has_checkpoints(run_dir: Path) -> bool:
+    """Whether a run folder has a checkpoint, intact or not."""
     return any((run_dir / "checkpoints").glob("ckpt-*.json"))
 
 
@@ -81,7 +82,8 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
             if has_checkpoints(run_dir):
                 return _require_checkpoint(run_dir, flag)
         raise click.BadParameter(
-            f"no run with a checkpoint in {outdir}; --outdir says where the runs are",
+            f"no run with a checkpoint in {outdir}; name the folder of the runs with "
+            f"{'--outdir' if flag == '--resume' else '--runs'}",
             param_hint=flag,
         )
     path = Path(text)
@@ -106,6 +108,7 @@ def run_of(checkpoint: Path) -> Path:
     """The run folder of `RUN/checkpoints/ckpt-….safetensors`."""
     if checkpoint.resolve().parent.name != "checkpoints":
         raise click.ClickException(
-            f"{checkpoint} does not lie in a run folder's checkpoints/; put it and its .json there"
+            f"{checkpoint} is not in the folder checkpoints/ of a run folder; move it and its "
+            ".json file there"
         )
     return checkpoint.parent.parent

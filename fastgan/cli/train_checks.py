@@ -1,25 +1,28 @@
-"""What `fastgan train` checks and says of a machine before it trains on it."""
+"""What `fastgan train` checks before it starts, and what it prints of the machine."""
 
 from typing import Any
 
 import click
 
+_MOST_NAMES = 4
+
 __all__ = ["check_metric_names", "check_metrics_run", "print_device"]
 
 
 def check_metric_names(names: tuple[str, ...]) -> None:
+    """click.BadParameter for a metric that does not exist."""
     from fastgan import metrics
 
     unknown = [name for name in names if name not in metrics.NAMES]
     if unknown:
         raise click.BadParameter(
-            f"no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
+            f"there is no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
             param_hint="--metrics",
         )
 
 
 def check_metrics_run(names: tuple[str, ...]) -> None:
-    """Before training, not at the first snapshot."""
+    """click.BadParameter now, not at the first snapshot, where the metrics can't be computed."""
     from fastgan import metrics
 
     reason = metrics.available() if names else None
@@ -28,6 +31,10 @@ def check_metrics_run(names: tuple[str, ...]) -> None:
 
 
 def print_device(config: Any) -> None:
+    """Print the device, which backends the ops use on it, and how the phases of a step run.
+
+    click.BadParameter for a device that does not exist.
+    """
     import torch
 
     from fastgan import ops
@@ -41,18 +48,23 @@ def print_device(config: Any) -> None:
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise click.BadParameter(
-            f"{config.device} asked for, but this torch sees no CUDA device; leave --device out, "
-            "or see `fastgan doctor`",
+            f"got {config.device}, but torch sees no CUDA device; leave --device out, or run "
+            "`fastgan doctor` to see why",
             param_hint="--device",
         )
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    click.echo(f"device      {where}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    answers: dict[str, list[str]] = {}
+    click.echo(
+        f"device      {where}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+    )
+    used: dict[str, list[str]] = {}
     for op, devices in ops.backends().items():
-        active = devices[device.type]["active"] if device.type in devices else "reference"
+        backend = devices[device.type]["active"] if device.type in devices else "reference"
         if not op.endswith("_backward"):
-            answers.setdefault(active, []).append(op)
-    hint = " (`fastgan doctor` says why)" if "reference" in answers else ""
-    shown = "; ".join(f"{active}: {', '.join(by)}" for active, by in answers.items())
-    click.echo(f"backends    {shown}{hint}")
+            used.setdefault(backend, []).append(op)
+    slow = used.pop("reference", [])
+    shown = [f"{backend} for {len(names)} ops" for backend, names in used.items()]
+    if slow:
+        names = ", ".join(slow) if len(slow) <= _MOST_NAMES else f"{len(slow)} ops"
+        shown.append(f"reference (plain PyTorch) for {names}; `fastgan doctor` shows why")
+    click.echo(f"backends    {'; '.join(shown)}")
     click.echo(f"step        {phases_note(config.capture, device)}")

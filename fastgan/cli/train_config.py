@@ -1,20 +1,34 @@
-"""The configuration of a new run, from the flags and the data."""
+"""The configuration of a run: of a new one from the options and the data, of a resumed one."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgan.cli.train_options import apply_flags, cfg_names, refuse_without_effect
+from fastgan.cli.shared_options import default_device
+from fastgan.cli.train_options import (
+    AVATARS,
+    MAY_CHANGE_ON_RESUME,
+    apply_options,
+    cfg_names,
+    has_effect,
+    option_name,
+    refuse_without_effect,
+)
 
-AVATARS = "avatars"
+if TYPE_CHECKING:
+    from fastgan.training.config.run import TrainConfig
+
 _AVATAR_RESOLUTION = 64
 
 
-def new_config(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, str]:
-    """The configuration that the flags describe, and the data's name for the run folder."""
+def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainConfig", str]:
+    """The configuration that the options describe, and the data's name for the run folder.
+
+    `options` are all options of the command, `given` those of the configuration that were typed.
+    """
     from fastgan.training.config.recipes import load_recipe
 
     shape, c_dim, name = _look_at_data(options)
@@ -25,22 +39,22 @@ def new_config(options: dict[str, Any], flags: dict[str, Any]) -> tuple[Any, str
     }
 
     # a recipe may derive other settings from the batch
-    given = {"batch": flags["batch"]} if "batch" in flags else {}
+    batch = {"batch": given["batch"]} if "batch" in given else {}
 
-    def make(cfg: str) -> Any:
+    def make(cfg: str) -> "TrainConfig":
         return load_recipe(cfg)(
             resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, data=data,
-            device=_default_device(), **given,
+            device=default_device(), **batch,
         )  # fmt: skip
 
     config = make(options["cfg"])
-    passed = {k: v for k, v in flags.items() if k not in ("cfg", "data", "resolution", "cond")}
-    others = _others(make, options["cfg"])
-    refuse_without_effect(passed, config, others)
-    return apply_flags(config, passed), name
+    passed = {k: v for k, v in given.items() if k not in ("cfg", "data", "resolution", "cond")}
+    refuse_without_effect(passed, config, _others(make, options["cfg"]))
+    return apply_options(config, passed), name
 
 
 def data_path(data: str) -> str | None:
+    """The absolute path of --data; None for the avatars."""
     return None if data == AVATARS else str(Path(data).resolve())
 
 
@@ -57,14 +71,14 @@ def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, s
         options["data"], resolution=options["resolution"], use_labels=options["cond"]
     )
     _, height, width = dataset.image_shape
-    click.echo(f"data        {options['data']}: {len(dataset)} images of {width}x{height}")
+    click.echo(f"data        {options['data']}: {len(dataset)} images of {width}x{height} pixels")
     if (advice := packing_advice(dataset)) is not None:
         click.echo(advice)
     return dataset.image_shape, dataset.label_dim, dataset.name
 
 
-def _others(make: Callable[[str], Any], cfg: str) -> dict[str, Any]:
-    """What the other cfgs would be on this data; those that can't take it are left out."""
+def _others(make: Callable[[str], "TrainConfig"], cfg: str) -> dict[str, "TrainConfig"]:
+    """The configurations of the other recipes on this data, where they can be trained on it."""
     found = {}
     for name in cfg_names():
         if name != cfg:
@@ -73,15 +87,39 @@ def _others(make: Callable[[str], Any], cfg: str) -> dict[str, Any]:
     return found
 
 
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def describe_run(config: Any, data_name: str, words: str) -> str:
+def describe_run(config: "TrainConfig", data_name: str, words: str) -> str:
+    """The name of a new run folder without its number: `avatars64-faces-batch32-gamma1`."""
     parts = [data_name, config.name, f"batch{config.batch}"]
     gammas = {getattr(config, name) for name in ("r1_gamma", "r2_gamma", "gp_weight")} - {0}
     parts += [f"gamma{max(gammas):g}"] if gammas else []
     parts += [words] if words else []
     return "-".join(parts)
+
+
+def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainConfig":
+    """The configuration of a resumed run: its own, with those of `given` that may change.
+
+    An option equal to the run's own is accepted; one that would change it is refused by name,
+    except those of MAY_CHANGE_ON_RESUME (the data may have moved).
+    """
+    for option in sorted(given.keys() - MAY_CHANGE_ON_RESUME):
+        if not _agrees(config, option, given[option]):
+            value = given[option]
+            shown = f"{value[1]}x{value[0]}" if option == "resolution" else value
+            raise click.BadParameter(
+                f"{shown} is not what the run was started with, and a resumed run keeps its "
+                "options; leave it out, or start a new run without --resume. Only these options "
+                "may change: " + ", ".join(option_name(n) for n in sorted(MAY_CHANGE_ON_RESUME)),
+                param_hint=option_name(option),
+            )
+    return apply_options(config, {k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})
+
+
+def _agrees(config: "TrainConfig", option: str, value: Any) -> bool:
+    if option == "cfg":
+        return value == config.name
+    if option == "cond":
+        return value == config.data.use_labels
+    if option == "resolution":
+        return value == (config.model.img_height, config.model.img_width)
+    return has_effect(option, config) and apply_options(config, {option: value}) == config

@@ -1,4 +1,4 @@
-"""Watching a training run: a live display on a terminal, one line per tick elsewhere."""
+"""Progress of a training run: a live display on a terminal, one line per tick elsewhere."""
 
 import signal
 import time
@@ -61,8 +61,8 @@ class TerminalDisplay(Observer):
             "", total=info.config.total_nimg, completed=nimg, kimg="", speed="", eta=""
         )
         self._rows["report"] = str(info.run_dir / "report.html")
-        self._rows["picture"] = "first one after a few steps"
-        self._rows["losses"] = "first ones after a few steps"
+        self._rows["picture"] = "the first one follows after a few steps"
+        self._rows["losses"] = "the first ones follow after a few steps"
         self._live.start()
         self._draw()
 

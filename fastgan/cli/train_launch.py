@@ -1,7 +1,7 @@
-"""`fastgan train --gpus N` starts N processes by torchrun; what they need to find each other's run.
+"""`fastgan train --gpus N`: start N processes with torchrun, and find the run that they share.
 
 A run folder's `launch.json` names the launch (torchrun's run id) that works in it, so that the
-processes of a restart go on in the folder of the first attempt, and the launcher knows how it
+processes of a restart continue in the folder of the first attempt, and the launcher knows how it
 ended: {"id": …, "ended": null or the reason}.
 """
 
@@ -33,16 +33,17 @@ def is_launched() -> bool:
 
 
 def is_launched_here() -> bool:
-    """Whether `launch`, and no torchrun of the user's own, started this process."""
+    """Whether `launch` started this process, and not a torchrun command of the user."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
 
 
 def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restarts: int) -> int:
-    """Runs `fastgan ARGUMENTS` in so many processes on this machine; returns the exit status.
+    """Run `fastgan ARGUMENTS` in several processes on this machine; return the exit status.
 
-    When one dies, all are started again, at most `max_restarts` times, and go on from the last
-    checkpoint. SIGINT and SIGTERM reach all of them; 0 where they saved the run upon it. Processes
-    whose run diverged end with 0, so that torchrun does not start them again; here it is DIVERGED.
+    When a process dies, all are restarted from the last checkpoint, at most `max_restarts` times.
+    SIGINT and SIGTERM are passed on to all of them; the status is 0 if they saved the run then.
+    Processes of a run that diverged exit with 0, so that torchrun does not restart them; the status
+    returned here is DIVERGED.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -60,8 +61,8 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         click.echo(
-            f"Error: rank {rank} ended with {_status(failure.exitcode)}, its reason stands above; "
-            f"--max-restarts {max_restarts} is used up",
+            f"Error: rank {rank} ended with {_status(failure.exitcode)}; its message is above. "
+            f"All {max_restarts} restarts (--max-restarts) are used up.",
             err=True,
         )
         return failure.exitcode if failure.exitcode > 0 else 1
@@ -75,9 +76,9 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
 def launched_run(
     ranks: "Ranks | None", outdir: Path, checkpoint: Path | None, description: str
 ) -> tuple[Path, Path | None]:
-    """(run folder, checkpoint to go on from), chosen by rank 0 for all.
+    """(run folder, checkpoint to continue from), chosen by rank 0 for all ranks.
 
-    checkpoint: what the user asked to resume; None makes a new folder. After a restart by torchrun
+    checkpoint: the one that the user resumes; None makes a new folder. After a restart by torchrun
     it is the newest one in the folder of the first attempt.
     """
     if ranks is not None and not ranks.is_first:
@@ -104,7 +105,7 @@ def launched_run(
 
 
 def note_end(run_dir: Path, reason: str) -> None:
-    """By rank 0, when training returned, or diverged."""
+    """Record how the launch ended; rank 0 calls it when training returned or diverged."""
     _write(run_dir, _read(run_dir) | {"ended": reason})
 
 

@@ -1,7 +1,10 @@
-"""What the flags of `fastgan train` change in a TrainConfig, and for which cfgs they mean anything.
+"""The options of `fastgan train`, and what each of them changes in a TrainConfig.
 
-Whether a flag has an effect is read from the configuration itself: a model flag needs its field in
-the architecture's Config, `--gamma` needs a penalty. There is no list of cfgs to keep.
+Whether an option has an effect is read from the configuration itself: a model option needs its
+field in the architecture's Config, `--gamma` needs a penalty. There is no list of recipes to keep.
+
+A new option is declared in `OPTIONS`. Where it sets a field of the configuration, the field is
+named in a table below it; otherwise its name is added to `NOT_CONFIG`, and train.py uses it.
 """
 
 import dataclasses
@@ -11,11 +14,120 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastgan.cli.shared_options import Resolution
+
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
+AVATARS = "avatars"
 _RECIPES = Path(__file__).resolve().parent.parent / "training" / "config" / "recipes"
 
+
+def cfg_names() -> list[str]:
+    """The values of --cfg: the public files of the recipes' package, found without import."""
+    return sorted(path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
+
+
+def _option(*names: str, **attributes: Any):
+    return click.option(*names, **{"show_default": attributes.pop("shown", True), **attributes})
+
+
+_OF_CFG = "depends on --cfg"
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+# fmt: off
+OPTIONS = (
+    _option("--outdir", default="runs", type=click.Path(path_type=Path),
+            help="Folder in which run folders are created."),
+    _option("--cfg", default="faces", type=click.Choice(cfg_names()),
+            help="Recipe: the networks, the losses and all settings that no option changes."),
+    _option("--data", default=AVATARS,
+            help="Training images: a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon "
+                 "faces that are drawn on this machine."),
+    _option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
+            help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
+    _option("--cond", type=bool, default=False,
+            help="Train a conditional model with the labels of the data."),
+    _option("--mirror", type=bool, shown=_OF_CFG,
+            help="Also train on each image mirrored left to right."),
+    _option("--kimg", type=_POSITIVE, shown=_OF_CFG,
+            help="Length of the training in thousands of images."),
+    _option("--minutes", type=_POSITIVE, shown="no limit",
+            help="Save and stop after this many minutes of training."),
+    _option("--batch", type=_COUNT, shown=_OF_CFG,
+            help="Images per training step, of all processes together."),
+    _option("--gamma", type=click.FloatRange(min=0), shown=_OF_CFG,
+            help="Weight of the gradient penalty (R1, R1 with R2, or WGAN-GP)."),
+    _option("--glr", type=_POSITIVE, shown=_OF_CFG, help="Learning rate of the generator."),
+    _option("--dlr", type=_POSITIVE, shown=_OF_CFG, help="Learning rate of the discriminator."),
+    _option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), shown=_OF_CFG,
+            help="Augmentation of the images that the discriminator sees: none, adaptive (ADA), "
+                 "or with a fixed probability."),
+    _option("--p", type=click.FloatRange(0, 1), shown=_OF_CFG,
+            help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
+    _option("--target", type=click.FloatRange(0, 1), shown=_OF_CFG,
+            help="Target of the overfitting heuristic with --aug ada."),
+    _option("--cbase", type=_COUNT, shown=_OF_CFG,
+            help="A layer has this number divided by its resolution as channels, up to --cmax."),
+    _option("--cmax", type=_COUNT, shown=_OF_CFG, help="Maximum number of channels of a layer."),
+    _option("--map-depth", type=_COUNT, shown=_OF_CFG,
+            help="Number of layers of the mapping network."),
+    _option("--mbstd-group", type=_COUNT, shown=_OF_CFG,
+            help="Images per group of the minibatch standard deviation."),
+    _option("--metrics", shown=_OF_CFG,
+            help="Metrics to compute at each snapshot, separated by commas, or 'none'."),
+    _option("--tick", type=_POSITIVE, shown=_OF_CFG,
+            help="Thousands of images from one progress report (tick) to the next."),
+    _option("--snap", type=_COUNT, shown=_OF_CFG,
+            help="Ticks from one snapshot (sample images, checkpoint, metrics) to the next."),
+    _option("--seed", type=click.IntRange(min=0), shown=_OF_CFG, help="Random seed."),
+    _option("--device", shown="cuda if a GPU is available, else cpu",
+            help="Device to train on: cpu, cuda or cuda:N."),
+    _option("--resume", metavar="latest|RUN|CKPT", shown="start a new run",
+            help="Continue a run in its folder, with the options that it was started with."),
+    _option("--gpus", type=_COUNT, default=1,
+            help="Number of processes on this machine that share each batch: one per GPU; with "
+                 "--device cpu, all on the CPU."),
+    _option("--max-restarts", type=click.IntRange(min=0), default=3,
+            help="With --gpus 2 or more: number of times that all processes are restarted from the "
+                 "last checkpoint after one of them has died."),
+    _option("--batch-gpu", type=_COUNT, shown="--batch / --gpus",
+            help="Images that a process computes at once; the gradients of one batch are summed. "
+                 "A smaller number needs less memory."),
+    _option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
+            help="auto: on CUDA, run each phase of a training step as one CUDA graph. off: never "
+                 "do so. On a CPU phases always run eagerly."),
+    _option("--bf16", is_flag=True, shown=_OF_CFG,
+            help="Compute the networks in bfloat16; weights, optimizers and losses stay float32."),
+    _option("--fp32", type=bool, shown=_OF_CFG,
+            help="Compute the networks in float32; --fp32 false is the same as --bf16."),
+    _option("--workers", type=_COUNT, shown="half of the CPU cores, 2 to 8",
+            help="Threads per process that decode images."),
+    _option("--keep-memory", type=bool, default=True,
+            help="On a CPU, keep freed memory in the process. Training is faster, and the memory "
+                 "in use stays at its maximum."),
+    _option("--desc", default="", shown="none", help="Text added to the name of the run folder."),
+    click.option("-n", "--dry-run", is_flag=True, help="Print the options and do not train."),
+)
+# fmt: on
+NOT_CONFIG = frozenset(
+    [
+        "outdir",
+        "resume",
+        "minutes",
+        "desc",
+        "dry_run",
+        "gpus",
+        "max_restarts",
+        "workers",
+        "keep_memory",
+    ]
+)
+MAY_CHANGE_ON_RESUME = frozenset(
+    {"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu", "capture", "bf16", "fp32"}
+)
+# Name of the option's parameter: field of the TrainConfig, or of the part of it named there.
 _TOP = {
     "batch": "batch",
     "batch_gpu": "batch_gpu",
@@ -39,117 +151,87 @@ _DATA = {"data": "path", "mirror": "mirror"}
 _AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 
-MAY_CHANGE_ON_RESUME = frozenset(
-    {"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu", "capture", "bf16", "fp32"}
-)
+
+def train_options(function):
+    """The decorator that gives a command all of `OPTIONS`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
 
 
-def cfg_names() -> list[str]:
-    """The values of --cfg: the public files of the recipes' package, found without import."""
-    return sorted(path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
-
-
-def flag_name(parameter: str) -> str:
+def option_name(parameter: str) -> str:
     """`batch_gpu` -> `--batch-gpu`."""
     return "--" + parameter.replace("_", "-")
 
 
-def has_effect(flag: str, config: "TrainConfig") -> bool:
-    """Whether `flag` (a parameter name such as `gamma`) changes a run of `config`."""
-    if flag in _MODEL:
-        return hasattr(config.model, _MODEL[flag])
-    if flag == "gamma":
+def has_effect(option: str, config: "TrainConfig") -> bool:
+    """Whether `option` (a parameter name such as `gamma`) changes a run of `config`."""
+    if option in _MODEL:
+        return hasattr(config.model, _MODEL[option])
+    if option == "gamma":
         return any(getattr(config, name) > 0 for name in _PENALTIES)
-    if flag in _AUGMENT or flag == "mirror":
+    if option in _AUGMENT or option == "mirror":
         return config.is_image_model
     return True
 
 
 def refuse_without_effect(
-    flags: Mapping[str, Any], config: "TrainConfig", others: Mapping[str, "TrainConfig"]
+    options: Mapping[str, Any], config: "TrainConfig", others: Mapping[str, "TrainConfig"]
 ) -> None:
-    """click.BadParameter for the first of `flags` that `config` has no use for.
+    """click.BadParameter for the first of `options` that has no effect on `config`.
 
-    `others` maps cfg names to what they would be; the message names those where the flag works.
+    `others`: the configurations of the other recipes by name; the message names those where the
+    option has an effect.
     """
-    for flag in flags:
-        if not has_effect(flag, config):
-            works = [name for name, other in others.items() if has_effect(flag, other)]
-            where = f"it works with --cfg {', '.join(works)}" if works else "no cfg takes it"
+    for option in options:
+        if not has_effect(option, config):
+            works = [name for name, other in others.items() if has_effect(option, other)]
+            where = f"it works with --cfg {', '.join(works)}" if works else "no recipe uses it"
             raise click.BadParameter(
                 f"has no effect with --cfg {config.name} (architecture {config.architecture}); "
                 f"{where}; leave it out otherwise",
-                param_hint=flag_name(flag),
+                param_hint=option_name(option),
             )
 
 
-def apply_flags(config: "TrainConfig", flags: Mapping[str, Any]) -> "TrainConfig":
-    """`config` with `flags` (parameter name -> value) put in; the rest of a recipe stays.
+def apply_options(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainConfig":
+    """`config` with `options` (parameter name -> value) set; everything else stays.
 
     `gamma` sets every penalty weight that the recipe uses. click.BadParameter for impossible
-    pairs of augmentation flags, ValueError (from TrainConfig) for impossible values.
+    pairs of augmentation options, ValueError (from TrainConfig) for impossible values.
     """
-    changes: dict[str, Any] = {_TOP[flag]: flags[flag] for flag in flags if flag in _TOP}
-    for flag, field in _OPTIMIZER.items():
-        if flag in flags:
-            changes[field] = dataclasses.replace(getattr(config, field), lr=flags[flag])
-    model = {_MODEL[flag]: flags[flag] for flag in flags if flag in _MODEL}
+    changes: dict[str, Any] = {_TOP[name]: options[name] for name in options if name in _TOP}
+    for name, field in _OPTIMIZER.items():
+        if name in options:
+            changes[field] = dataclasses.replace(getattr(config, field), lr=options[name])
+    model = {_MODEL[name]: options[name] for name in options if name in _MODEL}
     if model:
         changes["model"] = dataclasses.replace(config.model, **model)
-    for flag in flags.keys() & _PRECISION.keys():
-        changes["precision"] = _PRECISION[flag][flags[flag]]
-    if "gamma" in flags:
+    for name in options.keys() & _PRECISION.keys():
+        changes["precision"] = _PRECISION[name][options[name]]
+    if "gamma" in options:
         used = [name for name in _PENALTIES if getattr(config, name) > 0]
-        changes.update(dict.fromkeys(used, flags["gamma"]))
-    data = {field: flags[flag] for flag, field in _DATA.items() if flag in flags}
+        changes.update(dict.fromkeys(used, options["gamma"]))
+    data = {field: options[name] for name, field in _DATA.items() if name in options}
     if data:
         changes["data"] = dataclasses.replace(config.data, **data)
-    if flags.keys() & _AUGMENT.keys():
-        changes["augment"] = _augment(config, flags)
+    if options.keys() & _AUGMENT.keys():
+        changes["augment"] = _augment(config, options)
     return dataclasses.replace(config, **changes)
 
 
-def _augment(config: "TrainConfig", flags: Mapping[str, Any]) -> Any:
-    mode = flags.get("aug", config.augment.mode)
-    if "p" in flags and mode == "noaug":
+def _augment(config: "TrainConfig", options: Mapping[str, Any]) -> Any:
+    mode = options.get("aug", config.augment.mode)
+    if "p" in options and mode == "noaug":
         raise click.BadParameter(
             "has no effect with --aug noaug; add --aug fixed", param_hint="--p"
         )
-    if "target" in flags and mode != "ada":
+    if "target" in options and mode != "ada":
         raise click.BadParameter(
             f"has no effect with --aug {mode}; add --aug ada", param_hint="--target"
         )
-    p = flags.get("p", config.augment.p if mode == config.augment.mode else 0.0)
+    p = options.get("p", config.augment.p if mode == config.augment.mode else 0.0)
     if mode == "fixed" and p == 0:
         raise click.BadParameter("fixed needs a probability; add --p 0.2", param_hint="--aug")
-    target = flags.get("target", config.augment.target)
+    target = options.get("target", config.augment.target)
     return dataclasses.replace(config.augment, mode=mode, p=p, target=target)
-
-
-def continue_config(config: "TrainConfig", flags: Mapping[str, Any]) -> "TrainConfig":
-    """The configuration of a resumed run: its own, with those of `flags` that may change.
-
-    A flag equal to what the run has is fine; one that would change it is refused by name, except
-    those of MAY_CHANGE_ON_RESUME (the data may have moved).
-    """
-    for flag in sorted(flags.keys() - MAY_CHANGE_ON_RESUME):
-        if not _agrees(config, flag, flags[flag]):
-            value = flags[flag]
-            shown = f"{value[1]}x{value[0]}" if flag == "resolution" else value
-            raise click.BadParameter(
-                f"{shown} is not what the run was started with, and a resumed run keeps its "
-                "options; leave it out, or start a new run without --resume. These may change: "
-                + ", ".join(flag_name(name) for name in sorted(MAY_CHANGE_ON_RESUME)),
-                param_hint=flag_name(flag),
-            )
-    return apply_flags(config, {f: v for f, v in flags.items() if f in MAY_CHANGE_ON_RESUME})
-
-
-def _agrees(config: "TrainConfig", flag: str, value: Any) -> bool:
-    if flag == "cfg":
-        return value == config.name
-    if flag == "cond":
-        return value == config.data.use_labels
-    if flag == "resolution":
-        return value == (config.model.img_height, config.model.img_width)
-    return has_effect(flag, config) and apply_flags(config, {flag: value}) == config

@@ -156,7 +156,7 @@ def test_an_unknown_name_is_refused_with_those_that_exist(kind, cli):
 )
 def test_what_cannot_be_measured_is_refused(options, words, cli):
     said = cli("bench", *options, code=2).output
-    assert "nothing measured" in said
+    assert "nothing was measured" in said
     assert words in said
 
 
@@ -171,7 +171,7 @@ def test_without_the_library_nothing_is_measured():
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "nothing measured. fastgan: bias_act runs on plain PyTorch on cpu" in done.stderr
+    assert "nothing was measured. fastgan: bias_act runs on plain PyTorch on cpu" in done.stderr
     assert "unset it" in done.stderr
     assert "native ms" not in done.stdout
 
@@ -190,7 +190,7 @@ def test_the_memory_policy_is_printed_and_undone(bench, monkeypatch):
 def test_a_memory_policy_that_is_not_to_be_had_is_refused(bench, monkeypatch):
     monkeypatch.setattr(memory, "_allocator", lambda: ("x", "x answers malloc"))
     said = bench("ops", [_op_case()], "--memory", "keep", code=2).output
-    assert "nothing measured. --memory keep: x answers malloc; use --memory default" in said
+    assert "nothing was measured. --memory keep: x answers malloc; use --memory default" in said
 
 
 def test_an_installed_package_has_its_version_for_a_commit(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastgan.cli.data import Resolution
+from fastgan.cli.shared_options import Resolution
 
 
 def test_convert_packs_a_folder_with_labels(cli, images):
@@ -13,7 +13,7 @@ def test_convert_packs_a_folder_with_labels(cli, images):
 
     assert "resolution  6x4 RGB" in output
     assert "images      8" in output
-    assert "labels      2 per image" in output
+    assert "labels      2 numbers per image" in output
 
 
 def test_convert_says_when_the_file_is_there(cli, images):
@@ -29,7 +29,7 @@ def test_info_of_grey_images_without_labels(cli):
     Image.new("L", (7, 5)).save(folder / "a.png")
     output = cli("data", "info", folder, "--check").output
 
-    assert "resolution  7x5 grey" in output
+    assert "resolution  7x5 grayscale" in output
     assert "labels      none" in output
 
 
@@ -66,7 +66,7 @@ def test_pack_says_the_size_and_trains(cli, images):
     assert "GiB free" in output
     assert "packing images: 8 of 8" in output
     assert "resolution  8x8 RGB" in output
-    assert "labels      2 per image" in output
+    assert "labels      2 numbers per image" in output
     assert "--overwrite" in cli("data", "pack", images, "a.fgpack", code=1).output
 
     run = ["--cfg", "mlp", "--batch", 4, "--kimg", 0.004, "--cond", "true"]

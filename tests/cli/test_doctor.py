@@ -29,7 +29,7 @@ def test_a_reason_is_said_once_and_an_extra_has_its_command():
     }
     text = format_facts(facts)
 
-    assert text.count("cpu: not built; run `fastgan build`") == 1
-    assert text.count("cuda: not built; run `fastgan build`") == 1
-    assert "missing torchmetrics; pip install 'fastgan[metrics]'" in text
+    assert text.count("on CPU tensors: not built; run `fastgan build`") == 1
+    assert text.count("on CUDA tensors: not built; run `fastgan build`") == 1
+    assert "not installed: torchmetrics; run: pip install 'fastgan[metrics]'" in text
     assert "one, two" in text

@@ -32,7 +32,7 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
     assert len(rows) == 2
     assert rows[0]["results"] == rows[1]["results"]  # same seed, same score
     assert (rows[0]["kimg"], rows[0]["num_fake"], rows[0]["extractor"]) == (0.02, 8, "means")
-    assert "with 8 generated and 8 real images; means" in first
+    assert "with 8 generated and 8 real images; features: means" in first
     assert (run_dir / "metric-recall_lite0.jsonl").exists()
 
 

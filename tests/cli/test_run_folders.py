@@ -51,5 +51,5 @@ def test_a_run_without_checkpoint_is_refused(tmp_path):
 
 
 def test_a_checkpoint_outside_a_run_folder_has_no_run(tmp_path):
-    with pytest.raises(ClickException, match="does not lie in a run folder"):
+    with pytest.raises(ClickException, match="is not in the folder checkpoints/ of a run folder"):
         run_of(tmp_path / "ckpt-000000.safetensors")

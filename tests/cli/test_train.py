@@ -98,14 +98,14 @@ def test_precision(cli, images, flags, precision):
 def test_a_dry_run_writes_nothing(cli):
     output = cli("train", "--dry-run").output
 
-    assert "would train in runs/00000-avatars64-faces" in output
+    assert "the run folder would be runs/00000-avatars64-faces" in output
     assert list(cli.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--freezed", 4], "--freezed: not in this version"),
+        (["--freezed", 4], "No such option '--freezed'"),
         (["--fp32", "true", "--bf16"], "--bf16 and --fp32 true exclude each other"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
@@ -115,7 +115,7 @@ def test_a_dry_run_writes_nothing(cli):
         (["--cfg", "dcgan", "--p", 0.5], "--p: has no effect with --aug noaug"),
         (["--cfg", "dcgan", "--aug", "fixed"], "--aug: fixed needs a probability"),
         (["--aug", "fixed", "--p", 0.5, "--target", 0.6], "--target: has no effect"),
-        (["--metrics", "fid50k_full"], "no metric 'fid50k_full'"),
+        (["--metrics", "fid50k_full"], "there is no metric 'fid50k_full'"),
         (["--device", "cuda"], "sees no CUDA device"),
         (["--device", "gpu"], "expected cpu, cuda or cuda:N"),
         (["--kimg", 0], "--kimg"),
@@ -153,7 +153,7 @@ def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):
 def test_resume_goes_on_in_the_same_folder(cli, images):
     cli("train", "--data", images, *FAST, "--kimg", 0.02, "--tick", 0.008)
     (run_dir,) = (cli.folder / "runs").iterdir()
-    assert "--kimg adds more" in cli("train", "--resume", "latest").output
+    assert "--kimg trains it for longer" in cli("train", "--resume", "latest").output
 
     output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4, "--bf16").output
 
@@ -184,14 +184,16 @@ def test_a_resumed_run_takes_its_own_options_again(cli, images, trained):
     output = cli("train", "--resume", trained, "--kimg", 1, *FAST, "--gamma", 1, "--data", images,
                  "--resolution", 8, "--cond", "false", "--dry-run").output  # fmt: skip
 
-    assert "dry run: would train in" in output
+    assert "dry run: the run folder would be" in output
 
 
 def test_minutes_stop_and_save(cli, images):
     output = cli("train", "--data", images, *FAST, "--minutes", 0.001).output
 
-    assert "0.001 minutes are over; saved at" in output
-    assert "go on with:  fastgan train --resume runs/00000-noise-mlp-batch4-gamma1" in output
+    assert "Training stopped after 0.001 minutes at 0.0 kimg; it is saved in runs/" in output
+    assert (
+        "To continue:         fastgan train --resume runs/00000-noise-mlp-batch4-gamma1" in output
+    )
     assert list(cli.folder.glob("runs/*/checkpoints/ckpt-*.json"))
 
 
@@ -215,7 +217,7 @@ def test_a_signal_saves_exits_0_and_resumes(cli, images, numbers):
         seen += process.stdout.read()
 
     assert process.returncode == 0, seen
-    assert "stopped as asked; saved at" in seen
+    assert "Training stopped on request at" in seen
     (run_dir,) = (cli.folder / "runs").iterdir()
     cli("train", "--resume", "latest", "--kimg", _kimg(run_dir)[-1] + 0.5, "--minutes", 0.001)
 

@@ -86,7 +86,7 @@ def ranks_of(parent):
 def test_two_processes_train_one_run_and_one_goes_on(tmp_path, images):
     output = finish(fastgan(tmp_path, "--data", images, *FAST, "--gpus", 2, "--kimg", 0.048))
     run_dir = only_run(tmp_path)
-    assert output.count("finished at 0.0 kimg") == 1  # rank 0 speaks for both
+    assert output.count("finished at 0.0 kimg") == 1  # only rank 0 prints
     assert json.loads((run_dir / "launch.json").read_text())["ended"] == "finished"
     assert (run_dir / "fakes000000.png").exists()
     assert newest(run_dir)["counters"]["nimg"] == 48
@@ -195,6 +195,6 @@ def test_a_signal_to_the_launcher_saves_and_all_of_it_goes_on(
     wait_for(lambda: ticks(tmp_path) >= 3, process)
     process.send_signal(number)
     output = finish(process)
-    assert "stopped as asked; saved at " in output
+    assert "Training stopped on request at " in output
     finish(fastgan(tmp_path, "--resume", "latest", "--gpus", 2, "--device", "cpu"))
     assert newest(only_run(tmp_path))["tensors"]["sha256"] == undisturbed
