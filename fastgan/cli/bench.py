@@ -100,7 +100,8 @@ def models(ctx: click.Context, **options: Any) -> None:
 def step(ctx: click.Context, **options: Any) -> None:
     """Measure whole training steps.
 
-    Each phase is measured, and the mean step with lazy regularization. The table also shows the maximum memory of live tensors, and the page faults after warm-up.
+    Each phase is measured, and the mean step with lazy regularization. The table also shows the
+    maximum memory of live tensors, and the page faults after warm-up.
     """
     _networks(ctx, "steps", options)
 
@@ -109,9 +110,7 @@ def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
     if options["device"] != "cpu":
         _refuse(ctx, f"{kind} can be measured on the CPU only; leave --device out")
     if options["cache"] != "warm":
-        _refuse(
-            ctx, f"--cache cold works for ops only: {kind} are larger than a cache; leave it out"
-        )
+        _refuse(ctx, f"--cache cold works for ops only, {kind} are larger than a cache")
     is_compiled = _is_compiled(options)
     with _session(ctx, kind, options) as (cases, protocol):
         from fastgan.bench.measure import step_rows
