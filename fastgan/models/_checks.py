@@ -61,3 +61,12 @@ def check_samples(network: str, x: torch.Tensor, shape: Sequence[int]) -> None:
             f"{network}: x must be floating with shape [N, {wanted}], got {x.dtype} of shape "
             f"{tuple(x.shape)}; resize x or set the sizes in Config"
         )
+
+
+def check_ws(network: str, ws: torch.Tensor, num_ws: int, w_dim: int) -> None:
+    """Raise ValueError unless ``ws`` is [N, num_ws, w_dim]."""
+    if ws.ndim != 3 or ws.shape[1:] != (num_ws, w_dim):
+        raise ValueError(
+            f"{network}: ws must have shape [N, {num_ws}, {w_dim}], got {tuple(ws.shape)}; make it "
+            "with G.mapping(z, c)"
+        )

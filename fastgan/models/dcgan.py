@@ -11,40 +11,33 @@ Source: Radford et al. 2016; projection, Miyato and Koyama 2018.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._checks import (
-    check_choice,
-    check_condition,
-    check_config,
-    check_latents,
-    check_samples,
-)
-from fastgan.models._pretrained import Pretrained
-from fastgan.models._pyramid import halving_sizes
+from fastgan.models._checks import check_choice, check_config
+from fastgan.models._config import PyramidConfig
+from fastgan.models._network import LatentGenerator, SampleDiscriminator
+from fastgan.models._pyramid import pad_to_even
 from fastgan.nn import FusedLeakyReLU
 from fastgan.nn._torch_conv import Conv2d, ConvTranspose2d
-from fastgan.nn.noise import check_noise_mode
 from fastgan.ops import bias_act
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PyramidConfig):
     """Sizes of the DCGAN.
 
-    g_channels, d_channels: width next to the image, doubled per halving up to channel_max.
-    embed_dim: width of the condition's embedding in G. d_norm: "batch" as in the paper, or "none":
-    gradient penalties are per-sample, so they want no batch statistics in D.
+    Args:
+        g_channels: width of G next to the image, doubled per halving up to channel_max.
+        d_channels: the same of D.
+        channel_max: the largest width.
+        embed_dim: width of the condition's embedding in G.
+        d_norm: "batch" as in the paper, or "none": gradient penalties are per sample, so they want
+            no batch statistics in D.
     """
 
     z_dim: int = 100
-    c_dim: int = 0
-    img_channels: int = 3
-    img_height: int = 64
-    img_width: int = 64
     g_channels: int = 64
     d_channels: int = 64
     channel_max: int = 512
@@ -52,17 +45,19 @@ class Config:
     d_norm: str = "batch"
 
     def __post_init__(self) -> None:
-        check_config(self, z_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
+        super().__post_init__()
         check_config(self, g_channels=1, d_channels=1, channel_max=1, embed_dim=1)
         check_choice(self, d_norm=("batch", "none"))
 
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) from the base to the image."""
-        return halving_sizes(self.img_height, self.img_width)
-
     def widths(self, width: int) -> list[int]:
-        """Channels at every size but the image's (at the base, if that is the image)."""
+        """Channels at every size but the image's (at the base, if that is the image).
+
+        Args:
+            width: g_channels or d_channels.
+
+        Returns:
+            The channels, from the base on.
+        """
         levels = max(len(self.sizes) - 1, 1)
         return [min(width * 2**i, self.channel_max) for i in reversed(range(levels))]
 
@@ -77,17 +72,14 @@ def _initialise(network: nn.Module) -> None:
             nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-class Generator(Pretrained, nn.Module):
+class Generator(LatentGenerator):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
     ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.z_dim = config.z_dim
-        self.c_dim = config.c_dim
+        super().__init__(config)
         self.sizes = config.sizes
         widths = config.widths(config.g_channels)
         features = config.z_dim
@@ -117,9 +109,7 @@ class Generator(Pretrained, nn.Module):
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
     ) -> torch.Tensor:
-        check_latents("Generator", z, self.z_dim)
-        check_condition("Generator", c, z.shape[0], self.c_dim)
-        check_noise_mode("Generator", noise_mode)
+        self._check_inputs(z, c, noise_mode)
         h = z if truncation_psi == 1 else z * truncation_psi
         if self.c_dim > 0:
             h = torch.cat([h, self.embed(c.to(h.dtype))], 1)
@@ -131,13 +121,11 @@ class Generator(Pretrained, nn.Module):
         return y.tanh()
 
 
-class Discriminator(Pretrained, nn.Module):
+class Discriminator(SampleDiscriminator):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.c_dim = config.c_dim
+        super().__init__(config)
         widths = config.widths(config.d_channels)[::-1]
         strided = len(config.sizes) > 1
         layers: list[nn.Module] = []
@@ -160,16 +148,11 @@ class Discriminator(Pretrained, nn.Module):
         _initialise(self)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        config = self.config
-        shape = (config.img_channels, config.img_height, config.img_width)
-        check_samples("Discriminator", x, shape)
-        check_condition("Discriminator", c, x.shape[0], self.c_dim)
+        self._check_inputs(x, c)
         h = x
         for layer in self.layers:
             is_halving = isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)
-            if is_halving and (h.shape[2] % 2 or h.shape[3] % 2):
-                h = F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2))
-            h = layer(h)
+            h = layer(pad_to_even(h) if is_halving else h)
         y = self.out(h.flatten(1))
         if self.c_dim > 0:
             pooled = h.sum((2, 3))  # [N, C]

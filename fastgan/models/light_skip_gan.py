@@ -19,15 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._checks import (
-    check_condition,
-    check_config,
-    check_latents,
-    check_samples,
-)
-from fastgan.models._pretrained import Pretrained
-from fastgan.models._pyramid import halving_sizes
-from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev, ModulatedConv2d
+from fastgan.models._checks import check_config, check_ws
+from fastgan.models._config import PyramidConfig
+from fastgan.models._network import SampleDiscriminator, StyleGenerator
+from fastgan.models._pyramid import channels_at, pad_to_even
+from fastgan.nn import EqualConv2d, EqualLinear, MinibatchStddev, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode
 from fastgan.ops import bias_act, conv2d, conv_transpose2d
 
@@ -38,19 +34,26 @@ BLUR = (0.25, 0.5, 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PyramidConfig):
     """Sizes of the networks.
 
-    Channels at a map whose longer side is at most r = 2^k: base / r, at most channel_max, with
-    g_channel_base for G and d_channel_base for D. mapping_lr_multiplier slows the mapping network.
+    Channels at a map whose longer side is at most r = 2^k: base / r, at most channel_max.
+
+    Args:
+        w_dim: width of the latents ws.
+        g_channel_base: the base of G.
+        d_channel_base: the base of D.
+        channel_max: the largest width.
+        mapping_layers: layers of the mapping network.
+        mapping_lr_multiplier: learning rate of the mapping network over that of the rest, above 0.
+        mbstd_group: samples that D compares in its minibatch standard deviation.
+
+    Raises:
+        ValueError: for a field that is out of its range, with the range.
     """
 
     z_dim: int = 64
     w_dim: int = 128
-    c_dim: int = 0
-    img_channels: int = 3
-    img_height: int = 64
-    img_width: int = 64
     g_channel_base: int = 512
     d_channel_base: int = 512
     channel_max: int = 256
@@ -59,51 +62,39 @@ class Config:
     mbstd_group: int = 4
 
     def __post_init__(self) -> None:
-        check_config(self, z_dim=1, w_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
-        check_config(self, g_channel_base=1, d_channel_base=1, channel_max=1)
+        super().__post_init__()
+        check_config(self, w_dim=1, g_channel_base=1, d_channel_base=1, channel_max=1)
         check_config(self, mapping_layers=1, mbstd_group=1)
         if not self.mapping_lr_multiplier > 0:
             raise ValueError(
                 f"Config: mapping_lr_multiplier must be > 0, got {self.mapping_lr_multiplier!r}"
             )
 
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) from the base to the image."""
-        return halving_sizes(self.img_height, self.img_width)
-
     def widths(self, base: int) -> list[int]:
-        """Channels at every size but the image's (at the base, if that is the image)."""
-        sides = [1 << (max(size) - 1).bit_length() for size in self.sizes]
-        return [max(min(base // r, self.channel_max), 1) for r in sides[: max(len(sides) - 1, 1)]]
+        """Channels at every size but the image's (at the base, if that is the image).
+
+        Args:
+            base: g_channel_base or d_channel_base.
+
+        Returns:
+            The channels, from the base of the network on.
+        """
+        sizes = self.sizes[:-1] or self.sizes
+        return [channels_at(size, base, self.channel_max) for size in sizes]
 
 
-class Generator(Pretrained, nn.Module):
+class Generator(StyleGenerator):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
 
-    ``mapping(z, c, truncation_psi=, truncation_cutoff=)`` -> ws [N, num_ws, w_dim] and
-    ``synthesis(ws)`` -> images are its halves. The output is not bounded; D keeps it near [-1, 1].
-    ``noise_mode`` is checked and has no effect: G draws no noise of its own.
+    The output is not bounded; D keeps it near [-1, 1]. ``noise_mode`` is checked and has no effect:
+    G draws no noise of its own.
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.z_dim = config.z_dim
-        self.c_dim = config.c_dim
-        self.w_dim = config.w_dim
+        super().__init__(config)
         self.sizes = config.sizes
         widths = config.widths(config.g_channel_base)
-        self.num_ws = len(widths)
-        self.mapping = MappingNetwork(
-            config.z_dim,
-            config.c_dim,
-            config.w_dim,
-            self.num_ws,
-            num_layers=config.mapping_layers,
-            lr_multiplier=config.mapping_lr_multiplier,
-            w_avg_beta=0.99,
-        )
+        self._add_mapping(len(widths), w_avg_beta=0.99)
         self.const = nn.Parameter(torch.randn(widths[0], *self.sizes[0]))
         ins = [widths[0], *widths[:-1]]
         self.convs = nn.ModuleList(
@@ -128,19 +119,25 @@ class Generator(Pretrained, nn.Module):
         truncation_cutoff: int | None = None,
         noise_mode: str = "random",
     ) -> torch.Tensor:
-        check_latents("Generator", z, self.z_dim)
-        check_condition("Generator", c, z.shape[0], self.c_dim)
+        self._check_inputs(z, c, noise_mode)
         ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise_mode=noise_mode)
 
     def synthesis(self, ws: torch.Tensor, *, noise_mode: str = "random") -> torch.Tensor:
-        """ws [N, num_ws, w_dim], one latent per size of map -> images."""
+        """The image of the latents.
+
+        Args:
+            ws: [N, num_ws, w_dim], one latent per size of map.
+            noise_mode: checked, without effect.
+
+        Returns:
+            [N, img_channels, img_height, img_width], of the dtype of ws.
+
+        Raises:
+            ValueError: for ws of another shape, or a noise_mode that does not exist.
+        """
         check_noise_mode("Generator", noise_mode)
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise ValueError(
-                f"Generator: ws must have shape [N, {self.num_ws}, {self.w_dim}], got "
-                f"{tuple(ws.shape)}; take it from G.mapping(z, c)"
-            )
+        check_ws("Generator", ws, self.num_ws, self.w_dim)
         x = self.const.to(ws.dtype).expand(ws.shape[0], -1, -1, -1)  # [N, C, H, W]
         x = x.contiguous(memory_format=torch.channels_last)
         image = None
@@ -159,13 +156,11 @@ class Generator(Pretrained, nn.Module):
         return image
 
 
-class Discriminator(Pretrained, nn.Module):
+class Discriminator(SampleDiscriminator):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.c_dim = config.c_dim
+        super().__init__(config)
         widths = config.widths(config.d_channel_base)
         channels = widths[0]
         self.halvings = nn.ModuleList()
@@ -185,10 +180,7 @@ class Discriminator(Pretrained, nn.Module):
             self.embed = EqualLinear(config.c_dim, channels, bias=False)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        config = self.config
-        shape = (config.img_channels, config.img_height, config.img_width)
-        check_samples("Discriminator", x, shape)
-        check_condition("Discriminator", c, x.shape[0], self.c_dim)
+        self._check_inputs(x, c)
         h = x if self.halvings else self.from_image(x)
         for halving in self.halvings:
             h = halving(h)
@@ -242,8 +234,7 @@ class _HalvingConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        x = pad_to_even(x)
         y = conv2d(x, (self.weight * self.weight_gain).to(x.dtype), stride=2, padding=1)
         return bias_act(y, self.bias, act="lrelu")
 

@@ -13,32 +13,32 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from fastgan.models._checks import (
-    check_choice,
-    check_condition,
-    check_config,
-    check_latents,
-    check_samples,
-)
-from fastgan.models._pretrained import Pretrained
+from fastgan.models._checks import check_choice
+from fastgan.models._config import ImageConfig
+from fastgan.models._network import LatentGenerator, SampleDiscriminator
 from fastgan.nn import FusedLeakyReLU
-from fastgan.nn.noise import check_noise_mode
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ImageConfig):
     """Sizes of the MLP GAN.
 
-    data_shape: shape of one sample; None means (img_channels, img_height, img_width).
-    g_hidden, d_hidden: widths of the hidden layers. g_norm: "none" or "batch". d_norm: "none",
-    "batch" or "spectral"; gradient penalties are per-sample, so they want no batch statistics.
-    output_activation: "tanh" for samples in [-1, 1], "linear" for unbounded ones.
+    Args:
+        data_shape: shape of one sample; None: (img_channels, img_height, img_width).
+        g_hidden: widths of G's hidden layers.
+        d_hidden: widths of D's hidden layers.
+        g_norm: "none" or "batch".
+        d_norm: "none", "batch" or "spectral"; gradient penalties are per sample, so they want no
+            batch statistics.
+        output_activation: "tanh" for samples in [-1, 1], "linear" for unbounded ones.
+
+    Raises:
+        ValueError: for a width or side below 1, or a choice that does not exist.
     """
 
     z_dim: int = 64
-    c_dim: int = 0
     img_channels: int = 1
     img_height: int = 28
     img_width: int = 28
@@ -50,7 +50,7 @@ class Config:
     output_activation: str = "tanh"
 
     def __post_init__(self) -> None:
-        check_config(self, z_dim=1, c_dim=0, img_channels=1, img_height=1, img_width=1)
+        super().__post_init__()
         check_choice(
             self,
             g_norm=("none", "batch"),
@@ -85,17 +85,14 @@ def _hidden_layers(features: int, widths: tuple[int, ...], norm: str) -> list[nn
     return layers
 
 
-class Generator(Pretrained, nn.Module):
-    """z [N, z_dim], c [N, c_dim] or None -> [N, *config.sample_shape].
+class Generator(LatentGenerator):
+    """z [N, z_dim], c [N, c_dim] or None -> samples [N, *config.sample_shape].
 
     ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect.
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.z_dim = config.z_dim
-        self.c_dim = config.c_dim
+        super().__init__(config)
         features = (config.z_dim + config.c_dim, *config.g_hidden)[-1]
         self.layers = nn.Sequential(
             *_hidden_layers(config.z_dim + config.c_dim, config.g_hidden, config.g_norm),
@@ -110,9 +107,7 @@ class Generator(Pretrained, nn.Module):
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
     ) -> torch.Tensor:
-        check_latents("Generator", z, self.z_dim)
-        check_condition("Generator", c, z.shape[0], self.c_dim)
-        check_noise_mode("Generator", noise_mode)
+        self._check_inputs(z, c, noise_mode)
         h = z if truncation_psi == 1 else z * truncation_psi
         if self.c_dim > 0:
             h = torch.cat([h, c.to(h.dtype)], 1)
@@ -122,13 +117,11 @@ class Generator(Pretrained, nn.Module):
         return y.unflatten(1, self.config.sample_shape)
 
 
-class Discriminator(Pretrained, nn.Module):
+class Discriminator(SampleDiscriminator):
     """x [N, *config.sample_shape], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.c_dim = config.c_dim
+        super().__init__(config)
         inputs = math.prod(config.sample_shape) + config.c_dim
         last = nn.Linear((inputs, *config.d_hidden)[-1], 1)
         self.layers = nn.Sequential(
@@ -137,8 +130,7 @@ class Discriminator(Pretrained, nn.Module):
         )
 
     def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        check_samples("Discriminator", x, self.config.sample_shape)
-        check_condition("Discriminator", c, x.shape[0], self.c_dim)
+        self._check_inputs(x, c)
         h = x.flatten(1)
         if self.c_dim > 0:
             h = torch.cat([h, c.to(h.dtype)], 1)

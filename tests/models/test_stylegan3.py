@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fastgan.models import stylegan3
-from fastgan.models._lowpass import lowpass_filter
+from fastgan.models.stylegan3.lowpass import lowpass_filter
 
 SMALL = {"z_dim": 6, "w_dim": 8, "channel_base": 256, "channel_max": 12, "img_channels": 2}
 
@@ -160,7 +160,7 @@ def test_equals_the_formulas(name, c_dim):
 
 def exact_filter(c, layer, which):
     """The float64 design of a float32 buffer, found by its values."""
-    from fastgan.models._stylegan3_synthesis import bands
+    from fastgan.models.stylegan3.generator import bands
 
     held = getattr(layer, which)
     for band in bands(c):

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from fastgan.bench.network_cases import module_case
 from fastgan.bench.step_case import StepCase
-from fastgan.models._lowpass import lowpass_filter
 from fastgan.models.stylegan3 import Config, Generator
+from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.ops import filtered_lrelu
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from fastgan.bench.op_case import GpuWork, OpCase
-from fastgan.models._lowpass import lowpass_filter
+from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.ops import filtered_lrelu
 from fastgan.ops.filtered_lrelu import filtered_lrelu_ref
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fastgan.models import rosinality
-from fastgan.models._rosinality_layers import (
+from fastgan.models.rosinality.layers import (
     Blur,
     ConstantInput,
     ConvLayer,

@@ -1,4 +1,4 @@
-"""The parts of which vocoders' discriminators are made: by periods, scales and resolutions."""
+"""Sub-discriminators of vocoders: by periods, scales and resolutions."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from fastgan.nn._torch_conv import Conv1d, Conv2d
 
 _SLOPE = 0.1
 
-Judged = tuple[torch.Tensor, list[torch.Tensor]]  # logits [N, L] and the maps before them
+# Logits [N, L], and the maps of every convolution, the last one's too.
+LogitsAndMaps = tuple[torch.Tensor, list[torch.Tensor]]
 
 
-class _Part(nn.Module):
+class _SubDiscriminator(nn.Module):
     """(Convolution, leaky ReLU 0.1)* and a last convolution to one channel."""
 
     def __init__(self, convs: Sequence[nn.Module], conv_post: nn.Module) -> None:
@@ -23,16 +24,16 @@ class _Part(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.conv_post = conv_post
 
-    def judge(self, h: torch.Tensor) -> Judged:
-        features = []
+    def run_convs(self, h: torch.Tensor) -> LogitsAndMaps:
+        maps = []
         for conv in self.convs:
             h = F.leaky_relu(conv(h), _SLOPE)
-            features.append(h)
+            maps.append(h)
         h = self.conv_post(h)
-        return h.flatten(1), [*features, h]
+        return h.flatten(1), [*maps, h]
 
 
-class PeriodDiscriminator(_Part):
+class PeriodDiscriminator(_SubDiscriminator):
     """x [N, 1, T], reflected to a multiple of ``period`` and folded to [N, 1, T / period, period].
 
     Source: Kong et al., "HiFi-GAN" (2020), section 2.3.
@@ -48,14 +49,14 @@ class PeriodDiscriminator(_Part):
         super().__init__([weight_normed(conv) for conv in convs], weight_normed(last))
         self.period = period
 
-    def forward(self, x: torch.Tensor) -> Judged:
+    def forward(self, x: torch.Tensor) -> LogitsAndMaps:
         missing = -x.shape[2] % self.period
         if missing:
             x = F.pad(x, (0, missing), "reflect")
-        return self.judge(x.unflatten(2, (-1, self.period)))
+        return self.run_convs(x.unflatten(2, (-1, self.period)))
 
 
-class ScaleDiscriminator(_Part):
+class ScaleDiscriminator(_SubDiscriminator):
     """x [N, 1, T] by grouped convolutions along time.
 
     Source: Kumar et al., "MelGAN" (2019), section 2.2, with the widths of HiFi-GAN.
@@ -86,11 +87,11 @@ class ScaleDiscriminator(_Part):
         last = Conv1d(8 * channels, 1, 3, padding=1)
         super().__init__([norm(conv) for conv in convs], norm(last))
 
-    def forward(self, x: torch.Tensor) -> Judged:
-        return self.judge(x)
+    def forward(self, x: torch.Tensor) -> LogitsAndMaps:
+        return self.run_convs(x)
 
 
-class ResolutionDiscriminator(_Part):
+class ResolutionDiscriminator(_SubDiscriminator):
     """The magnitudes of x's [N, 1, T] short-time Fourier transform as a map [N, 1, bins, frames].
 
     ``resolution``: (n_fft, hop, window) in samples; the window is rectangular, and x is reflected
@@ -107,7 +108,7 @@ class ResolutionDiscriminator(_Part):
         self.resolution = resolution
         self.register_buffer("_window", torch.ones(resolution[2]), persistent=False)
 
-    def forward(self, x: torch.Tensor) -> Judged:
+    def forward(self, x: torch.Tensor) -> LogitsAndMaps:
         n_fft, hop, window = self.resolution
         pad = (n_fft - hop) // 2
         x = F.pad(x, (pad, pad), "reflect").squeeze(1)
@@ -117,11 +118,11 @@ class ResolutionDiscriminator(_Part):
                 wide, n_fft, hop, window, self._window.to(wide.dtype), center=False,
                 return_complex=True,
             )  # fmt: skip
-        return self.judge(bins.abs().to(x.dtype).unsqueeze(1))
+        return self.run_convs(bins.abs().to(x.dtype).unsqueeze(1))
 
 
-class Parts(nn.Module):
-    """Several discriminators of one signal; each of the first ``pools`` after the first judges it
+class SubDiscriminators(nn.Module):
+    """Several discriminators of one signal; from the second on, the first ``pools`` of them get it
     at half the rate of the one before."""
 
     def __init__(self, discriminators: Sequence[nn.Module], pools: int = 0) -> None:
@@ -129,18 +130,18 @@ class Parts(nn.Module):
         self.discriminators = nn.ModuleList(discriminators)
         self.pools = pools
 
-    def forward(self, x: torch.Tensor) -> list[Judged]:
-        judged = []
-        for k, part in enumerate(self.discriminators):
+    def forward(self, x: torch.Tensor) -> list[LogitsAndMaps]:
+        outputs = []
+        for k, discriminator in enumerate(self.discriminators):
             if 0 < k <= self.pools:
                 x = F.avg_pool1d(x, 4, 2, padding=2)
-            judged.append(part(x))
-        return judged
+            outputs.append(discriminator(x))
+        return outputs
 
 
-def logits_and_features(
-    judged: list[Judged], returns_features: bool
+def merge_outputs(
+    outputs: list[LogitsAndMaps], returns_features: bool
 ) -> tuple[torch.Tensor, ...] | tuple[tuple[torch.Tensor, ...], tuple[list[torch.Tensor], ...]]:
-    """What a Discriminator returns of its parts' verdicts."""
-    logits = tuple(logits for logits, _ in judged)
-    return (logits, tuple(features for _, features in judged)) if returns_features else logits
+    """What a Discriminator returns, of the outputs of its sub-discriminators."""
+    logits = tuple(logits for logits, _ in outputs)
+    return (logits, tuple(maps for _, maps in outputs)) if returns_features else logits

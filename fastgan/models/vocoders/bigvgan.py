@@ -5,7 +5,7 @@ kernel size)* -> activation -> conv_post 7 -> tanh, or a clamp to [-1, 1].
 Block "1": (activation, dilated convolution, activation, convolution, + input) for each dilation;
 block "2": (activation, dilated convolution, + input). An activation is
 ``fastgan.nn.AntiAliasedActivation`` of Snake or SnakeBeta: one pass of a fused op that also trains.
-All convolutions are weight-normed and start as PyTorch starts them. D: five discriminators by
+All convolutions are weight-normed and start as PyTorch starts them. D: five sub-discriminators by
 period and three by resolution.
 
 state_dict keys are the published ones with torch's current names for a normed weight; what is saved
@@ -21,22 +21,18 @@ import torch
 from torch import nn
 
 from fastgan.models._checks import check_choice, check_config
-from fastgan.models._pretrained import Pretrained
-from fastgan.models.vocoders._checks import (
-    check_generator_config,
-    check_mel,
-    check_wave,
-    integers_of,
-)
+from fastgan.models._network import Network
+from fastgan.models.vocoders._checks import check_generator_config, check_wave, integers_of
 from fastgan.models.vocoders._discriminators import (
-    Parts,
     PeriodDiscriminator,
     ResolutionDiscriminator,
-    logits_and_features,
+    SubDiscriminators,
+    merge_outputs,
 )
-from fastgan.models.vocoders._normed_conv import remove_weight_norm, same_conv, weight_normed
+from fastgan.models.vocoders._generator import MelGenerator
+from fastgan.models.vocoders._normed_conv import weight_normed
 from fastgan.nn import AntiAliasedActivation, Snake, SnakeBeta
-from fastgan.nn._torch_conv import Conv1d, ConvTranspose1d
+from fastgan.nn._torch_conv import Conv1d
 
 __all__ = ["BASE", "LARGE", "Config", "Discriminator", "Generator"]
 
@@ -45,9 +41,25 @@ __all__ = ["BASE", "LARGE", "Config", "Discriminator", "Generator"]
 class Config:
     """Sizes of BigVGAN; the fields of G are those of published ``config.json`` files.
 
-    upsample_rates: stages of G; their product is the hop of the spectrogram. resblock: "1" or "2".
-    activation: "snake" or "snakebeta"; snake_logscale: whether its parameters are logarithms.
-    periods, resolutions (n_fft, hop, window): parts of D; mpd_channels, mrd_channels: their widths.
+    Args:
+        num_mels: channels of the spectrogram.
+        upsample_rates: of each stage of G; their product is the hop of the spectrogram, in samples.
+        upsample_kernel_sizes: of each stage's transposed convolution, in samples.
+        upsample_initial_channel: width before the first stage; each stage halves it.
+        resblock: the residual block, "1" or "2".
+        resblock_kernel_sizes: a stage has one block for each, odd.
+        resblock_dilation_sizes: the dilations of each of these blocks.
+        activation: "snake" or "snakebeta".
+        snake_logscale: whether the activation's parameters are logarithms.
+        use_bias_at_final: whether the last convolution has a bias.
+        use_tanh_at_final: whether G ends in tanh, else in a clamp to [-1, 1].
+        periods: D has one sub-discriminator for each, in samples.
+        resolutions: D has one sub-discriminator for each (n_fft, hop, window), in samples.
+        mpd_channels: first width of the sub-discriminators by period.
+        mrd_channels: width of the sub-discriminators by resolution.
+
+    Raises:
+        ValueError: for a field that is out of its range, with the range.
     """
 
     num_mels: int = 100
@@ -99,100 +111,50 @@ LARGE = replace(
 )
 
 
-def _activation(config: Config, channels: int) -> AntiAliasedActivation:
-    act = Snake if config.activation == "snake" else SnakeBeta
-    return AntiAliasedActivation(act(channels, alpha_logscale=config.snake_logscale))
+class Generator(MelGenerator):
+    """mel [N, num_mels, T] -> waveform [N, 1, T · config.hop] in [-1, 1].
 
-
-class _Block1(nn.Module):
-    def __init__(
-        self, config: Config, channels: int, kernel: int, dilations: tuple[int, ...]
-    ) -> None:
-        super().__init__()
-        self.convs1 = nn.ModuleList(same_conv(channels, kernel, d) for d in dilations)
-        self.convs2 = nn.ModuleList(same_conv(channels, kernel) for _ in dilations)
-        self.activations = nn.ModuleList(
-            _activation(config, channels) for _ in range(2 * len(dilations))
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        acts = self.activations
-        for first, second, act1, act2 in zip(
-            self.convs1, self.convs2, acts[::2], acts[1::2], strict=True
-        ):
-            x = x + second(act2(first(act1(x))))
-        return x
-
-
-class _Block2(nn.Module):
-    def __init__(
-        self, config: Config, channels: int, kernel: int, dilations: tuple[int, ...]
-    ) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(same_conv(channels, kernel, d) for d in dilations)
-        self.activations = nn.ModuleList(_activation(config, channels) for _ in dilations)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for conv, act in zip(self.convs, self.activations, strict=True):
-            x = x + conv(act(x))
-        return x
-
-
-class Generator(Pretrained, nn.Module):
-    """mel [N, num_mels, T] -> waveform [N, 1, T · config.hop] in [-1, 1]."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        width = config.upsample_initial_channel
-        self.conv_pre = weight_normed(Conv1d(config.num_mels, width, 7, padding=3))
-        self.ups = nn.ModuleList()
-        self.resblocks = nn.ModuleList()
-        block = _Block1 if config.resblock == "1" else _Block2
-        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2)
-            self.ups.append(nn.ModuleList([weight_normed(up)]))
-            width //= 2
-            for size, dilations in zip(
-                config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
-            ):
-                self.resblocks.append(block(config, width, size, dilations))
-        self.activation_post = _activation(config, width)
-        self.conv_post = weight_normed(
-            Conv1d(width, 1, 7, padding=3, bias=config.use_bias_at_final)
-        )
-
-    def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        check_mel("Generator", mel, self.config.num_mels)
-        blocks = len(self.config.resblock_kernel_sizes)
-        h = self.conv_pre(mel)
-        for k, (up,) in enumerate(self.ups):
-            h = up(h)
-            h = sum(block(h) for block in self.resblocks[k * blocks : (k + 1) * blocks]) / blocks
-        y = self.conv_post(self.activation_post(h))
-        return y.tanh() if self.config.use_tanh_at_final else y.clamp(-1, 1)
-
-    def remove_weight_norm(self) -> None:
-        """Turns the normed weights into plain ones of the same value, for inference."""
-        remove_weight_norm(self)
-
-
-class Discriminator(Pretrained, nn.Module):
-    """x [N, 1, T] -> a tuple of logits [N, L], one for each period and then each resolution.
-
-    With ``returns_features``, also a tuple of the lists of each part's maps, its logits' last, for
-    the feature-matching loss. T must reach the longest period and half of the longest n_fft.
+    Args:
+        config: the Config, kept as ``config``.
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.mpd = Parts([PeriodDiscriminator(p, config.mpd_channels) for p in config.periods])
-        self.mrd = Parts(
+        act = Snake if config.activation == "snake" else SnakeBeta
+
+        def activation(channels: int) -> AntiAliasedActivation:
+            return AntiAliasedActivation(act(channels, alpha_logscale=config.snake_logscale))
+
+        super().__init__(config, activation)
+        self.ups = nn.ModuleList(nn.ModuleList([up]) for up in self.ups)  # as their keys are named
+        self.activation_post = activation(self._width)
+        has_bias = config.use_bias_at_final
+        self.conv_post = weight_normed(Conv1d(self._width, 1, 7, padding=3, bias=has_bias))
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        h = self._first(mel)
+        for stage, (up,) in enumerate(self.ups):
+            h = self._mean_of_blocks(stage, up(h))
+        y = self.conv_post(self.activation_post(h))
+        return y.tanh() if self.config.use_tanh_at_final else y.clamp(-1, 1)
+
+
+class Discriminator(Network):
+    """x [N, 1, T] -> a tuple of logits [N, L], one for each period and then each resolution.
+
+    With ``returns_features``, also a tuple of the lists of each sub-discriminator's maps, its
+    logits' last, for the feature-matching loss. T must reach the longest period and half of the
+    longest n_fft.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        by_period = [PeriodDiscriminator(p, config.mpd_channels) for p in config.periods]
+        self.mpd = SubDiscriminators(by_period)
+        self.mrd = SubDiscriminators(
             [ResolutionDiscriminator(row, config.mrd_channels) for row in config.resolutions]
         )
 
     def forward(self, x: torch.Tensor, returns_features: bool = False):
         reflected = max((n_fft - hop) // 2 + 1 for n_fft, hop, _ in self.config.resolutions)
         check_wave("Discriminator", x, max(*self.config.periods, reflected))
-        return logits_and_features([*self.mpd(x), *self.mrd(x)], returns_features)
+        return merge_outputs([*self.mpd(x), *self.mrd(x)], returns_features)

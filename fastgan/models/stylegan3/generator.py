@@ -1,4 +1,4 @@
-"""The synthesis half of StyleGAN3's generator: Fourier features, layers and network.
+"""StyleGAN3's generator: Fourier features, layers, the network of its synthesis half, the whole.
 
 Band limits are in cycles per image of the longer side R; a map of sampling rate s has s samples
 over the image and a margin around it, so that what lies outside is there when a filter needs it.
@@ -6,18 +6,17 @@ over the image and a margin around it, so that what lies outside is there when a
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._lowpass import lowpass_filter
+from fastgan.models._checks import check_ws
+from fastgan.models._network import StyleGenerator
+from fastgan.models.stylegan3.config import Config
+from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
 from fastgan.ops import filtered_lrelu, modulated_conv2d
-
-if TYPE_CHECKING:
-    from fastgan.models.stylegan3 import Config
 
 Size = tuple[int, int]  # height, width
 
@@ -33,7 +32,7 @@ class Band:
     size: Size
 
 
-def bands(config: "Config") -> list[Band]:
+def bands(config: Config) -> list[Band]:
     """Of layers 0 … num_layers, the last being the image's (Karras et al. 2021, section 3.2)."""
     longest = max(config.img_height, config.img_width)
     n = config.num_layers
@@ -115,7 +114,7 @@ class SynthesisLayer(nn.Module):
     layer, to the image, neither demodulates nor bends. Source: Karras et al. 2021, section 3.2.
     """
 
-    def __init__(self, config: "Config", i: int, before: Band, after: Band) -> None:
+    def __init__(self, config: Config, i: int, before: Band, after: Band) -> None:
         super().__init__()
         self.is_torgb = i == config.num_layers
         is_critical = i >= config.num_layers - config.num_critical
@@ -187,7 +186,7 @@ class SynthesisNetwork(nn.Module):
     ``input`` takes ws[:, 0], layer ``L{i}_{width}_{channels}`` ws[:, i + 1].
     """
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.w_dim = config.w_dim
         self.num_ws = config.num_layers + 2
@@ -210,11 +209,7 @@ class SynthesisNetwork(nn.Module):
     ) -> torch.Tensor:
         """noise_mode: accepted, there is no noise. force_fp32: all layers in the dtype of ws.
         update_emas: whether ``magnitude_ema`` moves; None: in training mode."""
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise ValueError(
-                f"SynthesisNetwork: ws must have shape [N, {self.num_ws}, {self.w_dim}], got "
-                f"{tuple(ws.shape)}; mapping(z) makes it"
-            )
+        check_ws("SynthesisNetwork", ws, self.num_ws, self.w_dim)
         update_emas = self.training if update_emas is None else update_emas
         first, *others = ws.unbind(1)
         x = self.input(first)
@@ -222,3 +217,41 @@ class SynthesisNetwork(nn.Module):
             layer = self.get_submodule(name)
             x = layer(x, w, is_full=force_fp32, update_emas=update_emas)
         return x.to(ws.dtype) * self.output_scale
+
+
+class Generator(StyleGenerator):
+    """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
+
+    ``synthesis.input.transform`` [3, 3], a buffer, moves and turns the image. ``noise_mode`` is
+    checked and has no effect: there is no noise. ``force_fp32`` runs all layers in the dtype of ws.
+    ``update_w_avg``: whether ``w_avg`` and the layers' ``magnitude_ema`` move in training mode.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.img_channels = config.img_channels
+        self.img_resolution = max(config.img_height, config.img_width)
+        self.synthesis = SynthesisNetwork(config)
+        self._add_mapping(self.synthesis.num_ws, config.w_avg_beta)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        *,
+        noise_mode: str = "none",
+        force_fp32: bool = False,
+        update_w_avg: bool = True,
+    ) -> torch.Tensor:
+        self._check_inputs(z, c, noise_mode)
+        ws = self.mapping(
+            z,
+            c,
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+            update_w_avg=update_w_avg,
+        )
+        is_moving = self.training and update_w_avg
+        return self.synthesis(ws, noise_mode, force_fp32=force_fp32, update_emas=is_moving)

@@ -1,92 +1,44 @@
-"""StyleGAN2 with the layers, names and call of rosinality's stylegan2-pytorch.
-
-For code bases and checkpoints of that family; the state_dict keys are theirs one to one. Networks
-are square and unconditional, G has image skips, D is residual. `fastgan.models.stylegan2` is the
-same network with more options and NVIDIA's names, `fastgan.compat.weights` converts between them.
-`fastgan.compat.rosinality.model` has the original constructors.
-Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN".
-"""
+"""Rosinality's generator."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from fastgan import sample_rng
-from fastgan.models._checks import check_config, check_samples
-from fastgan.models._pretrained import Pretrained
-from fastgan.models._rosinality_layers import (
+from fastgan.models._network import Network
+from fastgan.models.rosinality.config import Config
+from fastgan.models.rosinality.layers import (
     ConstantInput,
-    ConvLayer,
     EqualLinear,
     PixelNorm,
-    ResBlock,
     StyledConv,
     ToRGB,
 )
 from fastgan.nn.noise import check_noise_mode
-from fastgan.ops import minibatch_stddev
-
-__all__ = ["Config", "Discriminator", "Generator"]
-
-_STDDEV_GROUP = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """size: side of the image, a power of two from 8. z_dim is the width of z and of w.
+class Generator(Network):
+    """styles, a list of one or two z [N, z_dim] -> (images, latents or None).
 
-    Channels: 512 up to 32², then 256, 128, 64, 32, 16 times channel_multiplier from 64² to 1024².
-    """
+    Called with one tensor z instead of a list, as the training step does, it gives the images
+    [N, img_channels, size, size] alone. ``forward`` takes:
 
-    z_dim: int = 512
-    c_dim: int = 0
-    img_channels: int = 3
-    img_height: int = 256
-    img_width: int = 256
-    n_mlp: int = 8
-    channel_multiplier: int = 2
-    channel_max: int = 512
-    blur_kernel: Sequence[float] = (1, 3, 3, 1)
-    lr_mlp: float = 0.01
+    - styles: z [N, z_dim], or with ``input_is_latent`` w [N, z_dim] or [N, n_latent, z_dim];
+    - return_latents: whether the second result is the latents [N, n_latent, z_dim] or None;
+    - inject_index: the layer from which the second style is used; None: drawn;
+    - truncation, or truncation_psi: below 1, moves w towards ``truncation_latent`` [1, z_dim];
+    - noise: a list of one map [N or 1, 1, H, W] per layer, None for those to be drawn;
+      else randomize_noise says whether maps are drawn or are the buffers, and noise_mode says the
+      same in the words of other architectures: "random", "const" or "none";
+    - update_w_avg: without effect.
 
-    def __post_init__(self) -> None:
-        check_config(self, z_dim=1, img_channels=1, img_height=8, img_width=8, n_mlp=1)
-        check_config(self, channel_multiplier=1, channel_max=1)
-        object.__setattr__(self, "blur_kernel", tuple(self.blur_kernel))  # JSON gives lists
-        size = self.img_width
-        if self.c_dim != 0:
-            raise ValueError(
-                f"Config: c_dim must be 0, got {self.c_dim}: rosinality's model is unconditional; "
-                "stylegan2 takes labels"
-            )
-        if self.img_height != size or size & (size - 1):
-            raise ValueError(
-                "Config: img_height and img_width must be one power of two, got "
-                f"{self.img_height}×{size}; stylegan2 takes any size"
-            )
-
-    @property
-    def size(self) -> int:
-        return self.img_width
-
-    def channels(self, size: int) -> int:
-        """Of a map of size × size."""
-        full = 512 if size <= 32 else 16384 // size * self.channel_multiplier
-        return min(full, self.channel_max)
-
-
-class Generator(Pretrained, nn.Module):
-    """styles: a list of one or two z [N, z_dim] (or ws) -> (images, latents or None).
-
-    ``Generator(config)``; called by our engine with z alone, it gives the images alone.
+    It raises ValueError for styles of another width or dtype, and for a truncation below 1 without
+    truncation_latent.
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.z_dim = self.style_dim = config.z_dim
         self.c_dim = 0
         self.size = config.size
@@ -114,17 +66,36 @@ class Generator(Pretrained, nn.Module):
             width = o
 
     def make_noise(self) -> list[torch.Tensor]:
-        """One drawn map per layer."""
+        """Draw the noise of every layer.
+
+        Returns:
+            A list of one map [1, 1, H, W] per layer.
+        """
         names = [f"noise_{k}" for k in range(self.num_layers)]
         return [torch.randn_like(self.noises.get_buffer(name)) for name in names]
 
     def mean_latent(self, n_latent: int) -> torch.Tensor:
-        """[1, z_dim]: the mean of w over n_latent draws of z."""
+        """The mean of w over draws of z, which truncation moves towards.
+
+        Args:
+            n_latent: how many z are drawn; 4096 is usual.
+
+        Returns:
+            [1, z_dim].
+        """
         like = self.input.input
         z = torch.randn(n_latent, self.style_dim, dtype=like.dtype, device=like.device)
         return self.style(z).mean(0, keepdim=True)
 
     def get_latent(self, z: torch.Tensor) -> torch.Tensor:
+        """The mapping network alone.
+
+        Args:
+            z: [N, z_dim].
+
+        Returns:
+            w [N, z_dim].
+        """
         return self.style(z)
 
     def forward(
@@ -201,31 +172,3 @@ class Generator(Pretrained, nn.Module):
         return [
             sample_rng.normal(n, *t.shape[1:], device=t.device).to(t.dtype) for t in kept
         ]  # fmt: skip
-
-
-class Discriminator(Pretrained, nn.Module):
-    """x [N, img_channels, size, size] -> logits [N, 1]."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.c_dim = 0
-        kernel, width = config.blur_kernel, config.channels(config.size)
-        layers = [ConvLayer(config.img_channels, width, 1)]
-        for i in range(int(math.log2(config.size)), 2, -1):
-            o = config.channels(2 ** (i - 1))
-            layers.append(ResBlock(width, o, kernel))
-            width = o
-        self.convs = nn.Sequential(*layers)
-        self.final_conv = ConvLayer(width + 1, width, 3)
-        self.final_linear = nn.Sequential(
-            EqualLinear(width * 16, width, activation="fused_lrelu"), EqualLinear(width, 1)
-        )
-
-    def forward(self, x: torch.Tensor, c: None = None) -> torch.Tensor:
-        side = self.config.size
-        check_samples("Discriminator", x, (self.config.img_channels, side, side))
-        x = self.convs(x.contiguous(memory_format=torch.channels_last))
-        std = minibatch_stddev(x, _STDDEV_GROUP)  # [N, 1]
-        x = torch.cat([x, std[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
-        return self.final_linear(self.final_conv(x).flatten(1))

@@ -1,21 +1,18 @@
-"""The synthesis half of StyleGAN2's generator: layers, blocks and network."""
+"""StyleGAN2's generator: the layers, blocks and network of its synthesis half, and the whole."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from fastgan.models._checks import check_ws
+from fastgan.models._network import StyleGenerator
 from fastgan.models._pyramid import size_name
+from fastgan.models.stylegan2.config import HALF_POWER, Config
 from fastgan.nn import EqualConv2d, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode, make_noise
 from fastgan.nn.resample import upsample_to
 from fastgan.ops import setup_filter
-
-if TYPE_CHECKING:
-    from fastgan.models.stylegan2 import Config
-
-HALF_POWER = math.sqrt(0.5)  # the two branches of a residual sum keep unit variance together
 
 
 class SynthesisLayer(ModulatedConv2d):
@@ -23,7 +20,7 @@ class SynthesisLayer(ModulatedConv2d):
 
     def __init__(
         self,
-        config: "Config",
+        config: Config,
         i: int,
         o: int,
         size: tuple[int, int],
@@ -55,7 +52,7 @@ class SynthesisLayer(ModulatedConv2d):
 class SynthesisBlock(nn.Module):
     """One size of G: (up-convolution or constant), convolution, and image output."""
 
-    def __init__(self, config: "Config", i: int, size: tuple[int, int], is_last: bool) -> None:
+    def __init__(self, config: Config, i: int, size: tuple[int, int], is_last: bool) -> None:
         super().__init__()
         o = config.channels(size)
         self.architecture = config.g_architecture
@@ -128,7 +125,7 @@ class SynthesisNetwork(nn.Module):
     convolution (the last reads its own).
     """
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.w_dim = config.w_dim
         self.names = [size_name(size) for size in config.sizes]
@@ -141,11 +138,7 @@ class SynthesisNetwork(nn.Module):
             channels = config.channels(size)
 
     def forward(self, ws: torch.Tensor, noise_mode: str = "random") -> torch.Tensor:
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise ValueError(
-                f"SynthesisNetwork: ws must have shape [N, {self.num_ws}, {self.w_dim}], got "
-                f"{tuple(ws.shape)}; make it with G.mapping(z, c)"
-            )
+        check_ws("SynthesisNetwork", ws, self.num_ws, self.w_dim)
         check_noise_mode("SynthesisNetwork", noise_mode)
         x = img = None
         first = 0
@@ -155,3 +148,35 @@ class SynthesisNetwork(nn.Module):
             x, img = block(x, img, used, noise_mode)
             first += block.num_convs
         return img.contiguous()
+
+
+class Generator(StyleGenerator):
+    """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
+
+    Images have the dtype of z, float32 at least. ``noise_mode`` is that of every layer.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.synthesis = SynthesisNetwork(config)
+        self._add_mapping(self.synthesis.num_ws, config.w_avg_beta)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        update_w_avg: bool = True,
+    ) -> torch.Tensor:
+        self._check_inputs(z, c, noise_mode)
+        ws = self.mapping(
+            z,
+            c,
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+            update_w_avg=update_w_avg,
+        )
+        return self.synthesis(ws, noise_mode=noise_mode)

@@ -1,0 +1,71 @@
+"""R3GAN's generator."""
+
+import torch
+from torch import nn
+
+from fastgan.models._network import LatentGenerator
+from fastgan.models.r3gan.config import Config
+from fastgan.models.r3gan.layers import Convolution, Stage, Transition, linear, residual_blocks
+
+
+class GenerativeBasis(nn.Module):
+    """z [N, i] -> [N, o, 4, 4]: learned maps, each scaled by a linear function of z."""
+
+    def __init__(self, i: int, o: int) -> None:
+        super().__init__()
+        self.Basis = nn.Parameter(torch.randn(o, 4, 4))
+        self.LinearLayer = linear(i, o)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        scales = self.LinearLayer(z)  # [N, o]
+        return self.Basis.to(z.dtype) * scales[:, :, None, None]
+
+
+class GeneratorModel(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        widths, features = config.widths, config.z_dim
+        if config.c_dim > 0:
+            self.EmbeddingLayer = linear(config.c_dim, config.condition_dim)
+            features += config.condition_dim
+        stages = []
+        for i, width in enumerate(widths):
+            first = Transition(widths[i - 1], width, True) if i else None
+            first = first or GenerativeBasis(features, width)
+            stages.append(Stage([first, *residual_blocks(config, i)]))
+        self.MainLayers = nn.ModuleList(stages)
+        self.AggregationLayer = Convolution(widths[-1], config.img_channels, 1)
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
+        x = z if c is None else torch.cat([z, self.EmbeddingLayer(c)], 1)
+        for stage in self.MainLayers:
+            x = stage(x)
+        return self.AggregationLayer(x)
+
+
+class Generator(LatentGenerator):
+    """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
+
+    ``truncation_psi`` scales z towards its mean 0; ``noise_mode`` is checked and has no effect, and
+    ``truncation_cutoff`` and ``update_w_avg``, which published code passes, have none.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.img_channels = config.img_channels
+        self.img_resolution = config.img_width
+        self.Model = GeneratorModel(config)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        *,
+        noise_mode: str = "none",
+        update_w_avg: bool = True,
+    ) -> torch.Tensor:
+        self._check_inputs(z, c, noise_mode)
+        z = z if truncation_psi == 1 else z * truncation_psi
+        return self.Model(z, c.to(z.dtype) if self.c_dim > 0 else None)

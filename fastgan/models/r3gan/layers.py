@@ -1,0 +1,115 @@
+"""The layers of R3GAN, with the names of the published models' parameters."""
+
+import math
+
+import torch
+from torch import nn
+
+from fastgan.models.r3gan.config import Config
+from fastgan.ops import bias_act, conv2d, downsample2d, setup_filter, upsample2d
+
+_SLOPE = 0.2
+_GAIN = math.sqrt(2 / (1 + _SLOPE**2))  # of the leaky ReLU, in the weights' initial size
+_RESAMPLING = (1, 2, 1)
+
+
+def scaled_normal(weight: torch.Tensor, gain: float = 1.0) -> nn.Parameter:
+    """A parameter of `weight`'s shape from N(0, (gain / √fan-in)²)."""
+    fan_in = weight[0].numel()
+    return nn.Parameter(torch.randn(weight.shape) * (gain / math.sqrt(fan_in)))
+
+
+def linear(i: int, o: int, gain: float = 1.0) -> nn.Linear:
+    """A linear layer of i and o features with no bias, which starts at size `gain`."""
+    layer = nn.Linear(i, o, bias=False)
+    layer.weight = scaled_normal(layer.weight, gain)
+    return layer
+
+
+class Convolution(nn.Module):
+    """'Same'-padded, no bias; the weight is at ``Layer.weight`` and starts at size `gain`."""
+
+    def __init__(self, i: int, o: int, k: int, groups: int = 1, gain: float = 1.0) -> None:
+        super().__init__()
+        self.Layer = nn.Conv2d(i, o, k, padding=k // 2, groups=groups, bias=False)
+        self.Layer.weight = scaled_normal(self.Layer.weight, gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layer = self.Layer
+        return conv2d(x, layer.weight.to(x.dtype), padding=layer.padding, groups=layer.groups)
+
+
+class BiasedActivation(nn.Module):
+    """leaky_relu(x + Bias, 0.2); the gain that keeps the variance is in the weights."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.Bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return bias_act(x, self.Bias, act="lrelu", alpha=_SLOPE, gain=1)
+
+
+class ResidualBlock(nn.Module):
+    """x + LinearLayer3(act(LinearLayer2(act(LinearLayer1 x)))): expand, in groups, contract."""
+
+    def __init__(self, config: Config, width: int, groups: int) -> None:
+        super().__init__()
+        inner, layers = width * config.expansion, 3
+        gain = _GAIN * sum(config.blocks) ** (-1 / (2 * layers - 2))
+        self.LinearLayer1 = Convolution(width, inner, 1, gain=gain)
+        self.LinearLayer2 = Convolution(inner, inner, config.kernel_size, groups, gain)
+        self.LinearLayer3 = Convolution(inner, width, 1, gain=0.0)
+        self.NonLinearity1 = BiasedActivation(inner)
+        self.NonLinearity2 = BiasedActivation(inner)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.NonLinearity1(self.LinearLayer1(x))
+        y = self.NonLinearity2(self.LinearLayer2(y))
+        return x + self.LinearLayer3(y)
+
+
+class Resampler(nn.Module):
+    """x [N, C, H, W] -> [N, C, 2·H, 2·W] or [N, C, H / 2, W / 2], with a bilinear filter."""
+
+    def __init__(self, is_up: bool) -> None:
+        super().__init__()
+        self.resample = upsample2d if is_up else downsample2d
+        self.register_buffer("Kernel", setup_filter(_RESAMPLING))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.resample(x, self.Kernel)
+
+
+class Transition(nn.Module):
+    """To another size and, by a 1 × 1 convolution on the smaller map, another width."""
+
+    def __init__(self, i: int, o: int, is_up: bool) -> None:
+        super().__init__()
+        self.is_up = is_up
+        self.Resampler = Resampler(is_up)
+        if i != o:
+            self.LinearLayer = Convolution(i, o, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        change = self.LinearLayer if hasattr(self, "LinearLayer") else nn.Identity()
+        return self.Resampler(change(x)) if self.is_up else change(self.Resampler(x))
+
+
+class Stage(nn.Module):
+    """``Layers``, one after the other."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.Layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.Layers:
+            x = layer(x)
+        return x
+
+
+def residual_blocks(config: Config, stage: int) -> list[nn.Module]:
+    """The residual blocks of one stage."""
+    width, groups = config.widths[stage], config.groups[stage]
+    return [ResidualBlock(config, width, groups) for _ in range(config.blocks[stage])]
