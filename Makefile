@@ -10,12 +10,13 @@ PYTEST_FLAGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
-KERNELS := $(wildcard csrc/*.cpp csrc/common/* csrc/ops/*/*)
+# Compiles what changed in csrc/ into fastgan/_C*.so; well under a second where nothing did.
+BUILD := $(BIN)/python setup.py --quiet build_ext --inplace
 
-# Installs what an extra of pyproject.toml names, without building the package again.
-EXTRAS = $(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
+# Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
+EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
+.PHONY: help demo test kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
@@ -23,6 +24,7 @@ help:
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
 	@echo "bench           pytest-benchmark over the quick cases of fastgan bench; BENCH_FLAGS=--every-case for all"
 	@echo "docs            the site of docs/ and the docstrings, into build/site; warnings are errors"
+	@echo "kernels         compile what changed in csrc/ since the last time"
 	@echo "lint, format    ruff and clang-format: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
@@ -34,14 +36,20 @@ help:
 	@echo "cuda-check      compile and link the CUDA library with nvcc; needs no GPU and no CUDA torch"
 
 # torch comes first and alone, so that nothing else resolves it; then the package with its kernels.
-$(VENV)/.installed: pyproject.toml setup.py fastgan/_build.py $(KERNELS)
+$(VENV)/.installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH_FLAGS) $(TORCH)
-	$(PIP) 'setuptools>=77' wheel
+	$(EXTRAS) requires >$(VENV)/.requires.txt
+	$(PIP) -r $(VENV)/.requires.txt
 	$(PIP) --no-build-isolation -e '.[metrics,test]'
 	touch $@
 
+# What needs the kernels asks for this, and not only for the installation, which is older than a changed header.
+kernels: $(VENV)/.installed
+	FASTGAN_REQUIRE_NATIVE=1 $(BUILD)
+
 demo: $(VENV)/.installed
+	$(BUILD)
 	$(BIN)/fastgan train --minutes $(DEMO_MINUTES) $(DEMO_FLAGS)
 
 test: test-reference test-emulator test-cpu
@@ -54,15 +62,15 @@ test-reference: $(VENV)/.installed
 test-emulator: $(VENV)/.cuda
 	$(BIN)/python -m pytest --backend emulator -m 'not slow' tests/ops tests/nn tests/losses tests/compat/test_shims.py $(PYTEST_FLAGS)
 
-test-cpu: $(VENV)/.installed
+test-cpu: kernels
 	$(BIN)/python -m pytest --backend cpu -m 'not slow' $(PYTEST_FLAGS)
 
-test-slow: $(VENV)/.installed
+test-slow: kernels
 	$(BIN)/python -m pytest --backend cpu -m slow $(PYTEST_FLAGS)
 
 # Checked before timed, like fastgan bench, but one test after another: no ratios within a round.
 BENCH_FLAGS ?=
-bench: $(VENV)/.installed
+bench: kernels
 	$(EXTRAS) bench >$(VENV)/.bench.txt
 	$(PIP) -r $(VENV)/.bench.txt
 	$(BIN)/python -m pytest benchmarks --benchmark-only $(BENCH_FLAGS)
@@ -121,15 +129,16 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.installed
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-abi: $(VENV)/.linters
+abi: $(VENV)/.linters kernels
 	$(BIN)/torch-abi-audit --check torch fastgan/_C*.so
 
+# The objects are in build/native; only the library of other sources must not stay beside the new one.
 cuda-check: $(VENV)/.cuda
 	rm -rf build/cuda-check
 	FASTGAN_CACHE_DIR=build/cuda-check $(BIN)/fastgan build --cuda
 
 OTHER_TORCH ?= 2.11.0
-abi-run: $(VENV)/.installed
+abi-run: kernels
 	$(PYTHON) -m venv .venv-torch-$(OTHER_TORCH)
 	.venv-torch-$(OTHER_TORCH)/bin/python -m pip install --quiet $(PIP_FLAGS) torch==$(OTHER_TORCH) numpy pytest hypothesis
 	PYTHONPATH=. .venv-torch-$(OTHER_TORCH)/bin/python -m pytest --backend cpu tests/ops -m 'not slow' $(PYTEST_FLAGS)

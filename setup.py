@@ -2,7 +2,7 @@
 
 The kernels are built where torch is installed (README: `pip install --no-build-isolation`).
 In an isolated build, or without a compiler, the package is pure Python with the sources inside,
-the reference answers, and `fastgan build` compiles later. FASTGAN_REQUIRE_NATIVE=1 makes a failed
+the reference is used, and `fastgan build` compiles later. FASTGAN_REQUIRE_NATIVE=1 makes a failed
 build an error; FASTGAN_CUDA=auto|0|1 decides about CUDA.
 """
 
@@ -40,10 +40,8 @@ class BuildKernels(build_ext):
         except _build.BuildError as error:
             if environment.require_native():
                 raise
-            self.announce(
-                f"fastgan: {name} is not built, plain PyTorch will answer: {error}",
-                level=logging.WARNING,
-            )
+            text = f"fastgan: {name} is not built, plain PyTorch will be used: {error}"
+            self.announce(text, level=logging.WARNING)
 
 
 class CopySources(build_py):
@@ -53,12 +51,8 @@ class CopySources(build_py):
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "fastgan" / "csrc"
-            shutil.copytree(
-                ROOT / "csrc",
-                target,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("emulator"),
-            )
+            ignored = shutil.ignore_patterns("emulator")
+            shutil.copytree(ROOT / "csrc", target, dirs_exist_ok=True, ignore=ignored)
 
 
 def extensions():
@@ -75,7 +69,4 @@ def extensions():
     return [Extension(f"fastgan.{name}", sources=[], optional=True) for name in names]
 
 
-setup(
-    ext_modules=extensions(),
-    cmdclass={"build_ext": BuildKernels, "build_py": CopySources},
-)
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": CopySources})

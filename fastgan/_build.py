@@ -1,17 +1,17 @@
-"""Compiles csrc/ into `_C` (CPU kernels) and `_C_cuda`: the one build description of the project.
+"""Compiles csrc/ into `_C` (CPU kernels) and `_C_cuda`, with ninja: the project's one build.
 
-setup.py calls it at installation, `fastgan build` on request; importing fastgan never does. It
-runs the compilers directly: the sources need torch's stable-ABI headers and nothing of its build
-machinery, so one library serves every torch from 2.11 on and a file costs about a second.
-This file is also loaded by path from setup.py, before fastgan is importable: standard library
-and torch only, and torch only inside functions.
+setup.py calls it at installation, `fastgan build` on request, tests/native_build.py for what only
+tests use; importing fastgan never does. The sources need torch's stable-ABI headers and nothing of
+torch's build machinery, so one library runs on every torch from 2.11 on.
+This file is also loaded by path from setup.py, before fastgan is importable: standard library only,
+and what only a build needs (ninja, pybind11, torch's folder) inside functions.
 """
 
-import concurrent.futures
 import contextlib
+import filecmp
 import hashlib
+import importlib
 import importlib.util
-import json
 import os
 import platform
 import shlex
@@ -20,38 +20,48 @@ import stat
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, TextIO
 
 OLDEST_TORCH = "0x020b000000000000"  # 2.11: the oldest torch that the library runs on
 CUDA_ARCHITECTURES = "8.0;9.0+PTX"
 LOCK_TIMEOUT_SECONDS = 600
-_X86_ISAS = {
+# -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two
+# to three times as long at -O2.
+CXX_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
+             "-Wno-unknown-pragmas", "-fopenmp-simd", "-fno-math-errno",
+             "-fno-trapping-math"]  # fmt: skip
+_IS_X86 = platform.machine().lower() in {"x86_64", "amd64"}
+_ISAS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
                "-mprefer-vector-width=512"],
 }  # fmt: skip
-# -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two
-# to three times as long at -O2.
-_CXX_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
-              "-Wno-unknown-pragmas", "-fopenmp-simd", "-fno-math-errno",
-              "-fno-trapping-math"]  # fmt: skip
+CPU_FLAGS = [*CXX_FLAGS, *(["-DFASTGAN_X86_ISAS"] if _IS_X86 else [])]
+# An <op>_cpu.cpp is compiled with each of these: once per instruction set.
+CPU_KERNEL_FLAGS = [
+    [*CPU_FLAGS, "-O3", f"-DFASTGAN_ISA={isa}", *flags]
+    for isa, flags in _ISAS.items()
+    if _IS_X86 or isa == "baseline"
+]
 
 
 class BuildError(RuntimeError):
     """A compiler is missing or refused; the message holds what it said."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One compiler call: `command` makes `output`."""
+class Target(NamedTuple):
+    """A library or a program, made of objects by one link."""
 
-    output: Path
-    command: list[str]
+    name: str
+    objects: Sequence[tuple[Path, Sequence[str]]]  # each source, with its compiler and flags
+    linker: Sequence[str]
+    link_flags: Sequence[str] = ()
+    needs: Sequence[str] = ()  # names of targets that must be there before the link
 
 
 def source_root() -> Path:
@@ -119,6 +129,13 @@ def _torch_folder() -> Path:
     return Path(spec.origin).parent
 
 
+def _build_tool(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise BuildError(f"build: {name} is not installed; pip install 'fastgan[build]'") from None
+
+
 def torch_flags() -> tuple[list[str], list[str]]:
     """Compiler and linker flags for torch's stable ABI."""
     folder = _torch_folder()
@@ -127,61 +144,25 @@ def torch_flags() -> tuple[list[str], list[str]]:
     return [*include, f"-DTORCH_TARGET_VERSION={OLDEST_TORCH}"], link
 
 
-def python_flags() -> list[str]:
-    """For module.cpp, the one file that sees Python."""
-    return ["-isystem", sysconfig.get_path("include")]
-
-
-def _is_x86() -> bool:
-    return platform.machine().lower() in {"x86_64", "amd64"}
-
-
-def _cpu_steps(work: Path) -> tuple[list[Step], list[str]]:
+def cpu_library(name: str, extra: Sequence[str] = ()) -> Target:
+    """The CPU kernels and the module that Python imports. extra: more flags for everything."""
     root, compiler = source_root(), cxx()
     stable_abi, torch_link = torch_flags()
     version = compiler_version(compiler).replace('"', "'")
-    isa_define = ["-DFASTGAN_X86_ISAS"] if _is_x86() else []
-    steps = []
-
-    def compile_one(source: Path, label: str, flags: list[str]) -> None:
-        output = work / f"{source.stem}{label}.o"
-        command = [
-            *compiler,
-            *_CXX_FLAGS,
-            *isa_define,
-            *(["-O3"] if source.stem.endswith("_cpu") else []),
-            *flags,
-            "-c",
-            str(source),
-            "-o",
-            str(output),
-        ]
-        steps.append(Step(output, command))
-
-    module_flags = [*python_flags(), f'-DFASTGAN_COMPILER="{version}"']
-    compile_one(root / "module.cpp", "", module_flags)
-    for source in sorted(root.glob("ops/*/*.cpp")):
-        if not source.stem.endswith("_cpu"):
-            if source.with_name(f"{source.stem}_cpu.cpp").is_file():  # else plain torch answers
-                compile_one(source, "", stable_abi)
-            continue
-        for isa, flags in (_X86_ISAS if _is_x86() else {"baseline": []}).items():
-            compile_one(source, f"_{isa}", [f"-DFASTGAN_ISA={isa}", *flags])
-    shared = (
-        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    )
-    return steps, [*compiler, *shared, *(str(s.output) for s in steps), *torch_link]
+    module = ["-isystem", sysconfig.get_path("include"), "-isystem",
+              _build_tool("pybind11").get_include(), f'-DFASTGAN_COMPILER="{version}"']  # fmt: skip
+    objects = [(root / "module.cpp", [*compiler, *CPU_FLAGS, *module, *extra])]
+    for kernel in sorted(root.glob("ops/*/*_cpu.cpp")):  # an op without one runs as plain torch
+        binding = kernel.with_name(f"{kernel.stem.removesuffix('_cpu')}.cpp")
+        objects.append((binding, [*compiler, *CPU_FLAGS, *stable_abi, *extra]))
+        objects += [(kernel, [*compiler, *flags, *extra]) for flags in CPU_KERNEL_FLAGS]
+    darwin = sys.platform == "darwin"
+    shared = ["-bundle", "-undefined", "dynamic_lookup"] if darwin else ["-shared"]
+    return Target(name, objects, compiler, [*shared, *extra, *torch_link])
 
 
 def cuda_architectures() -> str:
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
-
-
-def _nvcc_version() -> str:
-    compiler = nvcc()
-    if compiler is None:
-        return ""
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
 
 
 def _gencode(architectures: str) -> list[str]:
@@ -197,7 +178,8 @@ def _gencode(architectures: str) -> list[str]:
     return flags
 
 
-def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
+def _cuda_library(name: str) -> list[Target]:
+    """The CUDA kernels. They link to a stub, because the installed torch may have no CUDA."""
     root, compiler, device_compiler = source_root(), cxx(), nvcc()
     if device_compiler is None:
         raise BuildError(
@@ -205,75 +187,107 @@ def _cuda_steps(work: Path) -> tuple[list[Step], list[str]]:
             "'fastgan[nvcc]', or set CUDA_HOME"
         )
     stable_abi, torch_link = torch_flags()
-    steps = []
-    for source in sorted(root.glob("ops/*/*.cu")):
-        output = work / f"{source.stem}.o"
-        steps.append(
-            Step(
-                output,
-                [str(device_compiler), "-std=c++20", "-O2", "-Xcompiler",
-                 "-fPIC,-fvisibility=hidden",
-                 "--expt-relaxed-constexpr", "-Werror", "all-warnings",
-                 *_gencode(cuda_architectures()),
-                 "-DFASTGAN_BACKEND_CUDA", "-c", str(source), "-o", str(output)],
-            )
+    device = [str(device_compiler), "-std=c++20", "-O2", "-Xcompiler", "-fPIC,-fvisibility=hidden",
+              "--expt-relaxed-constexpr", "-Werror", "all-warnings",
+              *_gencode(cuda_architectures()), "-DFASTGAN_BACKEND_CUDA"]  # fmt: skip
+    host = [*compiler, *CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *stable_abi]
+    objects = []
+    for kernel in sorted(root.glob("ops/*/*_cuda.cu")):  # an op without one runs as plain torch
+        binding = kernel.with_name(f"{kernel.stem.removesuffix('_cuda')}.cpp")
+        objects += [(kernel, device), (binding, host)]
+    # The wheels of `fastgan[nvcc]` have in lib what a toolkit has in lib64.
+    link = ["-shared", "-cudart", "static", f"-L{device_compiler.parents[1] / 'lib'}", "-L."]
+    stub = Target("libtorch_cuda.so", [(root / "torch_cuda_stub.cpp", [*compiler, "-fPIC"])],
+                  compiler, ["-shared", "-Wl,-soname,libtorch_cuda.so"])  # fmt: skip
+    link += ["-ltorch_cuda", *torch_link]
+    return [stub, Target(name, objects, [str(device_compiler)], link, [stub.name])]
+
+
+def _versions() -> str:
+    """What objects depend on besides sources and flags: if it changes, all are compiled again."""
+    told = [compiler_version(cxx()), (_torch_folder() / "version.py").read_text()]
+    if device_compiler := nvcc():
+        done = subprocess.run([device_compiler, "--version"], capture_output=True, text=True)
+        told.append(done.stdout)
+    return "".join(told)
+
+
+def _write_ninja(path: Path, targets: Sequence[Target]) -> None:
+    from ninja.ninja_syntax import Writer, escape
+
+    versions = _versions()
+    written = set()
+    with path.open("w", encoding="utf-8") as file:
+        ninja = Writer(file, width=1000)
+        ninja.rule("compile", "$run -MMD -MF $out.d -c $in -o $out", depfile="$out.d", deps="gcc")
+        ninja.rule("link", "$run $in -o $out.new $flags && mv -f $out.new $out")
+        for target in targets:
+            objects = []
+            for source, command in target.objects:
+                run = shlex.join(command)
+                key = hashlib.sha256("\0".join([str(source), run, versions]).encode()).hexdigest()
+                objects.append(f"{source.stem}-{key[:12]}.o")
+                if objects[-1] not in written:  # two targets may have it in common
+                    ninja.build(
+                        objects[-1], "compile", escape(str(source)), variables={"run": escape(run)}
+                    )
+                    written.add(objects[-1])
+            words = {"run": target.linker, "flags": target.link_flags}
+            words = {name: escape(shlex.join(value)) for name, value in words.items()}
+            ninja.build(target.name, "link", objects, list(target.needs), variables=words)
+
+
+def make(folder: Path, targets: Sequence[Target], *, force: bool = False) -> list[Path]:
+    """Bring `targets` up to date in `folder`, where objects are kept, and return their paths.
+
+    Compiled is what changed: the compilers write down which headers they read, and ninja compares.
+
+    Raises BuildError where ninja or a compiler is missing or a compiler fails, with what it said.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(_build_tool("ninja").BIN_DIR) / "ninja"), "--quiet", f"-j{os.cpu_count()}"]
+    with _locked(folder) as lock:
+        if force:
+            for path in folder.glob("*.o"):
+                path.unlink()
+        _write_ninja(folder / "build.ninja", targets)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False,
+            pass_fds=[lock.fileno()],  # compilers that outlive this process keep the lock
         )  # fmt: skip
-    for source in sorted(root.glob("ops/*/*.cpp")):
-        if not source.with_name(f"{source.stem}_cuda.cu").is_file():  # else plain torch answers
-            continue
-        output = work / f"{source.stem}_host.o"
-        flags = [*_CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *stable_abi]
-        steps.append(Step(output, [*compiler, *flags, "-c", str(source), "-o", str(output)]))
-    libraries = (
-        device_compiler.parents[1] / "lib"
-    )  # where the wheels have what a toolkit has in lib64
-    link = [str(device_compiler), "-shared", "-cudart", "static", f"-L{libraries}"]
-    link += [str(s.output) for s in steps]
-    stub = _torch_cuda_stub(work, compiler)
-    return steps, [*link, *stub, *torch_link, "-ltorch_cuda"]
-
-
-def _torch_cuda_stub(work: Path, compiler: list[str]) -> list[str]:
-    """Where torch has no CUDA, one function with the right SONAME lets the real library link."""
-    if (_torch_folder() / "lib" / "libtorch_cuda.so").exists():
-        return []
-    source, library = work / "torch_cuda_stub.cpp", work / "libtorch_cuda.so"
-    source.write_text(
-        'extern "C" int aoti_torch_get_current_cuda_stream(int, void**) { return 1; }\n'
-    )
-    run_step(
-        Step(library, [*compiler, "-shared", "-fPIC", "-Wl,-soname,libtorch_cuda.so", str(source),
-                       "-o", str(library)])
-    )  # fmt: skip
-    return [f"-L{work}"]
-
-
-def run_step(step: Step) -> None:
-    done = subprocess.run(step.command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BuildError(
-            f"build: {shlex.join(step.command)}\nfailed with exit code {done.returncode}:\n"
+            f"build: {shlex.join(command)} in {folder}\nfailed with exit code {done.returncode}:\n"
             f"{done.stdout}{done.stderr}"
         )
+    return [folder / target.name for target in targets]
 
 
-def build(name: str, output: Path) -> None:
+def build_folder(name: str) -> Path:
+    """Where the objects of `name` are kept: in build/ of a checkout, else in the user's cache."""
+    checkout = source_root().parent
+    if checkout != Path(__file__).resolve().parent and os.access(checkout, os.W_OK):
+        return checkout / "build" / "native" / name
+    return cache_folder() / f"{name}-objects"
+
+
+def build(name: str, output: Path, *, force: bool = False) -> None:
     """Compile library `name` ("_C" or "_C_cuda") and put it at `output` in one rename.
 
-    Raises BuildError, and leaves nothing behind, where a compiler is missing or fails.
+    Raises BuildError, and leaves `output` as it was, where a compiler is missing or fails.
     """
+    file = f"{name}{library_suffix()}"
+    targets = _cuda_library(file) if name == "_C_cuda" else [cpu_library(file)]
+    made = make(build_folder(name), targets, force=force)[-1]
+    if output.is_file() and filecmp.cmp(made, output, shallow=False):
+        return
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fastgan-build-") as folder:
-        work = Path(folder)
-        steps, link = (_cuda_steps if name == "_C_cuda" else _cpu_steps)(work)
-        with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(pool.map(run_step, steps))
-        made = output.with_name(f".{output.name}.{os.getpid()}")
-        try:
-            run_step(Step(made, [*link, "-o", str(made)]))
-            made.replace(output)
-        finally:
-            made.unlink(missing_ok=True)
+    copy = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        shutil.copy(made, copy)
+        copy.replace(output)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def cuda_is_wanted(setting: str) -> bool:
@@ -312,7 +326,7 @@ def cached_library(name: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[TextIO]:
     """An advisory lock that the system drops when its holder dies; waiting for it has an end."""
     import fcntl
 
@@ -329,35 +343,15 @@ def _locked(folder: Path) -> Iterator[None]:
                         f"{LOCK_TIMEOUT_SECONDS} s; end that process and try again"
                     ) from None
                 time.sleep(0.2)
-        yield
-
-
-def _read_manifest(path: Path) -> dict | None:
-    """None for a missing or torn one, which means to build again."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+        yield handle
 
 
 def build_cached(name: str = "_C", *, force: bool = False) -> Path:
-    """Build `name` into the per-user cache (folder mode 0700) unless it is there; returns its path.
-
-    A rebuild happens with `force`, or when a compiler or the CUDA architectures changed.
-    """
+    """Bring `name` in the per-user cache (folder mode 0700) up to date; returns its path."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    manifest = folder / f"{name}.json"
-    made_by = {"cxx": compiler_version(cxx())}
-    if name == "_C_cuda":
-        made_by |= {"nvcc": _nvcc_version(), "architectures": cuda_architectures()}
-    with _locked(folder):
-        ready = cached_library(name)
-        if ready is not None and not force and _read_manifest(manifest) == made_by:
-            return ready
-        output = folder / f"{name}{library_suffix()}"
-        build(name, output)
-        output.chmod(0o700)
-        manifest.write_text(json.dumps(made_by))
+    output = folder / f"{name}{library_suffix()}"
+    build(name, output, force=force)
+    output.chmod(0o700)
     return output

@@ -1,6 +1,11 @@
 import fcntl
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -131,21 +136,166 @@ def test_a_compiler_with_arguments(monkeypatch):
     assert _build.cxx() == ["ccache", "my g++"]
 
 
-def test_a_failed_step_shows_what_the_compiler_said(tmp_path):
-    step = _build.Step(tmp_path / "a.o", ["sh", "-c", "echo no such type >&2; exit 3"])
-    with pytest.raises(_build.BuildError, match="failed with exit code 3:\nno such type"):
-        _build.run_step(step)
+COMPILER = """#!/bin/sh
+# Works like g++ but for what the test wants of it.
+case "$*" in *slow.cpp*) until [ -e {folder}/quick ]; do sleep 0.1; done;; esac
+exec c++ "$@"
+"""
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
-    def fails(work):
-        (work / "half.o").write_text("half")
-        return [_build.Step(work / "half.o", ["false"])], ["true"]
+@pytest.fixture
+def program(tmp_path):
+    """Two small sources and their target: used.cpp includes outer.h, which includes inner.h."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "used.cpp").write_text('#include "outer.h"\nint main() { return INNER; }\n')
+    (source / "slow.cpp").write_text("int other = 0;\n")
+    (source / "outer.h").write_text('#pragma once\n#include "inner.h"\n')
+    (source / "inner.h").write_text("#define INNER 0\n")
+    (source / "quick").touch()
+    compiler = source / "compiler"
+    compiler.write_text(COMPILER.format(folder=source))
+    compiler.chmod(0o700)
+    objects = [(source / name, [str(compiler)]) for name in ("used.cpp", "slow.cpp")]
+    return _build.Target("program", objects, ["c++"])
 
-    monkeypatch.setattr(_build, "_cpu_steps", fails)
+
+def made_again(folder, targets, act):
+    """The sources whose objects `act` and another build made again, and whether it linked."""
+
+    def times():
+        paths = [*folder.glob("*.o"), *(folder / target.name for target in targets)]
+        return {p.name: p.stat().st_mtime_ns for p in paths if p.exists()}
+
+    before = times()
+    time.sleep(0.02)  # ninja compares times: the file system's must have moved
+    act()
+    _build.make(folder, targets)
+    after = times()
+    changed = [name for name in after if before.get(name) != after[name]]
+    return {name.rpartition("-")[0] or name for name in changed}
+
+
+def test_a_second_build_does_nothing(program, tmp_path):
+    _build.make(tmp_path / "build", [program])
+    assert made_again(tmp_path / "build", [program], lambda: None) == set()
+
+
+@pytest.mark.parametrize("header", ["outer.h", "inner.h"])
+def test_a_touched_header_makes_its_users_again(program, tmp_path, header):
+    folder = tmp_path / "build"
+    _build.make(folder, [program])
+    touch = (tmp_path / "source" / header).touch
+    assert made_again(folder, [program], touch) == {"used", "program"}
+
+
+def test_an_error_in_a_header_that_is_only_included_indirectly_fails_the_build(program, tmp_path):
+    _build.make(tmp_path / "build", [program])
+    (tmp_path / "source" / "inner.h").write_text("#error planted\n")
+    with pytest.raises(_build.BuildError, match=r"exit code 1:\n(.|\n)*#error planted"):
+        _build.make(tmp_path / "build", [program])
+
+
+def test_force_makes_everything_again(program, tmp_path):
+    folder = tmp_path / "build"
+    _build.make(folder, [program])
+    again = made_again(folder, [program], lambda: _build.make(folder, [program], force=True))
+    assert again == {"used", "slow", "program"}
+
+
+def test_changed_flags_and_another_compiler_make_everything_again(program, tmp_path, monkeypatch):
+    folder = tmp_path / "build"
+    _build.make(folder, [program])
+    objects = [(source, [*command, "-O1"]) for source, command in program.objects]
+    changed = [program._replace(objects=objects)]
+    assert made_again(folder, changed, lambda: None) == {"used", "slow", "program"}
+    monkeypatch.setattr(_build, "compiler_version", lambda command: "a newer one")
+    assert made_again(folder, changed, lambda: None) == {"used", "slow", "program"}
+
+
+def test_an_interrupted_build_resumes(program, tmp_path):
+    folder = tmp_path / "build"
+    (tmp_path / "source" / "quick").unlink()
+    code = f"""
+from pathlib import Path, PosixPath
+from fastgan import _build
+_build.make({folder!r}, [_build.Target(*{tuple(program)!r})])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    while not list(folder.glob("used-*.o")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.2)  # for ninja to write down that it is made
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (tmp_path / "source" / "quick").touch()
+    assert made_again(folder, [program], lambda: None) == {"slow", "program"}
+
+
+def test_a_folder_with_spaces_and_signs(program, tmp_path):
+    folder = tmp_path / "a $folder: of (mine)"
+    (tmp_path / "source").rename(folder)
+    objects = [(folder / source.name, ["c++", "-DA='b c'"]) for source, _ in program.objects]
+    target = program._replace(objects=objects)
+    (made,) = _build.make(folder / "build", [target])
+    assert subprocess.run([made]).returncode == 0
+    assert made_again(folder / "build", [target], (folder / "inner.h").touch) == {"used", "program"}
+
+
+@pytest.mark.parametrize(
+    ("header", "users"),
+    [
+        ("common/winograd/conv.h", {"winograd_conv2d_cpu", "winograd_strided_conv2d_cpu"}),
+        ("common/winograd/edges.h", {"winograd_conv2d_cpu", "winograd_strided_conv2d_cpu"}),
+        ("ops/bias_act/cpu_piecewise_linear.h", {"bias_act_cpu"}),
+    ],
+)
+def test_a_touched_header_of_the_kernels_makes_its_users_again(sources, tmp_path, header, users):
+    """With -E, which reads the same headers in a fraction of the time."""
+    kernels = {s: [*c, "-E"] for s, c in _build.cpu_library("_C").objects if "_cpu" in s.stem}
+    target = _build.Target("all", list(kernels.items()), ["sh", "-c", "touch all.new"])
+    _build.make(tmp_path / "build", [target])
+    touch = (sources / header).touch
+    assert made_again(tmp_path / "build", [target], touch) == users | {"all"}
+
+
+def test_a_failed_compilation_shows_what_the_compiler_said(tmp_path):
+    (tmp_path / "a.cpp").touch()
+    command = ["sh", "-c", "echo no such type >&2; exit 3"]
+    with pytest.raises(_build.BuildError, match=r"failed with exit code \d:\n(.|\n)*no such type"):
+        _build.make(tmp_path / "build", [_build.Target("a", [(tmp_path / "a.cpp", command)], [])])
+
+
+def test_a_failed_build_leaves_the_library_as_it_was(tmp_path, sources, monkeypatch):
+    monkeypatch.setenv("CXX", "sh -c 'case \"$*\" in *--version) echo false;; *) exit 1;; esac' sh")
+    output = tmp_path / "out" / "_C.so"
     with pytest.raises(_build.BuildError):
-        _build.build("_C", tmp_path / "out" / "_C.so")
-    assert list((tmp_path / "out").iterdir()) == []
+        _build.build("_C", output)
+    assert not output.exists()
+    output.parent.mkdir()
+    output.write_bytes(b"old")
+    with pytest.raises(_build.BuildError):
+        _build.build("_C", output)
+    assert [p.read_bytes() for p in output.parent.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("name", ["ninja", "pybind11"])
+def test_a_missing_build_tool_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        _build.BuildError, match=rf"{name} is not installed; pip install 'fastgan\[build\]'"
+    ):
+        _build.build("_C", tmp_path / "_C.so")
+
+
+def test_objects_are_kept_in_a_checkout_or_in_the_cache(cache, sources, monkeypatch):
+    assert _build.build_folder("_C") == sources.parent / "build" / "native" / "_C"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert _build.build_folder("_C").parent == _build.cache_folder()
+    monkeypatch.undo()
+    package = Path(_build.__file__).parent
+    monkeypatch.setattr(_build, "source_root", lambda: package / "csrc")
+    assert _build.build_folder("_C").parent == _build.cache_folder()
 
 
 def test_architectures_become_compiler_flags():
@@ -168,20 +318,7 @@ def test_a_real_build(cache):
         "import sys; sys.modules['fastgan._C'] = None\n"
         "from fastgan import ops; print(ops.library_facts()['cpu_library'])"
     )
-    import subprocess
-    import sys
-
     env = {k: v for k, v in os.environ.items() if k != "FASTGAN_BACKEND"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env=env)  # fmt: skip
     assert done.stdout.strip() == str(path)
-
-
-def test_a_torn_manifest_means_to_build_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(_build, "compiler_version", lambda command: "some compiler")
-    monkeypatch.setattr(_build, "build", lambda name, output: output.write_bytes(b"library"))
-    path = _build.build_cached("_C")
-    (path.parent / "_C.json").write_text("")
-    path.write_bytes(b"old")
-    assert _build.build_cached("_C").read_bytes() == b"library"

@@ -11,7 +11,6 @@ the sanitizers and the bugs that only they see.
 import argparse
 import concurrent.futures
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,6 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import native_build
 
+from fastgan import _build
+
+OUTPUT = native_build.OUTPUT.with_name("mutations")
 BUGS = Path(__file__).with_name("mutations")
 SEEDS = range(1, 11)
 TIMEOUT_SECONDS = 120
@@ -104,14 +106,28 @@ def planted(mutation: Mutation) -> str:
     return text.replace(mutation.old, mutation.new)
 
 
+def folder(mutation: Mutation) -> Path:
+    name = f"{mutation.op} {mutation.name}"
+    return OUTPUT / "".join(c if c.isalnum() else "-" for c in name)
+
+
 def plant(mutation: Mutation) -> Path:
-    """A csrc/ with the bug in it; always the same folder, so that its objects are found again."""
-    text = planted(mutation)
-    folder = "".join(c if c.isalnum() else "-" for c in f"{mutation.op} {mutation.name}")
-    csrc = native_build.OUTPUT / "mutations" / folder / "csrc"
-    shutil.rmtree(csrc, ignore_errors=True)
-    shutil.copytree(native_build.CSRC, csrc)
-    (csrc / mutation.file).write_text(text, encoding="utf-8")
+    """A csrc/ with the bug in it: one file of its own among links to the others.
+
+    What is as it should be stays untouched, so that it is not compiled again.
+    """
+    text, csrc = planted(mutation), folder(mutation) / "csrc"
+    for source in (path for path in native_build.CSRC.rglob("*") if path.is_file()):
+        name = source.relative_to(native_build.CSRC)
+        copy = csrc / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if name.as_posix() != mutation.file:
+            if not copy.is_symlink():
+                copy.unlink(missing_ok=True)
+                copy.symlink_to(source)
+        elif copy.is_symlink() or not copy.is_file() or copy.read_text(encoding="utf-8") != text:
+            copy.unlink(missing_ok=True)
+            copy.write_text(text, encoding="utf-8")
     return csrc
 
 
@@ -149,21 +165,36 @@ def run(driver: Path, detector: Detector, seed: int, cases: Iterable[str] = ()) 
     return finding(done)
 
 
-def build(detector: Detector, only: Sequence[str], csrc: Path) -> Path:
-    return native_build.driver("emulator", detector.sanitize, only, csrc=csrc, extra=QUICK)
+Drivers = dict[tuple[str, str | None], Path]
 
 
-def check(mutation: Mutation, detectors: Iterable[Detector]) -> dict[str, list[str]]:
+def build(mutations: Sequence[Mutation], detectors: Iterable[Detector]) -> Drivers:
+    """All drivers: by the name of an op, or of a bug's folder, and by the sanitizer."""
+    sources = {m.op: (m.op, native_build.CSRC) for m in mutations}
+    sources |= {folder(m).name: (m.op, plant(m)) for m in mutations}
+    targets = {
+        (name, sanitize): native_build.driver_target(
+            f"{name}.{sanitize}.driver", "emulator", sanitize, [op], csrc=csrc, extra=QUICK
+        )
+        for name, (op, csrc) in sources.items()
+        for sanitize in {d.sanitize for d in detectors}
+    }
+    return dict(zip(targets, _build.make(OUTPUT, list(targets.values())), strict=True))
+
+
+def check(
+    mutation: Mutation, detectors: Iterable[Detector], drivers: Drivers
+) -> dict[str, list[str]]:
     """Findings per detector and seed."""
-    csrc = plant(mutation)
+    name = folder(mutation).name
     return {
-        d.name: [run(build(d, [mutation.op], csrc), d, s, mutation.cases) for s in d.seeds]
+        d.name: [run(drivers[name, d.sanitize], d, seed, mutation.cases) for seed in d.seeds]
         for d in detectors
     }
 
 
 def check_clean(
-    mutations: Sequence[Mutation], detectors: Iterable[Detector]
+    mutations: Sequence[Mutation], detectors: Iterable[Detector], drivers: Drivers
 ) -> dict[str, list[str]]:
     """What the detectors find, under every seed, in the cases that bugs are looked for in, where
     there is no bug.
@@ -172,7 +203,7 @@ def check_clean(
     for op in sorted({m.op for m in mutations}):
         cases = sorted({case for m in mutations if m.op == op for case in m.cases})
         for d in detectors:
-            driver = build(d, [op], native_build.CSRC)
+            driver = drivers[op, d.sanitize]
             found.setdefault(d.name, []).extend(run(driver, d, seed, cases) for seed in SEEDS)
     return found
 
@@ -217,9 +248,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     wrong = []
     try:
-        clean = check_clean(mutations, detectors)  # first: the others share what it builds
+        drivers = build(mutations, detectors)
+        clean = check_clean(mutations, detectors, drivers)
         with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = list(pool.map(lambda m: check(m, detectors), mutations))
+            results = list(pool.map(lambda m: check(m, detectors, drivers), mutations))
     except StaleMutationError as error:
         print(error)
         return 1

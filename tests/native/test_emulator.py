@@ -6,6 +6,8 @@ import subprocess
 import native_build
 import pytest
 
+from fastgan import _build
+
 FAULTS = native_build.ROOT / "tests" / "native" / "faults.cu"
 SAYS = {
     "divergent_barrier": r"divergent __syncthreads: .*faults\.cu:\d+ and .*faults\.cu:\d+",
@@ -26,9 +28,9 @@ SAYS = {
 
 @pytest.fixture(scope="module")
 def faults():
-    flags = native_build.emulator_flags()
-    sources = [*native_build.emulator_sources(), (FAULTS, flags)]
-    return native_build.compile_all(sources, native_build.OUTPUT / "faults", [])
+    objects = [*native_build.emulator_objects(), (FAULTS, native_build.emulated())]
+    target = _build.Target("faults", objects, _build.cxx())
+    return _build.make(native_build.OUTPUT, [target])[0]
 
 
 @pytest.fixture(params=["forward", "reverse", *(f"random-{seed}" for seed in range(10))])
