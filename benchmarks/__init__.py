@@ -1,4 +1,1 @@
-"""Suites for pytest-benchmark, the static report of the CUDA kernels, and the GPU day's command.
-
-`fastgan bench` measures; see README.md.
-"""
+"""Suites for pytest-benchmark, other measurements, and results; `fastgan bench` measures."""

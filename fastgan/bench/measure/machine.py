@@ -2,8 +2,10 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from fastgan.ops import library_facts
 
 
 def environment(protocol: Protocol) -> dict[str, Any]:
-    """Device, CPU, ISA, threads, commit, versions, memory, load and protocol, JSON-able."""
+    """Command, device, ISA, threads, commit, versions, memory, load, protocol: JSON values."""
     return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if protocol.device == "cuda" else "cpu",
         "cuda": torch.version.cuda,
         "cpu": _cpu_model(),

@@ -45,7 +45,7 @@ _REFUSED: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 _TOO_SMALL: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 # On a CPU, the multiply-adds per recorded operator and thread from which the saved passes repay the
-# recording, in one forward pass: `python -m benchmarks.models.linearised_r1 --small`.
+# recording, in one forward pass: the small critics of `fastgan bench step penalty_methods`.
 _MACS_PER_OPERATOR = 1_500_000
 
 

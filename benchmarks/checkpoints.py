@@ -1,4 +1,4 @@
-"""How long a checkpoint holds a step up: python -m benchmarks.training.saving [--resolution 64]
+"""How long a checkpoint holds a step up: python -m benchmarks.checkpoints [--resolution 64]
 
 Times of the StyleGAN2 recipe's whole state (networks, average, both optimisers): the staging copy,
 which the step waits for; the write, which goes on beside it; and steps with and without a write
