@@ -37,11 +37,8 @@ import fastgan
 NOT_DONE = (
     "fastgan.augment",
     "fastgan.compat",
-    "fastgan.data",
-    "fastgan.export",
     "fastgan.losses",
     "fastgan.memory",
-    "fastgan.metrics",
     "fastgan.models",
     "fastgan.nn",
     "fastgan.ops",

@@ -1,4 +1,4 @@
-"""Data sets: folders, zips, tars and packed files of pictures, batches of them, and drawn faces."""
+"""Data sets: folders, zips, tars and packed files of images, batches of them, and drawn faces."""
 
 from fastgan.data.avatars import default_dataset
 from fastgan.data.batch_loader import BatchLoader

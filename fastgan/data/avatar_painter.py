@@ -1,7 +1,7 @@
 """Draw one cartoon face from (seed, index), and serve such drawings to another process.
 
 The parts are drawn by python-avatars (MIT; art "Avataaars") and turned into pixels by resvg-py.
-Grotesque parts (VOMIT, X_DIZZY, EYEPATCH, …), parts that ignore the hair colour and parts that
+Grotesque parts (VOMIT, X_DIZZY, EYEPATCH, …), parts that ignore the hair color and parts that
 leave the frame are not in `PARTS`.
 
 This file imports nothing of fastgan, because avatars.py also runs it as a script in child
@@ -99,7 +99,7 @@ def draw_attributes(seed: int, index: int) -> dict[str, str]:
 
 
 def class_of(attributes: dict[str, str]) -> int:
-    """Index into `CLASSES`: the hair colour, or HIDDEN for a hat or a bald head."""
+    """Index into `CLASSES`: the hair color, or HIDDEN for a hat or a bald head."""
     is_hidden = attributes["top"].startswith("hat/") or attributes["top"] == "hair/NONE"
     return CLASSES.index("HIDDEN" if is_hidden else attributes["hair_color"])
 

@@ -32,11 +32,11 @@ def default_dataset(
     seed: int = 0,
     processes: int | None = None,
 ) -> Path:
-    """Path of a zip of `count` cartoon faces, drawn on the first call and kept.
+    """Path of a zip of `count` cartoon faces, drawn by the first call and then reused.
 
     It is `<cache_dir>/datasets/avatars-v1-<resolution>px-<count>-<seed>.zip`, where cache_dir is
-    `environment.cache_dir()`. A file there that is broken or incomplete (bad CRC, wrong count) is
-    drawn again, with a warning. Other arguments and errors: see `render_dataset`.
+    `environment.cache_dir()`. A file there that is damaged or incomplete (bad CRC, wrong count) is
+    drawn again, with a warning. Arguments are those of `fastgan.data.avatars.render_dataset`.
     """
     _check(resolution, count, seed, processes)
     name = f"avatars-v1-{resolution}px-{count}-{seed}.zip"
@@ -67,25 +67,39 @@ def render_dataset(
     processes: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Draw `count` faces into a StyleGAN-style zip at `path`; the file appears whole or not at all.
+    """Draw `count` faces into a StyleGAN-style zip; the file appears whole or not at all.
 
-    Pictures are RGB, resolution × resolution; their pixels are a function of (seed, index,
-    resolution) alone, whatever `processes` is (None: one per CPU that this process may use).
-    Labels in dataset.json are ints, the hair colour: `avatar_painter.CLASSES`, 10 colours and
-    HIDDEN. attributes.json in the zip holds every attribute, in order:
+    The images are RGB. Their pixels are a function of (seed, index, resolution) alone. Labels in
+    dataset.json are ints, the hair color: `avatar_painter.CLASSES`, 10 colors and HIDDEN.
+    attributes.json in the zip holds every attribute, in order:
     {"classes": […], "attributes": [{"top": "hair/BOB", "skin_color": "PALE", …}, …]}.
-    `progress(done, total)` is called after every picture. Costs 6 CPU-ms per 64 px picture.
+    An image of 64 pixels takes 6 ms of processor time.
 
-    Raises ValueError for a bad size, count or seed, FileExistsError (see `StyleGANZipWriter`),
-    RuntimeError when a drawing process ends early, ImportError when python-avatars or resvg-py is
-    missing. Where no child process can be started it warns and draws in this one.
+    Args:
+        path: the zip to write; its folder is made.
+        resolution: width and height in pixels, 1 to 2048.
+        count: number of faces.
+        seed: another seed gives other faces; it has no effect on torch's or NumPy's generators.
+        progress: called with (done, total) after every image.
+        processes: number of processes that draw; None is one per CPU that this process may use.
+            Where no process can be started, it warns and draws in this one.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: a resolution, count, seed or number of processes that is out of range.
+        FileExistsError: `path` exists, and `overwrite` is False.
+        RuntimeError: a process that draws ended early.
+        ImportError: python-avatars or resvg-py is not installed.
     """
     _check(resolution, count, seed, processes)
     attributes = [avatar_painter.draw_attributes(seed, index) for index in range(count)]
     with write_stylegan_zip(path, overwrite=overwrite) as writer:
-        pictures = _draw(seed, resolution, attributes, _process_count(count, processes))
-        with contextlib.closing(pictures):
-            for done, png in enumerate(pictures, start=1):
+        images = _draw(seed, resolution, attributes, _process_count(count, processes))
+        with contextlib.closing(images):
+            for done, png in enumerate(images, start=1):
                 writer.add(png)
                 if progress is not None:
                     progress(done, count)
@@ -96,15 +110,16 @@ def render_dataset(
 
 
 def find_fault(path: str | Path, count: int) -> str | None:
-    """What is wrong with the zip at `path`, in words; None if its checksums hold and it has `count`
-    pictures and as many labels.
+    """What is wrong with the zip at `path`, as a text; None if nothing is.
+
+    Checked: its checksums, and that it has `count` images and as many labels.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            pictures = sum(name.endswith(".png") for name in archive.namelist())
+            images = sum(name.endswith(".png") for name in archive.namelist())
             labels = len(json.loads(archive.read("dataset.json"))["labels"])
-            if not pictures == labels == count:
-                return f"{pictures} pictures and {labels} labels instead of {count}"
+            if not images == labels == count:
+                return f"{images} images and {labels} labels instead of {count}"
             bad = archive.testzip()
             return f"wrong checksum of {bad}" if bad else None
     except _DAMAGE as error:
@@ -189,7 +204,7 @@ def _receive(child: subprocess.Popen, errors: BinaryIO, index: int) -> bytes:
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()[-2000:]
         raise RuntimeError(
-            f"avatars: the process that draws picture {index} ended early (exit status {code}); "
+            f"avatars: the process that draws image {index} ended early (exit status {code}); "
             f"it said: {said or 'nothing'}. Pass processes=1 to draw in this process"
         )
     return png

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, position), so that resuming needs only the position."""
+"""Batches as a function of (seed, position), so that resuming needs only the position."""
 
 import math
 import os
@@ -17,28 +17,33 @@ DEFAULT_RAM_LIMIT = 4 * 2**30
 
 
 class BatchLoader:
-    """Shuffled batches of a data set of N pictures.
+    """Shuffled batches of a data set of N images.
 
-    The pictures are shown in epochs: positions e·N … e·N + N - 1 show each picture exactly once, in
-    an order drawn from (seed, e). A batch may cross an epoch's end. With `mirror`, a picture is
-    flipped left-right in one epoch of each pair (2k, 2k + 1) and not in the other; which one is
-    drawn from (seed, k).
+    The images are shown in epochs: positions e·N … e·N + N - 1 show each image exactly once, in
+    an order drawn from (seed, e). A batch may cross an epoch's end.
 
-    All pictures are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
-    (default 4 GiB; `is_in_ram` says so). Otherwise each batch is decoded by `workers` threads, and
-    the batch that follows it is decoded ahead. A data set with `take(indices)`, such as a
-    PackedDataset, needs no decoding: it stays where it is, and gives the batch that follows ahead.
+    All images are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
+    (`is_in_ram` is then True). Otherwise each batch is decoded by `workers` threads, and the
+    following batch is decoded ahead. A data set with `take(indices)`, such as a PackedDataset,
+    needs no decoding; only the following batch is read ahead.
 
-    dataset    ImageDataset, PackedDataset, or anything with len, [i] → (uint8 [C, H, W], float32
-               [label_dim]), image_shape and label_dim
-    device     where the batches go; they travel as uint8 and become float there
-    workers    decoding threads; None: half of the processors that this process may use, 2 to 8
-    part       (r, n): give rows r, r + n, … of each batch only, and decode no others, for the rank
-               r of n; n must divide batch
-    progress   progress(done, N) while pictures are decoded into memory
+    Args:
+        dataset: ImageDataset, PackedDataset, or anything with len, [i] → (uint8 [C, H, W], float32
+            [label_dim]), image_shape and label_dim.
+        batch: images per batch.
+        seed: seed of the order and of the mirrored images.
+        mirror: whether an image is flipped left to right in one epoch of each pair (2k, 2k + 1)
+            and not in the other; which one is drawn from (seed, k).
+        device: device of the batches; they are copied as uint8 and become float there.
+        ram_limit: maximum bytes of decoded images that are kept in memory; the default is 4 GiB.
+        workers: threads that decode; None is half of the processors that this process may use, at
+            least 2 and at most 8.
+        part: (r, n), for rank r of n: only rows r, r + n, … of each batch are decoded and returned;
+            n must divide batch.
+        progress: called with (done, N) while images are decoded into memory.
 
-    Raises ValueError for batch, seed, workers or position out of range, and what the data set
-    raises for a bad picture.
+    Raises:
+        ValueError: an argument is out of range, or an image is damaged.
     """
 
     def __init__(
@@ -80,10 +85,20 @@ class BatchLoader:
         self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
-        """(x float32 [B, C, H, W] in [-1, 1], c float32 [B, label_dim]) after `position` pictures.
+        """The batch that follows the first `position` images.
 
-        B is `batch`, or the `part` of it. x = pixel / 127.5 - 1. Equal positions give equal
-        batches, in whatever order they are asked for. The tensors are the caller's to change.
+        Equal positions give equal batches, in whatever order they are requested. The caller may
+        change the tensors.
+
+        Args:
+            position: number of images that were shown before.
+
+        Returns:
+            (x, c): x float32 [B, C, H, W] = pixel / 127.5 - 1, in [-1, 1]; c float32
+            [B, label_dim]. B is `batch`, or the `part` of it.
+
+        Raises:
+            ValueError: position is negative.
         """
         return self._batch(position, self._rows)
 
@@ -109,7 +124,17 @@ class BatchLoader:
         return x, c
 
     def indices_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """(indices int64 [batch] into the data set, flips bool [batch]) of the whole batch."""
+        """Which images the whole batch has, and which of them are mirrored.
+
+        Args:
+            position: number of images that were shown before.
+
+        Returns:
+            (indices int64 [batch] into the data set, flips bool [batch]).
+
+        Raises:
+            ValueError: position is negative.
+        """
         if position < 0:
             raise ValueError(f"BatchLoader: position must be at least 0, got {position}")
         count = len(self.dataset)
@@ -177,12 +202,17 @@ class BatchLoader:
 
 
 class WholeBatches:
-    """`BatchLoader.whole`: every row of a batch, for a picture of what a run sees."""
+    """`BatchLoader.whole`: every row of a batch, to show what a run sees.
+
+    Args:
+        loader: the loader whose `part` is ignored.
+    """
 
     def __init__(self, loader: BatchLoader) -> None:
         self._loader = loader
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
+        """As `BatchLoader.batch_at`, with all rows."""
         return self._loader._batch(position, slice(0, None, 1))
 
 
@@ -194,16 +224,16 @@ def default_workers() -> int:
 
 
 def packing_advice(dataset: ImageDataset | PackedDataset) -> str | None:
-    """A line for the user whose data set is too large for memory and not packed, else None.
+    """A line for the user if the data set is too large for memory and not packed, else None.
 
-    Nothing is packed unasked: it would fill a disk.
+    Nothing is packed unless the user does so, because that could fill a disk.
     """
     num_bytes = len(dataset) * math.prod(dataset.image_shape)
     if isinstance(dataset, PackedDataset) or num_bytes <= DEFAULT_RAM_LIMIT:
         return None
     _, h, w = dataset.image_shape
     return (
-        f"data        {num_bytes / 2**30:.1f} GiB decoded, more than is kept in memory: each batch "
-        f"is decoded anew. Where data-wait shows that this is too slow, decode once: `fastgan data "
-        f"pack {dataset.path} DEST.fgpack --resolution {w}x{h}`"
+        f"data        {num_bytes / 2**30:.1f} GiB after decoding, which is more than is kept in "
+        f"memory: every batch is decoded again. If data-wait shows that this is too slow, decode "
+        f"the images once with `fastgan data pack {dataset.path} DEST.fgpack --resolution {w}x{h}`"
     )

@@ -1,9 +1,9 @@
-"""Any folder or zip of pictures → one StyleGAN-style zip."""
+"""Convert a folder, zip or tars of images into one zip in the StyleGAN layout."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from fastgan.data.decoded_images import Decoded
+from fastgan.data.decoded_images import DecodedImages
 from fastgan.data.image_codec import encode_png
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
@@ -20,25 +20,37 @@ def convert(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the pictures of `src` (folder, zip or tars) to `dest_zip` as PNG, and return its path.
+    """Write the images of `src` to the zip `dest_zip` as PNG.
 
-    resolution    (H, W) or an int: each picture is centre-cropped to that aspect ratio and resized
-                  with Lanczos. None: sizes are kept and must agree
-    transform     "center-crop": the largest centred square is cut out first. None: no crop but
-                  the one that `resolution` needs
-    max_images    at most so many, evenly spaced over the sorted names
-    labels        None: those of src's dataset.json, where it has some. "folders": one class per
-                  first subfolder, in sorted order, named in dataset.json's "label_names"
-    overwrite     replace an existing dest_zip; else FileExistsError
+    The result is grayscale if all images are, else RGB; transparency is composited on white. The
+    file appears whole or not at all.
 
-    The result is grey if all pictures are, else RGB; transparency is composited on white. The file
-    appears whole or not at all (`StyleGANZipWriter`). Raises FileNotFoundError, FileExistsError, or
-    ValueError naming the picture that is bad or has another size.
+    Args:
+        src: a folder, a .zip or .tar file, or a folder of .tar files.
+        dest_zip: the file to write; it must end in .zip.
+        resolution: (height, width) in pixels, or an int for both: each image is center-cropped to
+            that aspect ratio and resized with Lanczos. None keeps the sizes, which must agree.
+        transform: "center-crop" cuts the largest centered square out of each image first. None
+            crops only what `resolution` needs.
+        max_images: maximum number of images, taken evenly over the sorted names; None takes all.
+        labels: "folders" makes one class per first subfolder, in sorted order, whose names are
+            "label_names" in dataset.json. None takes the labels of dataset.json in `src`, if any.
+        overwrite: whether an existing file may be replaced.
+        workers: number of threads that decode.
+        progress: called with (done, total) after every image.
+
+    Returns:
+        The path of the zip.
+
+    Raises:
+        FileNotFoundError: there is no `src`.
+        FileExistsError: `dest_zip` exists, and `overwrite` is False.
+        ValueError: another suffix or option, or an image that is damaged or has another size.
     """
     dest_zip = Path(dest_zip)
     if dest_zip.suffix.lower() != ".zip":
         raise ValueError(f"convert: dest_zip must end in .zip, got {dest_zip}")
-    decoded = Decoded(
+    decoded = DecodedImages(
         src,
         "convert",
         resolution=resolution,

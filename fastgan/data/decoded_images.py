@@ -1,4 +1,4 @@
-"""The pictures of a source, decoded to one shape in the order of their names, with their labels."""
+"""The images of a source, decoded to one shape in the order of their names, with their labels."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +16,13 @@ from fastgan.data.labels import Label, folder_labels, parse_labels
 
 T = TypeVar("T")
 
-_CHUNK = 256  # pictures held in memory at once
+_CHUNK = 256  # images held in memory at once
 
 
-class Decoded:
-    """What `convert` and `pack` read: `names`, `labels`, `label_names`, and the pixels by `pixels`.
+class DecodedImages:
+    """The images that `convert` and `pack` write: `names`, `labels`, `label_names`, `pixels(...)`.
 
-    The arguments are those of `convert`, and so is the treatment of grey and transparency.
+    The arguments are those of `convert`; `caller` is the name for errors.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Decoded:
 
     @cached_property
     def channels(self) -> int:
-        """1 where all pictures are grey, else 3; reads every header."""
-        return max(channels_of(self.source.read(n), self._whole(n)) for n in self.names)
+        """1 where all images are grey, else 3; reads every header."""
+        return max(channels_of(self.source.read(n), self._in_source(n)) for n in self.names)
 
     def decode(self, name: str) -> np.ndarray:
         """uint8 [C, H, W]; sizes may still differ."""
         return decode(
             self.source.read(name),
-            self._whole(name),
+            self._in_source(name),
             channels=self.channels,
             resolution=self.resolution,
             is_square_crop=self.is_square_crop,
@@ -69,9 +69,9 @@ class Decoded:
     def pixels(
         self, workers: int, then: Callable[[np.ndarray], T], progress: Callable | None = None
     ) -> Iterator[T]:
-        """then(uint8 [C, H, W]) of each picture, in the order of `names`; `workers` threads.
+        """then(uint8 [C, H, W]) of each image, in the order of `names`; `workers` threads.
 
-        Raises ValueError for a bad picture, or one whose size is not that of the first.
+        Raises ValueError for a bad image, or one whose size is not that of the first.
         """
 
         def load(name: str) -> tuple[T, tuple[int, ...]]:
@@ -86,15 +86,15 @@ class Decoded:
                 first = first or shape
                 if shape != first:
                     raise ValueError(
-                        f"{self.caller}: {self._whole(name)} is {shape[2]}x{shape[1]} pixels, but "
-                        f"{self.names[0]} is {first[2]}x{first[1]} (width x height); give them one "
-                        f"size with {convert_command(self.source.path)}"
+                        f"{self.caller}: {self._in_source(name)} is {shape[2]}x{shape[1]} pixels, "
+                        f"but {self.names[0]} is {first[2]}x{first[1]} (width x height); give them "
+                        f"one size with {convert_command(self.source.path)}"
                     )
                 yield value
                 if progress is not None:
                     progress(i + 1, len(self))
 
-    def _whole(self, name: str) -> str:
+    def _in_source(self, name: str) -> str:
         return f"{name} in {self.source.path}"
 
 

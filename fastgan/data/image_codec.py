@@ -1,4 +1,4 @@
-"""From the bytes of one picture to a uint8 array, with errors that name the file and the cure."""
+"""Decode the bytes of one image to a uint8 array, and encode such an array as PNG."""
 
 import io
 import struct
@@ -25,14 +25,14 @@ _DAMAGE = (
 
 
 def convert_command(path: object, resolution: tuple[int, int] | None = None) -> str:
-    """The command line that cures sizes and channels that differ."""
+    """The command line that gives all images one size and number of channels."""
     h, w = resolution or (64, 64)
     size = f"{w}" if h == w else f"{w}x{h}"
     return f"`fastgan data convert {path} DEST.zip --resolution {size}`"
 
 
 def channels_of(data: bytes, name: str) -> int:
-    """1 for a grey picture, 3 for a colour or palette picture; reads the header alone."""
+    """1 for a grey image, 3 for a color or palette image; reads the header alone."""
     with _open(data, name) as image:
         return 1 if image.mode in _GREY_MODES else 3
 
@@ -45,15 +45,15 @@ def decode(
     resolution: tuple[int, int] | None = None,
     is_square_crop: bool = False,
 ) -> np.ndarray:
-    """uint8 [C, H, W] of an encoded picture; of an animation, its first frame.
+    """uint8 [C, H, W] of an encoded image; of an animation, its first frame.
 
     The EXIF rotation is applied. Transparency is composited on white. `channels` 1 or 3 is the
-    wanted C (None: the picture's own); a colour picture is never made grey silently.
-    `resolution` (H, W): the largest centred region of that aspect ratio is cut out and resized
-    with Lanczos. `is_square_crop`: the largest centred square is cut out first.
+    wanted C (None: the image's own); a color image is never made grey silently.
+    `resolution` (H, W): the largest centered region of that aspect ratio is cut out and resized
+    with Lanczos. `is_square_crop`: the largest centered square is cut out first.
 
-    Raises ValueError naming `name` for a file that is no picture, is cut short or damaged, has 16
-    or more bits per channel, or has colour where 1 channel is wanted.
+    Raises ValueError naming `name` for a file that is no image, is cut short or damaged, has 16
+    or more bits per channel, or has color where 1 channel is wanted.
     """
     with _open(data, name) as opened:
         try:
@@ -65,8 +65,8 @@ def decode(
             ) from error
     if channels == 1 and image.mode == "RGB":
         raise ValueError(
-            f"{name} has colour, but the first picture of the data set is grey; make them all "
-            f"colour with {convert_command('SRC')}"
+            f"{name} has color, but the first image of the data set is grey; make them all "
+            f"color with {convert_command('SRC')}"
         )
     if channels == 3 and image.mode == "L":
         image = image.convert("RGB")
@@ -99,7 +99,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
     except _DAMAGE as error:
-        what = "is empty" if not data else f"is not a picture that can be read ({_words(error)})"
+        what = "is empty" if not data else f"is not an image that can be read ({_words(error)})"
         raise ValueError(f"{name} {what}; replace or remove it") from error
     if image.mode in _DEEP_MODES:
         raise ValueError(
@@ -110,7 +110,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Mode L for grey pictures, RGB for all others, on white where they are transparent."""
+    """Mode L for grey images, RGB for all others, on white where they are transparent."""
     wanted = "L" if image.mode in _GREY_MODES else "RGB"
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -120,7 +120,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _crop(image: Image.Image, h: int, w: int) -> Image.Image:
-    """The largest centred region whose aspect ratio is h:w, in whole pixels and at least one."""
+    """The largest centered region whose aspect ratio is h:w, in whole pixels and at least one."""
     scale = min(image.height / h, image.width / w)
     ch, cw = max(1, round(scale * h)), max(1, round(scale * w))
     top, left = (image.height - ch) // 2, (image.width - cw) // 2

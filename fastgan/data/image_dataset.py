@@ -1,4 +1,4 @@
-"""Pictures and labels of a folder or a zip, one at a time."""
+"""Images and labels of a folder, zip or tars, one at a time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,22 +11,32 @@ from fastgan.data.labels import encode_labels, parse_labels
 
 
 class ImageDataset:
-    """Pictures (png, jpg, jpeg, webp, bmp) of a folder, zip or tars, at any depth, by name.
+    """Images (png, jpg, jpeg, webp, bmp) of a folder, zip or tars, at any depth, sorted by name.
 
-    `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]. len(dataset) counts pictures.
+    `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]. len(dataset) is the number of
+    images. C is 1 or 3, as in the first image: with 3, grayscale images become RGB; with 1, a color
+    image is refused. Transparency is composited on white.
 
-    path           folder, or zip such as StyleGAN's, opened late, per process; a .tar or a folder
-                   of them, in webdataset's layout (`tar_shards`)
-    resolution     None: all pictures must have the size of the first. (H, W) or an int: each is
-                   centre-cropped to that aspect ratio and resized with Lanczos
-    use_labels     c from dataset.json: one-hot for ints, vectors as they are; else label_dim is 0
-    max_images     keep at most so many, evenly spaced over the sorted names
+    Args:
+        path: a folder; a .zip file such as StyleGAN's, which each process opens for itself; a .tar
+            file or a folder of them, in the layout of webdataset (`tar_shards`).
+        resolution: (height, width) in pixels, or an int for both: each image is center-cropped to
+            that aspect ratio and resized with Lanczos. None: all images must have the size of the
+            first.
+        use_labels: whether c is the label in dataset.json: one-hot for an int, a vector as it is.
+            Else label_dim is 0.
+        max_images: maximum number of images, taken evenly over the sorted names; None takes all.
 
-    C is 1 or 3, as the first picture has it: grey pictures then become RGB, and a colour picture
-    in a grey data set is refused. Transparency is composited on white; see `decode`.
+    Attributes:
+        image_shape: (C, H, W).
+        label_dim: length of a label vector; 0 without labels.
+        name: the path's last part without suffix.
+        path: the path.
+        file_names: names of the images in their order.
 
-    Attributes: `image_shape` (C, H, W), `label_dim`, `name`, `path`, `file_names`.
-    Raises FileNotFoundError, or ValueError that names the file, what is wrong and the cure.
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: no image, no labels, or a damaged file; the message names it and what to do.
     """
 
     def __init__(
@@ -69,11 +79,25 @@ class ImageDataset:
         return x, self._labels[index].copy()
 
     def label(self, index: int) -> np.ndarray:
-        """float32 [label_dim] without decoding the picture."""
+        """The label of one image, without decoding the image.
+
+        Args:
+            index: position of the image.
+
+        Returns:
+            float32 [label_dim].
+        """
         return self._labels[index].copy()
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Decode every picture once and raise the ValueError of the first bad one."""
+        """Decode every image once.
+
+        Args:
+            progress: called with (done, total) after every image.
+
+        Raises:
+            ValueError: an image is damaged or has another size; the first one is named.
+        """
         for index in range(len(self)):
             self[index]
             if progress is not None:
@@ -92,7 +116,7 @@ class ImageDataset:
 def parse_resolution(
     resolution: tuple[int, int] | int | None, caller: str
 ) -> tuple[int, int] | None:
-    """(H, W) of an int or a pair; None stays None. Raises ValueError for other things."""
+    """(H, W) of an int or a pair; None stays None. ValueError for anything else."""
     if resolution is None:
         return None
     size = (resolution, resolution) if isinstance(resolution, int) else resolution

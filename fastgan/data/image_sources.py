@@ -1,4 +1,4 @@
-"""Where the bytes of a data set are: a folder, a zip that each process opens itself, or tars."""
+"""Where the encoded images of a data set come from: a folder, a zip or tars."""
 
 import json
 import os
@@ -7,17 +7,17 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from fastgan.data.image_names import SUFFIXES, pictures
+from fastgan.data.image_names import SUFFIXES, image_names_of
 from fastgan.data.tar_shards import TarSource, tars_of
 
 
 class FolderSource:
-    """Pictures under a folder, at any depth; names are paths relative to it, with "/"."""
+    """Images under a folder, at any depth; names are paths relative to it, with "/"."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         files = (p for p in path.rglob("*") if p.is_file())
-        self.names = pictures(p.relative_to(path).as_posix() for p in files)
+        self.names = image_names_of(p.relative_to(path).as_posix() for p in files)
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -27,7 +27,7 @@ class FolderSource:
 
 
 class ZipSource:
-    """Pictures in a zip, at any depth. Every process opens the file for itself, at its first read.
+    """Images in a zip, at any depth. Every process opens the file for itself, at its first read.
 
     A handle that crossed a fork would share its file position with the parent's, so the handle is
     remembered together with the process that opened it, and stays behind when this object is sent
@@ -39,7 +39,7 @@ class ZipSource:
         self._forget()
         entries = [e.filename for e in self._archive().infolist() if not e.is_dir()]
         self._entries = frozenset(entries)
-        self.names = pictures(entries)
+        self.names = image_names_of(entries)
 
     def read(self, name: str) -> bytes:
         try:
@@ -80,11 +80,11 @@ Source = FolderSource | ZipSource | TarSource
 
 
 def open_source(path: str | Path) -> Source:
-    """The source at `path`. Its `names` are the pictures (`SUFFIXES`, any case) in sorted order.
+    """The source at `path`. Its `names` are the images (`SUFFIXES`, any case) in sorted order.
 
-    A folder without pictures but with .tar files is read as shards. Hidden files and what macOS
+    A folder without images but with .tar files is read as shards. Hidden files and what macOS
     adds to zips (`.name`, `__MACOSX/`) don't count. Raises FileNotFoundError, or ValueError for
-    another kind of file, a broken zip or tar, or no picture at all.
+    another kind of file, a broken zip or tar, or no image at all.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,12 +102,12 @@ def open_source(path: str | Path) -> Source:
         )
     else:
         raise FileNotFoundError(
-            f"data set {path} doesn't exist; name a folder or a .zip of pictures "
+            f"data set {path} doesn't exist; name a folder or a .zip of images "
             f"({', '.join(sorted(SUFFIXES))}), or leave it out for the built-in cartoon faces"
         )
     if not source.names:
         raise ValueError(
-            f"data set {path} has no picture ({', '.join(sorted(SUFFIXES))}) at any depth; other "
+            f"data set {path} has no image ({', '.join(sorted(SUFFIXES))}) at any depth; other "
             f"formats must be converted first"
         )
     return source
@@ -124,7 +124,7 @@ def read_json(source: Source, name: str) -> object | None:
 
 
 def label_document(source: Source) -> object | None:
-    """dataset.json of the source; of tars without one, what stands beside the pictures."""
+    """dataset.json of the source; of tars without one, what stands beside the images."""
     if isinstance(source, TarSource) and not source.has("dataset.json"):
         return source.sidecar_labels()
     return read_json(source, "dataset.json")

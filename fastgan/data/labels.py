@@ -10,7 +10,7 @@ Label = int | list[float]
 
 _FORM = '{"labels": [["00000/img00000000.png", 3], …]}'
 _FIX = "`fastgan data convert SRC DEST.zip --labels folders` makes one class per subfolder"
-NO_LABELS_CURE = (
+NO_LABELS_FIX = (
     "pack a folder or zip that has a dataset.json with labels, or with `fastgan data pack SRC "
     "DEST.fgpack --labels folders` one class per subfolder"
 )

@@ -1,4 +1,4 @@
-"""The data set at a path, whatever kind it is of."""
+"""Open the data set at a path, whatever kind it is."""
 
 from pathlib import Path
 
@@ -14,7 +14,22 @@ def open_images(
     use_labels: bool = False,
     max_images: int | None = None,
 ) -> ImageDataset | PackedDataset:
-    """A `PackedDataset` of a `.fgpack` file, an `ImageDataset` of anything else."""
+    """Open a `.fgpack` file as a `PackedDataset`, and anything else as an `ImageDataset`.
+
+    Args:
+        path: a folder, a .zip, .tar or .fgpack file, or a folder of .tar files.
+        resolution: (height, width) in pixels, or an int for both, to which images are resized; a
+            .fgpack file must have it. None keeps the size.
+        use_labels: whether to read the labels.
+        max_images: maximum number of images, taken evenly over the sorted names; None takes all.
+
+    Returns:
+        The data set; `dataset[i]` is (uint8 [C, H, W], float32 [label_dim]).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a damaged or unknown file; the message names it and what to do.
+    """
     path = Path(path)
     kind = PackedDataset if path.suffix.lower() == SUFFIX and path.exists() else ImageDataset
     return kind(path, resolution=resolution, use_labels=use_labels, max_images=max_images)

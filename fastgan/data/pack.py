@@ -1,4 +1,4 @@
-"""Any folder or zip of pictures → one packed file, which training maps instead of decoding."""
+"""Pack a folder, zip or tars of images into one file, which training maps without decoding."""
 
 import errno
 import shutil
@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from fastgan.atomic import open_atomic
-from fastgan.data.decoded_images import Decoded
+from fastgan.data.decoded_images import DecodedImages
 from fastgan.data.pack_format import SUFFIX, write_pack
 
 
@@ -24,19 +24,28 @@ def pack(
     announce: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Decode the pictures of `src` once into `dest` (`.fgpack`), and return its path.
-
-    The arguments before `workers` are those of `convert`. `announce(needed, free)`: bytes that the
-    pixels take and bytes that are free there, called before anything is written.
+    """Decode the images of `src` once and write their pixels to `dest`.
 
     The file holds N·C·H·W bytes of pixels, labels, names and hashes (`pack_format`); the same
-    pictures give the same bytes. It appears whole or not at all (`WholeFile`). Raises what
-    `convert` raises, and OSError where the disk has too little space.
+    images give the same bytes. It appears whole or not at all. The other arguments are those of
+    `fastgan.data.convert.convert`.
+
+    Args:
+        dest: the file to write; it must end in .fgpack.
+        announce: called with (bytes that the pixels take, bytes that are free on that disk) before
+            anything is written.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        OSError: the disk has too little space.
+        ValueError: another suffix; else as `convert`.
     """
     dest = Path(dest)
     if dest.suffix.lower() != SUFFIX:
         raise ValueError(f"pack: dest must end in {SUFFIX}, got {dest}")
-    decoded = Decoded(
+    decoded = DecodedImages(
         src,
         "pack",
         resolution=resolution,
@@ -46,13 +55,13 @@ def pack(
     )
     dest.parent.mkdir(parents=True, exist_ok=True)
     with open_atomic(dest, is_durable=True, overwrite=overwrite) as file:
-        pictures = decoded.pixels(workers, lambda x: x, progress)
-        first = next(pictures)
-        _require_room(first.nbytes * len(decoded), dest, announce)
+        images = decoded.pixels(workers, lambda x: x, progress)
+        first = next(images)
+        _require_space(first.nbytes * len(decoded), dest, announce)
         write_pack(
             file,
             (len(decoded), *first.shape),
-            chain([first], pictures),
+            chain([first], images),
             decoded.names,
             decoded.labels,
             decoded.label_names,
@@ -60,7 +69,7 @@ def pack(
     return dest
 
 
-def _require_room(needed: int, dest: Path, announce: Callable[[int, int], None] | None) -> None:
+def _require_space(needed: int, dest: Path, announce: Callable[[int, int], None] | None) -> None:
     free = shutil.disk_usage(dest.parent).free
     if announce is not None:
         announce(needed, free)

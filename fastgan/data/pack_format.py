@@ -2,8 +2,8 @@
 
     0       preamble, 4096 bytes: magic "fgpack\\r\\n", version u32, length u32 of the JSON,
             SHA-256 of the JSON, the JSON, zeros. Little-endian throughout
-    4096    pixels uint8 [N, C, H, W], nothing between the pictures
-            blocks [⌈N / block⌉, 32] uint8: SHA-256 of each `block` pictures
+    4096    pixels uint8 [N, C, H, W], nothing between the images
+            blocks [⌈N / block⌉, 32] uint8: SHA-256 of each `block` images
             names  JSON {"names": [N strings], "label_names": …}
             labels int32 [N] (classes), float32 [N, dim] (vectors), or nothing
 
@@ -56,17 +56,17 @@ class Layout:
 def write_pack(
     file: BinaryIO,
     shape: tuple[int, int, int, int],
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     names: list[str],
     labels: list[Label] | None,
     label_names: object | None,
 ) -> None:
-    """Fill the empty `file` with `pictures` uint8 [C, H, W], as many as `shape` says."""
+    """Fill the empty `file` with `images` uint8 [C, H, W], as many as `shape` says."""
     block = max(1, _BLOCK_BYTES // math.prod(shape[1:]))
     file.seek(PREAMBLE)
     hashes, running = [], hashlib.sha256()
-    for count, picture in enumerate(pictures, 1):
-        data = memoryview(np.ascontiguousarray(picture)).cast("B")
+    for count, image in enumerate(images, 1):
+        data = memoryview(np.ascontiguousarray(image)).cast("B")
         file.write(data)
         running.update(data)
         if count % block == 0 or count == shape[0]:
@@ -102,7 +102,7 @@ def read_layout(file: BinaryIO, path: Path) -> Layout:
     and a file that is shorter or longer than its layout says.
     """
     page = file.read(PREAMBLE)
-    again = "copy it again from where it came, or pack the pictures again (`fastgan data pack`)"
+    again = "copy it again from where it came, or pack the images again (`fastgan data pack`)"
     if page[: len(MAGIC)] != MAGIC or len(page) < _HEAD.size:
         raise ValueError(
             f"{path} is not a packed data set of fastgan (it doesn't begin with {MAGIC!r}); "
@@ -112,7 +112,7 @@ def read_layout(file: BinaryIO, path: Path) -> Layout:
     if version > VERSION:
         raise ValueError(
             f"{path} is a packed data set of version {version}, and this fastgan reads up to "
-            f"{VERSION}; update fastgan, or pack the pictures again"
+            f"{VERSION}; update fastgan, or pack the images again"
         )
     text = page[_HEAD.size : _HEAD.size + length]
     if hashlib.sha256(text).digest() != sha256:
@@ -143,7 +143,7 @@ def read_section(file: BinaryIO, layout: Layout, name: str, path: Path) -> bytes
     if hashlib.sha256(data).hexdigest() != part["sha256"]:
         raise ValueError(
             f"{path} is damaged: its {name} don't match their SHA-256; copy it again from where it "
-            f"came, or pack the pictures again"
+            f"came, or pack the images again"
         )
     return data
 

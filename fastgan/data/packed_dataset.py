@@ -1,4 +1,4 @@
-"""A packed data set, mapped into memory: opening reads a page, a picture costs a copy."""
+"""A packed data set, mapped into memory: opening it reads one page, an image costs one copy."""
 
 import json
 import mmap
@@ -10,28 +10,40 @@ from pathlib import Path
 import numpy as np
 
 from fastgan.data.image_dataset import parse_resolution, spread_indices
-from fastgan.data.labels import NO_LABELS_CURE
+from fastgan.data.labels import NO_LABELS_FIX
 from fastgan.data.pack_format import read_layout, read_section
 
 
 class PackedDataset:
     """A `.fgpack` file that `pack` wrote, with the interface of `ImageDataset`.
 
-    `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]; `take` gives many at once.
-    The pixels stay on the disk, mapped: the system keeps in memory what it has space for, all
-    processes of a machine share it, and nothing is read before it is asked for.
+    `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]; `take` returns many at once.
+    The pixels stay on the disk, mapped into memory: the system keeps what it has space for, all
+    processes of a machine share it, and nothing is read before it is used.
 
-    resolution    None, or the size that the file has; another is refused, since resizing at run
-                  time is what packing is there to avoid
-    use_labels    c from the labels: one-hot for classes, vectors as they are; else label_dim is 0
-    max_images    keep at most so many, evenly spaced over the sorted names
+    Opening checks the hash of the preamble, the version and the size of the file; reading labels
+    and names checks their hashes; `check` reads and checks every pixel. The file must not shrink
+    while it is open.
 
-    Attributes: `image_shape` (C, H, W), `label_dim`, `name`, `path`, `file_names`, and `digest`,
-    the SHA-256 that identifies the contents.
+    Args:
+        path: the .fgpack file.
+        resolution: None, or the size that the file has: (height, width) in pixels, or an int for
+            both. Another one is refused, because packing is there to avoid resizing at run time.
+        use_labels: whether c is the label: one-hot for a class, a vector as it is. Else label_dim
+            is 0.
+        max_images: maximum number of images, taken evenly over the sorted names; None takes all.
 
-    Opening checks the preamble's hash, the version and the file's size, reading labels and names
-    checks their hashes; `check` reads and checks every pixel. Raises FileNotFoundError, or
-    ValueError that says what is wrong and the cure. The file must not shrink while it is open.
+    Attributes:
+        image_shape: (C, H, W).
+        label_dim: length of a label vector; 0 without labels.
+        name: the path's last part without suffix.
+        path: the path.
+        digest: SHA-256 (hex) that identifies the contents.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another kind of file, a damaged one, another resolution, or no labels; the
+            message says what to do.
     """
 
     def __init__(
@@ -53,9 +65,9 @@ class PackedDataset:
         if self.resolution not in (None, self.image_shape[1:]):
             (h, w), (_, ph, pw) = self.resolution, shape
             raise ValueError(
-                f"{self.path} holds pictures of {pw}x{ph} (width x height), and {w}x{h} were asked "
+                f"{self.path} holds images of {pw}x{ph} (width x height), and {w}x{h} were asked "
                 f"for; make another with `fastgan data pack SRC DEST.fgpack --resolution {w}x{h}` "
-                f"from the pictures themselves, or leave the resolution out"
+                f"from the images themselves, or leave the resolution out"
             )
         # None: all, in their order, without a table as long as the data set
         indices = spread_indices(count, max_images, "PackedDataset")
@@ -72,18 +84,32 @@ class PackedDataset:
         return self._pixels[row].copy(), self.label(index)
 
     def label(self, index: int) -> np.ndarray:
-        """float32 [label_dim] without touching the picture."""
+        """The label of one image, without reading the image.
+
+        Args:
+            index: position of the image.
+
+        Returns:
+            float32 [label_dim].
+        """
         return self._encode(np.array([self._row(index)]))[0]
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(uint8 [B, C, H, W], float32 [B, label_dim]) of the pictures at `indices` int64 [B]."""
+        """Several images and their labels.
+
+        Args:
+            indices: int64 [B], positions of the images.
+
+        Returns:
+            (uint8 [B, C, H, W], float32 [B, label_dim]).
+        """
         rows = indices if self._kept is None else self._kept[indices]
         self._announce(rows.tolist())
         return self._pixels[rows], self._encode(rows)
 
     @cached_property
     def file_names(self) -> list[str]:
-        """Names of the pictures that were packed."""
+        """Names of the images that were packed."""
         with self.path.open("rb") as file:
             names = json.loads(read_section(file, self.layout, "names", self.path))["names"]
         return names if self._kept is None else [names[row] for row in self._kept]
@@ -91,7 +117,11 @@ class PackedDataset:
     def check(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Read every byte of the file and compare it with its SHA-256, whatever max_images is.
 
-        Raises ValueError naming the first block of pictures that is damaged.
+        Args:
+            progress: called with (done, total) images after every block.
+
+        Raises:
+            ValueError: the file is damaged; the first damaged block of images is named.
         """
         count, block = self.layout.shape[0], self.layout.block
         with self.path.open("rb") as file:
@@ -104,15 +134,15 @@ class PackedDataset:
                 data = file.read((stop - start) * self.layout.image_bytes)
                 if sha256(data).digest() != hashes[32 * i : 32 * i + 32]:
                     raise ValueError(
-                        f"{self.path} is damaged: pictures {start} to {stop - 1} don't match their "
-                        f"SHA-256; copy it again from where it came, or pack the pictures again"
+                        f"{self.path} is damaged: images {start} to {stop - 1} don't match their "
+                        f"SHA-256; copy it again from where it came, or pack the images again"
                     )
                 if progress is not None:
                     progress(stop, count)
 
     def _row(self, index: int) -> int:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.path} has {len(self)} pictures, got index {index}")
+            raise IndexError(f"{self.path} has {len(self)} images, got index {index}")
         index = index % len(self)
         return index if self._kept is None else int(self._kept[index])
 
@@ -128,7 +158,7 @@ class PackedDataset:
     def _read_labels(self) -> np.ndarray:
         """int32 [N] or float32 [N, label_dim]."""
         if self.layout.label_kind == "none":
-            raise ValueError(f"{self.path} was packed without labels; {NO_LABELS_CURE}")
+            raise ValueError(f"{self.path} was packed without labels; {NO_LABELS_FIX}")
         with self.path.open("rb") as file:
             data = read_section(file, self.layout, "labels", self.path)
         if self.layout.label_kind == "classes":
@@ -136,7 +166,7 @@ class PackedDataset:
         return np.frombuffer(data, dtype="<f4").reshape(-1, self.layout.label_dim)
 
     def _announce(self, rows: list[int]) -> None:
-        """Have the system read these pictures, all at once; a page fault waits for one page."""
+        """Ask the system to read all of these images now; a page fault waits for one page."""
         size, start = self.layout.image_bytes, self.layout.sections["pixels"]["offset"]
         for row in rows:
             begin = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
@@ -146,7 +176,7 @@ class PackedDataset:
     def _map(self) -> mmap.mmap:
         with self.path.open("rb") as file:
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        pages.madvise(mmap.MADV_RANDOM)  # what lies around a picture is not wanted next
+        pages.madvise(mmap.MADV_RANDOM)  # what lies around an image is not wanted next
         return pages
 
     @cached_property

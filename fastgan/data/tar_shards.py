@@ -1,10 +1,10 @@
-"""Pictures in uncompressed tars, webdataset's layout: KEY.png (or .jpg, …) beside KEY.cls or .json.
+"""Images in uncompressed tars, webdataset's layout: KEY.png (or .jpg, …) beside KEY.cls or .json.
 
 A tar has no directory, but its members lie in one piece each, so a list of offsets gives random
-access by one read at an offset. `write_index` leaves that list beside a tar as NAME.tar.index; a
+access by one read at an offset. `write_index` writes that list beside a tar as NAME.tar.index; a
 tar without one is scanned when it is opened, header by header. (The webdataset package streams the
-shards through a shuffling buffer: its order is a matter of history, where a run that resumes needs
-a function of seed and position. So this reads the layout, and does not need the package.)
+shards through a shuffle buffer, so that the order depends on what was read before; a run that
+resumes needs an order that is a function of seed and position. So the package is not used.)
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from fastgan.atomic import write_atomic
-from fastgan.data.image_names import pictures
+from fastgan.data.image_names import image_names_of
 from fastgan.data.labels import Label
 
 FORMAT = "fastgan-tar-index-1"
@@ -24,7 +24,7 @@ Member = tuple[str, int, int]  # name, offset, size
 
 
 class TarSource:
-    """Pictures of one tar, or of all tars of a folder; of several, names begin with the tar's.
+    """Images of one tar, or of all tars of a folder; of several, names begin with the tar's.
 
     Every read opens the tar for itself: nothing is shared between threads or processes.
     """
@@ -37,7 +37,7 @@ class TarSource:
             index = index_path(tar)
             members = read_index(tar) if index.is_file() else scan(tar)
             self._members |= {prefix + name: (tar, at, size) for name, at, size in members}
-        self.names = pictures(self._members)
+        self.names = image_names_of(self._members)
 
     def read(self, name: str) -> bytes:
         tar, offset, size = self._members[name]
@@ -49,7 +49,7 @@ class TarSource:
         if len(data) != size:
             raise ValueError(
                 f"{name} in {self.path} is cut short ({len(data)} of {size} bytes): {tar.name} has "
-                f"changed since it was opened; copy it again and start again"
+                f"changed since it was opened; copy the file again and restart"
             )
         return data
 
@@ -85,7 +85,7 @@ def index_path(tar: Path) -> Path:
 
 
 def scan(tar: Path) -> list[Member]:
-    """Every regular file of `tar`, by reading each header. ValueError for a broken tar."""
+    """Every regular file of `tar`, by reading each header. ValueError for a damaged tar."""
     try:
         with tarfile.open(tar, "r:") as archive:  # "r:" takes no compression
             members = []

@@ -1,7 +1,7 @@
 """Generators for programs that have no fastgan: torch.export, ONNX, AOTInductor.
 
-Every op of ours is lowered to plain torch operators first, so that what is written needs nothing
-but the runtime that it is for.
+Every op of fastgan is lowered to plain torch operators first, so that the file needs nothing but
+its own runtime.
 """
 
 from fastgan.export.package import to_aoti_package

@@ -1,4 +1,4 @@
-"""A generator compiled ahead of time, for C++ or for Python without compiling."""
+"""A generator compiled ahead of time, to run from C++ or from Python."""
 
 import tempfile
 from pathlib import Path
@@ -13,13 +13,20 @@ from fastgan.export.program import to_exported_program
 def to_aoti_package(
     G: nn.Module, path: Path | str, *, truncation_psi: float = 1.0, noise_mode: str = "const"
 ) -> None:
-    """Write G as the AOTInductor package `path`, which must end in .pt2, for G's device.
+    """Write G as an AOTInductor package for G's device.
 
-    `torch._inductor.aoti_load_package(path)(z)` runs it. Arguments as of `to_exported_program`.
-    Takes minutes and a C++ compiler. The file is written whole or not at all.
+    `torch._inductor.aoti_load_package(path)(z)` runs it. Writing it takes minutes and needs a C++
+    compiler. The file appears whole or not at all.
+
+    Args:
+        G: a generator of `fastgan.models`, in float32 or float64.
+        path: the file to write; it must end in .pt2.
+        truncation_psi: fixed in the file.
+        noise_mode: "const" or "none".
 
     Raises:
-        ValueError: another suffix. Whatever inductor raises where it can't compile.
+        ValueError: another suffix, or as `to_exported_program`. Errors of torch's compiler pass
+            through.
     """
     path = Path(path)
     if path.suffix != ".pt2":

@@ -24,17 +24,19 @@ class _Sampler(nn.Module):
 def to_exported_program(
     G: nn.Module, *, truncation_psi: float = 1.0, noise_mode: str = "const"
 ) -> torch.export.ExportedProgram:
-    """`torch.export` of G in eval mode: (z) or (z, c) -> images, for any batch of 1 to 4096.
+    """Export G in eval mode with `torch.export`: (z) or (z, c) -> images.
+
+    The program takes any batch of 1 to 4096 samples.
 
     Args:
         G: a generator of `fastgan.models`, on any device, in float32 or float64.
         truncation_psi: fixed in the program.
-        noise_mode: "const" or "none"; with "random" the program would draw of itself, and always
-            for as many samples.
+        noise_mode: "const" or "none"; with "random" the program would draw noise itself, and always
+            for the same number of samples.
 
     Returns:
-        A program without an op of fastgan; G is left in its own mode. Its outputs equal G's within
-        rounding: it computes what `use_backend("reference")` does.
+        A program without ops of fastgan. It computes what `use_backend("reference")` does, so its
+        outputs equal G's within rounding. G keeps its own mode.
 
     Raises:
         ValueError: noise_mode "random", or a G without z_dim and c_dim.

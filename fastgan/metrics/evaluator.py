@@ -1,4 +1,4 @@
-"""Score a generator against a data set: features once, then every metric on them."""
+"""Compute metrics of a generator against a data set: features once, then every metric."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SampleFn = Callable[[int], Tensor]
 
 
 class Images(Protocol):
-    """What an evaluator needs of a data set: [i] → (uint8 [C, H, W], label)."""
+    """The data set that an evaluator takes: [i] → (uint8 [C, H, W], label)."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
@@ -33,7 +33,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricResult:
-    """A value with everything that it depends on: compare only results that agree in the rest."""
+    """A value with everything that it depends on; compare only results that agree in the rest.
+
+    Args:
+        name: name of the metric.
+        value: its value.
+        num_real: number of images of the data set.
+        num_fake: number of generated images.
+        extractor: name of the feature extractor.
+        resize: how images are resized for it.
+    """
 
     name: str
     value: float
@@ -44,16 +53,22 @@ class MetricResult:
 
 
 class Evaluator:
-    """Holds a data set's features, so that scoring again costs the fakes alone.
+    """Keeps the features of a data set, so that later evaluations compute only the fakes.
 
-    dataset      see `Images`; fastgan.data.ImageDataset is one
-    num_real     how many reals to compare with (None, or more than there are: all), drawn from seed
-    batch        images per call of the extractor
-    extractor    module: images → [N, num_features], with str attributes `name` and `resize`;
-                 default EfficientNetLite0
-    seed         also picks KID's subsets: equal fakes give equal values
+    Args:
+        dataset: images with their labels, [i] → (uint8 [C, H, W], label), such as
+            fastgan.data.ImageDataset.
+        num_real: number of real images to compare with, drawn by `seed`; None, or a number beyond
+            the data set's size, is all.
+        batch: images per call of the extractor.
+        device: device of the extractor.
+        extractor: module that maps images to [N, num_features], with str attributes `name` and
+            `resize`; None is EfficientNetLite0.
+        seed: chooses the real images and KID's subsets; equal fakes give equal values.
 
-    Raises ImportError naming the extra when the default extractor's packages are missing.
+    Raises:
+        ValueError: batch or num_real is below 1.
+        ImportError: the packages of the default extractor are missing; the message names the extra.
     """
 
     def __init__(
@@ -76,7 +91,11 @@ class Evaluator:
         self._real: Tensor | None = None
 
     def real_features(self) -> Tensor:
-        """float32 [num_real, F] on the CPU; computed at the first call, then kept."""
+        """The features of the real images, computed by the first call and then kept.
+
+        Returns:
+            float32 [num_real, F] on the CPU.
+        """
         if self._real is None:
             order = np.random.RandomState(self.seed).permutation(len(self.dataset))
             picked = order[: self.num_real]
@@ -89,11 +108,20 @@ class Evaluator:
     def evaluate(
         self, names: Sequence[str], sample_fn: SampleFn, num_images: int
     ) -> dict[str, MetricResult]:
-        """Scores `num_images` fakes by the metrics `names` (see `NAMES`).
+        """Compute metrics of generated images.
 
-        sample_fn(n) returns n images [n, C, H, W], uint8 or float in [-1, 1], on any device; it is
-        called with at most `batch`. Raises ValueError for unknown names, too few images for a
-        metric, or images of a wrong number, shape or dtype, or not finite.
+        Args:
+            names: metrics, of `NAMES`.
+            sample_fn: sample_fn(n) returns n images [n, C, H, W], uint8 or float in [-1, 1], on any
+                device; it is called with at most `batch`.
+            num_images: number of generated images.
+
+        Returns:
+            A `MetricResult` for each name.
+
+        Raises:
+            ValueError: an unknown name, too few images for a metric, or images of a wrong number,
+                shape or dtype, or with NaN or infinity.
         """
         check_names(names)
         real = self.real_features()
@@ -137,10 +165,26 @@ def compute(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> dict[str, float]:
-    """Metric values by name, for one use: `num_images` fakes against as many reals (or all).
+    """Compute metrics once: `num_images` fakes against as many real images, or all there are.
 
-    Keep an `Evaluator` instead to score several times against one data set, or to get records that
-    name the extractor, the resize and N. Arguments and errors are the Evaluator's.
+    Use an `Evaluator` instead to evaluate several times against one data set, or to get records
+    with extractor, resizing and numbers of images.
+
+    Args:
+        names: metrics, of `NAMES`.
+        sample_fn: sample_fn(n) returns n images [n, C, H, W], uint8 or float in [-1, 1].
+        dataset: images with their labels, [i] → (uint8 [C, H, W], label).
+        num_images: number of generated images.
+        batch: images per call of `sample_fn` and of the feature extractor.
+        device: device of the feature extractor.
+        seed: chooses the real images and KID's subsets.
+
+    Returns:
+        The value of each metric by name.
+
+    Raises:
+        ValueError: as `Evaluator.evaluate`.
+        ImportError: as `Evaluator`.
     """
     check_names(names)
     evaluator = Evaluator(dataset, num_real=num_images, batch=batch, device=device, seed=seed)

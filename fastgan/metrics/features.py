@@ -15,7 +15,11 @@ _SIZE = 128
 
 
 def available() -> str | None:
-    """None when the metrics can run here, else the reason in words, with the cure."""
+    """Why the metrics can't be computed here.
+
+    Returns:
+        None if they can; else a text with the reason and the command that installs what is missing.
+    """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
         return None

@@ -1,4 +1,4 @@
-"""How features that are already computed enter torchmetrics, which expects images and a network."""
+"""Pass features that are already computed to torchmetrics, which expects images and a network."""
 
 from torch import Tensor, nn
 

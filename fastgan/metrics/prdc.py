@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: do the fakes look real, and do they cover the reals?"""
+"""Precision, recall, density and coverage of generated images."""
 
 from dataclasses import dataclass
 

@@ -82,7 +82,7 @@ def test_info_checks_a_packed_file(cli, images):
     data = bytearray(path.read_bytes())
     data[4096] ^= 1
     path.write_bytes(data)
-    assert "pictures 0 to" in cli("data", "info", path, "--check", code=1).output
+    assert "images 0 to" in cli("data", "info", path, "--check", code=1).output
 
 
 def test_index_of_what_has_no_tar(cli, images):

@@ -48,7 +48,7 @@ def test_pictures_are_square_distinct_and_full(eight):
         assert 0.02 < is_background.mean() < 0.8
 
 
-def test_labels_are_the_visible_hair_colour(eight):
+def test_labels_are_the_visible_hair_color(eight):
     dataset = ImageDataset(eight, use_labels=True)
     for i, drawn in enumerate(attributes_in(eight)):
         is_bare = drawn["top"] == "hair/NONE" or drawn["top"].startswith("hat/")
@@ -155,7 +155,7 @@ def test_a_child_that_fails_is_named_with_what_it_said(tmp_path, monkeypatch):
     broken = tmp_path / "painter.py"
     broken.write_text("import sys; sys.stdin.readline(); sys.exit('no brush')")
     monkeypatch.setattr(avatar_painter, "__file__", str(broken))
-    with pytest.raises(RuntimeError, match=r"picture 0 ended early \(exit status 1\).*no brush"):
+    with pytest.raises(RuntimeError, match=r"image 0 ended early \(exit status 1\).*no brush"):
         avatars.render_dataset(tmp_path / "x.zip", 8, count=2, processes=2)
     assert not (tmp_path / "x.zip").exists()
 

@@ -52,16 +52,16 @@ def test_grey_stays_one_channel(draw):
     np.testing.assert_array_equal(dataset[0][0][0], array)
 
 
-def test_grey_after_colour_becomes_rgb(draw):
+def test_grey_after_color_becomes_rgb(draw):
     draw("a.png")
     array = draw("b.png", mode="L")
     np.testing.assert_array_equal(ImageDataset(draw.folder)[1][0], np.stack([array] * 3))
 
 
-def test_colour_after_grey_is_refused(draw):
+def test_color_after_grey_is_refused(draw):
     draw("a.png", mode="L")
     draw("b.png")
-    with pytest.raises(ValueError, match=r"b\.png .* has colour.*fastgan data convert"):
+    with pytest.raises(ValueError, match=r"b\.png .* has color.*fastgan data convert"):
         ImageDataset(draw.folder)[1]
 
 
@@ -150,7 +150,7 @@ def test_damaged_files_are_named(draw, suffix, kept):
 def test_text_named_png(draw):
     draw.folder.mkdir()
     (draw.folder / "a.png").write_text("hello")
-    with pytest.raises(ValueError, match=r"a\.png .* is not a picture"):
+    with pytest.raises(ValueError, match=r"a\.png .* is not an image"):
         ImageDataset(draw.folder)
 
 
@@ -173,7 +173,7 @@ def test_flipped_bit_in_zip_is_found_by_its_checksum(draw, zip_up):
 
 
 def test_empty_missing_and_other_paths(tmp_path):
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         ImageDataset(tmp_path)
     with pytest.raises(FileNotFoundError, match="doesn't exist"):
         ImageDataset(tmp_path / "nowhere")

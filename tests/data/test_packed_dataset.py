@@ -41,7 +41,7 @@ def test_pixels_names_and_interface_are_those_of_the_folder(packed, size):
         np.testing.assert_array_equal(x, want[i][0])
         assert x.flags.writeable
         assert (c.shape, c.dtype) == ((0,), np.float32)
-    with pytest.raises(IndexError, match="5 pictures"):
+    with pytest.raises(IndexError, match="5 images"):
         got[5]
 
 
@@ -137,7 +137,7 @@ def test_the_damaged_pictures_are_named(packed, monkeypatch):
     data[PREAMBLE + 2 * 135] ^= 1
     path.write_bytes(data)
     seen = []
-    with pytest.raises(ValueError, match=r"pictures 2 to 3 .*SHA-256"):
+    with pytest.raises(ValueError, match=r"images 2 to 3 .*SHA-256"):
         PackedDataset(path).check(lambda *a: seen.append(a))
     assert seen == [(2, 5)]
 
