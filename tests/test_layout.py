@@ -46,7 +46,7 @@ NOT_YET = {
     "fastgan.ops._conv2d_resample", "fastgan.ops._conv_transpose2d",
     "fastgan.ops._modulated_conv2d", "fastgan.training.step.capture",
     "fastgan.training.step.capture_guard", "fastgan.training.step.state",
-    "README.md", "CONTRIBUTING.md", "fastgan/training/optim/flat_parameters.py",
+    "fastgan/training/optim/flat_parameters.py",
     "fastgan/training/loop/loop.py",
     "fastgan/training/distributed/watchdog.py", "fastgan/training/distributed/ranks.py",
     "fastgan/training/step/state.py", "fastgan/training/step/losses.py",
