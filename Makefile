@@ -12,15 +12,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 # Compiles what changed in csrc/ into fastgan/_C*.so; well under a second where nothing did.
 BUILD := $(BIN)/python setup.py --quiet build_ext --inplace
+# One process of pytest for each core, eight at most, of one OpenMP thread each. A test that is about
+# threads sets their number itself. PYTEST_FLAGS="-n 0" runs all in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+# What runs kernels; the rest of the suite is the same on every backend.
+KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 
 # Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
+.PHONY: help demo test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
 	@echo "test            install and run the tests: plain PyTorch, the CUDA kernels on the emulator, the CPU kernels"
+	@echo "quick           for a developer at work, a minute: lint, and the first case of each quick test"
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
 	@echo "bench           pytest-benchmark over the quick cases of fastgan bench; BENCH_FLAGS=--every-case for all"
 	@echo "docs            the site of docs/ and the docstrings, into build/site; warnings are errors"
@@ -56,17 +62,20 @@ test: test-reference test-emulator test-cpu
 
 # Without the library, every op is its reference and our derivative formulas.
 test-reference: $(VENV)/.installed
-	$(BIN)/python -m pytest --backend reference tests/ops tests/nn tests/losses tests/compat/test_shims.py $(PYTEST_FLAGS)
+	$(PYTEST) --backend reference $(KERNEL_TESTS) $(PYTEST_FLAGS)
 
 # The CUDA kernels, run on the CPU. Needs the CUDA toolkit's headers, and no GPU.
 test-emulator: $(VENV)/.cuda
-	$(BIN)/python -m pytest --backend emulator -m 'not slow' tests/ops tests/nn tests/losses tests/compat/test_shims.py $(PYTEST_FLAGS)
+	$(PYTEST) --backend emulator -m 'not slow' $(KERNEL_TESTS) $(PYTEST_FLAGS)
 
 test-cpu: kernels
-	$(BIN)/python -m pytest --backend cpu -m 'not slow' $(PYTEST_FLAGS)
+	$(PYTEST) --backend cpu -m 'not slow' $(PYTEST_FLAGS)
 
 test-slow: kernels
-	$(BIN)/python -m pytest --backend cpu -m slow $(PYTEST_FLAGS)
+	$(PYTEST) --backend cpu -m slow $(PYTEST_FLAGS)
+
+quick: lint kernels
+	$(PYTEST) --backend cpu --quick $(PYTEST_FLAGS)
 
 # Checked before timed, like fastgan bench, but one test after another: no ratios within a round.
 BENCH_FLAGS ?=

@@ -1,4 +1,4 @@
-"""`--backend`: which kernels answer in this run, and the fixtures that every op test shares."""
+"""`--backend`, `--quick`: what runs on which kernels; the fixtures that every op test shares."""
 
 import importlib.util
 import os
@@ -29,6 +29,12 @@ def pytest_addoption(parser):
         default="",
         metavar="OP[,OP]",
         help="with --backend emulator: build the kernels of these ops only",
+    )
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="the first case of each test, and of each op where a test runs over all ops; without "
+        "slow tests and files that start processes: what `make quick` runs",
     )
     parser.addoption(
         "--sanitize",
@@ -92,8 +98,33 @@ def _load_emulator(config):
         library = native_build.emulator(config.getoption("--sanitize"), only)
     except _build.BuildError as error:
         raise pytest.UsageError(f"--backend emulator: {error}") from error
-    torch.ops.load_library(str(library))
     config.stash[EMULATOR] = library
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # the first process builds for pytest-xdist's workers, and they run the tests
+    torch.ops.load_library(str(library))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselects what has no place in this run; pytest's closing line counts it."""
+    is_quick, is_native = config.getoption("--quick"), config.getoption("--backend") == "cpu"
+    kept, left_out, seen = [], [], set()
+    for item in items:
+        is_left_out = not is_native and item.get_closest_marker("any_backend")
+        if is_quick:
+            op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
+            case = (item.nodeid.partition("[")[0], op)
+            is_left_out = is_left_out or case in seen or _is_long(item)
+            seen.add(case)
+        (left_out if is_left_out else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
+def _is_long(item):
+    starts_processes = hasattr(item.module, "subprocess") or {"native", "capture", "gpu"} & set(
+        item.path.parts
+    )
+    return bool(starts_processes or item.get_closest_marker("slow"))
 
 
 def pytest_report_header(config):

@@ -1,16 +1,19 @@
-"""The mutation check: bugs planted in the CUDA kernels, each of which a detector must see.
+"""The mutation check: bugs planted in the ops, each of which a detector must see.
 
     python tests/native/mutate.py [--fast] [--only TEXT] [--list]
 
 prints the table bug × detector and exits with 1 where a bug is missed by a detector that must see
 it, or where the kernels as they are get flagged. The bugs are in tests/native/mutations/*.toml;
-each is planted in a copy of csrc/, so the shipped sources know nothing of them. --fast leaves out
-the sanitizers and the bugs that only they see.
+each is planted in a copy of csrc/ or fastgan/, so the shipped sources know nothing of them. A bug
+in a CUDA kernel must be seen by a driver under an order of threads or a sanitizer, one in Python by
+the op's own tests ("tests", whose cell names the first that fails). --fast leaves out the
+sanitizers, the tests and the bugs that only they see.
 """
 
 import argparse
 import concurrent.futures
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,10 +41,11 @@ class StaleMutationError(Exception):
 
 @dataclass(frozen=True)
 class Mutation:
-    """One bug: in `file` (below csrc/) of `op`, `old`, which is there once, becomes `new`.
+    """One bug: in `file` of `op`, `old`, which is there once, becomes `new`.
 
-    cases: texts of which one is in the name of each driver case to run. seen_by: the detectors that
-    must see it; "random" must see it under every seed.
+    file: below csrc/, or the path of a Python file. cases: texts of which one is in the name of
+    each driver case to run. seen_by: the detectors that must see it; "random" must see it under
+    every seed.
     """
 
     name: str
@@ -52,6 +56,19 @@ class Mutation:
     seen_by: tuple[str, ...]
     old: str
     new: str
+
+    @property
+    def is_python(self) -> bool:
+        return self.file.endswith(".py")
+
+    @property
+    def source(self) -> Path:
+        return (native_build.ROOT if self.is_python else native_build.CSRC) / self.file
+
+    @property
+    def folder(self) -> Path:
+        """Always the same for a bug, so that its objects are found again."""
+        return OUTPUT / "".join(c if c.isalnum() else "-" for c in f"{self.op} {self.name}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ DETECTORS = (
     Detector("address", "address", "random"),
     Detector("thread", "thread", "forward"),
 )
+TESTS = "tests"  # pytest, on the op's own tests, sees bugs in Python
 FAST = ("random", "narrow")
 # What a sanitizer says → how the table calls it; the first that fits.
 FINDINGS = {
@@ -89,26 +107,21 @@ def load() -> list[Mutation]:
     found = []
     for path in sorted(BUGS.glob("*.toml")):
         for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutation"]:
-            lists = {key: tuple(entry[key]) for key in ("cases", "seen_by")}
+            lists = {key: tuple(entry.get(key, ())) for key in ("cases", "seen_by")}
             found.append(Mutation(**{**entry, **lists}))
     return found
 
 
 def planted(mutation: Mutation) -> str:
     """The text of the mutation's file with the bug in it."""
-    text = (native_build.CSRC / mutation.file).read_text(encoding="utf-8")
+    text = mutation.source.read_text(encoding="utf-8")
     count = text.count(mutation.old)
     if count != 1:
         raise StaleMutationError(
             f"mutation {mutation.name!r} ({mutation.op}): its text is {count} times in "
-            f"csrc/{mutation.file}, expected once: the kernel changed; renew this mutation"
+            f"{mutation.file}, expected once: the source changed; renew this mutation"
         )
     return text.replace(mutation.old, mutation.new)
-
-
-def folder(mutation: Mutation) -> Path:
-    name = f"{mutation.op} {mutation.name}"
-    return OUTPUT / "".join(c if c.isalnum() else "-" for c in name)
 
 
 def plant(mutation: Mutation) -> Path:
@@ -116,7 +129,7 @@ def plant(mutation: Mutation) -> Path:
 
     What is as it should be stays untouched, so that it is not compiled again.
     """
-    text, csrc = planted(mutation), folder(mutation) / "csrc"
+    text, csrc = planted(mutation), mutation.folder / "csrc"
     for source in (path for path in native_build.CSRC.rglob("*") if path.is_file()):
         name = source.relative_to(native_build.CSRC)
         copy = csrc / name
@@ -129,6 +142,28 @@ def plant(mutation: Mutation) -> Path:
             copy.unlink(missing_ok=True)
             copy.write_text(text, encoding="utf-8")
     return csrc
+
+
+def run_tests(mutation: Mutation) -> str:
+    """The first of the op's tests that fails, on plain PyTorch, with the bug in a copy of fastgan/;
+    empty if none does."""
+    text, root = planted(mutation), native_build.ROOT
+    shutil.rmtree(mutation.folder, ignore_errors=True)
+    shutil.copytree(root / "fastgan", mutation.folder / "fastgan")
+    (mutation.folder / mutation.file).write_text(text, encoding="utf-8")
+    tests = [root / "tests" / "ops" / f"test_{name}.py" for name in (mutation.op, "contract")]
+    chosen = f"test_{mutation.op}.py or {mutation.op}-"
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+               "-m", "not slow", "-k", chosen, "--backend", "reference",
+               "--rootdir", root, "-c", root / "pyproject.toml", *tests]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=mutation.folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    return failed[0].split("::")[1].split(" - ")[0] if failed else ""
 
 
 def finding(done: subprocess.CompletedProcess[str]) -> str:
@@ -171,7 +206,7 @@ Drivers = dict[tuple[str, str | None], Path]
 def build(mutations: Sequence[Mutation], detectors: Iterable[Detector]) -> Drivers:
     """All drivers: by the name of an op, or of a bug's folder, and by the sanitizer."""
     sources = {m.op: (m.op, native_build.CSRC) for m in mutations}
-    sources |= {folder(m).name: (m.op, plant(m)) for m in mutations}
+    sources |= {m.folder.name: (m.op, plant(m)) for m in mutations}
     targets = {
         (name, sanitize): native_build.driver_target(
             f"{name}.{sanitize}.driver", "emulator", sanitize, [op], csrc=csrc, extra=QUICK
@@ -186,7 +221,9 @@ def check(
     mutation: Mutation, detectors: Iterable[Detector], drivers: Drivers
 ) -> dict[str, list[str]]:
     """Findings per detector and seed."""
-    name = folder(mutation).name
+    if mutation.is_python:
+        return {TESTS: [run_tests(mutation)]}
+    name = mutation.folder.name
     return {
         d.name: [run(drivers[name, d.sanitize], d, seed, mutation.cases) for seed in d.seeds]
         for d in detectors
@@ -218,7 +255,7 @@ def cell(findings: Sequence[str]) -> str:
 def table(rows: Iterable[tuple[str, str, dict[str, list[str]]]], names: Sequence[str]) -> str:
     lines = [["bug", "op", *names], ["---"] * (len(names) + 2)]
     for name, op, found in rows:
-        lines.append([name, op, *(cell(found[d]) or "-" for d in names)])
+        lines.append([name, op, *(cell(found.get(d, ())) or "-" for d in names)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -238,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the bugs; build nothing")
     options = parser.parse_args(argv)
     detectors = [d for d in DETECTORS if not options.fast or d.name in FAST]
-    names = [d.name for d in detectors]
+    names = [d.name for d in detectors] + ([] if options.fast else [TESTS])
     mutations = [
         m for m in load()
         if options.only in f"{m.op} {m.name}" and set(m.seen_by) & set(names)
@@ -248,15 +285,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     wrong = []
     try:
-        drivers = build(mutations, detectors)
-        clean = check_clean(mutations, detectors, drivers)
+        in_kernels = [m for m in mutations if not m.is_python]
+        drivers = build(in_kernels, detectors)
+        clean = check_clean(in_kernels, detectors, drivers)
         with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             results = list(pool.map(lambda m: check(m, detectors, drivers), mutations))
     except StaleMutationError as error:
         print(error)
         return 1
     for name in names:
-        if any(clean[name]):
+        if any(clean.get(name, ())):
             wrong.append(f"the kernels as they are get flagged by {name!r}: {clean[name]}")
     for mutation, found in zip(mutations, results, strict=True):
         wrong += faults(mutation, found)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, dense_format, first_gradient
 from _tolerances import assert_accurate, numpy64
 
 from fastgan.ops import channel_dot, modulate, use_backend
@@ -45,24 +46,14 @@ def check_against_oracle(x, s, dy):
     return y, dx, ds
 
 
-def memory_format(x):
-    """What an output is documented to take: channels_last where x is dense in it."""
-    if x.is_contiguous():
-        return torch.contiguous_format
-    for dims, fmt in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.dim() == dims and x.is_contiguous(memory_format=fmt):
-            return fmt
-    return torch.contiguous_format
-
-
 @pytest.mark.parametrize("is_wide", [False, True], ids=["s-like-x", "s-float32"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_modulate_values_and_gradients(shape, is_wide, lay_out, dtype, device, seed):
     x, s, dy = random(shape, dtype, device, torch.float32 if is_wide else None)
     x, dy = lay_out(x), lay_out(dy)
     y, dx, _ = check_against_oracle(x, lay_out(s), dy)
-    assert y.is_contiguous(memory_format=memory_format(x))
-    assert dx.is_contiguous(memory_format=memory_format(dy))
+    assert y.is_contiguous(memory_format=dense_format(x))
+    assert dx.is_contiguous(memory_format=dense_format(dy))
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *LONG], ids=str)
@@ -136,55 +127,8 @@ def test_nan_and_infinity_stay_in_their_channel(device):
         assert y.isfinite().sum() == 14 * 9
 
 
-def graph_inputs(device, shape=(2, 3, 2, 2)):
-    x, y = (torch.randn(shape, dtype=torch.float64, device=device) for _ in range(2))
-    s = torch.randn(shape[:2], dtype=torch.float64, device=device)
-    return x.requires_grad_(), s.requires_grad_(), y.requires_grad_()
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (2, 2, 2, 3), (2, 1, 2, 1, 2)], ids=str)
-@pytest.mark.parametrize("fmt", ["contiguous", "channels_last"])
-def test_two_orders_of_derivative(fmt, shape, device, seed):
-    x, s, y = graph_inputs(device, shape)
-    if fmt == "channels_last" and len(shape) == 4:
-        x, y = (t.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-                for t in (x, y))  # fmt: skip
-    for f, inputs in ((modulate, (x, s)), (channel_dot, (x, y))):
-        assert torch.autograd.gradcheck(f, inputs)
-        assert torch.autograd.gradgradcheck(f, inputs)
-
-
-def test_third_derivative(device, seed):
-    x, s, _ = graph_inputs(device, (1, 2, 2))
-
-    def second(x, s):
-        y = modulate(x, s).tanh()
-        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return torch.autograd.grad(dx.square().sum(), [x, s], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x, s))
-
-
-def test_gradient_penalty_equals_plain_pytorch(device, seed):
-    """The gradient of every leaf of ‖∂f/∂x‖², each by name: what a wrong second order spoils."""
-    x, s, d = (t.detach() for t in graph_inputs(device, (3, 4, 5)))
-    values = {"x": x, "s": s, "d": d.sum(2)}
-
-    def penalty_gradients(name):
-        leaves = {k: v.clone().requires_grad_() for k, v in values.items()}
-        with use_backend(name):
-            y = modulate(modulate(leaves["x"], leaves["s"]).tanh(), leaves["d"])
-            (g,) = torch.autograd.grad(y.square().sum(), leaves["x"], create_graph=True)
-            return dict(zip(leaves, torch.autograd.grad(g.square().sum(), list(leaves.values())),
-                            strict=True))  # fmt: skip
-
-    ours, plain = penalty_gradients("auto"), penalty_gradients("reference")
-    for name in values:
-        torch.testing.assert_close(ours[name], plain[name], rtol=1e-12, atol=1e-12, msg=name)
-
-
 def test_only_the_wanted_gradients_are_computed(device):
-    x, s, _ = graph_inputs(device)
+    x, s, _ = (t.requires_grad_() for t in random((2, 3, 2, 2), torch.float64, device))
     with torch.profiler.profile() as profile:
         torch.autograd.grad(modulate(x, s).sum(), x)
     assert "fastgan::channel_dot" not in {event.key for event in profile.key_averages()}
@@ -194,93 +138,63 @@ def test_only_the_wanted_gradients_are_computed(device):
     assert len(calls) == 1  # the forward pass alone
 
 
-SAMPLES = {
-    "planes": ((2, 3, 4, 5), torch.float32, "contiguous"),
-    "channels_last": ((2, 8, 4, 5), torch.float32, "channels_last"),
-    "16 bits": ((2, 8, 3), torch.bfloat16, "contiguous"),
-    "no places": ((2, 3), torch.float32, "contiguous"),
-    "empty": ((0, 3, 2), torch.float32, "contiguous"),
-}
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_opcheck(sample, device, seed):
-    shape, dtype, fmt = SAMPLES[sample]
-    x, s, y = random(shape, dtype, device, torch.float32)
-    if fmt == "channels_last":
-        x, y = (t.contiguous(memory_format=torch.channels_last) for t in (x, y))
-    x.requires_grad_(), s.requires_grad_(), y.requires_grad_()
-    torch.library.opcheck(torch.ops.fastgan.modulate.default, (x, s))
-    torch.library.opcheck(torch.ops.fastgan.channel_dot.default, (x, y))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize(
-    "engine",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)],
-)
-def test_compiles_without_a_graph_break(engine, device, seed):
-    x, s, dy = random((2, 3, 4, 5), torch.float32, device)
-    torch.compiler.reset()
-    compiled = torch.compile(modulate, fullgraph=True, backend=engine)
-    leaves = x.requires_grad_(), s.requires_grad_()
-    y = compiled(*leaves)
-    grads = torch.autograd.grad(y, leaves, dy)
-    for got, value in zip((y, *grads), run(x, s, dy), strict=True):
-        torch.testing.assert_close(got, value, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_the_same_bits_every_time(fmt, backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    x, _, y = random((2, 24, 80, 61), torch.float32, device)
-    x, y = (t.contiguous(memory_format=fmt) for t in (x, y))
-    first = channel_dot(x, y)
-    for _ in range(2):
-        assert torch.equal(channel_dot(x, y), first)
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("width", [5, 8])
-def test_64_bit_indices_change_no_bit(width, fmt, dtype, backend, device, seed, monkeypatch):
-    if backend != "emulator":
-        pytest.skip("only the emulator lowers the limit of 32-bit indices")
-    x, s, y = random((2, 8, 7, width), dtype, device, torch.float32)
-    x, y = (t.contiguous(memory_format=fmt) for t in (x, y))
-    results = []
-    for limit in (x.numel(), x.numel() - 1):
-        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
-        results.append((modulate(x, s), channel_dot(x, y)))
-    for narrow, wide in zip(*results, strict=True):
-        assert torch.equal(narrow, wide)
-
-
 X, S = torch.zeros(2, 3, 4), torch.zeros(2, 3)
-ERRORS = {
-    "integer x": (modulate, (X.long(), S), TypeError, r"modulate: x must be .*int64; cast"),
-    "dims of x": (modulate, (X[0, 0], S), ValueError, r"modulate: x must be \[N, C, \.\.\.\]"),
-    "shape of s": (
-        modulate,
-        (X, S[:, :2]),
-        ValueError,
-        r"modulate: s must have shape \(2, 3\) .*got \(2, 2\); one factor",
-    ),
-    "integer s": (modulate, (X, S.long()), TypeError, r"modulate: s must have a floating dtype"),
-    "device of s": (
-        modulate,
-        (X, S.to("meta")),
-        ValueError,
-        r"modulate: s must be on cpu like x, got meta",
-    ),
-    "integer dot": (channel_dot, (X.long(), X), TypeError, r"channel_dot: x must be .*int64"),
-    "shape of y": (channel_dot, (X, X[1:]), ValueError, r"channel_dot: y must be like x.*\(1, 3"),
-    "dtype of y": (channel_dot, (X, X.double()), ValueError, r"y must be like x.*torch\.float64"),
-}
+MAPS = {"planes": (2, 3, 4, 5), "rows": (2, 8, 3), "no places": (2, 3), "empty": (0, 3, 2)}
+TINY = [(2, 3), (1, 2, 3), (2, 2, 2, 3), (2, 1, 2, 1, 2)]
+LARGE = (2, 24, 80, 61)
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    op, args, error, message = ERRORS[name]
-    with pytest.raises(error, match=message):
-        op(*args)
+def of_modulate(shape, call=modulate, **options):
+    return Sample(call, {"x": shape, "s": shape[:2]}, wide=("s",), **options)
+
+
+def of_channel_dot(shape, **options):
+    return Sample(channel_dot, {"x": shape, "y": shape}, **options)
+
+
+def twice(x, s):
+    """An inner product with an image of itself: each op is differentiated through the other."""
+    return channel_dot(modulate(x, s).tanh(), x)
+
+
+OP_INFO = OpInfo(
+    samples={
+        f"{call} {name}": make(shape, **options)
+        for call, make in (("modulate", of_modulate), ("channel_dot", of_channel_dot))
+        for name, (shape, options) in {
+            **{name: (shape, {}) for name, shape in MAPS.items()},
+            "channels_last": ((2, 8, 4, 5), {"layout": "channels_last"}),
+            "16 bits": ((2, 8, 3), {"dtype": torch.bfloat16}),
+        }.items()
+    },
+    derivatives={
+        **{f"modulate {shape}": of_modulate(shape) for shape in TINY},
+        **{f"channel_dot {shape}": of_channel_dot(shape) for shape in TINY},
+        "modulate channels_last": of_modulate((2, 2, 2, 3), layout="channels_last"),
+        "channel_dot channels_last": of_channel_dot((2, 2, 2, 3), layout="channels_last"),
+        "third order": of_modulate((1, 2, 2), first_gradient(lambda x, s: modulate(x, s).tanh())),
+    },
+    large={
+        "planes": of_modulate(LARGE, twice),
+        "channels_last": of_modulate(LARGE, twice, layout="channels_last"),
+    },
+    errors={
+        "integer x": (TypeError, r"modulate: x must be .*int64; cast",
+                      lambda: modulate(X.long(), S)),
+        "dims of x": (ValueError, r"modulate: x must be \[N, C, \.\.\.\]",
+                      lambda: modulate(X[0, 0], S)),
+        "shape of s": (
+            ValueError, r"modulate: s must have shape \(2, 3\) .*got \(2, 2\); one factor",
+            lambda: modulate(X, S[:, :2])),
+        "integer s": (TypeError, r"modulate: s must have a floating dtype",
+                      lambda: modulate(X, S.long())),
+        "device of s": (ValueError, r"modulate: s must be on cpu like x, got meta",
+                        lambda: modulate(X, S.to("meta"))),
+        "integer dot": (TypeError, r"channel_dot: x must be .*int64",
+                        lambda: channel_dot(X.long(), X)),
+        "shape of y": (ValueError, r"channel_dot: y must be like x.*\(1, 3",
+                       lambda: channel_dot(X, X[1:])),
+        "dtype of y": (ValueError, r"y must be like x.*torch\.float64",
+                       lambda: channel_dot(X, X.double())),
+    },
+)  # fmt: skip

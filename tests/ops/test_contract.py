@@ -1,0 +1,260 @@
+"""What every op must do, on the samples of every op: see `_op_info`.
+
+The values are compared with an oracle in each op's own test file.
+"""
+
+import _op_info
+import pytest
+import torch
+from torch.autograd import forward_ad
+from torch.func import grad, jacrev, jvp, vjp, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastgan.ops import use_backend
+
+TABLES = _op_info.load()
+
+
+def table(kind):
+    """pytest's parameters (op, sample) of one kind; ids such as `modulate-channels_last`."""
+    return pytest.mark.parametrize(
+        ("op", "sample"),
+        [
+            pytest.param(op, sample, id=f"{op}-{name}")
+            for op, info in TABLES.items()
+            if info.has_derivatives
+            for name, sample in getattr(info, kind).items()
+        ],
+    )
+
+
+@pytest.fixture(autouse=True)
+def kernel(request, backend):
+    """Skips where the op of this test has no kernel of the emulator's."""
+    op = getattr(request.node, "callspec", None) and request.node.callspec.params.get("op")
+    if op and backend == "emulator" and not (_op_info.CSRC / op / f"{op}_cuda.cu").is_file():
+        pytest.skip("the emulator runs CUDA kernels, and this op has none")
+
+
+def with_gradients(sample, tensors, dy=None):
+    """y and the gradient of each tensor, by name."""
+    leaves = {name: t.detach().requires_grad_() for name, t in tensors.items()}
+    y = sample.call(*leaves.values())
+    dy = (y.detach() + 0.5) if dy is None else dy
+    grads = torch.autograd.grad(y, list(leaves.values()), dy)
+    return {"y": y.detach()} | {f"d{n}": g for n, g in zip(leaves, grads, strict=True)}
+
+
+def with_penalty(sample, tensors):
+    """The gradient by each tensor of a penalty on the first gradients: second derivatives."""
+    leaves = {name: t.detach().requires_grad_() for name, t in tensors.items()}
+    y = sample.call(*leaves.values())
+    first = torch.autograd.grad(y.square().sum(), list(leaves.values()), create_graph=True)
+    penalty = sum(g.square().sum() for g in first) + y.sin().sum()
+    return dict(zip(leaves, torch.autograd.grad(penalty, list(leaves.values())), strict=True))
+
+
+def assert_equal_bits(got, want):
+    for name, t in want.items():
+        assert torch.equal(got[name], t), name
+
+
+@table("derivatives")
+def test_two_orders_of_derivative(op, sample, device, seed):
+    """Of all tensors together, and of each alone while the others are constant."""
+    tensors = sample.tensors(device, torch.float64)
+    leaves = [t.requires_grad_() for t in tensors.values()]
+    assert torch.autograd.gradcheck(sample.call, leaves)
+    assert torch.autograd.gradgradcheck(sample.call, leaves)
+    for i in range(len(leaves) if len(leaves) > 1 else 0):
+        alone = [t if i == k else t.detach() for k, t in enumerate(leaves)]
+        assert torch.autograd.gradcheck(sample.call, alone)
+        assert torch.autograd.gradgradcheck(sample.call, alone)
+
+
+@table("samples")
+def test_second_derivatives_equal_plain_pytorchs(op, sample, device, seed):
+    check_penalty(sample, device)
+
+
+@table("large")
+def test_second_derivatives_of_large_tensors_equal_plain_pytorchs(op, sample, device, seed):
+    check_penalty(sample, device)
+
+
+def check_penalty(sample, device):
+    tensors = sample.tensors(device, torch.float64)
+    ours = with_penalty(sample, tensors)
+    with use_backend("reference"):
+        plain = with_penalty(sample, tensors)
+    for name, want in plain.items():
+        size = want.abs().max().item() if want.numel() else 0
+        torch.testing.assert_close(ours[name], want, rtol=1e-10, atol=1e-11 * (1 + size), msg=name)
+
+
+@table("large")
+def test_each_gradient_alone_is_the_same(op, sample, device, seed):
+    """A backward pass that computes only what is wanted, where the sums are long."""
+    tensors = sample.tensors(device)
+    want = with_gradients(sample, tensors)
+    for name in tensors:
+        leaves = {n: t.detach().requires_grad_(n == name) for n, t in tensors.items()}
+        y = sample.call(*leaves.values())
+        (got,) = torch.autograd.grad(y, leaves[name], y.detach() + 0.5)
+        torch.testing.assert_close(got, want[f"d{name}"], rtol=1e-5, atol=1e-5, msg=name)
+
+
+class Calls(TorchDispatchMode):
+    """Records the calls of our ops: one for each set of options and of absent tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "fastgan":
+            kind = tuple(torch.Tensor if isinstance(a, torch.Tensor) else str(a) for a in args)
+            self.found.setdefault((func, kind), args)
+        return func(*args, **(kwargs or {}))
+
+
+@table("samples")
+def test_opcheck(op, sample, device, seed):
+    """Each of our ops that runs for this sample, its gradients and their gradients."""
+    tensors = sample.tensors(device)
+    with Calls() as calls:
+        with_penalty(sample, tensors)
+    assert calls.found
+    for (func, _), args in calls.found.items():
+        torch.library.opcheck(func, tuple(map(as_leaf, args)))
+
+
+def as_leaf(argument):
+    if isinstance(argument, (list, tuple)):
+        return [as_leaf(a) for a in argument]
+    if isinstance(argument, torch.Tensor) and argument.is_floating_point():
+        return argument.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    return argument
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@table("samples")
+def test_compiles_without_a_graph_break(op, sample, engine, device, seed):
+    torch.compiler.reset()
+    tensors = sample.tensors(device)
+    want = with_gradients(sample, tensors)
+    leaves = [t.detach().requires_grad_() for t in tensors.values()]
+    y = torch.compile(sample.call, fullgraph=True, backend=engine)(*leaves)
+    grads = torch.autograd.grad(y, leaves, want["y"] + 0.5)
+    limits = torch.finfo(y.dtype).eps * 16
+    for got, (name, value) in zip((y, *grads), want.items(), strict=True):
+        torch.testing.assert_close(got, value, rtol=limits, atol=limits, msg=name)
+
+
+@table("samples")
+def test_autocast_changes_no_bit(op, sample, device, seed):
+    tensors = sample.tensors(device)
+    want = with_gradients(sample, tensors)
+    with torch.autocast(device.type, torch.bfloat16):
+        assert_equal_bits(with_gradients(sample, tensors), want)
+
+
+@table("samples")
+def test_64_bit_indices_change_no_bit(op, sample, dtype, backend, device, seed, monkeypatch):
+    if backend != "emulator":
+        pytest.skip("only the emulator lowers the limit of 32-bit indices")
+    tensors = sample.tensors(device, dtype)
+    want = with_gradients(sample, tensors)
+    most = max(t.numel() for t in tensors.values())
+    for limit in (most, most - 1, 1):
+        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(max(limit, 1)))
+        assert_equal_bits(with_gradients(sample, tensors), want)
+
+
+@table("large")
+def test_the_same_bits_every_time_and_with_any_threads(op, sample, backend, device, seed):
+    if backend == "reference":
+        pytest.skip("plain PyTorch promises no order of summation")
+    tensors, before = sample.tensors(device), torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append(with_gradients(sample, tensors))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert_equal_bits(other, results[0])
+
+
+# torch.func's transforms, and forward-mode differentiation: as over plain torch.
+
+
+def of_first(sample, device):
+    """The call as a function of its first tensor, and that tensor."""
+    tensors = list(sample.tensors(device, torch.float64).values())
+    return lambda x: sample.call(x, *tensors[1:]), tensors[0]
+
+
+def near(a, b, rtol=1e-9):
+    torch.testing.assert_close(a, b, rtol=rtol, atol=1e-9)
+
+
+@table("samples")
+def test_reverse_transforms(op, sample, device, seed):
+    run, x = of_first(sample, device)
+    leaf = x.clone().requires_grad_()
+    (want,) = torch.autograd.grad(run(leaf).square().sum(), leaf)
+    near(grad(lambda x: run(x).square().sum())(x), want)
+    y, pull = vjp(run, x)
+    near(y, run(x))
+    near(pull(2 * y)[0], want)
+    if y.numel():
+        rows = jacrev(run)(x).flatten(0, y.dim() - 1)
+        near(torch.einsum("i,i...->...", 2 * y.flatten(), rows), want)
+
+
+# torch's own, from its forward-mode formulas.
+@pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
+@table("samples")
+def test_forward_transforms(op, sample, device, seed):
+    run, x = of_first(sample, device)
+    v, e = torch.randn_like(x), 1e-5
+    want = (run(x + e * v) - run(x - e * v)) / (2 * e)  # knows no derivative of ours or torch's
+    near(jvp(run, (x,), (v,))[1], want, 1e-6)
+    with forward_ad.dual_level():
+        y = run(forward_ad.make_dual(x, v))
+        near(forward_ad.unpack_dual(y).tangent, want, 1e-6)
+
+
+@table("samples")
+def test_vmap(op, sample, device, seed):
+    run, x = of_first(sample, device)
+    xs = torch.stack([x, 0.5 * x, x + 1])
+    near(vmap(run)(xs), torch.stack([run(x) for x in xs]))
+    each = grad(lambda x: run(x).square().sum())
+    near(vmap(each)(xs), torch.stack([each(x) for x in xs]))
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    ("error", "message", "call"),
+    [
+        pytest.param(*error, id=f"{op}-{name}")
+        for op, info in TABLES.items()
+        for name, error in info.errors.items()
+    ],
+)
+def test_errors_name_the_argument(error, message, call):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_every_op_has_samples_of_each_kind():
+    for op, info in TABLES.items():
+        assert info.errors, op
+        if info.has_derivatives:
+            assert info.samples, op
+            assert info.derivatives, op
+            assert info.large, op
