@@ -77,8 +77,6 @@ def test_reverse(name, device, request):
     near(torch.einsum("i,i...->...", 2 * y.flatten(), jacrev(run)(x).flatten(0, y.dim() - 1)), want)
 
 
-# torch's own, from its forward-mode formulas.
-@pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_forward(name, device, request):
     run, x = inputs(name, device, request)
