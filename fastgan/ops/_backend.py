@@ -14,10 +14,13 @@ import torch
 
 from fastgan import environment
 
+__all__ = ["NativeRequiredError", "backends", "library_facts", "use_backend"]
+
 _log = logging.getLogger("fastgan")
 _forced_reference: ContextVar[bool] = ContextVar("fastgan_forced_reference", default=False)
 _traced_reference = False  # a plain bool: torch.compile guards on it, unlike on a ContextVar
 _said: set[str] = set()
+_ops: list[str] = []
 NOT_WORTH_IT = "this op has no native kernel here; plain PyTorch is its implementation"
 
 
@@ -86,6 +89,16 @@ _cuda_path, _cuda_reason = _load_cuda()
 def native_module() -> ModuleType | None:
     """The `_C` extension (build facts, CPU features), or None."""
     return _cpu_module
+
+
+def add_op(name: str) -> None:
+    """Counts `fastgan::<name>` among the ops that `backends` lists."""
+    _ops.append(name)
+
+
+def defined_ops() -> tuple[str, ...]:
+    """Names of all ops defined so far, in order of definition."""
+    return tuple(_ops)
 
 
 def has_kernel(op: str, device_type: str) -> bool:
@@ -165,8 +178,6 @@ def backends() -> dict[str, dict[str, dict[str, str | None]]]:
 
     `{"bias_act": {"cpu": {"active": "cpu" | "reference", "why": None | str}, "cuda": {...}}}`.
     """
-    from fastgan.ops._define import defined_ops
-
     table = {}
     for op in defined_ops():
         table[op] = {}

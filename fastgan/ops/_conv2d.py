@@ -13,12 +13,14 @@ from typing import NamedTuple
 import torch
 
 from fastgan import environment
-from fastgan.ops import _backend
+from fastgan.ops._backend import native_module, reference_is_forced
 from fastgan.ops._layout import dense_format
 from fastgan.ops._torch_conv import convolve
 from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.winograd_conv2d import winograd_conv2d
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv2d
+
+__all__ = ["Conv2dChoice", "conv2d", "conv2d_choice", "use_winograd"]
 
 # Measured against oneDNN in NHWC and NCHW, 1 thread, 64 to 512 channels: from here on every pass
 # gains (1.1 at 32 tiles and 256 channels, where transforming the weights is half of the work, 2 and
@@ -131,7 +133,7 @@ def _in_groups(f: _Facts, tiles: int, pixels: int) -> str | None:
 
 
 def _active_isa() -> str | None:
-    module = _backend.native_module()
+    module = native_module()
     return None if module is None else module.active_isa()
 
 
@@ -174,7 +176,7 @@ def conv2d_choice(
     groups: int = 1,
 ) -> Conv2dChoice:
     """What `conv2d` with these arguments would take, its name `algorithm`, and the `reason`."""
-    if _backend.reference_is_forced():
+    if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
     pairs = _pair("stride", stride), _pair("padding", padding)
     return _choose(_facts(x, w, b, *pairs, groups))

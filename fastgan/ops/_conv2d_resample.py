@@ -24,6 +24,8 @@ from fastgan.ops._conv2d import conv2d
 from fastgan.ops._conv_transpose2d import conv_transpose2d
 from fastgan.ops.upfirdn2d import _padding, _taps, upfirdn2d
 
+__all__ = ["conv2d_resample"]
+
 
 def _centred(pads, taps, up, down):
     """(x0, x1, y0, y1) with the centring pads of a filter of `taps` = (height, width)."""

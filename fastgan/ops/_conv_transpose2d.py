@@ -5,10 +5,12 @@ Chosen as the convolution is whose adjoint it is: see `conv2d`.
 
 import torch
 
-from fastgan.ops import _backend
+from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._conv2d import Conv2dChoice, _choose, _facts, _pair
 from fastgan.ops._torch_conv import convolve_transposed
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv_transpose2d
+
+__all__ = ["conv_transpose2d", "conv_transpose2d_choice"]
 
 
 def conv_transpose2d_choice(
@@ -21,7 +23,7 @@ def conv_transpose2d_choice(
     groups: int = 1,
 ) -> Conv2dChoice:
     """What `conv_transpose2d` with these arguments would take, and the `reason` in words."""
-    if _backend.reference_is_forced():
+    if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
     strides, pads = _pair("stride", stride), _pair("padding", padding)
     more = _pair("output_padding", output_padding)

@@ -11,15 +11,9 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from fastgan.ops import _backend
+from fastgan.ops._backend import add_op, note_slow_path
 
 _LIBRARY = torch.library.Library("fastgan", "FRAGMENT")
-_NAMES: list[str] = []
-
-
-def defined_ops() -> tuple[str, ...]:
-    """Names of all ops defined so far, in order of definition."""
-    return tuple(_NAMES)
 
 
 def define_op(
@@ -49,14 +43,14 @@ def define_op(
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
 
     def slow_path(*args: Any) -> Any:
-        _backend.note_slow_path(name, args)
+        note_slow_path(name, args)
         with torch._C._DisableAutocast():  # a convolution would return another dtype than x's
             return reference(*args)
 
     _LIBRARY.impl(name, slow_path, "CompositeExplicitAutograd")
     torch.library.register_fake(qualified, fake, lib=_LIBRARY)
     op = getattr(torch.ops.fastgan, name).default
-    _NAMES.append(name)
+    add_op(name)
     if op._schema.is_mutable:
         _note_writes(op, name)
         return op

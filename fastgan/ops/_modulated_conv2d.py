@@ -21,6 +21,8 @@ from fastgan.ops.demodulation import demodulation
 from fastgan.ops.modulate import modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
 
+__all__ = ["modulated_conv2d"]
+
 
 def _largest_one(t: torch.Tensor, dims: list[int]) -> torch.Tensor:
     return t / t.abs().amax(dims, keepdim=True)

@@ -29,6 +29,8 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 
+__all__ = ["adam_ema_"]
+
 
 def adam_ema_ref(
     param: torch.Tensor,

@@ -32,6 +32,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._kaiser import kaiser_window
 
+__all__ = ["anti_aliased_snake", "kaiser_sinc_filter"]
+
 _EPS = 1e-9  # of the published layers
 _MOST_SAMPLES = 2**31 - 1  # along time: kernels count them in 32 bits
 _MOST_RATIO, _MOST_TAPS = 1024, 4096  # kernels hold what one output reaches on the chip

@@ -15,6 +15,8 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 
+__all__ = ["demodulation"]
+
 
 def _compute_dtype(w: torch.Tensor) -> torch.dtype:
     return torch.float64 if w.dtype == torch.float64 else torch.float32

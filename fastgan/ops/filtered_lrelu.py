@@ -28,6 +28,8 @@ from fastgan.ops._layout import dense_format
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.upfirdn2d import _check_input, _filter, _padding, _taps, upfirdn2d
 
+__all__ = ["filtered_lrelu"]
+
 
 def filtered_lrelu_ref(
     x, fu, fd, b, up, down, x0, x1, y0, y1, gain, slope, clamp, flip_filter

@@ -20,6 +20,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
 
+__all__ = ["gradient_penalty", "interpolate_samples"]
+
 
 def _sum_dtype(g: torch.Tensor) -> torch.dtype:
     return torch.float64 if g.dtype == torch.float64 else torch.float32

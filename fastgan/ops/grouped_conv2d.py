@@ -25,6 +25,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 
+__all__ = ["grouped_conv2d"]
+
 # Largest error of (y, dx, dw) over standard normal maps 64×16×16 in groups of so many channels, in
 # units of eps · Σ|x||w|.
 LARGEST_ERROR: dict[int, tuple[float, float, float]] = {

@@ -26,6 +26,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
 
+__all__ = ["minibatch_stddev"]
+
 _EPS = 1e-8
 
 

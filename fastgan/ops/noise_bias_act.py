@@ -30,6 +30,8 @@ from fastgan.ops.bias_act import ACTIVATIONS, bias_act
 from fastgan.ops.bias_act import _backward_op as _bias_act_backward_op
 from fastgan.ops.bias_act import _op as _bias_act_op
 
+__all__ = ["noise_bias_act"]
+
 
 def _compute_dtype(x: torch.Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -26,6 +26,8 @@ from fastgan.ops._define import define_op
 from fastgan.ops._layout import dense_format
 from fastgan.ops._torch_conv import convolve
 
+__all__ = ["downsample2d", "filter2d", "setup_filter", "upfirdn2d", "upsample2d"]
+
 _SEPARABLE_FROM_TAPS = 8
 _MOST_SAMPLES = 2**31 - 1  # along one axis: kernels count them in 32 bits
 

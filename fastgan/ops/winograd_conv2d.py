@@ -28,6 +28,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 
+__all__ = ["winograd_conv2d"]
+
 # Largest error of (y, dx, dw) over standard normal maps C×16×16, in units of eps · Σ|x||w|. The
 # root mean square is 0.54 at 64 channels and 0.20 at 512 (dw: 0.46), three to six times torch's
 # (dw: two to three times); the largest error is 1 to 2e-6 of the largest element.

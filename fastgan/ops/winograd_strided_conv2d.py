@@ -30,6 +30,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 
+__all__ = ["winograd_strided_conv2d", "winograd_strided_conv_transpose2d"]
+
 # Largest error of (y, dx, dw) over standard normal maps C×33×33, in units of eps · Σ|x||w|.
 # The root mean square is 0.08 to 0.33.
 LARGEST_ERROR = {

@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
 from fastgan import ops
-from fastgan.ops._define import defined_ops
+from fastgan.ops._backend import defined_ops
 
 F = ops.setup_filter([1, 3, 3, 1])
 K = ops.kaiser_sinc_filter(0.25, 0.3, 12)
