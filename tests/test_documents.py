@@ -8,8 +8,12 @@ against pyproject.toml, files for their existence. A block that can't be run has
 
 import importlib.util
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -226,6 +230,39 @@ def test_readme_trains_resumes_generates(tmp_path, monkeypatch, capsys):
     assert len(list(Path("out").glob("seed*.png"))) == 16
 
 
+@pytest.mark.slow
+def test_readme_builds_and_installs_a_wheel(tmp_path):
+    """README's two lines with pip, in a copy of the sources; PyTorch is taken as it is here."""
+    for name in ("README.md", "LICENSE", "MANIFEST.in", "pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("csrc", "fastgan"):
+        ignored = shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Install")[2]
+    (_, build, install, _), target = shell_lines(FENCE.search(text)[2]), tmp_path / "installed"
+    (tmp_path / "installed").mkdir()
+    install = [word for word in install if "*" not in word]
+    run_pip(build, tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    run_pip([*install, "--no-deps", "--target", str(target), str(wheel)], tmp_path)
+    code = "from fastgan import ops; print(ops.backends()['bias_act']['cpu']['active'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(target)},
+        cwd=target,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["cpu"], done.stderr
+
+
+def run_pip(words, folder):
+    assert words[0] == "pip"
+    line = [sys.executable, "-m", *words]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def anchors(path):
     """GitHub's and MkDocs' anchors of the headings of a page."""
     found = set()
@@ -343,8 +380,13 @@ def speed_rows():
     )
     yield [ratio(row[name]["ratio_to_native"]) for name in ("reference", "compile")]
     (gpu,) = ROOT.glob("benchmarks/**/nvidia-h200-2026-11-27-benchmarks.md")
-    for op in ("bias_act", "minibatch_stddev", "gradient_penalty"):
-        line = re.search(rf"^\| {op} \|.*\| forward\+backward \| (.*) \|$", gpu.read_text(), re.M)
+    for op, mode in (
+        ("bias_act", "forward"),
+        ("bias_act", "forward+backward"),
+        ("noise_bias_act", "forward"),
+        ("adam_ema", "forward"),
+    ):
+        line = re.search(rf"^\| {op} \|.*\| {re.escape(mode)} \| (.*) \|$", gpu.read_text(), re.M)
         _, _, reference, _, compiled, *_ = line[1].split(" | ")
         yield [reference, compiled]
 
