@@ -4,6 +4,8 @@ from torch import nn
 
 from fastgan.models.dcgan import Config, Discriminator, Generator
 
+FIELDS_AT_16 = {"z_dim": 5, "g_channels": 4, "d_channels": 4, "d_norm": "none"}
+
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (33, 50), (7, 9), (8, 1), (1, 3)])
 def test_any_image_size(size):

@@ -8,14 +8,22 @@ from torch import nn
 
 from fastgan.models.light_skip_gan import Config, Discriminator, Generator
 
-SMALL = {"z_dim": 4, "w_dim": 6, "g_channel_base": 64, "d_channel_base": 64, "channel_max": 8}
+FIELDS_AT_16 = {
+    "z_dim": 4,
+    "w_dim": 6,
+    "g_channel_base": 64,
+    "d_channel_base": 64,
+    "channel_max": 8,
+}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (33, 50), (7, 9), (8, 1), (1, 3)])
 @pytest.mark.parametrize("c_dim", [0, 3])
 def test_any_image_size(size, c_dim):
     torch.manual_seed(0)
-    config = Config(img_height=size[0], img_width=size[1], img_channels=2, c_dim=c_dim, **SMALL)
+    config = Config(
+        img_height=size[0], img_width=size[1], img_channels=2, c_dim=c_dim, **FIELDS_AT_16
+    )
     c = torch.eye(3)[:2] if c_dim else None
     x = Generator(config)(torch.randn(2, 4), c)
     assert x.shape == (2, 2, *size)
@@ -37,7 +45,7 @@ def test_config_survives_json():
 
 def test_every_parameter_of_g_and_d_is_trained():
     torch.manual_seed(0)
-    config = Config(img_height=17, img_width=16, c_dim=3, **SMALL)
+    config = Config(img_height=17, img_width=16, c_dim=3, **FIELDS_AT_16)
     G, D = Generator(config), Discriminator(config)
     D(G(torch.randn(4, 4), torch.eye(3)[[0, 1, 2, 0]]), torch.eye(3)[[0, 1, 2, 0]]).sum().backward()
     for network in (G, D):
@@ -48,7 +56,7 @@ def test_every_parameter_of_g_and_d_is_trained():
 
 def test_the_penalty_trains_every_weight_of_d():
     torch.manual_seed(0)
-    D = Discriminator(Config(img_height=18, img_width=17, **SMALL))
+    D = Discriminator(Config(img_height=18, img_width=17, **FIELDS_AT_16))
     x = torch.randn(4, 3, 18, 17, requires_grad=True)
     (dx,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
     dx.square().sum().backward()
@@ -59,7 +67,7 @@ def test_the_penalty_trains_every_weight_of_d():
 
 def test_d_is_piecewise_linear_outside_the_minibatch_statistic():
     torch.manual_seed(0)
-    D = Discriminator(Config(img_height=16, img_width=16, **SMALL)).double()
+    D = Discriminator(Config(img_height=16, img_width=16, **FIELDS_AT_16)).double()
     for parameter in D.parameters():
         if parameter.ndim == 1:
             nn.init.zeros_(parameter)
@@ -70,7 +78,7 @@ def test_d_is_piecewise_linear_outside_the_minibatch_statistic():
 
 def test_the_label_moves_the_logit_by_the_projection():
     torch.manual_seed(0)
-    D = Discriminator(Config(img_height=8, img_width=8, c_dim=3, **SMALL))
+    D = Discriminator(Config(img_height=8, img_width=8, c_dim=3, **FIELDS_AT_16))
     x = torch.randn(2, 3, 8, 8)
     one, other = torch.eye(3)[[0, 0]], torch.eye(3)[[1, 1]]
     assert not D(x, one).allclose(D(x, other), rtol=1e-3)
@@ -80,7 +88,7 @@ def test_the_label_moves_the_logit_by_the_projection():
 
 def test_truncation_to_zero_gives_one_average_image():
     torch.manual_seed(0)
-    G = Generator(Config(img_height=16, img_width=16, **SMALL))
+    G = Generator(Config(img_height=16, img_width=16, **FIELDS_AT_16))
     for _ in range(3):
         G(torch.randn(8, 4))  # training mode: moves w_avg
     G.eval()
@@ -92,7 +100,7 @@ def test_truncation_to_zero_gives_one_average_image():
 
 def test_halves_of_g_make_the_whole():
     torch.manual_seed(0)
-    G = Generator(Config(img_height=32, img_width=24, **SMALL)).eval()
+    G = Generator(Config(img_height=32, img_width=24, **FIELDS_AT_16)).eval()
     z = torch.randn(3, 4)
     ws = G.mapping(z, truncation_psi=0.7)
     assert ws.shape == (3, G.num_ws, G.w_dim)
@@ -112,8 +120,8 @@ def test_the_first_images_have_no_pattern_of_period_two():
 
 def test_odd_maps_are_padded_at_the_right_and_bottom():
     torch.manual_seed(0)
-    odd = Discriminator(Config(img_height=15, img_width=15, **SMALL))
-    even = Discriminator(Config(img_height=16, img_width=16, **SMALL))
+    odd = Discriminator(Config(img_height=15, img_width=15, **FIELDS_AT_16))
+    even = Discriminator(Config(img_height=16, img_width=16, **FIELDS_AT_16))
     even.load_state_dict(odd.state_dict())
     x = torch.randn(2, 3, 15, 15)
     torch.testing.assert_close(odd(x), even(F.pad(x, (0, 1, 0, 1))))

@@ -3,6 +3,8 @@ import torch
 
 from fastgan.models.mlp import Config, Discriminator, Generator
 
+FIELDS_AT_16 = {"z_dim": 5, "g_hidden": (8,), "d_hidden": (8,)}
+
 
 @pytest.mark.parametrize("data_shape", [(2,), (5, 3), (1, 2, 3, 4)])
 def test_any_data_shape(data_shape):

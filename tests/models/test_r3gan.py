@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from fastgan.models import r3gan, stylegan3
 from fastgan.training import TrainStep
 
+FIELDS_AT_16 = {"z_dim": 5, "widths": (8, 8, 4), "blocks": (1, 1, 1), "groups": (2, 2, 2)}
+
 SMALL = {
     "z_dim": 6, "img_height": 16, "img_width": 16, "img_channels": 2, "widths": (8, 8, 6),
     "blocks": (1, 2, 1), "groups": (4, 2, 3),

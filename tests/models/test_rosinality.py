@@ -7,6 +7,8 @@ from fastgan.compat.rosinality import model
 from fastgan.models import rosinality
 from fastgan.training import TrainStep
 
+FIELDS_AT_16 = {"z_dim": 5, "n_mlp": 2, "channel_max": 6}
+
 
 def test_their_constructors_and_channels():
     G, D = model.Generator(256, 512, 8), model.Discriminator(256, channel_multiplier=1)

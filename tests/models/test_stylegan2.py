@@ -4,12 +4,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 
+FIELDS_AT_16 = {
+    "z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 8, "mapping_layers": 2,
+    "d_mapping_layers": 1,
+}  # fmt: skip
+
 ARCHITECTURES = ["orig", "skip", "resnet"]
 
 
 def small(**options):
-    sizes = {"z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 8, "mapping_layers": 2}
-    return Config(**{**sizes, "img_height": 16, "img_width": 16, **options})
+    return Config(**{**FIELDS_AT_16, "img_height": 16, "img_width": 16, **options})
 
 
 def synthesis_keys(sizes, res, i, o):

@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from fastgan.models import stylegan3
 from fastgan.models.stylegan3.lowpass import lowpass_filter
 
+FIELDS_AT_16 = {
+    "z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 6, "num_layers": 6, "margin_size": 3,
+    "d_channel_base": 64, "d_channel_max": 8, "d_mapping_layers": 1,
+}  # fmt: skip
+
 SMALL = {"z_dim": 6, "w_dim": 8, "channel_base": 256, "channel_max": 12, "img_channels": 2}
 
 
