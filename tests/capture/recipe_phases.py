@@ -1,9 +1,11 @@
 """The lint over every phase of every shipped recipe: the shipped phases, not a copy."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -18,10 +20,12 @@ from fastgan.training.distributed.replica import replicate
 from fastgan.training.step import phases as step
 from fastgan.training.step.state import Batch, TrainState, build_state
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from _small_networks import size_of
+
 __all__ = ["Row", "lint_recipes", "lint_variant"]
 
 RESOLUTION = (12, 9)  # two halvings, cropped ones among them; values cost nothing here
-RESOLUTIONS = {"r3gan": (16, 16)}  # where that is refused
 BATCH = 4
 CLASSES = 3
 # The host's view before the warm-up and the three runs. Every interval of 2 or more sees a
@@ -72,11 +76,10 @@ def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
 
 def variant_config(name: str, variant: str) -> TrainConfig:
     c_dim = CLASSES if variant == "conditional" else 0
-    config = load_recipe(name)(
-        resolution=RESOLUTIONS.get(name, RESOLUTION), c_dim=c_dim, batch=BATCH, device="cuda",
-        schedule=SCHEDULE,
-    )  # fmt: skip
-    has_mapping = config.architecture in ("stylegan2", "light_skip_gan")
+    recipe = load_recipe(name)
+    size = size_of(recipe, RESOLUTION)
+    config = recipe(resolution=size, c_dim=c_dim, batch=BATCH, device="cuda", schedule=SCHEDULE)
+    has_mapping = hasattr(config.model, "w_dim")  # latents, for path length and style mixing
     penalties = {"r1_gamma": 1.0, "r2_gamma": 1.0, "gp_weight": 10.0}
     if has_mapping:
         penalties |= {"pl_weight": 2.0, "style_mixing_prob": 0.5}

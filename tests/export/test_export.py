@@ -1,16 +1,12 @@
 """Generators without fastgan: the same pictures, for any batch, by standard operators alone."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from _small_networks import KINDS, small
 
 from fastgan.export import to_aoti_package, to_exported_program, to_onnx
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from small_networks import KINDS, small
 
 LIMIT = 1e-5  # of the range of the pictures: float32 sums in another order
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import FIELDS, small
+from _small_networks import FIELDS, small
 
 # Quick: AOTAutograd with plain kernels. `-m slow` has inductor's.
 QUICK = "aot_eager"

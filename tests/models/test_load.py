@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from small_networks import FIELDS, UNCONDITIONAL, small, takes
+from _small_networks import FIELDS, UNCONDITIONAL, small, takes
 
 from fastgan.models import architectures, load_architecture
 

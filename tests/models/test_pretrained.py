@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from small_networks import FIELDS, UNCONDITIONAL, small
+from _small_networks import FIELDS, UNCONDITIONAL, small
 
 from fastgan.models import architectures, stylegan2
 from fastgan.models.vocoders import load_vocoder

@@ -2,21 +2,12 @@ import json
 
 import pytest
 import torch
+from _small_networks import fields_at_16, size_of
 
 from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import Batch, build_state
-
-# a few channels, so that a step is quick
-SMALL = {
-    "mlp": {"g_hidden": (8,), "d_hidden": (8,)},
-    "dcgan": {"g_channels": 4, "d_channels": 4},
-    "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_max": 8},
-    "light_skip_gan": {"w_dim": 8, "channel_max": 8},
-    "r3gan": {"z_dim": 8, "widths": (8, 8, 8), "groups": (2, 2, 1)},
-}
-SIZES = {"r3gan": (16, 16)}  # where an odd one is refused
 
 
 def test_unknown_recipe_lists_those_that_exist():
@@ -28,12 +19,13 @@ def test_unknown_recipe_lists_those_that_exist():
 @pytest.mark.parametrize("c_dim", [0, 3])
 @pytest.mark.parametrize("name", recipes())
 def test_a_recipe_runs_and_survives_json(name, c_dim):
-    size = SIZES.get(name, (16, 12))
-    config = load_recipe(name)(resolution=size, img_channels=3, c_dim=c_dim, batch=4)
+    recipe = load_recipe(name)
+    size = size_of(recipe, (16, 12))
+    config = recipe(resolution=size, img_channels=3, c_dim=c_dim, batch=4)
     assert config.name == name
     assert (config.batch, config.model.img_height, config.model.img_width) == (4, *size)
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    small = config.with_changes(model=SMALL.get(config.architecture, {}))
+    small = config.with_changes(model=fields_at_16(config.architecture))
     state = build_state(small)
     c = torch.eye(c_dim)[torch.arange(4) % c_dim] if c_dim else None
     train_step(state, Batch(x=torch.rand(4, 3, *size) * 2 - 1, c=c))

@@ -1,4 +1,4 @@
-"""A small Config of every image architecture, at 16 × 16, conditional or not.
+"""A small Config of every image architecture, at 16 × 16, conditional or not; sizes of recipes.
 
 Its fields are `FIELDS_AT_16` of the architecture's own test file, tests/models/test_<name>.py: a
 new architecture is tested by every test that goes through this file, and no list is edited.
@@ -12,7 +12,7 @@ from fastgan.models import architectures, load_architecture
 
 def fields_at_16(name):
     """The literal in the test file of `name`, read without importing it."""
-    path = Path(__file__).with_name(f"test_{name}.py")
+    path = Path(__file__).parent / "models" / f"test_{name}.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIELDS_AT_16":
             return ast.literal_eval(node.value)
@@ -33,6 +33,15 @@ def takes(name, **fields):
     except ValueError:
         return False
     return True
+
+
+def size_of(recipe, wanted):
+    """`wanted` (height, width), or 16 × 16 where the recipe refuses that."""
+    try:
+        recipe(resolution=wanted)
+    except ValueError:
+        return 16, 16
+    return wanted
 
 
 FIELDS = {name: fields_at_16(name) for name in architectures()}
