@@ -11,6 +11,8 @@ from fastgan.nn._recompute import Made, recompute, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
+from fastgan.ops._conv2d_resample import pads_after, transposed_weight
+from fastgan.ops.upfirdn2d import centred_down, centred_up
 
 
 def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:
@@ -74,31 +76,17 @@ def resample_conv2d(
         x = downsample_to_ceil(x, f, down)
         with recompute(x, w, made):
             return F.conv2d(x, w, groups=groups)
-    pad = k // 2
+    pad, taps = k // 2, None if f is None else (f.shape[0], f.shape[-1])
     if up > 1:
         crop_y, crop_x = output_crop("resample_conv2d", x.shape[2:], up, size)
-        fh, fw = f.shape[0], f.shape[-1]
-        wt = w.transpose(0, 1)  # [I, O, k, k]
-        if groups > 1:
-            wt = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # [groups·I, O, k, k]
+        wt = transposed_weight(w, groups)  # [groups·I, O, k, k]
         with recompute(x, w, made):
             y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
-        padding = (
-            pad + (fw + up - 1) // 2 - (k - 1),
-            pad + (fw - up) // 2 - (k - up) - crop_x,
-            pad + (fh + up - 1) // 2 - (k - 1),
-            pad + (fh - up) // 2 - (k - up) - crop_y,
-        )
-        return upfirdn2d(y, f, padding=padding, gain=up**2)
+        pads = centred_up((pad, pad - crop_x, pad, pad - crop_y), taps, up, up)
+        return upfirdn2d(y, f, padding=pads_after(pads, (k, k), up), gain=up**2)
     if down > 1:
-        fh, fw = f.shape[0], f.shape[-1]
-        padding = (
-            pad + (fw - down + 1) // 2,
-            pad + (fw - down) // 2 + -x.shape[3] % down,
-            pad + (fh - down + 1) // 2,
-            pad + (fh - down) // 2 + -x.shape[2] % down,
-        )
-        x = upfirdn2d(x, f, padding=padding)
+        pads = (pad, pad + -x.shape[3] % down, pad, pad + -x.shape[2] % down)
+        x = upfirdn2d(x, f, padding=centred_down(pads, taps, down, down))
         with recompute(x, w, made):
             return conv2d(x, w, stride=down, groups=groups)
     with recompute(x, w, made):

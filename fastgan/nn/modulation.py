@@ -13,7 +13,7 @@ from fastgan.nn.linear import EqualLinear
 from fastgan.ops import bias_act, demodulation, modulate, noise_bias_act, setup_filter
 
 
-def modulated_conv2d(
+def modulated_conv2d_and_scale(
     x: torch.Tensor,
     weight: torch.Tensor,
     styles: torch.Tensor,
@@ -28,9 +28,10 @@ def modulated_conv2d(
 
     x [N, I, H, W], weight [O, I, k, k], styles [N, I] -> y [N, O, up·H, up·W] (or ``size``) and the
     factors d [N, O] that y is still to be multiplied by, None where there are none left.
-    ``fused`` builds w' and runs one grouped convolution; otherwise x is scaled by s and convolved
-    with the shared w, and d is left to the pass that adds noise and bias. Both paths give the same
-    values up to rounding. Source: Karras et al. 2020, section 2.2.
+    (`fastgan.ops.modulated_conv2d` multiplies itself.) ``fused`` builds w' and runs one grouped
+    convolution; otherwise x is scaled by s and convolved with the shared w, and d is left to the
+    pass that adds noise and bias. Both paths give the same values up to rounding.
+    Source: Karras et al. 2020, section 2.2.
     """
     n = x.shape[0]
     d = demodulation(weight, styles) if demodulate else None  # [N, O]
@@ -114,7 +115,7 @@ class ModulatedConv2d(nn.Module):
         styles = self.affine(w)  # [N, I]
         if not self.demodulate:
             styles = styles * self.style_gain
-        return modulated_conv2d(
+        return modulated_conv2d_and_scale(
             x,
             self.weight,
             styles,

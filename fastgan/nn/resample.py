@@ -7,6 +7,7 @@ from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.ops import filter2d, setup_filter, upfirdn2d
+from fastgan.ops.upfirdn2d import centred_down, centred_up
 
 
 def output_crop(
@@ -36,13 +37,7 @@ def upsample_to(
     x [N, C, H, W] -> [N, C, factor·H, factor·W], cropped at the right and bottom to ``size``.
     """
     crop_y, crop_x = output_crop("upsample_to", x.shape[2:], factor, size)
-    fh, fw = f.shape[0], f.shape[-1]
-    padding = (
-        (fw + factor - 1) // 2,
-        (fw - factor) // 2 - crop_x,
-        (fh + factor - 1) // 2,
-        (fh - factor) // 2 - crop_y,
-    )
+    padding = centred_up((0, -crop_x, 0, -crop_y), (f.shape[0], f.shape[-1]), factor, factor)
     return upfirdn2d(x, f, up=factor, padding=padding, gain=factor**2)
 
 
@@ -52,13 +47,8 @@ def downsample_to_ceil(x: torch.Tensor, f: torch.Tensor, factor: int = 2) -> tor
     x [N, C, H, W] -> [N, C, ceil(H / factor), ceil(W / factor)]. Sides that ``factor`` does not
     divide are read as if zero-padded at the right and bottom.
     """
-    fh, fw = f.shape[0], f.shape[-1]
-    padding = (
-        (fw - factor + 1) // 2,
-        (fw - factor) // 2 + -x.shape[3] % factor,
-        (fh - factor + 1) // 2,
-        (fh - factor) // 2 + -x.shape[2] % factor,
-    )
+    pads = (0, -x.shape[3] % factor, 0, -x.shape[2] % factor)
+    padding = centred_down(pads, (f.shape[0], f.shape[-1]), factor, factor)
     return upfirdn2d(x, f, down=factor, padding=padding)
 
 

@@ -22,22 +22,9 @@ import torch
 
 from fastgan.ops._conv2d import conv2d
 from fastgan.ops._conv_transpose2d import conv_transpose2d
-from fastgan.ops.upfirdn2d import _padding, _taps, upfirdn2d
+from fastgan.ops.upfirdn2d import _padding, _taps, centred_down, centred_up, upfirdn2d
 
 __all__ = ["conv2d_resample"]
-
-
-def _centred(pads, taps, up, down):
-    """(x0, x1, y0, y1) with the centring pads of a filter of `taps` = (height, width)."""
-    x0, x1, y0, y1 = pads
-    fh, fw = taps
-    if up > 1:
-        x0, x1 = x0 + (fw + up - 1) // 2, x1 + (fw - up) // 2
-        y0, y1 = y0 + (fh + up - 1) // 2, y1 + (fh - up) // 2
-    if down > 1:
-        x0, x1 = x0 + (fw - down + 1) // 2, x1 + (fw - down) // 2
-        y0, y1 = y0 + (fh - down + 1) // 2, y1 + (fh - down) // 2
-    return x0, x1, y0, y1
 
 
 def _correlate(x, w, is_flipped, stride=1, padding=(0, 0), groups=1):
@@ -47,17 +34,25 @@ def _correlate(x, w, is_flipped, stride=1, padding=(0, 0), groups=1):
 
 
 def conv2d_resample_ref(x, w, f, up, down, pads, groups, flip_weight, flip_filter):
-    """The definition, in its own order; `pads` are those of `_centred`."""
+    """The definition, in its own order; `pads` are the padding and the centring pads."""
     y = upfirdn2d(x, f if up > 1 else None, up, 1, pads, flip_filter, up**2)
     y = _correlate(y, w, flip_weight, groups=groups)
     return upfirdn2d(y, f, down=down, flip_filter=flip_filter) if down > 1 else y
 
 
-def _transposed(w, groups):
+def transposed_weight(w, groups):
     """[groups·O, I, kh, kw] as [groups·I, O, kh, kw]."""
     if groups == 1:
         return w.transpose(0, 1)
     return w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def pads_after(pads, kernel, up):
+    """What `pads`, meant for the up-sampled map, are after a full transposed convolution of stride
+    `up` with a `kernel` of (height, width)."""
+    x0, x1, y0, y1 = pads
+    kh, kw = kernel
+    return x0 - kw + 1, x1 - kw + up, y0 - kh + 1, y1 - kh + up
 
 
 def _up_by_transposing(x, w, f, up, pads, groups, flip_weight, flip_filter):
@@ -65,10 +60,8 @@ def _up_by_transposing(x, w, f, up, pads, groups, flip_weight, flip_filter):
     kh, kw = w.shape[2:]
     if flip_weight:  # a transposed convolution is a true one of the zero-inserted map
         w = w.flip((2, 3))
-    y = conv_transpose2d(x, _transposed(w, groups), stride=up, groups=groups)
-    x0, x1, y0, y1 = pads
-    pads = (x0 - kw + 1, x1 - kw + up, y0 - kh + 1, y1 - kh + up)
-    return upfirdn2d(y, f, 1, 1, pads, flip_filter, up**2)
+    y = conv_transpose2d(x, transposed_weight(w, groups), stride=up, groups=groups)
+    return upfirdn2d(y, f, 1, 1, pads_after(pads, (kh, kw), up), flip_filter, up**2)
 
 
 def conv2d_resample(
@@ -112,7 +105,11 @@ def conv2d_resample(
     if w.dtype != x.dtype:
         w = w.to(x.dtype)
     taps = (1, 1) if f is None else _taps(f)
-    pads = _centred(_padding("conv2d_resample", padding), taps, up, down)
+    pads = _padding("conv2d_resample", padding)
+    if up > 1:
+        pads = centred_up(pads, taps, up, up)
+    if down > 1:
+        pads = centred_down(pads, taps, down, down)
     x0, x1, y0, y1 = pads
     is_pointwise = w.shape[2:] == (1, 1)
     if is_pointwise and down > 1 and up == 1:

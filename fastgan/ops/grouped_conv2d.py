@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
+from fastgan.ops._winograd_checks import checked_padding
 
 __all__ = ["grouped_conv2d"]
 
@@ -142,31 +143,6 @@ def grouped_conv2d(
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
     """
-    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
-        raise ValueError(
-            f"grouped_conv2d: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}"
-        )
-    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
-        raise TypeError(
-            f"grouped_conv2d: x and w must both be float32 or float64, got {x.dtype} and "
-            f"{w.dtype}; use fastgan.ops.conv2d, which chooses"
-        )
-    if x.dim() != 4 or x.shape[2] + 2 * pads[0] < 3 or x.shape[3] + 2 * pads[1] < 3:
-        raise ValueError(
-            f"grouped_conv2d: x must be [N, C, H, W] with padded maps of 3×3 or more, got shape "
-            f"{tuple(x.shape)}"
-        )
-    c, k = x.shape[1], w.shape[0] if w.dim() else 0
-    if not isinstance(groups, int) or groups < 1 or 0 in (c, k) or c % groups or k % groups:
-        raise ValueError(
-            f"grouped_conv2d: groups must be an int that divides the {c} channels of x and the "
-            f"{k} of w, of which there must be some, got {groups!r}"
-        )
-    if w.dim() != 4 or w.shape[1:] != (c // groups, 3, 3):
-        raise ValueError(
-            f"grouped_conv2d: w must be [K, {c // groups}, 3, 3] for x of shape {tuple(x.shape)} "
-            f"in {groups} groups, got {tuple(w.shape)}"
-        )
+    pads = checked_padding("grouped_conv2d", x, w, padding, groups)
     run = grouped_conv2d_ref if reference_is_forced() else _op
     return run(x, w, groups, *pads, False)

@@ -151,6 +151,31 @@ def _padding(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]:
     return pads
 
 
+def centred_up(pads, taps, up_x, up_y):
+    """`pads` (x0, x1, y0, y1) and what centres a filter of `taps` = (height, width) on the samples
+    between which it fills in: with padding 0, H rows become up_y·H."""
+    x0, x1, y0, y1 = pads
+    fh, fw = taps
+    return (
+        x0 + (fw + up_x - 1) // 2,
+        x1 + (fw - up_x) // 2,
+        y0 + (fh + up_y - 1) // 2,
+        y1 + (fh - up_y) // 2,
+    )
+
+
+def centred_down(pads, taps, down_x, down_y):
+    """The same on each run of samples of which one is kept: H rows become ⌊H / down_y⌋."""
+    x0, x1, y0, y1 = pads
+    fh, fw = taps
+    return (
+        x0 + (fw - down_x + 1) // 2,
+        x1 + (fw - down_x) // 2,
+        y0 + (fh - down_y + 1) // 2,
+        y1 + (fh - down_y) // 2,
+    )
+
+
 def _filter(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     if f is None:
@@ -299,9 +324,7 @@ def filter2d(
     """
     _check_input("filter2d", x)
     f = _filter("filter2d", f, x)
-    x0, x1, y0, y1 = _padding("filter2d", padding)
-    fh, fw = _taps(f)
-    pads = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
+    pads = centred_up(_padding("filter2d", padding), _taps(f), 1, 1)
     return _run("filter2d", x, f, (1, 1), (1, 1), pads, flip_filter, float(gain))
 
 
@@ -320,14 +343,7 @@ def upsample2d(
     _check_input("upsample2d", x)
     f = _filter("upsample2d", f, x)
     ux, uy = _pair("upsample2d", "up", up)
-    x0, x1, y0, y1 = _padding("upsample2d", padding)
-    fh, fw = _taps(f)
-    pads = (
-        x0 + (fw + ux - 1) // 2,
-        x1 + (fw - ux) // 2,
-        y0 + (fh + uy - 1) // 2,
-        y1 + (fh - uy) // 2,
-    )
+    pads = centred_up(_padding("upsample2d", padding), _taps(f), ux, uy)
     return _run("upsample2d", x, f, (ux, uy), (1, 1), pads, flip_filter, float(gain) * ux * uy)
 
 
@@ -346,12 +362,5 @@ def downsample2d(
     _check_input("downsample2d", x)
     f = _filter("downsample2d", f, x)
     dx, dy = _pair("downsample2d", "down", down)
-    x0, x1, y0, y1 = _padding("downsample2d", padding)
-    fh, fw = _taps(f)
-    pads = (
-        x0 + (fw - dx + 1) // 2,
-        x1 + (fw - dx) // 2,
-        y0 + (fh - dy + 1) // 2,
-        y1 + (fh - dy) // 2,
-    )
+    pads = centred_down(_padding("downsample2d", padding), _taps(f), dx, dy)
     return _run("downsample2d", x, f, (1, 1), (dx, dy), pads, flip_filter, float(gain))

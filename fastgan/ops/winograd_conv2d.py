@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
+from fastgan.ops._winograd_checks import checked_padding
 
 __all__ = ["winograd_conv2d"]
 
@@ -145,25 +146,6 @@ def winograd_conv2d(
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
     """
-    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
-        raise ValueError(
-            f"winograd_conv2d: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}"
-        )
-    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
-        raise TypeError(
-            f"winograd_conv2d: x and w must both be float32 or float64, got {x.dtype} and "
-            f"{w.dtype}; use fastgan.ops.conv2d, which chooses"
-        )
-    if x.dim() != 4 or x.shape[2] + 2 * pads[0] < 3 or x.shape[3] + 2 * pads[1] < 3:
-        raise ValueError(
-            f"winograd_conv2d: x must be [N, C, H, W] with padded maps of 3×3 or more, got shape "
-            f"{tuple(x.shape)}"
-        )
-    if w.dim() != 4 or w.shape[1:] != (x.shape[1], 3, 3):
-        raise ValueError(
-            f"winograd_conv2d: w must be [K, {x.shape[1]}, 3, 3] for x of shape {tuple(x.shape)}, "
-            f"got {tuple(w.shape)}"
-        )
+    pads = checked_padding("winograd_conv2d", x, w, padding)
     run = winograd_conv2d_ref if reference_is_forced() else _op
     return run(x, w, *pads, False)

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
+from fastgan.ops._winograd_checks import checked_padding
 
 __all__ = ["winograd_strided_conv2d", "winograd_strided_conv_transpose2d"]
 
@@ -179,26 +180,6 @@ _weight_op = define_op(
 )
 
 
-def _check(op: str, x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int], side: int):
-    """The pair of paddings; `side`: the dimension of w that holds x's channels."""
-    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
-        raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
-    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
-        raise TypeError(
-            f"{op}: x and w must both be float32 or float64, got {x.dtype} and {w.dtype}; use "
-            "fastgan.ops.conv2d or conv_transpose2d, which choose"
-        )
-    if x.dim() != 4:
-        raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}")
-    if w.dim() != 4 or w.shape[side] != x.shape[1] or w.shape[2:] != (3, 3):
-        wanted = f"[K, {x.shape[1]}, 3, 3]" if side == 1 else f"[{x.shape[1]}, K, 3, 3]"
-        raise ValueError(
-            f"{op}: w must be {wanted} for x of shape {tuple(x.shape)}, got {tuple(w.shape)}"
-        )
-    return pads
-
-
 def winograd_strided_conv2d(
     x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int] = 0
 ) -> torch.Tensor:
@@ -212,12 +193,7 @@ def winograd_strided_conv2d(
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
     """
-    pads = _check("winograd_strided_conv2d", x, w, padding, 1)
-    if any(size + 2 * pad < 3 for size, pad in zip(x.shape[2:], pads, strict=True)):
-        raise ValueError(
-            "winograd_strided_conv2d: x must be [N, C, H, W] with padded maps of 3×3 or more, got "
-            f"shape {tuple(x.shape)}"
-        )
+    pads = checked_padding("winograd_strided_conv2d", x, w, padding)
     run = winograd_strided_conv2d_ref if reference_is_forced() else _op
     return run(x, w, *pads)
 
@@ -243,7 +219,7 @@ def winograd_strided_conv_transpose2d(
         TypeError, ValueError: naming the argument that does not fit.
     """
     op = "winograd_strided_conv_transpose2d"
-    pads = _check(op, x, w, padding, 0)
+    pads = checked_padding(op, x, w, padding, transposed=True)
     more = (output_padding,) * 2 if isinstance(output_padding, int) else tuple(output_padding)
     if len(more) != 2 or any(m not in (0, 1) for m in more):
         raise ValueError(

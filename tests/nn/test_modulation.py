@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan.nn import EqualConv2d, ModulatedConv2d
-from fastgan.nn.modulation import modulated_conv2d
+from fastgan.nn.modulation import modulated_conv2d_and_scale
 
 
 def build(fused=False, **options):
@@ -66,10 +66,10 @@ def test_factors_ignore_autocast():
     weight, styles = torch.randn(4, 3, 3, 3), torch.randn(2, 3)
     x = torch.randn(2, 3, 5, 5)
     with torch.autocast(x.device.type, torch.bfloat16):
-        y, d = modulated_conv2d(x, weight, styles)
+        y, d = modulated_conv2d_and_scale(x, weight, styles)
     assert y.dtype == torch.bfloat16
     assert d.dtype == torch.float32
-    torch.testing.assert_close(d, modulated_conv2d(x, weight, styles)[1], rtol=0, atol=0)
+    torch.testing.assert_close(d, modulated_conv2d_and_scale(x, weight, styles)[1], rtol=0, atol=0)
 
 
 def test_factors_noise_and_bias_join_in_one_pass():

@@ -1,0 +1,55 @@
+"""What `winograd_conv2d`, `winograd_strided_conv2d`, its transpose and `grouped_conv2d` refuse."""
+
+import torch
+
+
+def checked_padding(
+    op: str,
+    x: torch.Tensor,
+    w: torch.Tensor,
+    padding: int | tuple[int, int],
+    groups: int | None = None,
+    transposed: bool = False,
+) -> tuple[int, int]:
+    """`padding` as a pair (y, x), after a check of all operands of the 3×3 convolution `op`.
+
+    transposed: w is [C, K, 3, 3], and any map will do.
+    """
+    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
+        raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
+    if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
+        raise TypeError(
+            f"{op}: x and w must both be float32 or float64, got {x.dtype} and {w.dtype}; use "
+            f"fastgan.ops.conv{'_transpose' if transposed else ''}2d, which takes every dtype"
+        )
+    is_large = x.dim() == 4 and (
+        transposed or all(n + 2 * pad >= 3 for n, pad in zip(x.shape[2:], pads, strict=True))
+    )
+    if not is_large:
+        least = "" if transposed else " with padded maps of 3×3 or more"
+        raise ValueError(
+            f"{op}: x must be [N, C, H, W]{least}, got shape {tuple(x.shape)}; "
+            f"{'reshape it' if x.dim() != 4 else 'pad it'}"
+        )
+    c, k = x.shape[1], w.shape[0] if w.dim() else 0
+    if groups is not None:
+        _check_groups(op, c, k, groups)
+    own = c if groups is None else c // groups
+    side = 0 if transposed else 1
+    if w.dim() != 4 or w.shape[side] != own or w.shape[2:] != (3, 3):
+        expected = f"[{own}, K, 3, 3]" if transposed else f"[K, {own}, 3, 3]"
+        where = "" if groups is None else f" in {groups} groups"
+        raise ValueError(
+            f"{op}: w must be {expected} for x of shape {tuple(x.shape)}{where}, got "
+            f"{tuple(w.shape)}"
+        )
+    return pads
+
+
+def _check_groups(op: str, c: int, k: int, groups: int) -> None:
+    if not isinstance(groups, int) or groups < 1 or 0 in (c, k) or c % groups or k % groups:
+        raise ValueError(
+            f"{op}: groups must be an int that divides the {c} channels of x and the {k} of w, of "
+            f"which there must be some, got {groups!r}"
+        )
