@@ -14,7 +14,10 @@ DIRECTIVE = re.compile(r"^::: (fastgan(?:\.\w+)+)\n", re.M)
 
 
 def exported(package: str) -> dict[str, list[str]]:
-    """Module → names of `__all__` that the package has from there, as its `__init__.py` says."""
+    """Module → names of `__all__` that the package has from there, as its `__init__.py` says.
+
+    Modules without an underscore come first.
+    """
     path = ROOT / package.replace(".", "/") / "__init__.py"
     modules: dict[str, list[str]] = {}
     if not path.is_file():
@@ -31,7 +34,8 @@ def exported(package: str) -> dict[str, list[str]]:
             names = [alias.name for alias in node.names if alias.name in public]
             modules.setdefault(node.module, []).extend(names)
     own = public - {name for names in modules.values() for name in names}
-    return {package: sorted(own)} | {module: names for module, names in modules.items() if names}
+    in_order = sorted(modules, key=lambda module: module.rpartition(".")[2].startswith("_"))
+    return {package: sorted(own)} | {name: modules[name] for name in in_order if modules[name]}
 
 
 def directive(module: str, level: int, members: list[str]) -> str:
