@@ -108,7 +108,9 @@ def step(ctx: click.Context, **options: Any) -> None:
 
 def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
     if options["device"] != "cpu":
-        _refuse(ctx, f"{kind} can be measured on the CPU only; leave --device out")
+        _refuse(
+            ctx, f"{kind} are measured on the CPU only; `make gpu-check` measures them on a GPU"
+        )
     if options["cache"] != "warm":
         _refuse(ctx, f"--cache cold works for ops only, {kind} are larger than a cache")
     is_compiled = _is_compiled(options)

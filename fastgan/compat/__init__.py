@@ -1,8 +1,8 @@
-"""Other projects: their ops' names and signatures on our ops, put under unmodified code.
+"""Other projects' code on fastgan's ops, without changing that code.
 
-`nvlabs`, `rosinality`, `basicsr`, `mmcv` and `bigvgan` hold the replacements, each with the
-signatures of the project that it is named for; `patch` puts them where that project's code looks
-for its own. Nothing of those projects is in here.
+`nvlabs`, `rosinality`, `basicsr`, `mmcv` and `bigvgan` are the replacements of the ops, each with
+the names and signatures of that project; `patch` puts them where the project's code imports its
+own. No code of those projects is contained.
 """
 
 from fastgan.compat.families import FAMILIES, Family

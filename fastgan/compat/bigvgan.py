@@ -12,11 +12,22 @@ __all__ = ["Activation1d", "Snake", "SnakeBeta"]
 
 
 class Activation1d(AntiAliasedActivation):
-    """`activation` between ×up_ratio up- and ×down_ratio down-sampling, in one pass.
+    """An activation between up- and down-sampling, in one pass: [N, C, T] -> [N, C, T_out].
 
-    `activation`: a Snake or SnakeBeta of theirs or ours, by its parameters ``alpha``, ``beta`` and
-    its ``alpha_logscale``. x [N, C, T] -> [N, C, T·up_ratio / down_ratio]. `fused` is accepted:
-    both settings are one op. Buffers as theirs: ``upsample.filter``, ``downsample.lowpass.filter``.
+    T_out = T·up_ratio / down_ratio. The buffers have BigVGAN's names: ``upsample.filter`` and
+    ``downsample.lowpass.filter``.
+
+    Args:
+        activation: a Snake or SnakeBeta of BigVGAN or of fastgan; its parameters ``alpha`` and
+            ``beta`` and its ``alpha_logscale`` are used.
+        up_ratio: factor of the up-sampling.
+        down_ratio: factor of the down-sampling.
+        up_kernel_size: taps of the filter before the activation.
+        down_kernel_size: taps of the filter after it.
+        fused: has no effect; both settings are the same op.
+
+    Raises:
+        TypeError: activation has no parameter alpha.
     """
 
     def __init__(
@@ -33,12 +44,12 @@ class Activation1d(AntiAliasedActivation):
                 "Activation1d: activation must be a Snake or SnakeBeta with a parameter alpha, got "
                 f"{type(activation).__name__}; others are not fused"
             )
-        stand_in = Snake(activation.alpha.numel())  # theirs is no Snake of ours
-        super().__init__(stand_in, up_ratio, down_ratio, up_kernel_size, down_kernel_size)
+        placeholder = Snake(activation.alpha.numel())  # BigVGAN's is another class than ours
+        super().__init__(placeholder, up_ratio, down_ratio, up_kernel_size, down_kernel_size)
         self.act = activation
 
     def _linear_scale(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Of anything with the parameters of their Snake or SnakeBeta; the op checks x."""
+        """alpha and beta on a linear scale; the op checks x."""
         alpha, beta = self.act.alpha, getattr(self.act, "beta", None)
         if not getattr(self.act, "alpha_logscale", False):
             return alpha, beta

@@ -1,4 +1,4 @@
-"""Which modules of which project are replaced, and by what."""
+"""Which modules of each project are replaced, and by which of ours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,12 @@ from types import MappingProxyType
 class Family:
     """One kind of code base.
 
-    package: where its ops live, replaced by the `package=` of `patch`.
-    modules: name below `package` ("" is the package itself) to (our module, names to take); no
-        names are all of ours, private helpers included.
-    absent: the same for packages that are made only where the code base has none.
-    mends: names in `legacy_apis.MENDS`.
+    Args:
+        package: package that holds its ops; the `package=` of `patch` replaces it.
+        modules: {name of a module below `package`, "" for the package itself: (our module, names to
+            take from it)}; no names are all of its names, private ones included.
+        absent: the same for packages that are made only if the code base has none.
+        fixes: names in `legacy_apis.FIXES`: older APIs of Python packages that its code uses.
     """
 
     package: str
@@ -21,7 +22,7 @@ class Family:
     absent: Mapping[str, tuple[str, tuple[str, ...]]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    mends: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
 
 
 def _nvidia(*ops: str) -> Family:
@@ -29,7 +30,7 @@ def _nvidia(*ops: str) -> Family:
     return Family(
         package="torch_utils",
         modules=modules | {"custom_ops": ("fastgan.compat.nvlabs.custom_ops", ())},
-        mends=("pkg_resources", "adam_betas", "sampler"),
+        fixes=("pkg_resources", "adam_betas", "sampler"),
     )
 
 
@@ -60,7 +61,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "upfirdn2d": (_OP, ("upfirdn2d", "upfirdn2d_native")),
                 "conv2d_gradfix": ("fastgan.compat.nvlabs.conv2d_gradfix", ()),
             },
-            mends=("adam_betas", "jit_get_operation"),
+            fixes=("adam_betas", "jit_get_operation"),
         ),
         "basicsr": Family(
             package="basicsr.ops",
@@ -68,13 +69,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "fused_act.fused_act": (_BASICSR, ("FusedLeakyReLU", "fused_leaky_relu")),
                 "upfirdn2d.upfirdn2d": (_BASICSR, ("upfirdn2d",)),
             },
-            mends=("adam_betas", "functional_tensor"),
+            fixes=("adam_betas", "functional_tensor"),
         ),
         "mmcv": Family(
             package="mmcv.ops",
             modules=_MMCV_OPS,
             absent={"": (_MMCV, ())},
-            mends=("adam_betas",),
+            fixes=("adam_betas",),
         ),
         "bigvgan": Family(
             package="alias_free_activation",

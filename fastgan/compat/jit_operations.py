@@ -1,11 +1,11 @@
-"""Operators that older code takes from `torch._C._jit_get_operation`, callable as it calls them.
+"""Operators that older code gets from `torch._C._jit_get_operation`, callable as it calls them.
 
-`op = torch._C._jit_get_operation("aten::grid_sampler_2d_backward")`, rosinality's `non_leaking.py`
-says, and calls `op`; torch answers with a tuple (operator, names of overloads) by now, and the
-operator has one argument more. What stands here for three names is that tuple still, and may be
-called, too: so torch itself, which unpacks it to make `torch.ops.aten.…`, finds what it found.
-The two cuDNN names, of copies of conv2d_gradfix outside the package that `patch` replaces, left
-torch; torch says (None, None) for them. They are computed by today's `convolution_backward`.
+rosinality's `non_leaking.py` gets "aten::grid_sampler_2d_backward" so and calls the result. Newer
+torch returns a tuple (operator, names of overloads), and the operator has one more argument. For
+three names this file returns that tuple with a `__call__`, so that torch itself, which unpacks it
+to make `torch.ops.aten.…`, still works. The two cuDNN names are used by copies of
+conv2d_gradfix outside the package that `patch` replaces. Torch has removed them and returns
+(None, None); they are computed by `convolution_backward`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +56,10 @@ def _cudnn_convolution_backward_weight(
 def _cudnn_convolution_transpose_backward_weight(
     weight_size: Sequence[int], grad_output: torch.Tensor, self: torch.Tensor, *args: Any
 ) -> torch.Tensor:
-    """The same of a transposed convolution, which is a convolution's adjoint: the maps change
-    places. Whatever output padding it had, the size of `grad_output` says it."""
+    """The same of a transposed convolution, the adjoint of a convolution: the maps are exchanged.
+
+    Its output padding follows from the size of `grad_output`.
+    """
     return _cudnn_convolution_backward_weight(weight_size, self, grad_output, *args)
 
 
@@ -72,9 +74,9 @@ _CALLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 
 def jit_get_operation() -> Callable[[], None]:
-    """Puts them there, and returns what takes them away; every other name gets torch's answer.
+    """Install them, and return the function that removes them; other names are not changed.
 
-    A module that looks an operator up while it is imported must be imported after this.
+    A module that looks up an operator while it is imported must be imported after this call.
     """
     original = torch._C._jit_get_operation
 

@@ -1,6 +1,6 @@
-"""What older training code expects of Python packages and no longer finds; each mend undoes itself.
+"""Older APIs of Python packages that training code uses and that newer versions have removed.
 
-A mend is called once, does nothing where nothing is broken, and returns a function that undoes it.
+A fix is called once, does nothing if the API still exists, and returns a function that undoes it.
 """
 
 import importlib.util
@@ -41,16 +41,16 @@ def _version(text: str) -> Any:
 
 
 def pkg_resources() -> Undo:
-    """`pkg_resources`, which setuptools dropped, with `parse_version` alone."""
+    """`pkg_resources`, which setuptools removed; with `parse_version` only."""
     if "pkg_resources" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
         return _nothing
-    module = ModuleType("pkg_resources", "A stand-in of fastgan.compat: parse_version alone.")
+    module = ModuleType("pkg_resources", "Made by fastgan.compat; has parse_version only.")
     module.parse_version = _version
     return _put(module)
 
 
 def adam_betas() -> Undo:
-    """`betas=[0, 0.99]`: torch 2.13 refuses an int among floats."""
+    """`betas=[0, 0.99]`: torch 2.13 refuses an int beside a float."""
     original = torch.optim.Adam.__init__
 
     def __init__(self: Any, params: Any, *args: Any, **options: Any) -> None:
@@ -73,7 +73,7 @@ def _floats(betas: Any) -> Any:
 
 
 def sampler() -> Undo:
-    """`torch.utils.data.Sampler.__init__(data_source)`, whose argument torch dropped."""
+    """`torch.utils.data.Sampler.__init__(data_source)`, whose argument torch removed."""
     base = torch.utils.data.Sampler
     if "__init__" in vars(base):
         return _nothing
@@ -98,12 +98,12 @@ def functional_tensor() -> Undo:
     ):
         return _nothing
     functional = importlib.import_module("torchvision.transforms.functional")
-    module = ModuleType(name, "A stand-in of fastgan.compat: the names of `functional`.")
+    module = ModuleType(name, "Made by fastgan.compat; has the names of `functional`.")
     module.__dict__.update({k: v for k, v in vars(functional).items() if not k.startswith("__")})
     return _put(module)
 
 
-MENDS: Mapping[str, Callable[[], Undo]] = MappingProxyType(
+FIXES: Mapping[str, Callable[[], Undo]] = MappingProxyType(
     {
         f.__name__: f
         for f in (pkg_resources, adam_betas, sampler, functional_tensor, jit_get_operation)

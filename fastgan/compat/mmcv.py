@@ -1,57 +1,56 @@
 """`mmcv.ops`: the ops of StyleGAN2 and 3 as mmcv names them, on our ops.
 
 2.x follows NVIDIA's semantics with names of its own; 1.x called `upfirdn2d` as rosinality does,
-with `pad=` (before, after): both forms are taken. `use_custom_op=False` is the reference.
+with `pad=` (before, after): both forms are accepted. `use_custom_op=False` is the reference.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from fastgan.compat import nvlabs
+from fastgan import ops
+from fastgan.compat._forwarding import forwarded
+from fastgan.compat.nvlabs.conv2d_gradfix import conv2d, conv_transpose2d
 from fastgan.compat.rosinality import op
 
-conv2d = nvlabs.conv2d_gradfix.conv2d
-conv_transpose2d = nvlabs.conv2d_gradfix.conv_transpose2d
+__all__ = [
+    "FusedBiasLeakyReLU",
+    "bias_act",
+    "conv2d",
+    "conv_transpose2d",
+    "downsample2d",
+    "filter2d",
+    "filtered_lrelu",
+    "fused_bias_leakyrelu",
+    "upfirdn2d",
+    "upsample2d",
+]
+
+_NAMES = {"x": "input", "b": "bias", "f": "filter", "fu": "filter_up", "fd": "filter_down"}
 Pair = int | Sequence[int]
 
-
-def _impl(use_custom_op: bool) -> str:
-    return "cuda" if use_custom_op else "ref"
-
-
-def fused_bias_leakyrelu(
-    input: torch.Tensor,
-    bias: torch.Tensor | None,
-    negative_slope: float = 0.2,
-    scale: float = 2**0.5,
-) -> torch.Tensor:
-    """scale · lrelu(input + bias), bias along dimension 1."""
-    return op.fused_leaky_relu(input, bias, negative_slope, scale)
+fused_bias_leakyrelu = op.fused_leaky_relu
+bias_act = forwarded(ops.bias_act, "use_custom_op", _NAMES)
+filter2d = forwarded(ops.filter2d, "use_custom_op", _NAMES)
+upsample2d = forwarded(ops.upsample2d, "use_custom_op", _NAMES)
+downsample2d = forwarded(ops.downsample2d, "use_custom_op", _NAMES)
+filtered_lrelu = forwarded(ops.filtered_lrelu, "use_custom_op", _NAMES)
+_upfirdn2d = forwarded(ops.upfirdn2d, "use_custom_op", _NAMES)
 
 
 class FusedBiasLeakyReLU(op.FusedLeakyReLU):
-    """`fused_bias_leakyrelu` with a ``bias`` [num_channels] of its own."""
+    """`fused_bias_leakyrelu` with a ``bias`` [num_channels] of its own.
+
+    Args:
+        num_channels: channels of the input.
+        negative_slope: slope below 0.
+        scale: factor of the result.
+    """
 
     def __init__(
         self, num_channels: int, negative_slope: float = 0.2, scale: float = 2**0.5
     ) -> None:
         super().__init__(num_channels, True, negative_slope, scale)
-
-
-def bias_act(
-    input: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    dim: int = 1,
-    act: str = "linear",
-    alpha: float | None = None,
-    gain: float | None = None,
-    clamp: float | None = None,
-    use_custom_op: bool = True,
-) -> torch.Tensor:
-    """`fastgan.ops.bias_act`."""
-    impl = _impl(use_custom_op)
-    return nvlabs.bias_act.bias_act(input, bias, dim, act, alpha, gain, clamp, impl)
 
 
 def upfirdn2d(
@@ -67,71 +66,18 @@ def upfirdn2d(
     kernel: torch.Tensor | None = None,
     pad: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """`fastgan.ops.upfirdn2d`; with `pad` (and `kernel`), the form of mmcv 1.x."""
+    """`fastgan.ops.upfirdn2d`; with `pad` (and `kernel`), the form of mmcv 1.x.
+
+    The other arguments are those of `fastgan.ops.upfirdn2d`.
+
+    Args:
+        input: `x`.
+        filter: `f`.
+        use_custom_op: True: the native kernel; False: plain PyTorch.
+        kernel: another name of `filter`.
+        pad: instead of `padding`: (before, after) of both axes, or (x0, x1, y0, y1).
+    """
     f = filter if kernel is None else kernel
     if pad is not None:
         return op.upfirdn2d(input, f, up, down, pad)
-    impl = _impl(use_custom_op)
-    return nvlabs.upfirdn2d.upfirdn2d(input, f, up, down, padding, flip_filter, gain, impl)
-
-
-def filter2d(
-    input: torch.Tensor,
-    filter: torch.Tensor | None,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1,
-    use_custom_op: bool = True,
-) -> torch.Tensor:
-    """`fastgan.ops.filter2d`."""
-    impl = _impl(use_custom_op)
-    return nvlabs.upfirdn2d.filter2d(input, filter, padding, flip_filter, gain, impl)
-
-
-def upsample2d(
-    input: torch.Tensor,
-    filter: torch.Tensor | None,
-    up: Pair = 2,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1,
-    use_custom_op: bool = True,
-) -> torch.Tensor:
-    """`fastgan.ops.upsample2d`."""
-    impl = _impl(use_custom_op)
-    return nvlabs.upfirdn2d.upsample2d(input, filter, up, padding, flip_filter, gain, impl)
-
-
-def downsample2d(
-    input: torch.Tensor,
-    filter: torch.Tensor | None,
-    down: Pair = 2,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1,
-    use_custom_op: bool = True,
-) -> torch.Tensor:
-    """`fastgan.ops.downsample2d`."""
-    impl = _impl(use_custom_op)
-    return nvlabs.upfirdn2d.downsample2d(input, filter, down, padding, flip_filter, gain, impl)
-
-
-def filtered_lrelu(
-    input: torch.Tensor,
-    filter_up: torch.Tensor | None = None,
-    filter_down: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    up: int = 1,
-    down: int = 1,
-    padding: Pair = 0,
-    gain: float = 2**0.5,
-    slope: float = 0.2,
-    clamp: float | None = None,
-    flip_filter: bool = False,
-    use_custom_op: bool = True,
-) -> torch.Tensor:
-    """`fastgan.ops.filtered_lrelu`."""
-    return nvlabs.filtered_lrelu.filtered_lrelu(
-        input, filter_up, filter_down, bias, up, down, padding, gain, slope, clamp, flip_filter,
-        _impl(use_custom_op),
-    )  # fmt: skip
+    return _upfirdn2d(input, f, up, down, padding, flip_filter, gain, use_custom_op)

@@ -1,8 +1,8 @@
-"""`patch`: our ops in the places where a project's own code looks for its ops.
+"""`patch`: fastgan's ops in the places where a project's own code imports its ops.
 
-A module that is not imported yet comes from a finder in front of all others; in one that is
-imported already the functions are exchanged, and so are the references that other modules took
-with `from ... import`. `Patch.undo` puts everything back.
+A module that is not imported yet is made by an import finder before all others. In a module that
+is already imported the functions are replaced, and so are the references that other modules got by
+`from ... import`. `Patch.undo` restores everything.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from fastgan.compat.families import FAMILIES, Family
-from fastgan.compat.legacy_apis import MENDS
+from fastgan.compat.legacy_apis import FIXES
 
 _log = logging.getLogger("fastgan")
 Undo = Callable[[], None]
@@ -24,7 +24,7 @@ Exports = Mapping[str, Any]
 
 
 def _exports(target: str, names: tuple[str, ...]) -> Exports:
-    """What a replaced module is to hold: `names` of ours, or all that ours has not imported."""
+    """The contents of a replaced module: `names` of ours, or all names that fastgan defines."""
     ours = vars(importlib.import_module(target))
     if names:
         return {name: ours[name] for name in names}
@@ -33,12 +33,12 @@ def _exports(target: str, names: tuple[str, ...]) -> Exports:
         for name, value in ours.items()
         if not name.startswith("__")
         and not isinstance(value, ModuleType)
-        and getattr(value, "__module__", target).startswith("fastgan.compat")
+        and getattr(value, "__module__", target).startswith("fastgan.")
     }
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes the modules of `table`; the packages of `absent` where nobody else does."""
+    """Makes the modules of `table`, and the packages of `absent` if nothing else makes them."""
 
     def __init__(self, table: Mapping[str, Exports], absent: Mapping[str, Exports]) -> None:
         self.table = table
@@ -74,7 +74,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class Patch:
-    """What `patch` did. `str()` says it in one line; a block of `with` ends in `undo`."""
+    """What `patch` did; `str()` describes it in one line, and a `with` block ends with `undo`.
+
+    Args:
+        family: one of `FAMILIES`.
+        package: package that holds the project's ops, or None for the usual one.
+    """
 
     def __init__(self, family: str, package: str | None = None) -> None:
         self.family = family
@@ -86,8 +91,8 @@ class Patch:
         absent = _with_parents(absent) if absent else {}
         loaded = [name for name in table if name in sys.modules]
         try:
-            for mend in spec.mends:
-                self._undo.append(MENDS[mend]())
+            for fix in spec.fixes:
+                self._undo.append(FIXES[fix]())
             for name in loaded:
                 self._exchange(sys.modules[name], table[name])
             self._find({n: e for n, e in table.items() if n not in loaded}, absent)
@@ -95,14 +100,14 @@ class Patch:
             self.undo()
             raise
         ops = ", ".join(name.removeprefix(f"{package}.") for name in table)
-        already = f", {len(loaded)} of them imported before" if loaded else ""
-        self.summary = f"fastgan.compat: {package}: {ops} are fastgan's now{already}"
+        already = f" ({len(loaded)} of them were imported already)" if loaded else ""
+        self.summary = f"fastgan.compat: {package}: {ops} now use the ops of fastgan{already}"
 
     def __str__(self) -> str:
         return self.summary
 
     def _exchange(self, module: ModuleType, exports: Exports) -> None:
-        """Our objects in `module`, and wherever else its own functions and classes are known."""
+        """Set our objects in `module`, and in all modules that imported its own ones from it."""
         held = vars(module)
         replaced = {id(held[n]): (held[n], ours) for n, ours in exports.items() if n in held}
         for name, ours in exports.items():
@@ -143,8 +148,10 @@ class Patch:
         self._undo.append(undo)
 
     def undo(self) -> None:
-        """Everything as it was; a second call does nothing. Code that imported a replaced module
-        while the patch was there keeps what it imported."""
+        """Restore everything; a second call does nothing.
+
+        Code that imported a replaced module while it was replaced keeps what it imported.
+        """
         while self._undo:
             self._undo.pop()()
 
@@ -156,17 +163,18 @@ class Patch:
 
 
 def patch(family: str, package: str | None = None) -> Patch:
-    """Put our ops under the unmodified code of a project; says what it did in one logged line.
+    """Replace the ops of a project by fastgan's, without changing its code, and log one line.
+
+    Call it before or after the project's modules are imported.
 
     Args:
         family: one of `FAMILIES`: stylegan2-ada, stylegan3, r3gan, rosinality, basicsr, mmcv,
             bigvgan.
-        package: dotted name of the package that holds the project's ops, where it is not the
-            usual one: "models.stylegan2.op", say, for a copy of rosinality's `op`.
+        package: dotted name of the package that holds the project's ops, if it is not the usual
+            one; for example "models.stylegan2.op" for a copy of rosinality's `op`.
 
     Returns:
-        A `Patch`: keep it to `undo()`, or use it as a block: ``with patch("stylegan3"): ...``.
-        To be called before or after the project's modules are imported.
+        A `Patch`: call its `undo()`, or use it as a block: ``with patch("stylegan3"): ...``.
 
     Raises:
         ValueError: there is no such family.
@@ -179,8 +187,8 @@ def patch(family: str, package: str | None = None) -> Patch:
 def _family(name: str) -> Family:
     if name not in FAMILIES:
         raise ValueError(
-            f"patch: family must be one of {', '.join(FAMILIES)}, got {name!r}; code that keeps "
-            "such ops elsewhere is named by package="
+            f"patch: family must be one of {', '.join(FAMILIES)}, got {name!r}; for a copy of "
+            "these ops in another package, name the package with package="
         )
     return FAMILIES[name]
 
@@ -202,7 +210,7 @@ def _with_parents(table: Mapping[str, Exports]) -> dict[str, Exports]:
 
 
 def _namespaces() -> Iterator[dict[str, Any]]:
-    """Those of all modules but ours."""
+    """The namespaces of all modules except fastgan's."""
     for name, module in list(sys.modules.items()):
         if isinstance(module, ModuleType) and name.partition(".")[0] != "fastgan":
             yield vars(module)

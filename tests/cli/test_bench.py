@@ -152,7 +152,7 @@ def test_an_unknown_name_is_refused_with_those_that_exist(kind, cli):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["models", "--device", "cuda"], "on the CPU only; leave --device out"),
+        (["models", "--device", "cuda"], "make gpu-check"),
         (["step", "--cache", "cold"], "--cache cold works for ops only"),
     ],
 )

@@ -195,11 +195,11 @@ def test_the_command_line(nvidia_checkout, tmp_path, spawn):
 
 def test_the_command_line_passes_exit_codes_on_and_refuses_in_words(cli):
     result = cli("patch", "stylegan2-ada", "--", "python", "-c", "import sys; sys.exit(7)", code=7)
-    assert "are fastgan's now" in result.output
+    assert "now use the ops of fastgan" in result.output
     result = cli("patch", "stylegan4", "--", "python", "-c", "pass", code=2)
     assert "stylegan2-ada, stylegan3" in result.output
     result = cli("patch", "stylegan3", "--", "no-such-command-anywhere", code=1)
-    assert "no-such-command-anywhere does not start" in result.output
+    assert "no-such-command-anywhere can't be started" in result.output
 
 
 ROSINALITY = {
@@ -515,8 +515,8 @@ def test_a_patch_that_fails_half_way_leaves_nothing(monkeypatch):
     def fail():
         raise OSError("no")
 
-    table = dict(legacy_apis.MENDS) | {"sampler": fail}
-    monkeypatch.setattr("fastgan.compat.patching.MENDS", table)
+    table = dict(legacy_apis.FIXES) | {"sampler": fail}
+    monkeypatch.setattr("fastgan.compat.patching.FIXES", table)
     with pytest.raises(OSError, match="no"):
         patch("stylegan3")
     assert world() == before

@@ -1,6 +1,6 @@
 """`torch_utils.ops` of stylegan2-ada-pytorch, stylegan3 and what was built on them, on our ops.
 
-Signatures and semantics are theirs, `impl=` included; a CPU tensor takes our CPU kernels.
+Signatures and semantics are theirs, `impl=` included; on CPU tensors our CPU kernels are used.
 """
 
 from fastgan.compat.nvlabs import (

@@ -1,7 +1,7 @@
 """`torch_utils.ops.conv2d_gradfix`: torch's convolutions are twice differentiable by themselves.
 
-`enabled` and `weight_gradients_disabled` may be set and change nothing: autograd does not compute
-the weight gradients that a penalty's inner pass does not ask for.
+`enabled` and `weight_gradients_disabled` may be set and have no effect: autograd does not compute
+the weight gradients that the inner pass of a penalty does not need.
 """
 
 import contextlib
@@ -20,7 +20,11 @@ Pair = int | tuple[int, int]
 
 @contextlib.contextmanager
 def no_weight_gradients(disable: bool = True) -> Iterator[None]:
-    """Does nothing, and need not."""
+    """Do nothing; it exists for code that calls it.
+
+    Args:
+        disable: has no effect.
+    """
     yield
 
 
@@ -33,7 +37,14 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    """`fastgan.ops.conv2d`, with torch's own where it is dilated."""
+    """`fastgan.ops.conv2d`; a dilated convolution is torch's own.
+
+    The other arguments are those of `fastgan.ops.conv2d`.
+
+    Args:
+        input: `x`.
+        dilation: distance between two taps; an int or (y, x).
+    """
     if dilation not in (1, (1, 1), [1, 1]):
         return convolve(input, weight, bias, stride, padding, dilation, groups)
     return ops.conv2d(input, weight, bias, stride, padding, groups)
@@ -49,7 +60,14 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Pair = 1,
 ) -> torch.Tensor:
-    """`fastgan.ops.conv_transpose2d`, with torch's own where it is dilated."""
+    """`fastgan.ops.conv_transpose2d`; a dilated convolution is torch's own.
+
+    The other arguments are those of `fastgan.ops.conv_transpose2d`.
+
+    Args:
+        input: `x`.
+        dilation: distance between two taps; an int or (y, x).
+    """
     if dilation not in (1, (1, 1), [1, 1]):
         return convolve_transposed(
             input, weight, bias, stride, padding, output_padding, groups, dilation

@@ -2,12 +2,21 @@
 
 from typing import Any, NoReturn
 
-verbosity = "brief"  # may be set; there is nothing to say
+verbosity = "brief"  # may be set, and has no effect
 
 
 def get_plugin(module_name: str, sources: Any = (), **options: Any) -> NoReturn:
-    """RuntimeError: an op that still compiles itself is one that is not replaced."""
+    """Refuse to compile: an op that still calls this function is not replaced by fastgan.
+
+    Args:
+        module_name: name of the extension that should be compiled.
+        sources: ignored.
+        **options: ignored.
+
+    Raises:
+        RuntimeError: always.
+    """
     raise RuntimeError(
-        f"custom_ops.get_plugin: nothing is compiled under fastgan.compat, but {module_name!r} is "
-        "to be; the ops of torch_utils.ops are replaced, one of another place is not"
+        f"custom_ops.get_plugin: {module_name!r} should be compiled, but fastgan.compat compiles "
+        "nothing; it replaces the ops of torch_utils.ops, and this one is from another place"
     )

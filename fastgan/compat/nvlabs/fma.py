@@ -4,5 +4,14 @@ import torch
 
 
 def fma(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """a·b + c, broadcast."""
+    """Compute a·b + c.
+
+    Args:
+        a: any shape that broadcasts with the others.
+        b: as `a`.
+        c: as `a`.
+
+    Returns:
+        The result, in the shape that the three broadcast to.
+    """
     return torch.addcmul(c, a, b)

@@ -1,7 +1,8 @@
 """`torch_utils.ops.grid_sample_gradfix`: grid_sample, twice differentiable in `input`.
 
-torch's own is from 2.13 on. Before, its backward pass has no derivative; it is linear in the
-gradient that it gets, and its adjoint is grid_sample itself, which is what stands here.
+torch's own is twice differentiable from 2.13 on. In older versions its backward pass has no
+derivative. It is linear in the incoming gradient and its adjoint is grid_sample itself, which is
+what this file uses.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ def _once(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 
 def _is_twice_differentiable() -> bool:
-    """Whether this torch's own is."""
+    """Whether the grid_sample of this version of torch is twice differentiable."""
     with torch.enable_grad():
         x, grid = torch.zeros(1, 1, 1, 1, requires_grad=True), torch.zeros(1, 1, 1, 2)
         dy = torch.zeros(1, 1, 1, 1, requires_grad=True)
@@ -67,7 +68,15 @@ _IS_NATIVE = _is_twice_differentiable()
 
 
 def grid_sample(input: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """Bilinear, zeros outside, corners not aligned: as theirs."""
+    """Sample bilinearly, with zeros outside and align_corners=False.
+
+    Args:
+        input: [N, C, H, W].
+        grid: [N, H_out, W_out, 2], (x, y) in [-1, 1].
+
+    Returns:
+        [N, C, H_out, W_out].
+    """
     if _IS_NATIVE or input.dim() != 4:
         return _once(input, grid)
     return _GridSample.apply(input, grid)
@@ -82,9 +91,24 @@ def grid_sampler_2d_backward(
     align_corners: bool,
     output_mask: Sequence[bool] = (True, True),
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The gradients of `input` and `grid`, as torch's operator of this name gives them. Where the
-    modes are `grid_sample`'s, `input`'s is differentiable in `grad_output` on every torch.
-    Older torches knew no `output_mask`."""
+    """The gradients of `input` and `grid`, as torch's operator of this name computes them.
+
+    With the modes of `grid_sample`, the gradient of `input` is differentiable in `grad_output` on
+    every version of torch.
+
+    Args:
+        grad_output: [N, C, H_out, W_out].
+        input: [N, C, H, W].
+        grid: [N, H_out, W_out, 2].
+        interpolation_mode: torch's number of the mode; 0 is bilinear.
+        padding_mode: torch's number of the mode; 0 is zeros.
+        align_corners: as in torch.
+        output_mask: whether the gradients of (input, grid) are needed; older versions of torch
+            lack this argument.
+
+    Returns:
+        (gradient of input or None, gradient of grid or None).
+    """
     wants_input, wants_grid = output_mask
     modes = (interpolation_mode, padding_mode, bool(align_corners))
     if _IS_NATIVE or modes != (_BILINEAR, _ZEROS, False) or not wants_input:

@@ -39,7 +39,16 @@ __all__ = [
 
 
 class Generator(rosinality.Generator):
-    """As `fastgan.models.rosinality.Generator`; Generator(size, style_dim, n_mlp)."""
+    """`fastgan.models.rosinality.Generator` with rosinality's constructor.
+
+    Args:
+        size: width and height of the images in pixels.
+        style_dim: length of z and w.
+        n_mlp: layers of the mapping network.
+        channel_multiplier: factor of the channels.
+        blur_kernel: taps of the resampling filter.
+        lr_mlp: factor of the learning rate of the mapping network.
+    """
 
     def __init__(
         self,
@@ -59,7 +68,13 @@ class Generator(rosinality.Generator):
 
 
 class Discriminator(rosinality.Discriminator):
-    """As `fastgan.models.rosinality.Discriminator`; Discriminator(size)."""
+    """`fastgan.models.rosinality.Discriminator` with rosinality's constructor.
+
+    Args:
+        size: width and height of the images in pixels.
+        channel_multiplier: factor of the channels.
+        blur_kernel: taps of the resampling filter.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Trained weights of other projects, read without running anything that their files hold.
+"""Trained weights of other projects, read without running any code in their files.
 
-`read_weights(path)` reads a file in a process of its own and gives tensors and plain values;
-`import_weights(path, folder)` makes a run folder of them, from which `fastgan generate` draws and
-`fastgan train --resume` goes on; `export_weights` writes ours under the others' names.
+`read_weights(path)` reads a file in a separate process and returns tensors and plain values;
+`import_weights(path, folder)` converts them into a run folder for `fastgan generate` and
+`fastgan train --resume`; `export_weights` writes weights of a run in the format of other projects.
 """
 
 from fastgan.compat.weights.exporting import export_weights

@@ -1,9 +1,9 @@
-"""An unpickler for which nothing exists but what weights are made of.
+"""An unpickler that accepts only what weights consist of.
 
-A pickle is a program: each global that it names is looked up here, and what is not in the tables is
-refused by name. Classes of networks become inert records that keep their state; the source code
-that NVIDIA's files carry is dropped unread. The only file of fastgan that imports pickle; it is
-run by `child.py`, in a process that ends with the file.
+A pickle is a program: each global that it names is looked up in the tables of this file, and
+everything else is refused by name. Classes of networks become inert records that keep their state;
+the source code in NVIDIA's files is ignored. This is the only file of fastgan that imports pickle;
+`child.py` runs it, in a process that ends after one file.
 """
 
 import collections
@@ -23,16 +23,16 @@ MOST_VALUES = 10**6  # of plain values, and of modules, so that what is shared c
 
 
 class Refused(Exception):
-    """The file names what weights do not need, or claims what it does not hold."""
+    """The file contains something that weights do not need; the message is what it contains."""
 
 
 class _Final:
-    """No pickle changes it once it is made: BUILD, which sets any attribute, is refused."""
+    """An object that a pickle can't change: BUILD, which sets any attribute, is refused."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise Refused("a state for a function or a tensor, which take none")
+        raise Refused("a state for a function or a tensor, which have none")
 
 
 class _Call(_Final):
@@ -48,8 +48,11 @@ class _Call(_Final):
 
 
 class Held(_Final):
-    """A tensor, or a storage as a flat one. Tensor.__setstate__ could move it in its storage, and
-    enlarge that over what the memory held before; out of reach behind this."""
+    """Holds a tensor, or a storage as a flat tensor, so that a pickle can't reach its __setstate__.
+
+    Tensor.__setstate__ could move the tensor in its storage, and enlarge the storage over memory
+    that held other data.
+    """
 
     __slots__ = ("tensor",)
 
@@ -58,7 +61,7 @@ class Held(_Final):
 
 
 class Record:
-    """An object of a class that is not ours: its state, and nothing that acts."""
+    """The state of an object of an unknown class, without any of its code."""
 
     class_name = ""
 
@@ -71,14 +74,14 @@ class Record:
 
 
 class Mapping(dict):
-    """A dict with attributes: of those, nothing but its items is kept."""
+    """A dict with attributes, of which only the items are kept."""
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
 class Dtype:
-    """A numpy dtype of numbers, by name and byte order. numpy's own takes any state from a file."""
+    """A numpy dtype of numbers: name and byte order. numpy's own accepts any state from a file."""
 
     __slots__ = ("_name", "_order")
 
@@ -102,8 +105,11 @@ class Dtype:
 
 
 class Array:
-    """A numpy array of numbers, as nested lists. ndarray itself is no class that a file can call or
-    change: it would take objects at addresses that the file's bytes name, and memory as it was."""
+    """A numpy array of numbers, as nested lists.
+
+    A file can't call or change ndarray itself: that would accept pointers to objects from the
+    file's bytes, and uninitialized memory.
+    """
 
     __slots__ = ("values",)
 
@@ -112,16 +118,16 @@ class Array:
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], Dtype):
-            raise Refused("a numpy array that is not one of numbers")
+            raise Refused("a numpy array that does not hold numbers")
         _, shape, dtype, is_fortran, data = state
         self.fill(data, dtype, shape, "F" if is_fortran is True else "C")
 
     def fill(self, data: Any, dtype: Dtype, shape: Any, order: Literal["C", "F"]) -> None:
         if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-            raise Refused("a numpy array whose shape is no whole numbers")
+            raise Refused("a numpy array whose shape does not consist of whole numbers")
         count = math.prod(shape)
         if count > MOST_VALUES:
-            raise Refused(f"a numpy array {shape}, where weights are tensors")
+            raise Refused(f"a numpy array of shape {shape}, which is too large for a value")
         self.values = dtype.read(data, count).reshape(shape, order=order).tolist()
 
 
@@ -145,7 +151,7 @@ def _storage(data: Any) -> Held:
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise Refused(f"a storage that is none: {str(error).splitlines()[0][:200]}") from error
+        raise Refused(f"an invalid storage: {str(error).splitlines()[0][:200]}") from error
     if isinstance(found, torch.storage.TypedStorage):
         flat = torch.empty(0, dtype=found.dtype)
         count = found._untyped_storage.nbytes() // found.dtype.itemsize
@@ -161,7 +167,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
             and len(size) == len(stride)):  # fmt: skip
         raise Refused("a tensor without a storage, or with strides that do not fit its shape")
     if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
-        raise Refused("a tensor whose shape, strides or offset are no whole numbers")
+        raise Refused("a tensor whose shape, strides or offset are not whole numbers")
     flat = storage.tensor
     if 0 in size:
         return Held(flat.new_empty(size))
@@ -173,11 +179,11 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
 
 def _parameter(data: Any, requires_grad: Any = True, hooks: Any = None) -> Held:
     if not isinstance(data, Held):
-        raise Refused("a parameter that is no tensor")
+        raise Refused("a parameter that is not a tensor")
     return data
 
 
-_NDARRAY = "numpy.ndarray"  # a word that `_array` expects; it is never called
+_NDARRAY = "numpy.ndarray"  # a string that `_array` expects; it is never called
 
 
 def _array(kind: Any, *_: Any) -> Array:
@@ -190,7 +196,7 @@ def _array(kind: Any, *_: Any) -> Array:
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> Array:
     """numpy's, of arrays in pickles of protocol 5."""
     if not isinstance(dtype, Dtype):
-        raise Refused("a numpy array that is not one of numbers")
+        raise Refused("a numpy array that does not hold numbers")
     array = Array()
     array.fill(data, dtype, shape, "F" if order == "F" else "C")
     return array
@@ -198,7 +204,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> Array:
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     if not isinstance(dtype, Dtype):
-        raise Refused("a numpy scalar that is no number")
+        raise Refused("a numpy scalar that is not a number")
     return dtype.read(data, 1)[0].item()
 
 
@@ -239,12 +245,12 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 }
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
            "bool", "complex64")  # fmt: skip
-# Classes that become records: layers of torch, and R3GAN's, which are pickled by their names.
+# Classes that become records: torch's layers, and R3GAN's, which are pickled by name.
 _INERT = ("torch.nn.modules.", "torch.nn.parameter.", "R3GAN.", "training.")
 
 
 class Unpickler(pickle.Unpickler):
-    """Refused, with the name, for every global that is in no table here."""
+    """Refuses every global that is in no table of this file, by name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _GLOBALS:
@@ -256,21 +262,21 @@ class Unpickler(pickle.Unpickler):
         raise Refused(f"the global {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
-        raise Refused("a reference out of the file")
+        raise Refused("a reference to something outside the file")
 
 
 def load(stream: Any) -> Any:
-    """What the pickle in `stream` holds, or Refused."""
+    """The object in the pickle in `stream`; raises Refused."""
     try:
         return Unpickler(stream).load()
     except Refused:
         raise
     except MemoryError as error:
-        raise Refused("more memory than a file of its size can need") from error
+        raise Refused("objects that need more memory than a file of its size should") from error
     except RecursionError as error:
-        raise Refused("objects in objects without end") from error
+        raise Refused("objects nested without end") from error
     except Exception as error:
-        raise Refused(f"no pickle that makes sense: {type(error).__name__}: {error}") from error
+        raise Refused(f"no valid pickle: {type(error).__name__}: {error}") from error
 
 
 def tensor_of(value: Any) -> Any:
@@ -279,7 +285,7 @@ def tensor_of(value: Any) -> Any:
 
 
 def modules(network: Record) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of a module's record, as its state_dict would have them."""
+    """(name, tensor) of a module's record, as in its state_dict."""
     met = itertools.count(1)
 
     def of(module: Record, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
@@ -292,7 +298,7 @@ def modules(network: Record) -> Iterator[tuple[str, torch.Tensor]]:
                 if held is None or (kind == "_buffers" and name in hidden):
                     continue
                 if not isinstance(held, Held):
-                    raise Refused(f"{prefix}{name}, which is no tensor")
+                    raise Refused(f"{prefix}{name}, which is not a tensor")
                 yield f"{prefix}{name}", held.tensor
         for name, child in _items(state, "_modules"):
             if isinstance(child, Record):
@@ -304,12 +310,12 @@ def modules(network: Record) -> Iterator[tuple[str, torch.Tensor]]:
 def _items(state: dict[str, Any], kind: str) -> list[tuple[Any, Any]]:
     found = state.get(kind) or {}
     if not isinstance(found, dict):
-        raise Refused(f"a module whose {kind} are no dict")
+        raise Refused(f"a module whose {kind} are not a dict")
     return list(found.items())
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON: numbers, words, lists and dicts; anything else is left out as None."""
+    """`value` as JSON: numbers, strings, lists and dicts; anything else becomes None."""
     met = itertools.count(1)
 
     def of(value: Any, depth: int) -> Any:

@@ -1,10 +1,10 @@
-"""`python -m fastgan.compat.weights.child FILE FOLDER`: reads FILE, and ends.
+"""`python -m fastgan.compat.weights.child FILE FOLDER`: the process that reads a file of weights.
 
-Writes FOLDER/tensors.safetensors ("G_ema/mapping.w_avg", ...) and FOLDER/about.json. Exit code 3,
-and the reason on stderr, where the file is refused.
+Writes FOLDER/tensors.safetensors ("G_ema/mapping.w_avg", ...) and FOLDER/about.json. If the
+file is refused, the exit code is 3 and the reason is on stderr.
 
-All that it needs is imported before the file is opened, and the package's `__init__` has torch
-already: no import follows what a file says, and `limit` counts what the libraries have mapped.
+Everything is imported before the file is opened, so that no import depends on the file, and so that
+`limit` counts the memory that the libraries have mapped.
 """
 
 import argparse
@@ -26,8 +26,11 @@ NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "pa
 
 
 def limit(file_size: int) -> None:
-    """Memory: four times the file and 2 GiB beside what torch's libraries have mapped, which is
-    gigabytes with CUDA. Five minutes of processor time."""
+    """Limit memory and processor time of this process.
+
+    Memory: four times the file's size and 2 GiB, beside what torch's libraries have mapped, which
+    is gigabytes with CUDA. Processor time: five minutes.
+    """
     try:
         import resource
     except ImportError:  # not on Windows
@@ -45,7 +48,7 @@ def limit(file_size: int) -> None:
 
 
 def _mapped() -> int:
-    """Bytes of address space in use now, where /proc says; else a guess that CUDA's fits in."""
+    """Bytes of address space in use, from /proc; elsewhere a guess with space for CUDA's."""
     import resource
 
     try:
@@ -56,30 +59,31 @@ def _mapped() -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The file's top dict: torch.save's, by torch's weights-only reader, or a bare pickle."""
+    """The dict in a file of torch.save, read by its weights-only reader, or in a bare pickle."""
     if zipfile.is_zipfile(path) or _is_legacy(path):
         try:  # rosinality keeps its arguments beside the weights; a Namespace only holds values
             with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise Refused(str(error).splitlines()[0][:400]) from error
+            raise Refused(f"what torch.load rejects: {str(error).splitlines()[0][:400]}") from error
     else:
         with path.open("rb") as stream:
             found = allow_list.load(stream)
     if not isinstance(found, dict):
-        raise Refused(f"a {type(found).__name__}, where weights are a dict")
+        kind = found.class_name if isinstance(found, Record) else type(found).__name__
+        raise Refused(f"an object of class {kind} instead of a dict of weights")
     return found
 
 
 def _is_legacy(path: Path) -> bool:
-    """torch.save's form before zip: a pickle of a magic number first."""
+    """Whether torch.save wrote the file before it wrote zips: it begins with a magic number."""
     with path.open("rb") as stream:
         head = stream.read(16)
     return head[2:].startswith(b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 
 def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(tensors by "network/name", what else is known)."""
+    """(tensors by "network/name", everything else that is known)."""
     tensors: dict[str, torch.Tensor] = {}
     about: dict[str, Any] = {"networks": {}, "values": {}}
 
@@ -95,7 +99,7 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         for key, value in found.items()
     }
     if strange := [key for key in found if not isinstance(key, str) or "/" in key]:
-        raise Refused(f"the name {strange[0]!r}, which is no network's")
+        raise Refused(f"the name {strange[0]!r}, which is no name of a network")
     is_flat = found and all(isinstance(v, torch.Tensor) for v in found.values())
     if is_flat:
         add("state_dict", found.items(), "", {})
@@ -104,7 +108,7 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             add(key, modules(value), value.class_name, vars(value).get("_init_kwargs", {}))
         elif key in NETWORKS and isinstance(value, dict):
             if not all(isinstance(t, torch.Tensor) for t in value.values()):
-                raise Refused(f"{key}, which holds more than tensors")
+                raise Refused(f"{key} with other values than tensors")
             add(key, value.items(), "", {})
         elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
             tensors[f"/{key}"] = value.detach().clone().contiguous()
@@ -129,10 +133,10 @@ def main() -> int:
         tensors, about = sort_out(read(path))
         safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
     except Refused as refused:
-        sys.stderr.write(f"refused: {refused}\n")
+        sys.stderr.write(f"it contains {refused}\n")
         return REFUSED
     except MemoryError:
-        sys.stderr.write("refused: more memory than a file of its size can need\n")
+        sys.stderr.write("reading it needs more memory than a file of its size should\n")
         return REFUSED
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Our weights under other projects' names."""
+"""Write weights of a run in the formats of other projects."""
 
 import io
 from pathlib import Path
@@ -20,17 +20,23 @@ _NETWORKS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 
 
 def export_weights(source: Path | str, path: Path | str, to: str) -> None:
-    """Write the networks of a checkpoint, or of a run's newest one, to the file `path`.
+    """Write the networks of a checkpoint in the format of another project.
 
-    to: "rosinality" writes the `.pt` that its code loads (g_ema, g, d, latent_avg), of a square,
-    unconditional StyleGAN2 with image skips and a residual D; "nvidia" writes a `.safetensors` with
-    NVIDIA's state_dict names ("G_ema.synthesis..."), of StyleGAN2, StyleGAN3 and R3GAN. No pickle
-    with code is written, as NVIDIA's own are. An import gives the very same bits back.
+    Importing the file again gives the same bits. The file appears whole or not at all.
+
+    Args:
+        source: a checkpoint, or a run folder, of which the newest checkpoint is used.
+        path: the file to write.
+        to: "rosinality" writes the `.pt` file that rosinality's code loads (g_ema, g, d,
+            latent_avg), for a square, unconditional StyleGAN2 with image skips and a residual D.
+            "nvidia" writes a `.safetensors` file with NVIDIA's state_dict names
+            ("G_ema.synthesis..."), for StyleGAN2, StyleGAN3 and R3GAN; unlike NVIDIA's own files
+            it is no pickle that holds code.
 
     Raises:
-        WeightsError: what is there has no such form.
-        CheckpointError: the checkpoint does not read.
-        OSError: the file cannot be written; it is written whole or not at all.
+        WeightsError: unknown format, no checkpoint, or a network that the format can't represent.
+        CheckpointError: the checkpoint can't be read.
+        OSError: the file can't be written.
     """
     if to not in FORMS:
         raise WeightsError(f"export_weights: to must be one of {', '.join(FORMS)}, got {to!r}")
@@ -50,7 +56,8 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> None:
     if to == "nvidia":
         if architecture not in ("stylegan2", "stylegan3", "r3gan"):
             raise WeightsError(
-                f"export_weights: NVIDIA has no network of architecture {architecture!r}"
+                f"export_weights: NVIDIA has no network of architecture {architecture!r}; expected "
+                "stylegan2, stylegan3 or r3gan"
             )
         flat = {f"{name}.{k}": t for name, weights in networks.items() for k, t in weights.items()}
         write_atomic(path, safetensors.torch.save(flat))
@@ -74,7 +81,9 @@ def _rosinality(architecture: str, c: Config, networks: dict[str, dict[str, Tens
         (c.mbstd_channels != 1, f"mbstd_channels is {c.mbstd_channels}"),
     ]
     if why := [words for is_so, words in lacks if is_so]:
-        raise WeightsError(f"export_weights: rosinality's model can't hold this: {'; '.join(why)}")
+        raise WeightsError(
+            f"export_weights: rosinality's model can't represent this network: {'; '.join(why)}"
+        )
     lines = list(rosinality.generator_lines(c.img_height, c.mapping_layers))
     content: dict[str, Any] = {}
     for name, other in _NETWORKS.items():

@@ -1,4 +1,4 @@
-"""Other projects' weights as a run of ours."""
+"""Convert weights of other projects into run folders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,15 @@ _VOCODERS = ("hifigan", "bigvgan")
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: networks found in the file, terms of use of the weights, their source."""
+    """What `import_weights` found and wrote.
+
+    Args:
+        folder: the new folder.
+        architecture: name of the architecture in `fastgan.models`.
+        networks: names of the networks in the file.
+        terms: terms of use of such weights.
+        sha256: SHA-256 (hex) of the file.
+    """
 
     folder: Path
     architecture: str
@@ -51,16 +59,23 @@ def import_weights(
     kind: str | None = None,
     config: Path | str | None = None,
 ) -> Imported:
-    """Make the folder `folder`, which must not exist, of the weights in the file `path`.
+    """Convert the weights in a file into a new folder.
 
-    Of StyleGAN2-ADA's, StyleGAN3's and R3GAN's `.pkl` and rosinality's `.pt` (unconditional) a run:
-    G, its average and D, where the file has them (else they are copies of each other, and D is
-    new), fresh optimisers, and no training data: `fastgan generate --network FOLDER` draws from it.
-    A rosinality file without latent_avg gets the mean w of 10 000 latents.
-    Of HiFi-GAN's and BigVGAN's `g_*`, with `config`, the `config.json` beside them, a folder for
+    StyleGAN2-ADA's, StyleGAN3's and R3GAN's `.pkl` and rosinality's `.pt` (unconditional) become a
+    run folder, which `fastgan generate --network FOLDER` uses. It has G, its average and D, if the
+    file has them (else G and its average are copies of each other, and D is new), new optimizers,
+    and no training data. A rosinality file without latent_avg gets the mean w of 10 000 latents.
+    HiFi-GAN's and BigVGAN's `g_*` become a folder for
     `fastgan.models.vocoders.<kind>.Generator.from_pretrained`.
 
-    kind: one of KINDS, that the file must hold; None takes whichever it does.
+    Args:
+        path: the file.
+        folder: the folder to write; it must not exist.
+        kind: architecture that the file must hold, one of KINDS; None accepts all of them.
+        config: the `config.json` of a vocoder, which is needed for hifigan and bigvgan only.
+
+    Returns:
+        What was found, with the terms of use of the weights.
 
     Raises:
         WeightsError: the file is refused, of no known kind, or its weights do not fit: each missing
@@ -73,7 +88,7 @@ def import_weights(
             f"import_weights: kind must be None or one of {', '.join(KINDS)}, got {kind!r}"
         )
     if folder.exists():
-        raise WeightsError(f"import_weights: {folder} exists; name a new folder")
+        raise WeightsError(f"import_weights: {folder} exists already; choose another folder")
     read = read_weights(path)
     g, raw, d, arguments = _networks(read)
     found = architecture_of(g)
@@ -108,7 +123,7 @@ def _run_of(
     d: dict[str, Tensor] | None,
     arguments: dict[str, Any],
 ) -> tuple[tuple[str, ...], Callable[[Path], None], str]:
-    """(networks found, what writes the run into a folder, architecture)."""
+    """(networks found, function that writes the run into a folder, architecture)."""
     architecture = "stylegan2" if kind == "rosinality" else kind
     if kind == "rosinality":
         g, raw, d = _from_rosinality(read, g, raw, d)
@@ -146,7 +161,7 @@ def _run_of(
 def _networks(
     read: ReadWeights,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Tensor] | None, dict[str, Any]]:
-    """(averaged G, G as trained, D, what NVIDIA's file says that they were made with)."""
+    """(averaged G, G as trained, D, arguments of their constructors in NVIDIA's file)."""
     found = {name: _names_alone(weights) for name, weights in read.networks.items()}
     averaged = next(
         (n for n in ("G_ema", "g_ema", "params_ema", "generator", "state_dict", "params")
@@ -155,7 +170,8 @@ def _networks(
     raw = next((n for n in ("G", "g") if found.get(n)), None)
     if averaged is None and raw is None:
         raise WeightsError(
-            f"import_weights: {read.path} holds no generator, but {', '.join(found) or 'nothing'}"
+            f"import_weights: {read.path} has no generator; its networks are "
+            f"{', '.join(found) or 'none'}"
         )
     d = next((n for n in ("D", "d") if found.get(n)), None)
     name = averaged or raw
@@ -170,7 +186,7 @@ def _networks(
 
 
 def _names_alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the `module.` that a data-parallel wrapper leaves."""
+    """Names without the prefix `module.` of a data-parallel wrapper."""
     if weights and all(name.startswith("module.") for name in weights):
         return {name.removeprefix("module."): t for name, t in weights.items()}
     return dict(weights)
@@ -215,8 +231,7 @@ def _from_rosinality(read, g, raw, d):
 
 
 def _average_latent(g: Mapping[str, Tensor], layers: int) -> Tensor:
-    """The mean w of 10 000 latents: files of a training lack latent_avg, towards which images are
-    truncated."""
+    """The mean w of 10 000 latents, for files without latent_avg, which truncation needs."""
     z = torch.randn(
         10_000, g["style.1.weight"].shape[1], generator=torch.Generator().manual_seed(0)
     )

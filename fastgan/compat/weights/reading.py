@@ -1,4 +1,4 @@
-"""Reads a file of weights in a process of its own; what comes back is tensors and plain values."""
+"""Read a file of weights in a separate process, which returns tensors and plain values."""
 
 import hashlib
 import json
@@ -17,13 +17,20 @@ SECONDS = 600
 
 
 class WeightsError(ValueError):
-    """A file that is refused, or weights that do not fit; the message says which and why."""
+    """A file was refused, or weights do not fit; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class ReadWeights:
-    """networks: tensors by name, of each network. arguments: what NVIDIA's files say that each
-    was made with. values: what else lies beside them (small tensors and plain values)."""
+    """The contents of a file of weights.
+
+    Args:
+        path: the file.
+        sha256: its SHA-256 (hex).
+        networks: {name of a network: {name: tensor}}.
+        arguments: {name of a network: arguments of its constructor}, in NVIDIA's files.
+        values: other small tensors and plain values in the file.
+    """
 
     path: Path
     sha256: str
@@ -33,14 +40,21 @@ class ReadWeights:
 
 
 def read_weights(path: Path | str) -> ReadWeights:
-    """NVIDIA's `.pkl`, or a file of torch.save: rosinality's `.pt`, HiFi-GAN's and BigVGAN's `g_*`.
+    """Read a file of weights of another project, without running any code in it.
 
-    Nothing in the file is run: a process of its own reads it with an unpickler that knows what
-    weights are made of and refuses all else, within limits of memory and time.
+    A separate process, with limits of memory and time, reads the file with an unpickler that
+    accepts only what weights consist of.
+
+    Args:
+        path: NVIDIA's `.pkl`, or a file of torch.save: rosinality's `.pt`, or the `g_*` of HiFi-GAN
+            and BigVGAN.
+
+    Returns:
+        The networks and other values in the file.
 
     Raises:
-        WeightsError: the file is refused, with the reason.
-        OSError: it can't be read.
+        WeightsError: the file is refused; the message gives the reason.
+        OSError: the file can't be read.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -54,16 +68,16 @@ def read_weights(path: Path | str) -> ReadWeights:
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise WeightsError(
-                f"read_weights: {path} was not read in {SECONDS} s and is refused"
+                f"read_weights: {path} is refused, because reading it took more than {SECONDS} s"
             ) from error
         if done.returncode != 0:
             said = (done.stderr.strip().splitlines() or [""])[-1]
             if done.returncode < 0 or not said:
-                said = f"its reader was stopped ({done.returncode}) at a limit of time or memory"
+                said = f"its reader ended ({done.returncode}) at its limit of time or memory"
             raise WeightsError(
-                f"read_weights: {path} is not taken: {said}. Weights of NVIDIA's .pkl files, of "
-                "rosinality's .pt and of HiFi-GAN's and BigVGAN's g_* are; nothing in the file was "
-                "run"
+                f"read_weights: {path} is refused: {said}. Accepted are weights in NVIDIA's .pkl "
+                "files, rosinality's .pt files, and HiFi-GAN's and BigVGAN's g_* files; no code in "
+                "the file was run"
             )
         tensors = safetensors.torch.load((Path(folder) / "tensors.safetensors").read_bytes())
         about = json.loads((Path(folder) / "about.json").read_text(encoding="utf-8"))
@@ -80,7 +94,6 @@ def read_weights(path: Path | str) -> ReadWeights:
 
 
 def _environment() -> dict[str, str]:
-    """PYTHONPATH with the place of this package, for an environment where it is not installed; one
-    thread, whose memory counts."""
+    """Adds this package to PYTHONPATH, in case it is not installed; one thread, to limit memory."""
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""Weights into a network: every name and every shape, or an error that lists what differs."""
+"""Load weights into a network: every name and shape must fit, or an error lists the differences."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ _LISTED = 12
 
 
 def load_strictly(path: Path, name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """In the network's own dtypes. `path` and `name` are for the error, a WeightsError."""
+    """Load `weights` in the network's dtypes; WeightsError with `path` and `name` if they differ."""
     want = network.state_dict()
     refuse_names(path, name, want.keys() - weights.keys(), weights.keys() - want.keys())
     wrong = [
@@ -28,5 +28,5 @@ def load_strictly(path: Path, name: str, network: nn.Module, weights: Mapping[st
 
 
 def refuse_names(path: Path, name: str, missing: Iterable[str], unknown: Iterable[str]) -> None:
-    """WeightsError where there is a missing or an unknown name."""
+    """WeightsError if there is a missing or an unknown name."""
     names.refuse_names(f"import_weights: {name} of {path}", missing, unknown, WeightsError)
