@@ -12,7 +12,7 @@ _LISTED = 12
 
 
 def load_strictly(path: Path, name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load `weights` in the network's dtypes; WeightsError with `path` and `name` if they differ."""
+    """Load `weights` in the network's dtypes; WeightsError with `path` and `name` otherwise."""
     want = network.state_dict()
     refuse_names(path, name, want.keys() - weights.keys(), weights.keys() - want.keys())
     wrong = [
