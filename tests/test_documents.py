@@ -6,6 +6,7 @@ against pyproject.toml, files for their existence. A block that can't be run has
 `<!-- not run: the reason -->`.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -92,7 +93,7 @@ def assert_is_variable(name):
 def parse_fastgan(words, folder):
     """As the command line would: unknown commands, options and values are errors."""
     command, name = main, "fastgan"
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words:
         context = click.Context(command, info_name=name)
         name, *words = words
         command = command.get_command(context, name)
@@ -299,6 +300,18 @@ def test_named_files_and_python_names_exist(page):
             assert (ROOT / path).exists(), f"{name_of(page)} names {path}"
         if re.fullmatch(r"fastgan(\.\w+)+", code):
             assert is_python_name(code), f"{name_of(page)} names {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_sentences_would_be_understood(page, tmp_path, monkeypatch):
+    """`make lint` within a sentence, say; its arguments may be missing."""
+    monkeypatch.chdir(tmp_path)
+    if page.name == "CHANGELOG.md":
+        return
+    for code in CODE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"(fastgan|make|python|pytest|pip|torchrun) ", code):
+            with contextlib.suppress(click.MissingParameter):
+                check_text(code, tmp_path)
 
 
 def is_python_name(dotted):
