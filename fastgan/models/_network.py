@@ -14,17 +14,18 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
+from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
 from fastgan.models._checks import check_condition, check_latents, check_samples
 from fastgan.names import refuse_names
 from fastgan.nn import MappingNetwork
 from fastgan.nn.noise import check_noise_mode
 
+safetensors = Extra("safetensors", "train")
+safetensors_torch = Extra("safetensors.torch", "train")
 FORMAT = 1
 _KEYS = {"fastgan", "architecture", "network", "config"}
 
@@ -55,7 +56,7 @@ class Network(nn.Module):
             "config": dataclasses.asdict(self.config),
         }
         state = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        write_atomic(folder / "model.safetensors", safetensors.torch.save(_unshared(state)))
+        write_atomic(folder / "model.safetensors", safetensors_torch.save(_unshared(state)))
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
         write_atomic(folder / "config.json", text)
 
@@ -90,8 +91,8 @@ class Network(nn.Module):
         refuse_names(what, wanted - got, got - wanted)
         network = cls(kind(**document["config"]))
         try:
-            state = safetensors.torch.load((folder / "model.safetensors").read_bytes())
-        except (OSError, SafetensorError) as error:
+            state = safetensors_torch.load((folder / "model.safetensors").read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
             raise ValueError(f"from_pretrained: {folder}/model.safetensors: {error}") from error
         names = network.state_dict().keys()
         what = f"from_pretrained: weights of {folder}"

@@ -1,14 +1,15 @@
-"""Ratios as a PNG of horizontal bars, drawn with Pillow, which fastgan needs anyway."""
+"""Ratios as a PNG of horizontal bars, drawn with Pillow."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-
+from fastgan._extras import Extra
 from fastgan.training.report.pictures import write_picture
 
+Image, ImageDraw = Extra("PIL.Image", "train"), Extra("PIL.ImageDraw", "train")
+ImageFont = Extra("PIL.ImageFont", "train")
 Bars = Sequence[tuple[str, Mapping[str, float]]]
 
 _SCALE = 2  # drawn for dense screens
@@ -23,7 +24,7 @@ def write_chart(path: Path, bars: Bars, facts: Mapping[str, Any]) -> None:
     write_picture(path, draw_chart(bars, facts))
 
 
-def draw_chart(bars: Bars, facts: Mapping[str, Any]) -> Image.Image:
+def draw_chart(bars: Bars, facts: Mapping[str, Any]) -> "Image.Image":
     """One group of bars per entry of `bars` (label, series → ratio), on a logarithmic axis from 1.
 
     A bar to the right of 1 is a time as many times that of native; to the left, native loses.
@@ -86,7 +87,7 @@ def _ticks(low: float, high: float) -> list[float]:
 class _Pen:
     """Draws in units of 1/_SCALE pixels."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
+    def __init__(self, draw: "ImageDraw.ImageDraw") -> None:
         self._draw = draw
 
     def text(

@@ -4,10 +4,10 @@ import io
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.reading import WeightsError
@@ -15,6 +15,7 @@ from fastgan.models.stylegan2 import Config
 from fastgan.training.checkpoint import file as checkpoint_file
 from fastgan.training.checkpoint.checkpoint import latest
 
+safetensors_torch = Extra("safetensors.torch", "train")
 FORMS = ("rosinality", "nvidia")
 _NETWORKS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 
@@ -60,7 +61,7 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> None:
                 "stylegan2, stylegan3 or r3gan"
             )
         flat = {f"{name}.{k}": t for name, weights in networks.items() for k, t in weights.items()}
-        write_atomic(path, safetensors.torch.save(flat))
+        write_atomic(path, safetensors_torch.save(flat))
         return
     write_atomic(path, _rosinality(architecture, Config(**config["model"]), networks))
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor
+
+from fastgan._extras import require
 
 SECONDS = 600
 
@@ -56,6 +57,7 @@ def read_weights(path: Path | str) -> ReadWeights:
         WeightsError: the file is refused; the message gives the reason.
         OSError: the file can't be read.
     """
+    safetensors = require("safetensors.torch", "train")  # the process that reads needs it too
     path = Path(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -79,7 +81,7 @@ def read_weights(path: Path | str) -> ReadWeights:
                 "files, rosinality's .pt files, and HiFi-GAN's and BigVGAN's g_* files; no code in "
                 "the file was run"
             )
-        tensors = safetensors.torch.load((Path(folder) / "tensors.safetensors").read_bytes())
+        tensors = safetensors.load((Path(folder) / "tensors.safetensors").read_bytes())
         about = json.loads((Path(folder) / "about.json").read_text(encoding="utf-8"))
     networks: dict[str, dict[str, Tensor]] = {name: {} for name in about["networks"]}
     values: dict[str, Any] = about["values"]

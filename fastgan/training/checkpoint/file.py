@@ -13,9 +13,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
+
+from fastgan._extras import Extra
+
+safetensors = Extra("safetensors", "train")
+safetensors_torch = Extra("safetensors.torch", "train")
 
 __all__ = [
     "FIELDS",
@@ -173,8 +176,8 @@ def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
         raise CheckpointError(f"checkpoint: can't read {tensor_path}: {error.strerror}") from error
     _check_hash(tensor_path, document, len(blob), hashlib.sha256(blob).hexdigest())
     try:
-        return safetensors.torch.load(blob)
-    except SafetensorError as error:
+        return safetensors_torch.load(blob)
+    except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"checkpoint: {tensor_path} is no safetensors file: {error}"
         ) from error
@@ -207,8 +210,8 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
     """(size, SHA-256) of the new file at path, which is on the disk."""
     try:
         # Unlike safetensors' save, which makes one bytes object, this leaves the GIL to others.
-        safetensors.torch.save_file(tensors, path)
-    except SafetensorError as error:
+        safetensors_torch.save_file(tensors, path)
+    except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
     path.chmod(0o644)
     with path.open("rb") as file:

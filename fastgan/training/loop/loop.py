@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from fastgan._extras import require
 from fastgan.data import BatchLoader
 from fastgan.metrics import Evaluator
 from fastgan.training.checkpoint import checkpoint, random_state, retention
@@ -83,6 +84,7 @@ def train(
     TrainingDiverged where `faults` allows no more. CheckpointError where the checkpoint can't be
     read or written. Seeds torch's, Python's and numpy's generators.
     """
+    require("safetensors", "train")  # now, and not at the first checkpoint
     state = build_state(config)
     random_state.seed_others(config.seed)
     document = None if resume is None else checkpoint.load(state, resume)

@@ -3,8 +3,10 @@
 import io
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from fastgan._extras import Extra
 
+Image, ImageDraw = Extra("PIL.Image", "train"), Extra("PIL.ImageDraw", "train")
+ImageFont = Extra("PIL.ImageFont", "train")
 _MAX_FRAMES = 48
 _MAX_WIDTH = 512
 _COLOURS = 128
@@ -22,7 +24,7 @@ def pick_frames(grids: list[tuple[int, Path]], limit: int = _MAX_FRAMES) -> list
     return [grids[i * (len(grids) - 1) // (limit - 1)] for i in range(limit)]
 
 
-def make_frame(picture: Image.Image, kimg: int) -> Image.Image:
+def make_frame(picture: "Image.Image", kimg: int) -> "Image.Image":
     """A frame at most 512 px wide with `kimg` below it, in an adaptive palette of 128 colours."""
     picture = picture.convert("RGB")
     if picture.width > _MAX_WIDTH:

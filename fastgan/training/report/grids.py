@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 
+from fastgan._extras import Extra
+
+Image = Extra("PIL.Image", "train")
 _WIDTH = 960
 _HEIGHT = 720
 _SMALL_TILE = 96
@@ -88,7 +90,7 @@ def to_pixels(images: torch.Tensor | np.ndarray) -> np.ndarray:
     return x[:, :3].permute(0, 2, 3, 1).contiguous().numpy()  # [N, H, W, 3]
 
 
-def make_grid(images: torch.Tensor | np.ndarray, shape: GridShape) -> Image.Image:
+def make_grid(images: torch.Tensor | np.ndarray, shape: GridShape) -> "Image.Image":
     """One RGB picture of the first `shape.num_images` images, row by row; missing tiles stay blank.
 
     Tiles are enlarged pixel by pixel (nearest), so what is seen is what the network made.

@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 
 import torch
-from PIL import Image
 
+from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
 from fastgan.training.loop.observer import Observer, RunInfo, Snapshot
 from fastgan.training.loop.run_files import fakes_name, list_fakes
@@ -19,6 +19,8 @@ from fastgan.training.report.grids import (
     order_by_class,
 )
 from fastgan.training.step.state import TrainState
+
+Image = Extra("PIL.Image", "train")
 
 
 class Pictures(Observer):
@@ -69,7 +71,7 @@ class Pictures(Observer):
         write_atomic(self._run_dir / "progress.gif", self._gif.encode(list_fakes(self._run_dir)))
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
+def write_picture(path: Path, picture: "Image.Image") -> None:
     """Write `picture` as PNG so that `path` is never half a file."""
     out = io.BytesIO()
     picture.save(out, "PNG")

@@ -1,0 +1,44 @@
+"""Packages that only an extra of pyproject.toml installs, imported at their first use.
+
+`import fastgan` and every layer, model, loss and training step need torch and numpy alone.
+"""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+
+class MissingPackageError(ModuleNotFoundError):
+    """A package is not installed; the message names the extra that brings it."""
+
+
+def require(name: str, extra: str) -> ModuleType:
+    """Import module `name`.
+
+    Raises:
+        MissingPackageError: its package is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise MissingPackageError(
+            f"the Python package {package} is not installed; pip install 'fastgan[{extra}]'",
+            name=error.name,
+        ) from error
+
+
+class Extra:
+    """Stands for module `name`, which is imported when an attribute of it is first used.
+
+    Example:
+        Image = Extra("PIL.Image", "train")
+    """
+
+    def __init__(self, name: str, extra: str) -> None:
+        self._name, self._extra = name, extra
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(require(self._name, self._extra), attribute)
