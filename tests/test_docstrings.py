@@ -41,7 +41,6 @@ NOT_DONE = (
     "fastgan.memory",
     "fastgan.models",
     "fastgan.nn",
-    "fastgan.ops",
     "fastgan.sample_rng",
     "fastgan.training",
 )

@@ -1,4 +1,4 @@
-"""Which kernels answer: loads the native library once and remembers, in words, why it could not."""
+"""Which backend is used: loads the native libraries once and remembers why one is not loaded."""
 
 import contextlib
 import importlib
@@ -25,7 +25,7 @@ NOT_WORTH_IT = "this op has no native kernel here; plain PyTorch is its implemen
 
 
 class NativeRequiredError(RuntimeError):
-    """An op would have taken a slow path while FASTGAN_REQUIRE_NATIVE=1."""
+    """An op has no native kernel here, and FASTGAN_REQUIRE_NATIVE=1 requires one."""
 
 
 def _import_file(name: str, path: Path) -> ModuleType:
@@ -107,16 +107,16 @@ def has_kernel(op: str, device_type: str) -> bool:
 
 
 def reason(device_type: str) -> str | None:
-    """Why there is no native kernel on `device_type`, with the way out; None where there is."""
+    """Why no native library is used on `device_type`, and what to do; None where one is."""
     if device_type == "cpu":
         return _cpu_reason
     if device_type == "cuda":
         return _cuda_reason
-    return f"fastgan has no native kernels for {device_type}; plain PyTorch answers"
+    return f"fastgan has no native kernels for {device_type} tensors; use cpu or cuda for them"
 
 
 def note_slow_path(op: str, args: tuple[Any, ...]) -> None:
-    """Say once per device, in one line, that plain PyTorch answers; raise if native is required.
+    """Say once per device that an op runs in plain PyTorch; raise if a kernel is required.
 
     Where the device's library is loaded, an op that is not in it has no kernel there by design,
     because a benchmark showed no gain: nothing is said.
@@ -129,7 +129,7 @@ def note_slow_path(op: str, args: tuple[Any, ...]) -> None:
         return
     message = f"fastgan: {op} runs on plain PyTorch on {device_type}: {reason(device_type)}"
     if environment.require_native():
-        raise NativeRequiredError(f"{message} (FASTGAN_REQUIRE_NATIVE=1 forbids the slow path)")
+        raise NativeRequiredError(f"{message} (FASTGAN_REQUIRE_NATIVE=1 requires a native kernel)")
     if device_type not in _said and environment.backend() != "reference":
         _said.add(device_type)
         _log.warning("%s", message)
@@ -137,11 +137,25 @@ def note_slow_path(op: str, args: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Within the block, `fastgan.ops` functions run as plain differentiable torch ("reference").
+    """Within the block, the functions of `fastgan.ops` run as plain differentiable PyTorch, or not.
 
-    Unlike the fallback, which keeps our derivative formulas, this leaves differentiation to torch:
-    it is the oracle that the ops are tested against. `name` is "reference" or "auto" (undo).
-    Not to be switched inside a function under `torch.compile`.
+    Where a kernel is missing, an op falls back to its reference but keeps fastgan's derivative
+    formulas. "reference" leaves the derivatives to PyTorch, too: it is what the ops are tested
+    against, and it can be differentiated as often as PyTorch can. Do not switch it inside a
+    function under `torch.compile`.
+
+    Args:
+        name: "reference", or "auto" to undo it in an inner block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: name is neither of the two.
+
+    Example:
+        with fastgan.ops.use_backend("reference"):
+            y = fastgan.ops.bias_act(x, b, act="lrelu")
     """
     if name not in ("reference", "auto"):
         raise ValueError(f"use_backend: name must be 'reference' or 'auto', got {name!r}")
@@ -174,9 +188,12 @@ def reference_is_forced() -> bool:
 
 
 def backends() -> dict[str, dict[str, dict[str, str | None]]]:
-    """For each op and device type, the backend that answers and, if not native, why.
+    """Which backend each op uses on each device type, and why where it is not a native kernel.
 
-    `{"bias_act": {"cpu": {"active": "cpu" | "reference", "why": None | str}, "cuda": {...}}}`.
+    Returns:
+        `{"bias_act": {"cpu": {"active": "cpu" or "reference", "why": None or str}, "cuda": ...}}`,
+        one entry per op, private backward ops included. "reference" is the implementation in plain
+        PyTorch.
     """
     table = {}
     for op in defined_ops():
@@ -189,7 +206,13 @@ def backends() -> dict[str, dict[str, dict[str, str | None]]]:
 
 
 def library_facts() -> dict[str, str | None]:
-    """Paths, instruction set and build of the loaded native libraries (None where not loaded)."""
+    """Paths, instruction set and compiler of the loaded native libraries.
+
+    Returns:
+        `cpu_library`, `cuda_library`: paths; `cpu_isa`, `cpu_isa_supported`: the instruction set in
+        use and all that this processor has; `compiler`; `cpu_reason`, `cuda_reason`: why a library
+        is not loaded. None where a fact does not apply.
+    """
     module = _cpu_module
     return {
         "cpu_library": None if module is None else str(module.__file__),

@@ -43,7 +43,13 @@ _setting: ContextVar[str | None] = ContextVar("fastgan_winograd", default=None)
 
 
 class Conv2dChoice(NamedTuple):
-    """Which algorithm `conv2d` takes, and why: `algorithm` is the name of the op, or "torch"."""
+    """Which algorithm `conv2d` uses, and why.
+
+    Attributes:
+        is_winograd: whether it is one of Winograd's.
+        reason: why, in words.
+        algorithm: the name of the op of `fastgan.ops`, or "torch".
+    """
 
     is_winograd: bool
     reason: str
@@ -81,7 +87,7 @@ def _choose(f: _Facts) -> Conv2dChoice:
     if f.device_type != "cpu":
         return Conv2dChoice(False, f"{f.device_type} tensors: cuDNN chooses for itself")
     if f.isa is None:
-        return Conv2dChoice(False, "no native kernel answers: see fastgan.ops.backends()")
+        return Conv2dChoice(False, "no native kernel is loaded: see fastgan.ops.backends()")
     if f.is_autocast:
         return Conv2dChoice(False, "under autocast, torch convolves in 16 bits")
     if any(dtype != torch.float32 for dtype in f.dtypes):
@@ -175,7 +181,18 @@ def conv2d_choice(
     padding: int | tuple[int, int] = 0,
     groups: int = 1,
 ) -> Conv2dChoice:
-    """What `conv2d` with these arguments would take, its name `algorithm`, and the `reason`."""
+    """Which algorithm `conv2d` uses for these arguments, and why.
+
+    Arguments are those of `fastgan.ops.conv2d`; nothing is computed.
+
+    Returns:
+        Whether it is Winograd's algorithm (`is_winograd`), the `reason` in words, and the name of
+        the
+        op or "torch" (`algorithm`).
+
+    Raises:
+        ValueError: stride or padding is not an int ≥ 0 or a pair of them.
+    """
     if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
     pairs = _pair("stride", stride), _pair("padding", padding)
@@ -190,29 +207,36 @@ def conv2d(
     padding: int | tuple[int, int] = 0,
     groups: int = 1,
 ) -> torch.Tensor:
-    """y = w ⋆ x + b, as torch.nn.functional.conv2d, by the faster algorithm.
+    """y = w ⋆ x + b, as torch.nn.functional.conv2d, by the algorithm that is measured to be faster.
 
-    Args:
-        x: [N, C, H, W]; any device, dtype and layout.
-        w: [K, C / groups, kh, kw], of x's dtype.
-        b: [K] or None.
-        stride, padding: an int or a pair (y, x).
-        groups: as in torch.
-
-    Returns:
-        [N, K, OH, OW]. Where Winograd is taken (`conv2d_choice` tells), the error is that of
-        the op that its `algorithm` names; elsewhere the result is torch's, bit for bit, but for
-        small maps in 16 bits (below). Derivatives: any order. The backward passes take the
-        algorithm of the forward pass.
-
-    Raises:
-        ValueError: stride or padding is not an int ≥ 0 or a pair of them. torch refuses the rest.
+    Winograd's algorithm is used on a CPU, in float32, for 3×3 kernels of stride 1 or 2 where it is
+    faster; PyTorch's own convolution otherwise.
 
     On an Intel CPU with AMX, torch 2.13's own bfloat16 and float16 convolution returns garbage
     where the map is too small for the kernel (stride 2 on maps of width 1; a kernel wider than the
-    map), in values and in gradients. This function computes such maps in float32 and rounds once.
-    A `torch.nn.Conv2d` in a model of your own does not: use this function there, or set
+    map), in values and in gradients. This function computes such maps in float32 and rounds once. A
+    `torch.nn.Conv2d` in a model of your own does not: use this function there, or set
     ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16.
+
+    Args:
+        x: [N, C, H, W]; any device, dtype and memory format.
+        w: [K, C / groups, kh, kw], of x's dtype.
+        b: [K], of x's dtype, or None.
+        stride: an int or a pair (y, x).
+        padding: zeros on every side, an int or a pair (y, x).
+        groups: as in PyTorch.
+
+    Returns:
+        [N, K, OH, OW]. Where Winograd's algorithm is used (`conv2d_choice` says so) the error is
+        that
+        of the op that its `algorithm` names; elsewhere the result is PyTorch's, bit for bit, but
+        for
+        the small maps in 16 bits. Derivatives of any order; the backward passes use the algorithm
+        of
+        the forward pass.
+
+    Raises:
+        ValueError: stride or padding is not an int ≥ 0 or a pair of them. PyTorch refuses the rest.
     """
     choice = conv2d_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:
@@ -229,10 +253,19 @@ def conv2d(
 
 @contextlib.contextmanager
 def use_winograd(setting: str) -> Iterator[None]:
-    """Within the block, `conv2d` takes Winograd never ("0"), wherever possible ("1"), or where
-    measured to be faster ("auto"), whatever FASTGAN_WINOGRAD says.
+    """Within the block, when `conv2d` and `conv_transpose2d` use Winograd's algorithm.
 
-    Does not reach into a function under `torch.compile`, which reads FASTGAN_WINOGRAD alone.
+    Overrides FASTGAN_WINOGRAD. Does not reach into a function under `torch.compile`, which reads
+    FASTGAN_WINOGRAD alone.
+
+    Args:
+        setting: "0" never, "1" wherever possible, "auto" where it is measured to be faster.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: setting is none of these.
     """
     if setting not in environment.WINOGRAD:
         raise ValueError(

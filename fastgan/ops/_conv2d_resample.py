@@ -34,7 +34,16 @@ def _correlate(x, w, is_flipped, stride=1, padding=(0, 0), groups=1):
 
 
 def conv2d_resample_ref(x, w, f, up, down, pads, groups, flip_weight, flip_filter):
-    """The definition, in its own order; `pads` are the padding and the centring pads."""
+    """The definition of `fastgan.ops.conv2d_resample`, in the order of its formulas.
+
+    Arguments are those of `fastgan.ops.conv2d_resample`, but for:
+
+    Args:
+        pads: (x0, x1, y0, y1), the padding and the centring pads together.
+
+    Returns:
+        As there.
+    """
     y = upfirdn2d(x, f if up > 1 else None, up, 1, pads, flip_filter, up**2)
     y = _correlate(y, w, flip_weight, groups=groups)
     return upfirdn2d(y, f, down=down, flip_filter=flip_filter) if down > 1 else y
@@ -75,23 +84,27 @@ def conv2d_resample(
     flip_weight: bool = True,
     flip_filter: bool = False,
 ) -> torch.Tensor:
-    """Convolution with resampling; the steps stand at the top of this file.
+    """Convolution joined with FIR up- or down-sampling, on any padding.
+
+    The steps stand at the top of this file. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, groups·I, H, W], float64, float32, bfloat16 or float16; any strides.
         w: [groups·O, I, kh, kw], cast to x.dtype.
-        f: filter of `setup_filter`; None is one tap of 1.
-        up, down: factors of both axes.
+        f: filter of `setup_filter`, [taps] or [taps_y, taps_x]; None is one tap of 1.
+        up: zero-insertion factor of both axes, an int ≥ 1.
+        down: decimation factor of both axes, an int ≥ 1.
         padding: an int, [x, y] or [x0, x1, y0, y1], in up-sampled pixels; negative crops.
         groups: as in torch.nn.functional.conv2d.
-        flip_weight: True correlates, as torch's convolutions do; False convolves.
+        flip_weight: True correlates, as PyTorch's convolutions do; False convolves.
         flip_filter: False convolves with f, True correlates.
 
     Returns:
         [N, groups·O, OH, OW], x.dtype.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: up or down is no int ≥ 1, w does not fit x and groups, or padding or f is wrong.
     """
     for name, factor in (("up", up), ("down", down)):
         if not isinstance(factor, int) or factor < 1:

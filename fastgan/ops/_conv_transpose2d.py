@@ -22,7 +22,16 @@ def conv_transpose2d_choice(
     output_padding: int | tuple[int, int] = 0,
     groups: int = 1,
 ) -> Conv2dChoice:
-    """What `conv_transpose2d` with these arguments would take, and the `reason` in words."""
+    """Which algorithm `conv_transpose2d` uses for these arguments, and why.
+
+    Arguments are those of `fastgan.ops.conv_transpose2d`; nothing is computed.
+
+    Returns:
+        As `fastgan.ops.conv2d_choice`.
+
+    Raises:
+        ValueError: stride, padding or output_padding is not an int ≥ 0 or a pair of them.
+    """
     if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
     strides, pads = _pair("stride", stride), _pair("padding", padding)
@@ -47,20 +56,27 @@ def conv_transpose2d(
 ) -> torch.Tensor:
     """The adjoint of `conv2d` in x, plus b, as torch.nn.functional.conv_transpose2d.
 
+    Winograd's algorithm is used where `conv2d` uses it for the convolution whose adjoint this is,
+    of stride 2. Small maps in 16 bits are computed in float32, as in `conv2d`.
+
     Args:
-        x: [N, K, H, W]; any device, dtype and layout.
+        x: [N, K, H, W]; any device, dtype and memory format.
         w: [K, C / groups, kh, kw], of x's dtype.
-        b: [C] or None.
-        stride, padding, output_padding: an int or a pair (y, x).
-        groups: as in torch.
+        b: [C], of x's dtype, or None.
+        stride: an int or a pair (y, x).
+        padding: pixels cropped from every side, an int or a pair (y, x).
+        output_padding: pixels more at the bottom and at the right, an int or a pair (y, x).
+        groups: as in PyTorch.
 
     Returns:
-        [N, C, OH, OW]. Where Winograd is taken (`conv_transpose2d_choice` tells), the error is that
-        of `winograd_strided_conv2d`; elsewhere the result is torch's, bit for bit. Derivatives: any
-        order. The backward passes take the algorithm of the forward pass.
+        [N, C, OH, OW]. Where Winograd's algorithm is used (`conv_transpose2d_choice` says so) the
+        error
+        is that of `winograd_strided_conv2d`; elsewhere the result is PyTorch's, bit for bit.
+        Derivatives of any order; the backward passes use the algorithm of the forward pass.
 
     Raises:
-        ValueError: stride or padding has another form; PyTorch refuses the rest.
+        ValueError: stride, padding or output_padding is not an int ≥ 0 or a pair of them. PyTorch
+            refuses the rest.
     """
     choice = conv_transpose2d_choice(x, w, b, stride, padding, output_padding, groups)
     if not choice.is_winograd:

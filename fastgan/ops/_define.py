@@ -1,7 +1,7 @@
 """`define_op`: schema, reference, fake kernel and autograd of one op in one call.
 
 The schema lives in Python, so that an op exists with no compiler. A native library only adds
-kernels under the CPU or CUDA key; the reference, under the dispatcher's default key, answers
+kernels under the CPU or CUDA key; the reference, under the dispatcher's default key, is used
 everywhere else.
 """
 
@@ -102,7 +102,7 @@ def _eager(
 
     What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
     turn into Python objects and back twice. torch.compile needs it all the same, and gets it. Under
-    a transform of torch.func the reference answers: see `_is_transformed`. A call that wants no
+    a transform of torch.func the reference is used: see `_is_transformed`. A call that wants no
     gradient starts below autograd. The `count` tensors come first; the other arguments are handed
     over as one tuple, since autograd looks at each that it is given.
     """

@@ -44,18 +44,23 @@ def modulated_conv2d(
     normalize: bool = False,
     input_gain: torch.Tensor | float | None = None,
 ) -> torch.Tensor:
-    """Style-modulated convolution; the formulas stand at the top of this file.
+    """Convolution whose weights every sample scales by its own styles.
 
-    StyleGAN2's call is the positional one; StyleGAN3's is ``modulated_conv2d(x, w, s,
-    demodulate=..., padding=..., normalize=demodulate, input_gain=...)``.
+    The formulas stand at the top of this file. StyleGAN2's call is the positional one; StyleGAN3's
+    is ``modulated_conv2d(x, w, s, demodulate=..., padding=..., normalize=demodulate,
+    input_gain=...)``. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, I, H, W], float64, float32, bfloat16 or float16; any strides.
-        weight: [O, I, kh, kw], any floating type.
-        styles: [N, I], any floating type.
+        weight: [O, I, kh, kw], any floating-point dtype.
+        styles: [N, I], any floating-point dtype.
         noise: added to y: a tensor that broadcasts to [N, O, OH, OW]; None adds nothing.
-        up, down, padding, resample_filter, flip_weight: as in `conv2d_resample`.
+        up: zero-insertion factor, as in `conv2d_resample`.
+        down: decimation factor, as in `conv2d_resample`.
+        padding: an int, [x, y] or [x0, x1, y0, y1], as in `conv2d_resample`.
+        resample_filter: filter of `setup_filter`; None is one tap of 1.
         demodulate: scale every output map to a unit second moment.
+        flip_weight: True correlates, False convolves.
         fused_modconv: accepted; both settings give the same up to rounding.
         normalize: take the scale out of weight and styles first.
         input_gain: factor of x after demodulation: a number, [], [I] or [N, I].
@@ -65,7 +70,8 @@ def modulated_conv2d(
         weight and style first where `demodulate` makes up for it.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: weight, styles or an argument of the resampling does not fit.
     """
     if x.dim() != 4 or weight.dim() != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(

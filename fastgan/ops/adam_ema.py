@@ -48,7 +48,11 @@ def adam_ema_ref(
     weight_decay: float,
     grad_scale: float,
 ) -> None:
-    """The definition, in torch without a branch on the host: every operation rounds by itself."""
+    """The definition of `fastgan.ops.adam_ema_` in PyTorch, without a branch on the host.
+
+    Every operation rounds by itself. Arguments are those of `fastgan.ops.adam_ema_`, all given and
+    in the order of the op, with `betas` as `beta1` and `beta2`.
+    """
     g = grad.to(param.dtype) * grad_scale
     count = g.isfinite().logical_not().sum()
     is_applied = count == 0
@@ -110,28 +114,32 @@ def adam_ema_(
     ema: torch.Tensor | None = None,
     ema_weight: torch.Tensor | None = None,
 ) -> None:
-    """One step of Adam and of the moving average; the formulas stand at the top of this file.
+    """One step of Adam and of the moving average of the parameters, in place over flat buffers.
+
+    The formulas stand at the top of this file. A gradient with a NaN or an infinity is not applied:
+    nothing but `nonfinite` changes. All tensors are on one device. Call it under torch.no_grad()
+    where a tensor requires a gradient, as a parameter does. Capturable in a CUDA graph.
 
     Args:
-        param, exp_avg, exp_avg_sq: [n], float32 or float64, contiguous; written to. Views of one
-            buffer are fine as long as no two arguments share an element.
+        param: [n], float32 or float64, contiguous; written to. Views of one buffer are fine as long
+            as no two arguments share an element.
         grad: [n], contiguous; float32, bfloat16 or float16 (float64 for float64 param).
+        exp_avg: [n], of param.dtype, the first moment; written to.
+        exp_avg_sq: [n], of param.dtype, the second moment; written to.
         step: [], int64: the number of steps applied so far; written to.
         nonfinite: [], int64: the number of NaN and infinite elements met so far; written to.
-        lr: [], param.dtype.
+        lr: [], of param.dtype, the learning rate.
         betas: β1 and β2 in [0, 1), ints or floats. β1 = 0 saves the reading of exp_avg.
         eps: ε ≥ 0, added after the root.
         weight_decay: ≥ 0, added to the gradient before the moments, not to the update.
         grad_scale: factor on grad, such as 1 / world size after a summing all_reduce.
-        ema, ema_weight: [n] and [], param.dtype: the average, written to, and 1 - β of it; both or
-            neither.
-
-    All tensors on one device. Call under torch.no_grad() where a tensor requires a gradient, as a
-    parameter does.
+        ema: [n], of param.dtype, the moving average; written to. None for no average.
+        ema_weight: [], of param.dtype, 1 - β of the average; given exactly where ema is.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
-        RuntimeError: a gradient would have to flow through.
+        TypeError: an argument is no tensor or has the wrong dtype.
+        ValueError: a shape, device, memory layout or number does not fit.
+        RuntimeError: a tensor requires a gradient and gradients are enabled.
     """
     flat = {"param": param, "grad": grad, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     scalars = {"step": step, "nonfinite": nonfinite, "lr": lr}

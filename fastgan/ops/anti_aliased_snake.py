@@ -99,7 +99,14 @@ def _down_adjoint(dy: torch.Tensor, f: torch.Tensor, ratio: int, size: int) -> t
 
 
 def anti_aliased_snake_ref(x, alpha, beta, up_filter, down_filter, up_ratio, down_ratio):
-    """The definition, in differentiable torch; takes resolved arguments."""
+    """The definition of `fastgan.ops.anti_aliased_snake` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.anti_aliased_snake`, all given; alpha, beta and the filters
+    are float32 (float64 for a float64 x).
+
+    Returns:
+        As there.
+    """
     if x.numel() == 0:  # a convolution takes none
         return x.new_zeros(*x.shape[:2], _output_size(x, up_ratio, down_ratio)) + x.sum()
     u = _up(x.to(alpha.dtype), up_filter, up_ratio)
@@ -244,15 +251,22 @@ _op = define_op(
 
 
 def kaiser_sinc_filter(cutoff: float, half_width: float, taps: int) -> torch.Tensor:
-    """A low-pass filter [taps], float32, of sum 1: a sinc under a Kaiser window.
-
-    cutoff: of the pass band, in cycles per sample, 0 (a filter of zeros) to 0.5.
-    half_width: half the width of the transition band, in cycles per sample; with `taps` it sets
-        the attenuation A = 2.285·(taps/2 - 1)·π·4·half_width + 7.95 dB and so the window's β.
-    taps: ≥ 1; the filter is symmetric about the middle, between two samples where `taps` is even.
+    """A low-pass filter: a sinc under a Kaiser window, of sum 1.
 
     An x2 resampler of BigVGAN is `kaiser_sinc_filter(0.5 / 2, 0.6 / 2, 12)`.
-    Errors: ValueError for a cutoff, half_width or taps outside of that.
+
+    Args:
+        cutoff: of the pass band, in cycles per sample, 0 (a filter of zeros) to 0.5.
+        half_width: half the width of the transition band, in cycles per sample; with `taps` it sets
+            the attenuation A = 2.285·(taps/2 - 1)·π·4·half_width + 7.95 dB and so the window's β.
+        taps: ≥ 1; the filter is symmetric about the middle, between two samples where `taps` is
+            even.
+
+    Returns:
+        [taps], float32, on the CPU.
+
+    Raises:
+        ValueError: cutoff, half_width or taps is outside of that.
     """
     if not 0 <= cutoff <= 0.5:
         raise ValueError(
@@ -297,17 +311,18 @@ def anti_aliased_snake(
     up_ratio: int = 2,
     down_ratio: int = 2,
 ) -> torch.Tensor:
-    """y = down(snake(up(x))), fused; the formulas stand at the top of this file.
+    """y = down(snake(up(x))): BigVGAN's anti-aliased activation, in one pass.
 
-    alpha, beta and the filters are used in float32 (float64 where x is), whatever x's dtype, and
-    alpha and beta get their gradients in their own.
+    The formulas stand at the top of this file. alpha, beta and the filters are used in float32
+    (float64 where x is), whatever x's dtype, and alpha and beta get their gradients in their own.
+    Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, C, T] with T ≥ 1; float64, float32, bfloat16 or float16; any strides.
         alpha: [C], frequencies, on a linear scale.
         beta: [C], inverse heights, on a linear scale; None is alpha (Snake).
-        up_filter: [up_taps]; up_taps is up_ratio or 2·up_ratio to 4096.
-        down_filter: [down_taps], up to 4096.
+        up_filter: [up_taps]; up_taps is up_ratio or 2·up_ratio to 4096. Takes no gradient.
+        down_filter: [down_taps], up to 4096. Takes no gradient.
         up_ratio: samples of the inner signal for each of x, an int from 1 to 1024.
         down_ratio: samples of the inner signal for each of y, an int from 1 to 1024.
 
@@ -315,7 +330,8 @@ def anti_aliased_snake(
         [N, C, ceil(T · up_ratio / down_ratio)], x.dtype, contiguous.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: a shape, device or ratio does not fit, or a filter requires a gradient.
     """
     if x.dim() != 3:
         raise ValueError(

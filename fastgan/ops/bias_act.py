@@ -134,7 +134,14 @@ def bias_act_ref(
     gain: float = 1.0,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """The definition, in differentiable torch; takes resolved arguments."""
+    """The definition of `fastgan.ops.bias_act` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.bias_act`; alpha, gain and clamp are numbers or None for no
+    clamp, not defaults to be found.
+
+    Returns:
+        [x.shape], in x's memory format.
+    """
     u = x if b is None else x + _along(b, x, dim)
     v = ACTIVATIONS[act].f(u, alpha) * gain
     return v if clamp is None else v.clamp(-clamp, clamp)
@@ -262,7 +269,10 @@ def bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """y = clamp(gain · act(x + b), ±clamp), fused; the formulas stand at the top of this file.
+    """y = clamp(gain · act(x + b), ±clamp), in one pass.
+
+    The activations and their defaults stand at the top of this file. Derivatives of any order;
+    capturable in a CUDA graph.
 
     Args:
         x: any shape; float64, float32, bfloat16 or float16; any strides.
@@ -278,7 +288,11 @@ def bias_act(
         nothing to do (linear, no bias, gain 1, no clamp).
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: act is unknown, or dim, b's shape or b's device does not fit x.
+
+    Example:
+        y = fastgan.ops.bias_act(torch.randn(8, 64, 32, 32), torch.zeros(64), act="lrelu")
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")

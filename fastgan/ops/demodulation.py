@@ -25,7 +25,13 @@ def _compute_dtype(w: torch.Tensor) -> torch.dtype:
 def demodulation_ref(
     w: torch.Tensor, s: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The definition, in differentiable torch: d [N, O] and e [O, I]; s is float32 or float64."""
+    """The definition of `fastgan.ops.demodulation` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.demodulation`; s is float32 or float64.
+
+    Returns:
+        d [N, O], and e [O, I], the squared norms of the weights.
+    """
     with torch.autocast(w.device.type, enabled=False):
         squares = w.to(s.dtype).square().unsqueeze(-1)
         e = squares.sum(list(range(2, squares.dim())))  # [O, I]
@@ -70,18 +76,21 @@ _op = define_op(
 
 
 def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-    """d[n, o] = 1 / √(Σ_i s[n, i]² Σ_k w[o, i, k]² + eps); see the top of this file.
+    """d[n, o] = 1 / √(Σ_i s[n, i]² Σ_k w[o, i, k]² + eps), StyleGAN2's demodulation factors.
+
+    Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         w: [O, I, ...], float64, float32, bfloat16 or float16; any strides.
-        s: [N, I], any floating type; cast to float32 (float64 for a float64 w).
+        s: [N, I], any floating-point dtype; cast to float32 (float64 for a float64 w).
         eps: > 0, keeps d finite where all weights or styles are 0.
 
     Returns:
         [N, O], float32 (float64 for a float64 w).
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: w or s has no floating-point dtype.
+        ValueError: a shape or device does not fit, or eps is not > 0.
     """
     for name, t in (("w", w), ("s", s)):
         if not t.is_floating_point():

@@ -34,7 +34,14 @@ __all__ = ["filtered_lrelu"]
 def filtered_lrelu_ref(
     x, fu, fd, b, up, down, x0, x1, y0, y1, gain, slope, clamp, flip_filter
 ):  # fmt: skip
-    """The definition; takes resolved arguments."""
+    """The definition of `fastgan.ops.filtered_lrelu` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.filtered_lrelu`, all given, with `padding` as x0, x1, y0,
+    y1.
+
+    Returns:
+        [N, C, OH, OW], x.dtype.
+    """
     w = _activated(x, fu, b, up, x0, x1, y0, y1, gain, slope, clamp, flip_filter)[1]
     return upfirdn2d(w, fd, 1, down, 0, flip_filter)
 
@@ -218,14 +225,18 @@ def filtered_lrelu(
     clamp: float | None = None,
     flip_filter: bool = False,
 ) -> torch.Tensor:
-    """Bias, up-sampling filter, leaky ReLU, clamp, down-sampling filter; see the top of this file.
+    """Bias, up-sampling filter, leaky ReLU, clamp and down-sampling filter, in one pass.
+
+    The formulas stand at the top of this file. Derivatives of any order; capturable in a CUDA
+    graph.
 
     Args:
         x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
         fu: up-sampling filter, [taps] (separable) or [taps_y, taps_x]; None is one tap of 1.
         fd: down-sampling filter, likewise.
         b: [C], cast to x.dtype; None adds nothing.
-        up, down: factors of both axes.
+        up: zero-insertion factor of both axes, an int ≥ 1.
+        down: decimation factor of both axes, an int ≥ 1.
         padding: an int, [x, y] or [x0, x1, y0, y1], in up-sampled pixels; negative crops.
         gain: factor of the activation; the up² of the zeros is applied besides.
         slope: of the leaky ReLU below 0.
@@ -237,7 +248,9 @@ def filtered_lrelu(
         OH = (H·up + y0 + y1 - (t_u - 1) - (t_d - 1) + down - 1) // down.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: a factor, a shape, a device or the padding does not fit, or a filter requires a
+            gradient.
     """
     for name, factor in (("up", up), ("down", down)):
         if not isinstance(factor, int) or factor < 1:

@@ -52,7 +52,13 @@ def _penalty_slope(s: torch.Tensor, target: float, one_sided: bool) -> torch.Ten
 def gradient_penalty_ref(
     grads: list[torch.Tensor], target: float, one_sided: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The definition, in differentiable torch: penalty [N] and squared norm [N]."""
+    """The definition of `fastgan.ops.gradient_penalty` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.gradient_penalty`, with grads as a list.
+
+    Returns:
+        The penalty [N] and the squared norm [N].
+    """
     dtype = _sum_dtype(grads[0])
     s = sum(_sum_per_sample(g.to(dtype).square()) for g in grads)
     # sqrt has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
@@ -139,10 +145,14 @@ _op = define_op(
 def gradient_penalty(
     grads: torch.Tensor | Sequence[torch.Tensor], target: float = 0.0, one_sided: bool = False
 ) -> torch.Tensor:
-    """Penalty [N] on the norm of per-sample gradients; formulas stand at the top of this file.
+    """The penalty on the norm of each sample's gradient, as one deterministic reduction.
+
+    With s[n] the sum of the squares of sample n's gradients: (√s - target)², or
+    max(√s - target, 0)² where one_sided. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
-        grads: one gradient [N, ...], or several with equal N and dtype (a critic of many inputs).
+        grads: one gradient [N, ...], or several with equal N and dtype (a critic of many inputs);
+            float64, float32, bfloat16 or float16; any strides.
         target: the norm that is not penalised: 0 for R1 and R2, 1 for WGAN-GP.
         one_sided: penalise only norms above `target` (which must then be > 0).
 
@@ -150,7 +160,8 @@ def gradient_penalty(
         [N], float32 (float64 for float64 gradients). R1 = γ/2 · mean of it.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: grads are no tensors, or differ in dtype or device.
+        ValueError: their numbers of samples differ, or target is below 0 (or 0 with one_sided).
     """
     grads = [grads] if isinstance(grads, torch.Tensor) else list(grads)
     if not grads or not all(isinstance(g, torch.Tensor) for g in grads):
@@ -179,11 +190,18 @@ def gradient_penalty(
 def interpolate_samples(real: torch.Tensor, fake: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """x̂[n] = t[n]·real[n] + (1 - t[n])·fake[n]: the points where WGAN-GP penalises.
 
+    Differentiable in all arguments, any order. Source: Gulrajani et al. (2017), algorithm 1.
+
     Args:
-        real, fake: [N, ...], equal shape and dtype.
+        real: [N, ...], any floating-point dtype.
+        fake: like real.
         t: [N] in [0, 1]; cast to real.dtype.
 
-    Source: Gulrajani et al. (2017), algorithm 1. Differentiable in all arguments, any order.
+    Returns:
+        Of the shape and dtype of real.
+
+    Raises:
+        ValueError: real and fake differ in shape or dtype, or t is not [N].
     """
     if real.shape != fake.shape or real.dtype != fake.dtype:
         raise ValueError(

@@ -40,7 +40,19 @@ LARGEST_ERROR: dict[int, tuple[float, float, float]] = {
 def grouped_conv2d_ref(
     x: torch.Tensor, w: torch.Tensor, groups: int, pad_y: int, pad_x: int, transposed: bool
 ) -> torch.Tensor:
-    """The definition, in differentiable torch. `transposed`: its adjoint in x, w [C, K/G, 3, 3]."""
+    """The definition of `fastgan.ops.grouped_conv2d` in differentiable PyTorch.
+
+    Args:
+        x: [N, C, H, W].
+        w: [K, C / groups, 3, 3]; where transposed, [C, K / groups, 3, 3].
+        groups: divides C and K.
+        pad_y: zeros above and below.
+        pad_x: zeros on the left and on the right.
+        transposed: compute the adjoint in x.
+
+    Returns:
+        [N, K, OH, OW].
+    """
     run = F.conv_transpose2d if transposed else F.conv2d
     return run(x, w, padding=(pad_y, pad_x), groups=groups)
 
@@ -131,17 +143,25 @@ _weight_op = define_op(
 def grouped_conv2d(
     x: torch.Tensor, w: torch.Tensor, groups: int, padding: int | tuple[int, int] = 1
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv2d(x, w, padding=padding, groups=groups)` by Winograd, whether it is
-    faster or not.
+    """3×3 convolution of stride 1 in groups of channels by Winograd's algorithm, faster or not.
+
+    As torch.nn.functional.conv2d(x, w, padding=padding, groups=groups), up to rounding (see the top
+    of this file). `conv2d` chooses between the two and takes every dtype: call that. Derivatives of
+    any order; capturable in a CUDA graph, where it is PyTorch's convolution.
 
     Args:
-        x: [N, C, H, W], float32 (or float64).
+        x: [N, C, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
+            strides.
         w: [K, C / groups, 3, 3], of x's dtype.
         groups: divides C and K, both of which are at least 1.
         padding: 0, 1 or 2 zeros on every side, or a pair (y, x).
 
+    Returns:
+        [N, K, H + 2·py - 2, W + 2·px - 2], x.dtype, channels_last where x is, else contiguous.
+
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x and w are not both float32 or both float64.
+        ValueError: padding, groups or a shape does not fit.
     """
     pads = checked_padding("grouped_conv2d", x, w, padding, groups)
     run = grouped_conv2d_ref if reference_is_forced() else _op

@@ -64,7 +64,16 @@ def _over_places(t: torch.Tensor) -> list[int]:
 
 
 def minibatch_stddev_ref(x: torch.Tensor, group: int, num_channels: int) -> torch.Tensor:
-    """The definition, in differentiable torch; takes the group G."""
+    """The definition of `fastgan.ops.minibatch_stddev` in differentiable PyTorch.
+
+    Args:
+        x: [N, C, ...].
+        group: samples of a group, a divisor of N.
+        num_channels: runs that C is cut into.
+
+    Returns:
+        [N, num_channels], x.dtype.
+    """
     _, sigma = _centred(_runs(x, group, num_channels))
     return _to_samples(sigma.mean(_over_places(sigma)).to(x.dtype), group)
 
@@ -142,19 +151,25 @@ _op = define_op(
 def minibatch_stddev(
     x: torch.Tensor, group_size: int | None = 4, num_channels: int = 1
 ) -> torch.Tensor:
-    """Mean deviation [N, num_channels] within groups of samples; see the top of this file.
+    """Mean standard deviation within groups of samples, one number per sample and run of channels.
+
+    The formulas stand at the top of this file. Derivatives of any order; capturable in a CUDA
+    graph.
 
     Args:
         x: [N, C, ...] with at least one element per sample; float64, float32, bfloat16 or float16;
             any strides.
-        group_size: samples that are compared, at most (None: all); G is its largest divisor of N.
+        group_size: samples that are compared, at most (None: all); the group is the largest divisor
+            of N that is not larger.
         num_channels: runs that C is cut into; divides C.
 
     Returns:
         [N, num_channels], x.dtype, contiguous.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: group_size or num_channels is below 1 or does not divide C, or a sample is
+            empty.
     """
     if not x.is_floating_point():
         raise TypeError(

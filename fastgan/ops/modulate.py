@@ -33,12 +33,24 @@ def _per_channel(s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def modulate_ref(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """The definition, in differentiable torch."""
+    """The definition of `fastgan.ops.modulate` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.modulate`.
+
+    Returns:
+        [x.shape], x.dtype.
+    """
     return (x * _per_channel(s, x)).to(x.dtype)
 
 
 def channel_dot_ref(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The definition, in differentiable torch."""
+    """The definition of `fastgan.ops.channel_dot` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.channel_dot`.
+
+    Returns:
+        [N, C], float32 (float64 for float64 maps).
+    """
     dtype = _compute_dtype(x)
     product = (x.to(dtype) * y.to(dtype)).unsqueeze(-1)  # [N, C] maps have no other dimension
     return product.sum(list(range(2, product.dim())))
@@ -99,19 +111,22 @@ def _check_maps(op: str, x: torch.Tensor) -> None:
 
 
 def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-    """y[n, c, ...] = x[n, c, ...] · s[n, c]; the derivatives stand at the top of this file.
+    """y[n, c, ...] = x[n, c, ...] · s[n, c].
+
+    Derivatives of any order, from `channel_dot` and itself; capturable in a CUDA graph.
 
     Args:
         x: [N, C, ...], float64, float32, bfloat16 or float16; any strides.
-        s: [N, C], any floating type. x.dtype and float32 are taken as they are, so that a float32
-            factor is not rounded to a 16-bit x.dtype; others are cast.
+        s: [N, C], any floating-point dtype. x.dtype and float32 are taken as they are, so that a
+            float32 factor is not rounded to a 16-bit x.dtype; others are cast.
 
     Returns:
         [x.shape], x.dtype, channels_last where x is, else contiguous. The gradient of s has s's
         dtype.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x or s has no floating-point dtype.
+        ValueError: a shape or device does not fit.
     """
     _check_maps("modulate", x)
     if s.shape != x.shape[:2]:
@@ -129,16 +144,20 @@ def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
 
 
 def channel_dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Inner product [N, C] of each channel of x with the same channel of y.
+    """Inner product of each channel of x with the same channel of y.
+
+    Derivatives of any order, from `modulate`; capturable in a CUDA graph.
 
     Args:
-        x, y: [N, C, ...], equal shape and dtype; any strides.
+        x: [N, C, ...], float64, float32, bfloat16 or float16; any strides.
+        y: like x in shape, dtype and device; any strides.
 
     Returns:
         [N, C], float32 (float64 for float64 maps).
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: x has fewer than two dimensions, or y is not like x.
     """
     _check_maps("channel_dot", x)
     if y.shape != x.shape or y.dtype != x.dtype or y.device != x.device:

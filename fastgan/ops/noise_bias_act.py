@@ -52,9 +52,13 @@ def noise_bias_act_ref(
     gain: float = 1.0,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """The definition, in differentiable torch; takes resolved arguments.
+    """The definition of `fastgan.ops.noise_bias_act` for piecewise linear activations, in PyTorch.
 
-    alpha is the slope below 0: 1 is linear, 0 relu. noise: [N or 1, 1, *spatial].
+    Arguments are those of `fastgan.ops.noise_bias_act`, all given, noise as [N or 1, 1, *spatial],
+    with alpha, the slope below 0, instead of act: 1 is linear, 0 relu.
+
+    Returns:
+        [N, C, *spatial], x.dtype.
     """
     u = x.to(_compute_dtype(x))
     if scale is not None:
@@ -263,10 +267,11 @@ def noise_bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """y = clamp(gain · act(scale·x + strength·noise + b), ±clamp); the formulas stand at the top.
+    """y = clamp(gain · act(scale·x + strength·noise + b), ±clamp), in one pass.
 
     scale, strength and b are taken as they are where x has 16 bits: they are used in float32 and
-    get their gradients in their own dtype. float32 and x.dtype are both welcome.
+    get their gradients in their own dtype; both float32 and x.dtype are allowed. Derivatives of any
+    order; capturable in a CUDA graph.
 
     Args:
         x: [N, C, *spatial]; float64, float32, bfloat16 or float16; any strides.
@@ -285,7 +290,8 @@ def noise_bias_act(
         is nothing to do.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: act is unknown, a shape or device does not fit, or strength comes without noise.
     """
     if act not in ACTIVATIONS:
         raise ValueError(

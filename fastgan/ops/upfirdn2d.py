@@ -46,7 +46,14 @@ def _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1):
 
 
 def upfirdn2d_ref(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1, flip_filter, gain):
-    """The definition, in differentiable torch; takes resolved arguments."""
+    """The definition of `fastgan.ops.upfirdn2d` in differentiable PyTorch.
+
+    Arguments are those of `fastgan.ops.upfirdn2d`, all given, with the pairs as up_x, up_y, down_x,
+    down_y and the padding as x0, x1, y0, y1.
+
+    Returns:
+        [N, C, OH, OW], x.dtype.
+    """
     n, c, h, w = x.shape
     size = _output_size(x, f, up_x, up_y, down_x, down_y, x0, x1, y0, y1)
     if x.numel() == 0 or 0 in size:  # a convolution takes neither
@@ -210,7 +217,7 @@ def setup_filter(
     gain: float = 1.0,
     separable: bool | None = None,
 ) -> torch.Tensor:
-    """Prepare a filter for upfirdn2d and its kin.
+    """Prepare a filter for `upfirdn2d` and the functions built on it.
 
     Args:
         f: taps as a tensor or sequence, [taps] or [taps_y, taps_x]; a number or None is one tap.
@@ -222,7 +229,11 @@ def setup_filter(
             or more 1-D, where two passes are cheaper.
 
     Returns:
-        float32 [taps] or [taps_y, taps_x].
+        [taps] or [taps_y, taps_x], float32.
+
+    Raises:
+        ValueError: f has another shape or sums to 0 where normalised, separable=True with a 2-D f,
+            or gain < 0 with a 1-D result.
     """
     f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
     if f.dim() > 2 or f.numel() == 0:
@@ -286,11 +297,14 @@ def upfirdn2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """Pad, up-sample, filter and down-sample planes; the steps stand at the top of this file.
+    """Up-sample by zero insertion, pad or crop, filter, scale and down-sample planes, in one pass.
+
+    The steps stand at the top of this file. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
-        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1.
+        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1. Takes
+            no gradient.
         up: zero-insertion factor, an int or [x, y].
         down: decimation factor, an int or [x, y].
         padding: an int, [x, y] or [x0, x1, y0, y1], in up-sampled pixels; negative crops.
@@ -301,7 +315,12 @@ def upfirdn2d(
         [N, C, OH, OW], x.dtype, channels_last where x is, else contiguous.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x has no floating-point dtype.
+        ValueError: an argument does not fit, or x with its padding is smaller than the filter.
+
+    Example:
+        f = fastgan.ops.setup_filter([1, 3, 3, 1])
+        y = fastgan.ops.upfirdn2d(torch.randn(1, 3, 8, 8), f, up=2, padding=[2, 1], gain=4)
     """
     _check_input("upfirdn2d", x)
     f = _filter("upfirdn2d", f, x)
@@ -318,9 +337,25 @@ def filter2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """Filter x [N, C, H, W] to the same size; `padding` adds to (negative: crops) the output.
+    """Filter x to the same size.
 
-    Arguments and errors as in `upfirdn2d`. An even filter leans half a pixel to the left.
+    An `upfirdn2d` with centred padding; the centre of an even filter is half a pixel to the left of
+    its middle. Derivatives of any order.
+
+    Args:
+        x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
+        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1. Takes
+            no gradient.
+        padding: an int, [x, y] or [x0, x1, y0, y1], added to the output's size; negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: overall factor, applied once; may be negative.
+
+    Returns:
+        [N, C, H, W] (plus padding), x.dtype, channels_last where x is, else contiguous.
+
+    Raises:
+        TypeError: x has no floating-point dtype.
+        ValueError: an argument does not fit, or x with its padding is smaller than the filter.
     """
     _check_input("filter2d", x)
     f = _filter("filter2d", f, x)
@@ -336,9 +371,25 @@ def upsample2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """Up-sample x [N, C, H, W] to [N, C, H·up_y, W·up_x] (plus `padding`), keeping its mean.
+    """Up-sample x by an integer factor with a filter, keeping its mean.
 
-    Arguments and errors as in `upfirdn2d`; the gain is multiplied by up_x·up_y.
+    An `upfirdn2d` with centred padding and up_x·up_y times the gain. Derivatives of any order.
+
+    Args:
+        x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
+        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1. Takes
+            no gradient.
+        up: factor, an int or [x, y].
+        padding: an int, [x, y] or [x0, x1, y0, y1], added in up-sampled pixels; negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: overall factor, applied once; may be negative.
+
+    Returns:
+        [N, C, H·up_y, W·up_x] (plus padding), x.dtype, channels_last where x is, else contiguous.
+
+    Raises:
+        TypeError: x has no floating-point dtype.
+        ValueError: an argument does not fit, or x with its padding is smaller than the filter.
     """
     _check_input("upsample2d", x)
     f = _filter("upsample2d", f, x)
@@ -355,9 +406,27 @@ def downsample2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> torch.Tensor:
-    """Down-sample x [N, C, H, W] by `down`; H and W that it does not divide are rounded down.
+    """Down-sample x by an integer factor with a filter.
 
-    Arguments and errors as in `upfirdn2d`; `padding` is in input pixels.
+    An `upfirdn2d` with centred padding. H and W that the factor does not divide are rounded down.
+    Derivatives of any order.
+
+    Args:
+        x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.
+        f: [taps] (separable) or [taps_y, taps_x] from `setup_filter`; None is one tap of 1. Takes
+            no gradient.
+        down: factor, an int or [x, y].
+        padding: an int, [x, y] or [x0, x1, y0, y1], added in input pixels; negative crops.
+        flip_filter: False convolves, True correlates.
+        gain: overall factor, applied once; may be negative.
+
+    Returns:
+        [N, C, H // down_y, W // down_x] (with padding 0), x.dtype, channels_last where x is, else
+        contiguous.
+
+    Raises:
+        TypeError: x has no floating-point dtype.
+        ValueError: an argument does not fit, or x with its padding is smaller than the filter.
     """
     _check_input("downsample2d", x)
     f = _filter("downsample2d", f, x)

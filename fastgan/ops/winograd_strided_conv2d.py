@@ -51,14 +51,36 @@ def strided_size(size: int, pad: int) -> int:
 def winograd_strided_conv2d_ref(
     x: torch.Tensor, w: torch.Tensor, pad_y: int, pad_x: int
 ) -> torch.Tensor:
-    """The definition, in differentiable torch."""
+    """The definition of `fastgan.ops.winograd_strided_conv2d` in differentiable PyTorch.
+
+    Args:
+        x: [N, C, H, W].
+        w: [K, C, 3, 3].
+        pad_y: zeros above and below.
+        pad_x: zeros on the left and on the right.
+
+    Returns:
+        [N, K, OH, OW].
+    """
     return F.conv2d(x, w, stride=2, padding=(pad_y, pad_x))
 
 
 def winograd_strided_conv2d_transposed_ref(
     dy: torch.Tensor, w: torch.Tensor, pad_y: int, pad_x: int, h: int, width: int
 ) -> torch.Tensor:
-    """The adjoint in x, [N, C, h, width]."""
+    """The adjoint of `winograd_strided_conv2d_ref` in x, in differentiable PyTorch.
+
+    Args:
+        dy: [N, K, OH, OW].
+        w: [K, C, 3, 3].
+        pad_y: as there.
+        pad_x: as there.
+        h: height of x.
+        width: width of x.
+
+    Returns:
+        [N, C, h, width].
+    """
     rest = (
         h + 2 * pad_y - 2 * dy.shape[2] - 1,
         width + 2 * pad_x - 2 * dy.shape[3] - 1,
@@ -183,15 +205,24 @@ _weight_op = define_op(
 def winograd_strided_conv2d(
     x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int] = 0
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv2d(x, w, stride=2, padding=padding)`, faster or not.
+    """3×3 convolution of stride 2 by Winograd's algorithm, faster or not.
+
+    As torch.nn.functional.conv2d(x, w, stride=2, padding=padding), up to rounding (see the top of
+    this file). `conv2d` chooses between the two and takes every dtype: call that. Derivatives of
+    any order; capturable in a CUDA graph, where it is PyTorch's convolution.
 
     Args:
-        x: [N, C, H, W], float32 (or float64).
+        x: [N, C, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
+            strides.
         w: [K, C, 3, 3], of x's dtype.
         padding: 0, 1 or 2 zeros on every side, or a pair (y, x).
 
+    Returns:
+        [N, K, ⌊(H + 2·py - 3) / 2⌋ + 1, ...], x.dtype, channels_last where x is, else contiguous.
+
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x and w are not both float32 or both float64.
+        ValueError: padding or a shape does not fit.
     """
     pads = checked_padding("winograd_strided_conv2d", x, w, padding)
     run = winograd_strided_conv2d_ref if reference_is_forced() else _op
@@ -204,19 +235,25 @@ def winograd_strided_conv_transpose2d(
     padding: int | tuple[int, int] = 0,
     output_padding: int | tuple[int, int] = 0,
 ) -> torch.Tensor:
-    """`torch.nn.functional.conv_transpose2d(x, w, None, 2, padding, output_padding)`.
+    """3×3 transposed convolution of stride 2 by Winograd's algorithm, faster or not.
+
+    As torch.nn.functional.conv_transpose2d(x, w, None, 2, padding, output_padding), up to rounding.
+    `conv_transpose2d` chooses between the two and takes every dtype: call that. Derivatives of any
+    order; capturable in a CUDA graph, where it is PyTorch's convolution.
 
     Args:
-        x: [N, K, H, W], float32 (or float64).
+        x: [N, K, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
+            strides.
         w: [K, C, 3, 3], of x's dtype.
         padding: 0, 1 or 2 pixels cropped from every side, or a pair (y, x).
         output_padding: 0 or 1 pixels more at the bottom and at the right, or a pair (y, x).
 
     Returns:
-        [N, C, 2·(H - 1) + 3 - 2·py + output_padding, ...].
+        [N, C, 2·(H - 1) + 3 - 2·py + output_padding, ...], x.dtype.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit.
+        TypeError: x and w are not both float32 or both float64.
+        ValueError: padding, output_padding or a shape does not fit.
     """
     op = "winograd_strided_conv_transpose2d"
     pads = checked_padding(op, x, w, padding, transposed=True)
