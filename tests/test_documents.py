@@ -361,8 +361,14 @@ def environment_variables():
 
 def test_the_table_of_environment_variables_is_whole():
     text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| `(FASTGAN_[A-Z_]+)(?:=[^`]*)?` \|", text, re.M)
+    table = dict(re.findall(r"^\| `(FASTGAN_\w+)` \| ([^|]+) \|", text, re.M))
     assert sorted(table) == sorted(environment_variables())
+    source = Path(environment.__file__).read_text(encoding="utf-8")
+    choices = dict(re.findall(r'_choice\("(\w+)", (\(.*?\)|\w+),', source))
+    assert len(choices) > 3
+    for name, values in choices.items():
+        expected = eval(values, vars(environment))
+        assert sorted(re.findall(r"`(\w+)`", table[name])) == sorted(expected), name
 
 
 def ratio(number):
