@@ -25,7 +25,7 @@ from fastgan.bench.measure.timer import Protocol, measure
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, open_images, pack
 from fastgan.data.avatars import render_dataset
 from fastgan.data.image_codec import encode_png
-from fastgan.data.stylegan_zip_writer import StyleGANZipWriter
+from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 from fastgan.data.tar_shards import index_tars
 
 BATCH = 32
@@ -42,7 +42,7 @@ def make_forms(folder: Path, resolution: int, count: int) -> dict[str, Path]:
     paths = {name: folder / f"{resolution}.{name}" for name in ("zip", "tar", "fgpack", COLD)}
     pictures = folder / str(resolution)
     rng = np.random.RandomState(0)
-    with StyleGANZipWriter(paths["zip"]) as writer, tarfile.open(paths["tar"], "w") as tar:
+    with write_stylegan_zip(paths["zip"]) as writer, tarfile.open(paths["tar"], "w") as tar:
         for i in range(count):
             grain = rng.randint(-4, 5, faces[0].shape)
             png = encode_png(np.clip(faces[i % FACES] + grain, 0, 255).astype(np.uint8))
