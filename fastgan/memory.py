@@ -1,20 +1,20 @@
-"""Keep freed CPU memory in the process, instead of giving it back and page-faulting it in again.
+"""Keep freed CPU memory in the process, instead of returning it and page-faulting it in again.
 
-glibc hands every freed block above its mmap threshold (32 MiB at most) straight to the kernel. A
-training step allocates and frees the same large tensors over and over, and pays for a zeroed page
-at the first touch of each 4 KiB: often more than the arithmetic. `keep_freed_memory()` tells
-glibc to serve them from its heap and to keep the heap:
+glibc returns every freed block above its mmap threshold (32 MiB at most) to the kernel at once. A
+training step allocates and frees the same large tensors again and again, and each time the kernel
+provides a zeroed page at the first access to each 4 KiB: often this takes longer than the
+arithmetic. `keep_freed_memory()` makes glibc serve such blocks from its heap and keep the heap:
 
     M_MMAP_THRESHOLD  2³¹ - 1 bytes (mallopt takes an int); M_MMAP_MAX 0 where glibc < 2.35, which
                       refuses a threshold above 32 MiB
-    M_TRIM_THRESHOLD  -1: the top of the heap is never given back
+    M_TRIM_THRESHOLD  -1: the top of the heap is never returned
 
-Never done by import: it is a choice about the whole process. Limits:
+Importing this module changes nothing, because it is a choice for the whole process. Limits:
 - resident memory stays at its peak until `restore()`, and above the peak of live tensors: a hole
   in the heap only fits blocks that are no larger, and a small block that outlives its neighbours
   pins one (an mmapped block has no neighbours);
-- glibc only, and only where its malloc answers: with musl, macOS, Windows or a preloaded allocator
-  (jemalloc, tcmalloc, mimalloc) nothing is changed, and `why` says so;
+- glibc only, and only where its malloc is used: with musl, macOS, Windows or a preloaded allocator
+  (jemalloc, tcmalloc, mimalloc) nothing is changed, and `why` gives the reason;
 - a forked child inherits the setting, a program that is started (exec) does not;
 - glibc's own adjustment of the threshold is switched off for good. `restore()` sets the values
   where that adjustment ends (32 and 64 MiB), and overrides MALLOC_* and GLIBC_TUNABLES of the same
@@ -44,13 +44,19 @@ _SETTLED = {  # where glibc's dynamic adjustment ends: DEFAULT_MMAP_THRESHOLD_MA
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 _lock = threading.Lock()
-_kept: Mapping[str, int] = _NOTHING  # what is in force
+_kept: Mapping[str, int] = _NOTHING  # the settings in force
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The policy in force. `name`: "default" or "keep"; `allocator`: whose malloc answers; `why`:
-    why "keep" is not to be had here (None where it is)."""
+    """The policy in force.
+
+    Args:
+        name: "default" or "keep".
+        allocator: the library whose malloc is used.
+        settings: {mallopt parameter: value} that this module has set.
+        why: why "keep" is not possible here; None if it is.
+    """
 
     name: str
     allocator: str
@@ -66,9 +72,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Change:
-    """What a call changed: mallopt parameter → new value, empty if nothing; `why` says why not.
+    """What a call has changed; as a context manager, it undoes that at the end of the block.
 
-    As a context manager, it undoes at its end what the call did, and nothing if it did nothing.
+    Args:
+        settings: {mallopt parameter: new value}; empty if nothing was changed.
+        why: why nothing was changed, else None.
     """
 
     settings: Mapping[str, int] = field(default_factory=dict)
@@ -86,19 +94,24 @@ class Change:
 
 
 def policy() -> Policy:
-    """What is in force now, as far as this module has set it."""
+    """The policy in force now, as far as this module has set it.
+
+    Returns:
+        The policy.
+    """
     allocator, why = _allocator()
     return Policy("keep" if _kept else "default", allocator, _kept, why)
 
 
 def keep_freed_memory() -> Change:
-    """Keep freed memory from now on, in the whole process; see above for what it costs.
+    """Keep freed memory from now on, in the whole process; the costs are at the top of this module.
 
         memory.keep_freed_memory()                # until restore()
         with memory.keep_freed_memory(): ...      # for the block
 
-    Changes nothing, and says why, where glibc's malloc does not answer or refuses, and where the
-    policy is in force already. Raises nothing.
+    Returns:
+        What was changed. Nothing is changed, and `why` gives the reason, if glibc's malloc is not
+        used or refuses, or if the policy is in force already.
     """
     global _kept
     with _lock:
@@ -111,19 +124,20 @@ def keep_freed_memory() -> Change:
         if not _mallopt(settings):
             settings = {"M_MMAP_MAX": 0}
             if not _mallopt(settings):
-                return Change(why="glibc's mallopt refused; freed memory goes back as before")
+                return Change(why="glibc's mallopt refused; freed memory is returned as before")
         if not _mallopt(trim := {"M_TRIM_THRESHOLD": -1}):
             _mallopt(_SETTLED)
-            return Change(why="glibc's mallopt refused; freed memory goes back as before")
+            return Change(why="glibc's mallopt refused; freed memory is returned as before")
         _fill_small_caches()
         _kept = MappingProxyType(settings | trim)
         return Change(_kept)
 
 
 def restore() -> Change:
-    """Undo `keep_freed_memory`, and give all free memory back to the kernel (malloc_trim).
+    """Undo `keep_freed_memory`, and return all free memory to the kernel (malloc_trim).
 
-    Changes nothing where the policy is not in force.
+    Returns:
+        What was changed: nothing if the policy is not in force.
     """
     global _kept
     with _lock:
@@ -141,7 +155,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _mallopt(settings: Mapping[str, int]) -> bool:
-    """Whether glibc took all of them."""
+    """Whether glibc accepted all of them."""
     call = _libc().mallopt
     return all(call(_PARAMETERS[name], value) == 1 for name, value in settings.items())
 
@@ -162,7 +176,7 @@ def _fill_small_caches() -> None:
 
 
 def _allocator() -> tuple[str, str | None]:
-    """Whose malloc answers in this process, and why it cannot be told to keep what is freed."""
+    """The library whose malloc this process uses, and why it can't keep freed memory, or None."""
     if not sys.platform.startswith("linux"):
         name = f"{platform.system()} malloc"
         return name, f"freed memory can be kept with glibc's malloc only, and this is {name}"
@@ -175,7 +189,7 @@ def _allocator() -> tuple[str, str | None]:
     glibc = f"glibc {libc.gnu_get_libc_version().decode()} malloc"
     if owner is not None and not owner.startswith(("libc.so", "libc-")):
         return owner, (
-            f"{owner} answers malloc instead of {glibc}; set its own options, or drop it from "
+            f"malloc of {owner} is used instead of {glibc}; set its own options, or remove it from "
             "LD_PRELOAD"
         )
     return glibc, None

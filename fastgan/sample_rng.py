@@ -1,9 +1,9 @@
 """Random numbers that belong to a sample: a pure function of (seed, step, phase, sample index).
 
-Within `sample_stream` every sample has a sequence of 64-bit words of its own, and each draw takes
-the next ones of each of its rows. How a batch is cut over processes and micro-batches therefore
-never changes a sample's numbers, and nothing has to be saved for a run to go on. All arithmetic is
-int64 on the device, hence capturable: where `key` is a device tensor, each replay draws anew.
+Within `sample_stream` every sample has its own sequence of 64-bit words, and each draw uses the
+next words of each of its rows. How a batch is divided over processes and micro-batches therefore
+never changes a sample's numbers, and nothing has to be saved to resume a run. All arithmetic is
+int64 on the device and can be captured: if `key` is a device tensor, each replay draws new numbers.
 
     w(s, j) = mix(k(s) + j·γ)              word j = 0, 1, … of sample s
     k(s)    = mix(key + mix(phase) + s·γ)
@@ -18,11 +18,11 @@ and Flood, "Fast splittable pseudorandom number generators", 2014; constants of 
     normal     Box and Muller (1958), two per word: r·cos(π·b/2^31) and r·sin(π·b/2^31) with
                r = √(-2 ln(|a|/2^31 + 2^-32)); a, b the upper and lower half, signed; up to ±6.66
 
-Float64 normals are the float32 ones without their rounding. With no stream active each function is
-torch's global generator and nothing else: `normal(n, 3)` is then `torch.randn(n, 3)`, bit by bit.
+Float64 normals are the float32 ones without their rounding. With no active stream each function
+uses torch's global generator only: `normal(n, 3)` then equals `torch.randn(n, 3)`, bit by bit.
 
-A stream counts the draws made inside it, so that a function drawing twice as often on one process
-as on another breaks the promise. A module that draws from torch itself is not covered by it.
+A stream counts the draws inside it, so every process must make the same draws. A module that draws
+from torch itself is not covered.
 """
 
 import math
@@ -68,12 +68,20 @@ def _shifted(z: Tensor, bits: int) -> Tensor:
 
 
 def step_key(seed: int, step: int) -> int:
-    """What `sample_stream` takes: an int64 that differs between seeds and between steps."""
+    """The key of one step for `sample_stream`.
+
+    Args:
+        seed: seed of the run.
+        step: number of the step.
+
+    Returns:
+        An int in the range of int64 that differs between seeds and between steps.
+    """
     return _signed(_mix_int(_mix_int(seed + _GAMMA) + step * _GAMMA))
 
 
 class _Stream:
-    """Where each sample's sequence stands; as many words are used of every one."""
+    """The position in the samples' sequences, which is the same for all samples."""
 
     def __init__(self, key: int | Tensor, phase: int, first: int, stride: int):
         self.key, self.first, self.stride = key, first, stride
@@ -84,7 +92,7 @@ class _Stream:
         self._block_begin = 0
 
     def words(self, n: int, count: int, device: torch.device) -> Tensor:
-        """The next `count` words of rows 0 … n - 1: int64 [n, count], not the caller's to change"""
+        """The next `count` words of rows 0 … n - 1: int64 [n, count], not to be changed."""
         begin, self.used = self.used, self.used + count
         keys = self._row_keys(n, device)
         if count > _BLOCK // 4:
@@ -117,18 +125,20 @@ _stream: _Stream | None = None
 def sample_stream(
     key: int | Tensor, phase: int = 0, *, first: int = 0, stride: int = 1
 ) -> Iterator[None]:
-    """Rows of every draw inside are samples first, first + stride, first + 2·stride, …
+    """Let the rows of every draw in the block be samples first, first + stride, and so on.
+
+    Every draw starts at row 0 of these. Streams nest; the inner one is used. A stream belongs to
+    the process: other threads must not draw meanwhile, and activation checkpointing, which draws
+    again in the backward pass, must not be used across a draw.
 
     Args:
         key: `step_key(seed, step)`, or a 0-dim int64 tensor holding it on the device of the draws.
-        phase: any whole number; streams of one key and different phases have nothing in common.
-        first, stride: process r of W, in micro-batch a of A, has the samples (r + W·a) + W·A·row:
-            first = r + W·a, stride = W·A. Minibatch-stddev groups, samples i with equal
-            i mod (N / G), are then never cut while G divides the rows of a micro-batch.
-
-    Every draw starts at row 0 of these. Streams nest; the inner one counts. A stream belongs to the
-    process, so that other threads must not draw meanwhile, and activation checkpointing, which
-    draws again in the backward pass, must not be used across a draw.
+        phase: any whole number; streams of one key and different phases are independent.
+        first: index of the first sample. Process r of W, in micro-batch a of A, has the samples
+            (r + W·a) + W·A·row: first = r + W·a, stride = W·A. Groups of the minibatch standard
+            deviation, samples i with equal i mod (N / G), are then in one process if G divides the
+            rows of a micro-batch.
+        stride: distance of the indices of two rows.
 
     Raises:
         ValueError: for first < 0, stride < 1, or a key that is a tensor but not a 0-dim int64.
@@ -154,14 +164,30 @@ def sample_stream(
 def normal(
     *shape: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
-    """N(0, 1) of shape [rows, ...], contiguous; arguments as `torch.randn`'s."""
+    """Draw from N(0, 1), as `torch.randn`.
+
+    Args:
+        *shape: [rows, ...].
+        dtype: None is torch's default dtype.
+        device: None is torch's default device.
+
+    Returns:
+        A contiguous tensor.
+    """
     if (stream := _stream) is None:
         return torch.randn(*shape, dtype=dtype, device=device)
     return _normal(stream, shape, dtype, device)
 
 
 def normal_like(x: Tensor) -> Tensor:
-    """N(0, 1) of x's shape, dtype, device and strides."""
+    """Draw from N(0, 1), as `torch.randn_like`.
+
+    Args:
+        x: [rows, ...]; its values are not read.
+
+    Returns:
+        A tensor of x's shape, dtype, device and strides.
+    """
     if (stream := _stream) is None:
         return torch.randn_like(x)
     return torch.empty_like(x).copy_(_normal(stream, tuple(x.shape), x.dtype, x.device))
@@ -170,7 +196,16 @@ def normal_like(x: Tensor) -> Tensor:
 def uniform(
     *shape: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
-    """U[0, 1) of shape [rows, ...]; arguments as `torch.rand`'s."""
+    """Draw from the uniform distribution on [0, 1), as `torch.rand`.
+
+    Args:
+        *shape: [rows, ...].
+        dtype: None is torch's default dtype.
+        device: None is torch's default device.
+
+    Returns:
+        A tensor of that shape.
+    """
     if (stream := _stream) is None:
         return torch.rand(*shape, dtype=dtype, device=device)
     dtype, device = _options(dtype, device)
@@ -187,7 +222,18 @@ def integers(
     dtype: torch.dtype = torch.int64,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Uniform whole numbers low … high - 1 of shape [rows, ...]; as `torch.randint`'s."""
+    """Draw whole numbers low … high - 1 uniformly, as `torch.randint`.
+
+    Args:
+        low: the smallest number.
+        high: the largest number plus 1.
+        *shape: [rows, ...].
+        dtype: dtype of the result.
+        device: None is torch's default device.
+
+    Returns:
+        A tensor of that shape.
+    """
     if (stream := _stream) is None:
         return torch.randint(low, high, shape, dtype=dtype, device=device)
     _, device = _options(None, device)

@@ -150,7 +150,7 @@ def test_other_allocators_are_refused_in_words(where, monkeypatch):
         wanted = "glibc's malloc only"
     elif where == "jemalloc":
         monkeypatch.setattr(memory, "_owner_of_malloc", lambda libc: "libjemalloc.so.2")
-        wanted = "libjemalloc.so.2 answers malloc"
+        wanted = "malloc of libjemalloc.so.2 is used"
     else:
         monkeypatch.setattr(sys, "platform", "darwin")
         wanted = "glibc's malloc only"

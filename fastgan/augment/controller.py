@@ -13,22 +13,23 @@ class AdaController(nn.Module):
 
         p ← clamp(p + sign(r_t - target)·num_images / (1000·ada_kimg), 0, 1)
 
-    r_t near 1 says that D knows the training set by heart; near 0, that it can't tell. Call
-    `accumulate(real_logits)` in every discriminator step, and every few steps (the paper's interval
-    is 4) `update(pipe, num_images)`. Both work on the device and in place, read nothing back and
-    are capturable. With W processes accumulate with weight W, average `sums` over them between the
-    two, and give the global num_images: then p is the same everywhere, and that of one process.
-
-    Attributes (buffers, in the state_dict):
-        sums: [2] float32, the sum of signs and the number of logits since the last update.
-        r_t: 0-dim float32, its value at the last update; NaN before the first.
+    r_t near 1 means that D has memorized the training set; near 0, that it can't distinguish real
+    images from generated ones. Call `accumulate(real_logits)` in every discriminator step, and
+    `update(pipe, num_images)` every few steps (4 in the paper). Both work in place on the device,
+    read nothing back and can be captured. With W processes accumulate with weight W, average `sums`
+    over them between the two calls, and pass the global num_images: p is then the same in all
+    processes, and equal to that of one process.
 
     Args:
-        target: wanted r_t, in (-1, 1); the paper's choice is 0.6.
-        ada_kimg: thousands of real images over which p can go from 0 to 1, > 0; the paper's is 500.
+        target: wanted r_t, in (-1, 1); 0.6 in the paper.
+        ada_kimg: thousands of real images in which p can go from 0 to 1; > 0; 500 in the paper.
+
+    Attributes:
+        sums: [2] float32 buffer, the sum of signs and the number of logits since the last update.
+        r_t: 0-dim float32 buffer, its value at the last update; NaN before the first.
 
     Raises:
-        ValueError: for a target or ada_kimg out of range.
+        ValueError: target or ada_kimg is out of range.
     """
 
     sums: Tensor
@@ -53,20 +54,27 @@ class AdaController(nn.Module):
 
     @torch.no_grad()
     def accumulate(self, real_logits: Tensor, weight: int = 1) -> None:
-        """Adds the signs of D's logits for augmented real images, any shape, each counted `weight`
-        times; NaN counts as 0."""
+        """Add the signs of D's logits for augmented real images.
+
+        Args:
+            real_logits: any shape; NaN counts as 0.
+            weight: how often each logit is counted.
+        """
         self.sums[0].add_(real_logits.sign().sum(dtype=self.sums.dtype), alpha=weight)
         self.sums[1].add_(weight * real_logits.numel())
 
     @torch.no_grad()
     def update(self, pipe: AugmentPipe, num_images: int) -> None:
-        """Moves pipe.p by one step and clears `sums`.
+        """Change pipe.p by one step and clear `sums`.
 
-        num_images is the number of real images shown since the last update, over all processes.
-        Without logits since then r_t is NaN, and p stays as it is.
+        Without logits since the last update r_t is NaN, and p is not changed.
+
+        Args:
+            pipe: the pipe whose `p` is changed.
+            num_images: real images shown since the last update, over all processes.
 
         Raises:
-            ValueError: for negative num_images.
+            ValueError: num_images is negative.
         """
         if num_images < 0:
             raise ValueError(

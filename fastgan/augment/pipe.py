@@ -26,8 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 class AugmentPipe(nn.Module):
-    """Random differentiable augmentation of image batches; every transform is executed with
-    probability p per image.
+    """Random differentiable augmentation of images: each transform has probability p per image.
 
     y = pipe(x), x and y [N, C, H, W] floating point with values in about [-1, 1]; y is not clamped.
     In this order:
@@ -40,16 +39,11 @@ class AugmentPipe(nn.Module):
       saturation).
     - filter: four frequency bands. noise: Gaussian. cutout: a zeroed rectangle.
 
-    The laws of the parameters stand beside the functions in geometry.py, color.py, bands.py and
-    corruption.py. Borders continue by reflection.
+    The distributions of the parameters are documented in geometry.py, color.py, bands.py and
+    corruption.py. Beyond their borders, images are continued by reflection.
 
     An image for which a transform is not executed passes it bit by bit: at p = 0, y equals x. The
     cost is the same at every p, because p is read on the device alone.
-
-    Attributes:
-        p: 0-dim float32 buffer in [0, 1], part of the state_dict. Change it in place
-            (`pipe.p.fill_(0.3)`); there is no host copy of it, so that a captured step follows.
-        groups: the name given.
 
     Randomness comes from `fastgan.sample_rng` on x's device: torch's global generator, or the
     images' own numbers within a `sample_stream`. Parameters are drawn in torch's default dtype;
@@ -62,10 +56,16 @@ class AugmentPipe(nn.Module):
         groups: a key of `GROUPS`; the default is the paper's choice.
         p: initial probability in [0, 1].
 
+    Attributes:
+        p: 0-dim float32 buffer in [0, 1], part of the state_dict. Change it in place
+            (`pipe.p.fill_(0.3)`); there is no copy of it on the host, so a captured step uses the
+            new value.
+        groups: the group's name.
+
     Raises:
-        ValueError: for an unknown group, p outside [0, 1], x not [N, C, H, W] with C, H, W ≥ 1, a C
-            that color can't take, or x on another device than p.
-        TypeError: for x that is not floating point.
+        ValueError: unknown group, p outside [0, 1], x not [N, C, H, W] with C, H, W ≥ 1, a C that
+            color can't handle, or x on another device than p.
+        TypeError: x is not floating point.
     """
 
     p: Tensor
