@@ -113,11 +113,12 @@ class NonSaturating(Objective):
 
 
 class Minimax(NonSaturating):
-    """The original two-player objective: L_D as in `NonSaturating`, and
+    """The original two-player objective.
 
+        L_D as in `NonSaturating`
         L_G = −E[softplus(D(G(z)))]                       = E[log(1 − σ(D(G(z))))]
 
-    whose gradient vanishes where D is sure of a fake.
+    The gradient of L_G vanishes where D is sure of a fake.
     Source: Goodfellow et al. 2014, "Generative Adversarial Nets", equation 1.
     """
 
@@ -164,9 +165,10 @@ class Wasserstein(Objective):
 
 
 class Hinge(Wasserstein):
-    """Hinge loss: L_G as in `Wasserstein`, and
+    """Hinge loss.
 
         L_D = E[max(0, 1 − D(x))] + E[max(0, 1 + D(G(z)))]
+        L_G as in `Wasserstein`
 
     Source: Lim and Ye 2017, "Geometric GAN"; Miyato et al. 2018, equations 16 and 17.
     """

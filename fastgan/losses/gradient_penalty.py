@@ -47,15 +47,11 @@ def r1(D: Critic, real: Inputs, c: Tensor | None = None, *, method: str = "auto"
 
         loss = objective + gamma / 2 * r1(D, real).mean()
 
+    The other arguments are those of `fastgan.losses.gradient_penalty.gradient_norm_penalty`, and so
+    are results and errors.
+
     Args:
-        D, c, method: as in `gradient_norm_penalty`.
         real: floating point [N, ...], or a tuple of such for D(*real).
-
-    Returns:
-        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
-
-    Raises:
-        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
 
     Source: Mescheder et al. (2018), equation 9.
     """
@@ -65,15 +61,11 @@ def r1(D: Critic, real: Inputs, c: Tensor | None = None, *, method: str = "auto"
 def r2(D: Critic, fake: Inputs, c: Tensor | None = None, *, method: str = "auto") -> Tensor:
     """‖∇D‖² at generated samples, which are detached: G gets no gradient from it.
 
+    The other arguments are those of `fastgan.losses.gradient_penalty.gradient_norm_penalty`, and so
+    are results and errors.
+
     Args:
-        D, c, method: as in `gradient_norm_penalty`.
         fake: floating point [N, ...], or a tuple of such for D(*fake).
-
-    Returns:
-        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
-
-    Raises:
-        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
 
     Source: Mescheder et al. (2018), equation 10.
     """
@@ -92,20 +84,17 @@ def wgan_gp(
 ) -> Tensor:
     """(‖∇D‖ - target)² at one random point between each real and generated sample.
 
+    The other arguments are those of `fastgan.losses.gradient_penalty.gradient_norm_penalty`, and so
+    are results and errors.
+
     Args:
-        D, c, method: as in `gradient_norm_penalty`.
         real: floating point [N, ...], or a tuple of such for D(*real); detached.
         fake: of the shape of `real`, or a tuple of as many; detached.
         target: the wanted norm; 1 in the paper.
         one_sided: whether norms below `target` cost nothing (Petzka et al. 2018).
 
-    Returns:
-        [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
-
     Raises:
-        ValueError: for a different number of tensors in `real` and `fake`, and as
-            `gradient_norm_penalty` does.
-        TypeError, NotImplementedError: as `gradient_norm_penalty` does.
+        ValueError: also for a different number of tensors in `real` and `fake`.
 
     Source: Gulrajani et al. (2017), algorithm 1.
     """
@@ -171,15 +160,11 @@ def logits_and_penalty(
 
     The exact methods run D once; "linearised" moreover needs one weight-gradient pass for both
     (`fastgan.losses.linearised`). Neither result takes a gradient to x.
-
-    Args:
-        D, x, c, target, one_sided, method: as in `gradient_norm_penalty`.
+    Arguments are those of `fastgan.losses.gradient_penalty.gradient_norm_penalty`, and so are
+    errors.
 
     Returns:
         D(x) or D(x, c), of D's own shape and dtype, and the penalty [N].
-
-    Raises:
-        ValueError, TypeError, NotImplementedError: as `gradient_norm_penalty` does.
     """
     _check_method("logits_and_penalty", method)
     xs = tuple(t.detach() for t in _as_tuple("logits_and_penalty", x))
@@ -233,7 +218,8 @@ def penalty_of_logits(
     Args:
         logits: D(x), with its graph.
         x: what D was called with, requiring grad: [N, ...], or a tuple of such.
-        target, one_sided: as in `gradient_norm_penalty`.
+        target: the wanted norm; 0 gives ‖∇D‖².
+        one_sided: whether norms below `target` cost nothing.
 
     Returns:
         [N], float32 (float64 for float64 inputs), differentiable in D's parameters.

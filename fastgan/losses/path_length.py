@@ -57,8 +57,7 @@ def path_lengths(images: Tensor, ws: Tensor, *, y: Tensor | None = None) -> Tens
     For a batch that is split over micro-batches or ranks: the running mean of a whole batch can't
     be known while its first part is being differentiated.
 
-    Args:
-        images, ws, y: as in `path_length_penalty`.
+    Arguments are those of `fastgan.losses.path_length.path_length_penalty`.
 
     Returns:
         [N], float32 at least, differentiable in G's parameters.

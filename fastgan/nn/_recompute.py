@@ -1,4 +1,4 @@
-"""What autograd keeps of a layer's product of maps and weights: not what it can make again.
+"""Layers that make a tensor again in the backward pass instead of keeping it for that pass.
 
 A product y = x · w keeps both x and w for its backward pass. Two of them need not stay:
 
@@ -32,7 +32,7 @@ class Made(NamedTuple):
 
 
 def made_by(make: Callable[..., torch.Tensor], *parts: torch.Tensor) -> Made:
-    """make(*parts), and how it came to be."""
+    """make(*parts), together with how it was made."""
     return Made(make(*parts), make, parts)
 
 
@@ -41,13 +41,13 @@ def scaled(w: torch.Tensor, gain: float, dtype: torch.dtype) -> Made:
     return made_by(lambda w: (w * gain).to(dtype), w)
 
 
-def recompute(
+def recomputing(
     x: torch.Tensor, w: torch.Tensor, made: Sequence[Made] = ()
 ) -> AbstractContextManager[Any]:
-    """Within the block, the product of x and w is recorded as the top of this file says.
+    """Within the block, what the product of x and w need not keep is made again when it is needed.
 
-    ``made``: how x, w or what w is a view of came to be. Writing into a part before the backward
-    pass raises RuntimeError there, as writing into a saved tensor does.
+    ``made``: how x, w or what w is a view of was made. Writing into a part before the backward pass
+    raises RuntimeError there, as writing into a saved tensor does.
     """
     if (
         not torch.is_grad_enabled()
@@ -61,7 +61,6 @@ def recompute(
     is_unread = x.requires_grad and not w.requires_grad and _is_large(x)
     if not made and not is_unread:
         return nullcontext()
-
     return _Exchange(x if is_unread else None, made)
 
 

@@ -8,13 +8,22 @@ from fastgan.ops import bias_act
 
 
 class FusedLeakyReLU(nn.Module):
-    """y = scale · lrelu(x + b), lrelu(v) = v if v > 0 else negative_slope · v
+    """Bias and leaky ReLU in one pass: y = scale · lrelu(x + b).
 
-    Shapes: x [N, channels, ...] with at least 2 dimensions -> y of the same shape, dtype and memory
-    format. ``bias`` [channels] starts at 0. The default scale sqrt(2) keeps the second moment of a
-    unit normal x near 1 (He et al. 2015).
+    lrelu(v) = v where v > 0, else negative_slope · v.
 
-    Errors: ValueError for channels below 1 or when x.shape[1] is not ``channels``.
+    ``forward`` takes x [N, channels, ...] of at least 2 dimensions, and gives y of the same shape,
+    dtype and memory format. It raises ValueError when x.shape[1] is not ``channels``.
+
+    Args:
+        channels: size of dimension 1, at least 1.
+        bias: whether there is a parameter ``bias`` [channels], which starts at 0.
+        negative_slope: slope below 0.
+        scale: what the result is multiplied by; sqrt(2), the default, keeps the second moment of a
+            unit normal x near 1 (He et al. 2015).
+
+    Raises:
+        ValueError: for channels below 1.
     """
 
     def __init__(

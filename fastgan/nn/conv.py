@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.nn._recompute import Made, recompute, scaled
+from fastgan.nn._recompute import Made, recomputing, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
@@ -65,46 +65,61 @@ def resample_conv2d(
     a true convolution of the zero-inserted map: w is not flipped, as in StyleGAN2.
     down > 1: FIR, then correlation with stride ``down``.
     k = 1: commutes with the FIR, so it runs at the lower resolution.
-    made: how x and w came to be; autograd does not keep what it can make again (``recompute``).
+    made: how x and w were made; autograd does not keep what can be made again (``recomputing``).
     """
     k = w.shape[-1]
     if up > 1 and k == 1:
-        with recompute(x, w, made):
+        with recomputing(x, w, made):
             y = F.conv2d(x, w, groups=groups)
         return upsample_to(y, f, up, size)
     if down > 1 and k == 1:
         x = downsample_to_ceil(x, f, down)
-        with recompute(x, w, made):
+        with recomputing(x, w, made):
             return F.conv2d(x, w, groups=groups)
     pad, taps = k // 2, None if f is None else (f.shape[0], f.shape[-1])
     if up > 1:
         crop_y, crop_x = output_crop("resample_conv2d", x.shape[2:], up, size)
         wt = transposed_weight(w, groups)  # [groups·I, O, k, k]
-        with recompute(x, w, made):
+        with recomputing(x, w, made):
             y = conv_transpose2d(x, wt, stride=up, groups=groups)  # [N, ·, up·(H − 1) + k, ...]
         pads = centred_up((pad, pad - crop_x, pad, pad - crop_y), taps, up, up)
         return upfirdn2d(y, f, padding=pads_after(pads, (k, k), up), gain=up**2)
     if down > 1:
         pads = (pad, pad + -x.shape[3] % down, pad, pad + -x.shape[2] % down)
         x = upfirdn2d(x, f, padding=centred_down(pads, taps, down, down))
-        with recompute(x, w, made):
+        with recomputing(x, w, made):
             return conv2d(x, w, stride=down, groups=groups)
-    with recompute(x, w, made):
+    with recomputing(x, w, made):
         return conv2d(x, w, padding=pad, groups=groups)
 
 
 class EqualConv2d(nn.Module):
-    """y = clamp(act(resample_conv2d(x, w / sqrt(in_channels · k²)) + b) · gain)
+    """Convolution with an equalised learning rate, resampling, bias and activation.
 
-    Shapes: x [N, in_channels, H, W] -> [N, out_channels, H', W'] with H' = H, up·H or
-    ceil(H / down); ``forward(x, size=(h, w))`` picks any up-sampled size in up·(H − 1) + 1 .. up·H.
-    ``weight`` [out, in, k, k] ~ N(0, 1), ``bias`` [out] = 0; ``kernel_size`` is odd and padding is
-    'same'. ``resample_filter``: taps, kept as a buffer even where up = down = 1 (as in the state
-    dicts of StyleGAN2-ADA); None leaves the buffer out. ``activation``, ``gain`` and ``clamp`` as
-    in ``fastgan.ops.bias_act``: None means the activation's default gain and no clamp.
+        y = clamp(act(resample_conv2d(x, w / sqrt(in_channels · k²)) + b) · gain)
+
+    ``forward`` takes x [N, in_channels, H, W] and gives y [N, out_channels, H', W'] with H' = H,
+    up·H or ceil(H / down); size=(h, w) picks any up-sampled size in up·(H − 1) + 1 .. up·H. It
+    raises ValueError for another x or size. ``weight`` [out, in, k, k] starts from N(0, 1),
+    ``bias`` [out] at 0.
+
+    Args:
+        in_channels: channels of x, at least 1.
+        out_channels: channels of y, at least 1.
+        kernel_size: side k of the kernel, odd; padding is 'same'.
+        up: factor of up-sampling, at least 1.
+        down: factor of down-sampling, at least 1; up and down are not both above 1.
+        bias: whether there is a bias.
+        activation: a name that ``fastgan.ops.bias_act`` takes.
+        resample_filter: taps of the low-pass filter, kept as a buffer even where nothing is
+            resampled (as in the state dicts of StyleGAN2-ADA); None leaves the buffer out.
+        gain: what the result is multiplied by; None: the activation's default gain.
+        clamp: bound on the absolute value of the result; None: none.
+
+    Raises:
+        ValueError: for an even kernel, up and down both above 1, or a size below 1.
 
     Source: Karras et al. 2018, section 4.1; Karras et al. 2020 (StyleGAN2), appendix B.
-    Errors: ValueError for even kernels, up and down both above 1, or a wrong x or size.
     """
 
     def __init__(

@@ -6,23 +6,35 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.nn._recompute import recompute, scaled
+from fastgan.nn._recompute import recomputing, scaled
 from fastgan.nn._shapes import check_at_least_one, check_features
 from fastgan.ops import bias_act
 
 
 class EqualLinear(nn.Module):
-    """y = act(x @ (w · lr_multiplier / sqrt(in_features))ᵀ + b · lr_multiplier) · gain(act)
+    """Linear layer with an equalised learning rate, bias and activation.
 
-    Shapes: x [..., in_features] with at least 2 dimensions -> y [..., out_features], in x's dtype
-    (autocast's dtype under autocast). ``weight`` [out, in] is drawn from N(0, 1) / lr_multiplier
-    and scaled at run time, so that an optimiser's step, relative to the weight, is the same for
-    every fan-in and is scaled by lr_multiplier; ``bias`` [out] starts so that the effective bias is
-    ``bias_init``. ``activation`` is any name that ``fastgan.ops.bias_act`` takes, with that
-    activation's default slope and gain.
+        y = act(x @ (w · lr_multiplier / sqrt(in_features))ᵀ + b · lr_multiplier) · gain(act)
+
+    ``forward`` takes x [..., in_features] of at least 2 dimensions and gives y
+    [..., out_features], in x's dtype (autocast's dtype under autocast). It raises ValueError for
+    another x. ``weight`` [out, in] is drawn from N(0, 1) / lr_multiplier and scaled at run time, so
+    that an optimiser's step, relative to the weight, is the same for every fan-in and is scaled by
+    lr_multiplier.
+
+    Args:
+        in_features: size of x's last dimension, at least 1.
+        out_features: size of y's last dimension, at least 1.
+        bias: whether there is a parameter ``bias`` [out].
+        bias_init: the bias that is added at the start, lr_multiplier included.
+        lr_multiplier: the layer's learning rate over that of the rest, above 0.
+        activation: a name that ``fastgan.ops.bias_act`` takes, with that activation's default slope
+            and gain.
+
+    Raises:
+        ValueError: for a size below 1, or a multiplier that is not positive.
 
     Source: Karras et al. 2018, "Progressive Growing of GANs", section 4.1.
-    Errors: ValueError for sizes below 1, a multiplier that is not positive, or a wrong x.
     """
 
     def __init__(
@@ -51,7 +63,7 @@ class EqualLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_features("EqualLinear", "x", x, self.in_features)
         w = scaled(self.weight, self.weight_gain, x.dtype)
-        with recompute(x, w.tensor, (w,)):
+        with recomputing(x, w.tensor, (w,)):
             y = F.linear(x, w.tensor)  # [..., out]
         b = None
         if self.bias is not None:

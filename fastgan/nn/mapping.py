@@ -9,20 +9,35 @@ from fastgan.nn.norm import pixel_norm
 
 
 class MappingNetwork(nn.Module):
-    """ws = lerp(w_avg, fc_{L−1}(… fc_0([norm(z), norm(embed(c))])), truncation_psi)
+    """Noise and condition to latents, with truncation towards their mean.
 
-    Each fc is an ``EqualLinear`` with leaky ReLU and ``lr_multiplier``; norm scales to unit second
-    moment. Shapes: z [N, z_dim], c [N, c_dim] -> ws [N, num_ws, w_dim], or [N, w_dim] when
-    ``num_ws`` is None. Either of z_dim, c_dim may be 0; pass None for it.
+        ws = lerp(w_avg, fc_{L−1}(… fc_0([norm(z), norm(embed(c))])), truncation_psi)
+
+    Each fc is an ``EqualLinear`` with leaky ReLU; norm scales to unit second moment. ``forward``
+    takes z [N, z_dim] and c [N, c_dim], None for the one whose width is 0, and gives ws
+    [N, num_ws, w_dim], or [N, w_dim] when ``num_ws`` is None. It raises ValueError for a missing or
+    misshapen z or c, and for truncation without ``w_avg``.
 
     ``w_avg`` [w_dim], a buffer, follows the batch mean of w in training mode:
-    w_avg <- w_avg_beta · w_avg + (1 − w_avg_beta) · mean(w); ``update_w_avg=False`` or eval()
-    leaves it alone; ``w_avg_beta=None`` does without (a discriminator's mapping).
-    Truncation: ws[:, :truncation_cutoff] (None: all) = w_avg + truncation_psi · (ws − w_avg).
+    w_avg <- w_avg_beta · w_avg + (1 − w_avg_beta) · mean(w); update_w_avg=False or eval() leaves it
+    alone. Truncation: ws[:, :truncation_cutoff] (None: all) becomes
+    w_avg + truncation_psi · (ws − w_avg).
+
+    Args:
+        z_dim: width of the noise; 0: there is none.
+        c_dim: width of the condition; 0: there is none. z_dim and c_dim are not both 0.
+        w_dim: width of the latents, at least 1.
+        num_ws: how many times a latent is repeated, at least 1; None: not at all.
+        num_layers: how many fc there are, at least 1.
+        lr_multiplier: learning rate of the fc over that of the rest.
+        w_avg_beta: how much of ``w_avg`` stays at each step, in [0, 1]; None: there is no ``w_avg``
+            (a discriminator's mapping).
+
+    Raises:
+        ValueError: for a size or beta that is out of its range.
 
     Source: Karras et al. 2019 (StyleGAN), sections 2 and B (truncation), normalised z and c as in
-    Karras et al. 2020 (ADA). Errors: ValueError for sizes, a missing or misshapen z or c, or
-    truncation without w_avg.
+    Karras et al. 2020 (ADA).
     """
 
     def __init__(

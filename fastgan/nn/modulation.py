@@ -48,17 +48,36 @@ def modulated_conv2d_and_scale(
 
 
 class ModulatedConv2d(nn.Module):
-    """y = clamp(act(modulated_conv2d(x, weight, affine(w)) + b) · gain)
+    """Convolution whose weight is scaled per sample by a style, with bias and activation.
 
-    Shapes: x [N, in_channels, H, W], w [N, w_dim] -> [N, out_channels, up·H, up·W];
-    ``forward(x, w, size=(h, w))`` picks any size in up·(H − 1) + 1 .. up·H. ``affine`` turns w into
-    styles s [N, in_channels] and starts at s = 1 on average; ``weight`` [out, in, k, k] ~ N(0, 1)
-    is used unscaled when demodulated (demodulation undoes any scale) and times
-    1 / sqrt(in_channels · k²) otherwise. ``bias`` [out] = 0. ``resample_filter``, ``activation``,
-    ``gain`` and ``clamp`` as for ``EqualConv2d``. ``fused=True`` takes the grouped convolution.
+        y = clamp(act(modulated_conv2d(x, weight, affine(w)) + b) · gain)
+
+    ``forward`` takes x [N, in_channels, H, W] and w [N, w_dim] and gives y
+    [N, out_channels, up·H, up·W]; size=(h, w) picks any size in up·(H − 1) + 1 .. up·H. It raises
+    ValueError for another x, w or size. ``affine`` turns w into styles s [N, in_channels] and
+    starts at s = 1 on average; ``weight`` [out, in, k, k], from N(0, 1), is used unscaled when
+    demodulated (demodulation undoes any scale) and times 1 / sqrt(in_channels · k²) otherwise.
+    ``bias`` [out] starts at 0.
+
+    Args:
+        in_channels: channels of x, at least 1.
+        out_channels: channels of y, at least 1.
+        kernel_size: side k of the kernel, odd; padding is 'same'.
+        w_dim: width of the latent w, at least 1.
+        up: factor of up-sampling, at least 1.
+        demodulate: whether each output channel is scaled back to unit variance.
+        bias: whether there is a bias.
+        activation: a name that ``fastgan.ops.bias_act`` takes.
+        resample_filter: taps of the low-pass filter, kept as a buffer even where nothing is
+            resampled (as in the state dicts of StyleGAN2-ADA); None leaves the buffer out.
+        gain: what the result is multiplied by; None: the activation's default gain.
+        clamp: bound on the absolute value of the result; None: none.
+        fused: run one grouped convolution of the batch instead of scaling maps.
+
+    Raises:
+        ValueError: for an even kernel, or a size below 1.
 
     Source: Karras et al. 2020 (StyleGAN2), section 2.2, equations 1 and 3.
-    Errors: ValueError for wrong sizes, x, w or size.
     """
 
     def __init__(
@@ -99,8 +118,20 @@ class ModulatedConv2d(nn.Module):
     def convolve(
         self, x: torch.Tensor, w: torch.Tensor, size: Sequence[int] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The modulated convolution alone: y [N, out_channels, ...], and the factors
-        [N, out_channels] that ``activate`` is still to multiply it by, or None."""
+        """The modulated convolution alone, without bias and activation.
+
+        Args:
+            x: [N, in_channels, H, W].
+            w: [N, w_dim].
+            size: the up-sampled size (h, w); None: up·H, up·W.
+
+        Returns:
+            y [N, out_channels, ...], and the factors [N, out_channels] that ``activate`` is still
+            to multiply it by, or None.
+
+        Raises:
+            ValueError: for another x, w or size.
+        """
         check_maps("ModulatedConv2d", x, self.in_channels)
         check_features("ModulatedConv2d", "w", w, self.w_dim)
         if w.shape[:-1] != x.shape[:1]:
@@ -133,7 +164,17 @@ class ModulatedConv2d(nn.Module):
         noise: torch.Tensor | None = None,
         strength: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """clamp(act(scale · y + strength · noise + b) · gain) in one pass over a convolved y."""
+        """clamp(act(scale · y + strength · noise + b) · gain) in one pass over a convolved y.
+
+        Args:
+            y: [N, out_channels, H, W], as ``convolve`` gives it.
+            scale: [N, out_channels], as ``convolve`` gives it, or None.
+            noise: [N or 1, 1, H, W] or [H, W], or None.
+            strength: what the noise is multiplied by, 0-dim; None without noise.
+
+        Returns:
+            [N, out_channels, H, W], of y's dtype.
+        """
         epilogue = {"act": self.activation, "gain": self.gain, "clamp": self.clamp}
         if scale is None and noise is None:
             return bias_act(y, self.bias, **epilogue)

@@ -46,8 +46,13 @@ def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> 
 class NoiseInjection(nn.Module):
     """y = x + noise_strength · noise with a learned scalar strength that starts at 0.
 
-    Shapes: x [N, C, H, W] -> the same; noise as in ``make_noise``. ``size`` (H, W) registers the
-    fixed noise ``noise_const`` for noise_mode="const"; without it only "random" and "none" work.
+    ``forward`` takes x [N, C, H, W] and gives y of the same shape and dtype. noise_mode: "random"
+    draws N(0, 1) of [N, 1, H, W], "const" takes the buffer ``noise_const``, "none" adds nothing.
+    It raises ValueError for another x or noise_mode, and for "const" without a fitting buffer.
+
+    Args:
+        size: (H, W) of the fixed noise ``noise_const``; None: only "random" and "none" work.
+
     Source: Karras et al. 2019 (StyleGAN), section 2; Karras et al. 2020, section 2.1 (one strength
     per layer).
     """

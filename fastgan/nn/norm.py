@@ -14,11 +14,12 @@ def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
 
 
 class PixelNorm(nn.Module):
-    """y = x / sqrt(mean over channels of x² + 1e-8)
+    """Scale each feature vector to unit second moment: y = x / sqrt(mean over C of x² + 1e-8).
 
-    Shapes: x [N, C, ...] -> the same, each feature vector along dimension 1 scaled to unit second
-    moment. No parameters. Source: Karras et al. 2018, section 4.2.
-    Errors: ValueError for x with fewer than 2 dimensions or an integer dtype.
+    ``forward`` takes x, floating point [N, C, ...], and gives y of the same shape and dtype; the
+    vectors lie along dimension 1. It raises ValueError for fewer than 2 dimensions or an integer
+    dtype. There are no parameters.
+    Source: Karras et al. 2018, section 4.2.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -53,11 +53,18 @@ def downsample_to_ceil(x: torch.Tensor, f: torch.Tensor, factor: int = 2) -> tor
 
 
 class Upsample(nn.Module):
-    """x [N, C, H, W] -> [N, C, factor·H, factor·W] by zero-insertion and an FIR filter.
+    """Up-sampling by zero-insertion and an FIR filter.
 
-    ``kernel``: 1-D taps (outer product, or separable from 8 taps on) or 2-D, normalised to sum 1;
-    the gain factor² keeps the mean. ``forward(x, size=(h, w))`` crops at the right and bottom to
-    any size with ceil(size / factor) = (H, W). Source: Karras et al. 2020, appendix B.
+    ``forward`` takes x [N, C, H, W] and gives y [N, C, factor·H, factor·W]; size=(h, w) crops at
+    the right and bottom to any size with ceil(size / factor) = (H, W). The gain factor² keeps the
+    mean. It raises ValueError for another x or size.
+
+    Args:
+        kernel: taps of the filter, 1-D (an outer product, or separable from 8 taps on) or 2-D,
+            normalised to sum 1.
+        factor: of the up-sampling, at least 1.
+
+    Source: Karras et al. 2020, appendix B.
     """
 
     def __init__(self, kernel: Sequence[float] = (1, 3, 3, 1), factor: int = 2) -> None:
@@ -75,9 +82,17 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """x [N, C, H, W] -> [N, C, ceil(H / factor), ceil(W / factor)] by an FIR filter and decimation.
+    """Down-sampling by an FIR filter and decimation.
 
-    ``kernel`` as for ``Upsample``. Source: Karras et al. 2020, appendix B.
+    ``forward`` takes x [N, C, H, W] and gives y [N, C, ceil(H / factor), ceil(W / factor)]. It
+    raises ValueError for another x.
+
+    Args:
+        kernel: taps of the filter, 1-D (an outer product, or separable from 8 taps on) or 2-D,
+            normalised to sum 1.
+        factor: of the down-sampling, at least 1.
+
+    Source: Karras et al. 2020, appendix B.
     """
 
     def __init__(self, kernel: Sequence[float] = (1, 3, 3, 1), factor: int = 2) -> None:
@@ -95,9 +110,16 @@ class Downsample(nn.Module):
 
 
 class Blur(nn.Module):
-    """x [N, C, H, W] -> same shape, convolved with ``kernel`` (as for ``Upsample``).
+    """Convolution of each map with an FIR filter.
 
-    ``padding`` (int, (x, y) or (x0, x1, y0, y1)) is added to the centring pad; negative crops.
+    ``forward`` takes x [N, C, H, W] and gives y of the same shape, if padding is 0. It raises
+    ValueError for another x.
+
+    Args:
+        kernel: taps of the filter, 1-D (an outer product, or separable from 8 taps on) or 2-D,
+            normalised to sum 1.
+        padding: pixels added to the padding that centres the filter: an int, (x, y) or
+            (x0, x1, y0, y1); negative ones crop.
     """
 
     def __init__(

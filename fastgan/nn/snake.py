@@ -10,14 +10,21 @@ from fastgan.ops import anti_aliased_snake, kaiser_sinc_filter
 
 
 class Snake(nn.Module):
-    """y = x + sin²(α·x) / (α + 1e-9), α of its channel
+    """Periodic activation y = x + sin²(α·x) / (α + 1e-9) with one α per channel.
 
-    Shapes: x [N, in_features, T] -> y of the same shape and dtype. The parameter ``alpha``
-    [in_features] starts at the frequency ``alpha``; with ``alpha_logscale`` it is ln α and starts
-    at ln of that. ``alpha_trainable`` False freezes it.
+    ``forward`` takes x [N, in_features, T] and gives y of the same shape and dtype; it raises
+    ValueError for another shape. The parameter ``alpha`` [in_features] is α, or ln α with
+    ``alpha_logscale``.
 
-    Errors: ValueError for in_features below 1, an ``alpha`` of no positive number with
-    alpha_logscale, or an x of another shape.
+    Args:
+        in_features: size C of dimension 1, at least 1.
+        alpha: the frequency at the start; above 0 with ``alpha_logscale``.
+        alpha_trainable: whether the parameters take a gradient.
+        alpha_logscale: whether the parameters are logarithms.
+
+    Raises:
+        ValueError: for in_features below 1, or an alpha of 0 or less with alpha_logscale.
+
     Source: Ziyin et al., "Neural Networks Fail to Learn Periodic Functions and How to Fix It"
     (2020), equation 3.
     """
@@ -44,11 +51,23 @@ class Snake(nn.Module):
         self.register_buffer("_one", torch.ones(1), persistent=False)
 
     def linear_scale(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(α, β), each [in_features], as ``fastgan.ops.anti_aliased_snake`` takes them."""
+        """α and β themselves, as ``fastgan.ops.anti_aliased_snake`` takes them.
+
+        Returns:
+            α [in_features], and β [in_features], or None where β is α.
+        """
         return (self.alpha.exp() if self.alpha_logscale else self.alpha), None
 
     def check(self, layer: str, x: torch.Tensor) -> None:
-        """Raise ValueError unless ``x`` is [N, in_features, T], in the name of ``layer``."""
+        """Check the shape of an input.
+
+        Args:
+            layer: the name that the error gives.
+            x: what should be [N, in_features, T].
+
+        Raises:
+            ValueError: for another shape.
+        """
         if x.ndim != 3 or x.shape[1] != self.in_features:
             raise ValueError(
                 f"{layer}: x must have shape [N, {self.in_features}, T], got {tuple(x.shape)}; "
@@ -65,10 +84,11 @@ class Snake(nn.Module):
 
 
 class SnakeBeta(Snake):
-    """y = x + sin²(α·x) / (β + 1e-9), α and β of its channel
+    """Periodic activation y = x + sin²(α·x) / (β + 1e-9) with one α and one β per channel.
 
     As ``Snake``, with a second parameter ``beta`` [in_features] for the height, which starts where
     ``alpha`` does and is ln β with ``alpha_logscale``.
+
     Source: Lee et al., "BigVGAN: A Universal Neural Vocoder with Large-Scale Training" (2023), and
     its published models.
     """
@@ -84,6 +104,11 @@ class SnakeBeta(Snake):
         self.beta = nn.Parameter(self.alpha.detach().clone(), requires_grad=alpha_trainable)
 
     def linear_scale(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """α and β themselves, as ``fastgan.ops.anti_aliased_snake`` takes them.
+
+        Returns:
+            α and β, each [in_features].
+        """
         alpha, _ = super().linear_scale()
         return alpha, (self.beta.exp() if self.alpha_logscale else self.beta)
 
@@ -110,19 +135,27 @@ class _Downsample(nn.Module):
 
 
 class AntiAliasedActivation(nn.Module):
-    """``activation`` between ×up_ratio up- and ×down_ratio down-sampling, fused into one pass
+    """A periodic activation between up- and down-sampling, fused into one pass.
 
-    Shapes: x [N, C, T] -> [N, C, ceil(T · up_ratio / down_ratio)], of x's dtype. ``activation`` is
-    a ``Snake`` or ``SnakeBeta`` of C features, kept as ``act``. Both filters are Kaiser-windowed
-    sincs with a cutoff at 0.5 / ratio and a transition of 0.6 / ratio to each side, in the buffers
-    ``upsample.filter`` and ``downsample.lowpass.filter`` [1, 1, taps], of the kernel sizes given or
-    6·ratio, made even, where None. The signal's ends are repeated.
+    ``forward`` takes x [N, C, T] and gives y [N, C, ceil(T · up_ratio / down_ratio)], of x's dtype;
+    it raises ValueError for another shape. Both filters are Kaiser-windowed sincs with a cutoff at
+    0.5 / ratio and a transition of 0.6 / ratio to each side, in the buffers ``upsample.filter`` and
+    ``downsample.lowpass.filter`` [1, 1, taps]. The signal's ends are repeated.
 
     ``fastgan.ops.anti_aliased_snake`` is the definition; the up-sampled signal is not kept for the
     backward pass.
 
-    Errors: TypeError for another activation; ValueError for a ratio or kernel size below 1, and
-    from ``forward`` as from the op.
+    Args:
+        activation: a ``Snake`` or ``SnakeBeta`` of C features, kept as ``act``.
+        up_ratio: factor of up-sampling, at least 1.
+        down_ratio: factor of down-sampling, at least 1.
+        up_kernel_size: taps of the filter after up-sampling; None: 6·up_ratio, made even.
+        down_kernel_size: taps of the filter before down-sampling; None: 6·down_ratio, made even.
+
+    Raises:
+        TypeError: for another activation.
+        ValueError: for a ratio or kernel size below 1.
+
     Source: Lee et al., "BigVGAN: A Universal Neural Vocoder with Large-Scale Training" (2023),
     section 3.2.
     """

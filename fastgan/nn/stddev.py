@@ -15,10 +15,15 @@ class MinibatchStddev(nn.Module):
     F = num_channels runs. Per group and run:
     mean over (channel, y, x) of sqrt(Var_group(x) + 1e-8).
 
-    Shapes: x [N, C, H, W] -> [N, C + num_channels, H, W], dtype and memory format of x; statistics
-    in float32 at least. G = 1 (a batch of one, or a prime N > group_size) gives the constant 1e-4.
+    ``forward`` takes x [N, C, H, W] and gives [N, C + num_channels, H, W], of x's dtype and memory
+    format; statistics are in float32 at least. G = 1 (a batch of one, or a prime N > group_size)
+    gives the constant 1e-4. It raises ValueError when C is not divisible by ``num_channels``.
+
+    Args:
+        group_size: the most samples that are compared, at least 1; None: the whole batch.
+        num_channels: maps that are appended, at least 1.
+
     Source: Karras et al. 2018, section 3, with groups as in Karras et al. 2020.
-    Errors: ValueError when C is not divisible by ``num_channels``.
     """
 
     def __init__(self, group_size: int | None = 4, num_channels: int = 1) -> None:

@@ -8,9 +8,18 @@ from fastgan import sample_rng
 def sample_cutoff(
     n: int, num_ws: int, probability: float = 0.9, device: torch.device | str | None = None
 ) -> torch.Tensor:
-    """int64 [n]: with ``probability`` uniform in 1..num_ws − 1, else num_ws (no mixing).
+    """Draw per sample from which layer on a second latent is used.
 
-    Drawn on ``device`` by ``fastgan.sample_rng``, without a host sync. num_ws = 1 never mixes.
+    Drawn by ``fastgan.sample_rng``, without a host sync. num_ws = 1 never mixes.
+
+    Args:
+        n: how many samples there are.
+        num_ws: latents per sample.
+        probability: of a sample to be mixed.
+        device: where the result is.
+
+    Returns:
+        int64 [n]: with ``probability`` uniform in 1..num_ws − 1, else num_ws (no mixing).
     """
     if num_ws < 2:
         return torch.full((n,), num_ws, dtype=torch.int64, device=device)
@@ -20,11 +29,24 @@ def sample_cutoff(
 
 
 def mix_styles(ws_a: torch.Tensor, ws_b: torch.Tensor, cutoff: torch.Tensor) -> torch.Tensor:
-    """ws[n, i] = ws_a[n, i] if i < cutoff[n] else ws_b[n, i]
+    """Take each sample's first latents from one batch and the others from a second.
 
-    ws_a, ws_b [N, num_ws, w_dim], cutoff an integer tensor [N] or [] on the same device, see
-    ``sample_cutoff``. Selection on the device: no host sync, capturable.
-    Source: Karras et al. 2019 (StyleGAN), section 3.1. Errors: ValueError for shapes or dtype.
+        ws[n, i] = ws_a[n, i] if i < cutoff[n] else ws_b[n, i]
+
+    The choice is made on the device: no host sync, capturable.
+
+    Args:
+        ws_a: [N, num_ws, w_dim].
+        ws_b: [N, num_ws, w_dim].
+        cutoff: an integer tensor [N] or [] on the same device, see ``sample_cutoff``.
+
+    Returns:
+        ws [N, num_ws, w_dim].
+
+    Raises:
+        ValueError: for unequal shapes, or a cutoff of another shape or dtype.
+
+    Source: Karras et al. 2019 (StyleGAN), section 3.1.
     """
     if ws_a.ndim != 3 or ws_a.shape != ws_b.shape:
         raise ValueError(
