@@ -50,6 +50,8 @@ class OpInfo:
     derivatives: more of them, tiny, for gradcheck and gradgradcheck alone.
     large: tensors of several blocks and parts, with ragged ends, whose sums depend on their order.
     errors: name → (exception, pattern of its message, call that raises it).
+    by_matmul: gradients, such as `dw`, that torch's own matrix products sum: with another number of
+        threads in another order.
     has_derivatives: whether the op is differentiable; one that writes in place is not.
     """
 
@@ -59,6 +61,7 @@ class OpInfo:
     errors: Mapping[str, tuple[type[Exception], str, Callable[[], object]]] = field(
         default_factory=dict
     )
+    by_matmul: tuple[str, ...] = ()
     has_derivatives: bool = True
 
 

@@ -1,8 +1,10 @@
+import functools
 import math
 
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, dense_format, first_gradient
 from _tolerances import assert_accurate, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,17 +155,7 @@ def test_shapes_and_layouts(shape, has_b, lay_out, dtype, device, seed):
     x, dy = lay_out(x), lay_out(dy)
     y, dx, _ = check_against_oracle(x, b, 1, dy, {"act": "lrelu", "clamp": 1.5})
     for t in (y, dx):
-        assert t.is_contiguous(memory_format=memory_format(x))
-
-
-def memory_format(x):
-    """What an output is documented to take: channels_last where x is dense in it."""
-    if x.is_contiguous():
-        return torch.contiguous_format
-    for dims, fmt in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.dim() == dims and x.is_contiguous(memory_format=fmt):
-            return fmt
-    return torch.contiguous_format
+        assert t.is_contiguous(memory_format=dense_format(x))
 
 
 @pytest.mark.parametrize("act", ["lrelu", "swish"])
@@ -309,114 +301,6 @@ def test_infinite_values_as_in_plain_pytorch(device):
         assert torch.equal(dx, plain_dx), act
 
 
-def graph_inputs(device, shape=(3, 2, 4)):
-    x = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    b = torch.randn(shape[1], dtype=torch.float64, device=device, requires_grad=True)
-    return x, b
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_two_orders_of_derivative(case, device, seed):
-    x, b = graph_inputs(device)
-    for inputs in ((x, b), (x,)):
-        f = lambda *t: bias_act(*t, **CASES[case])  # noqa: E731
-        assert torch.autograd.gradcheck(f, inputs)
-        assert torch.autograd.gradgradcheck(f, inputs)
-
-
-@pytest.mark.parametrize("act", ["lrelu", "swish"])
-@pytest.mark.parametrize(("shape", "dim"), [((5,), 0), ((1,), -1), ((2, 3), 0), ((2, 1, 3, 2), -1)],
-                         ids=str)  # fmt: skip
-def test_two_orders_of_derivative_along_any_dim(shape, dim, act, device, seed):
-    x = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    b = torch.randn(shape[dim], dtype=torch.float64, device=device, requires_grad=True)
-    f = lambda x, b: bias_act(x, b, dim, act=act)  # noqa: E731
-    assert torch.autograd.gradcheck(f, (x, b))
-    assert torch.autograd.gradgradcheck(f, (x, b))
-
-
-@pytest.mark.parametrize("case", ["tanh", "swish clamped", "selu", "lrelu clamped", "linear"])
-def test_third_derivative(case, device, seed):
-    x, b = graph_inputs(device, (2, 2))
-
-    def second(x, b):
-        y = bias_act(x, b, **CASES[case])
-        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return torch.autograd.grad(dx.square().sum(), [x, b], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x, b))
-
-
-@pytest.mark.parametrize("case", ["lrelu", "swish", "lrelu clamped", "negative gain", "linear"])
-def test_r1_of_a_small_critic_equals_plain_pytorch(case, device, seed):
-    """Weight and bias gradients of ‖∂D/∂x‖², each by name: what a wrong second order spoils."""
-    torch.manual_seed(seed)
-    x = torch.randn(4, 3, dtype=torch.float64, device=device)
-    params = {
-        name: torch.randn(shape, dtype=torch.float64, device=device)
-        for name, shape in {"w1": (3, 5), "b1": (5,), "w2": (5, 4), "b2": (4,)}.items()
-    }
-
-    def penalty_gradients(name):
-        leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
-        leaf = x.clone().requires_grad_()
-        with use_backend(name):
-            h = bias_act(leaf @ leaves["w1"], leaves["b1"], **CASES[case])
-            out = bias_act(h @ leaves["w2"], leaves["b2"], **CASES[case])
-            (g,) = torch.autograd.grad(out.sum(), leaf, create_graph=True)
-            loss = g.square().sum() + out.square().sum()
-            return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-
-    ours, plain = penalty_gradients("auto"), penalty_gradients("reference")
-    for name in params:
-        torch.testing.assert_close(ours[name], plain[name], rtol=1e-12, atol=1e-12, msg=name)
-
-
-SAMPLES = {
-    "lrelu": ((2, 3, 4, 5), True, "lrelu", None),
-    "lrelu clamped channels_last": ((2, 3, 4, 5), True, "lrelu", 0.7),
-    "swish": ((2, 3), True, "swish", None),
-    "softplus clamped": ((2, 3, 4), True, "softplus", 0.7),
-    "no bias": ((2, 3, 4), False, "tanh", None),
-    "empty": ((0, 3, 2), True, "relu", None),
-}
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_opcheck(sample, device, seed):
-    shape, has_b, act, clamp = SAMPLES[sample]
-    x, b, dy = random(shape, torch.float32, device, has_b)
-    if "channels_last" in sample:
-        x = x.contiguous(memory_format=torch.channels_last)
-    x.requires_grad_()
-    args = (x, b if b is None else b.requires_grad_(), 1 if has_b else 0, act, 0.2, 1.5, clamp)
-    torch.library.opcheck(torch.ops.fastgan.bias_act.default, args)
-    y = bias_act(x, b, args[2], act, 0.2, 1.5, clamp).detach()
-    from_y = act in ("linear", "relu", "lrelu")
-    saved = (None, None, y) if from_y else (x, b, None)
-    backward = torch.ops.fastgan.bias_act_backward.default
-    for has_db in {has_b, False}:
-        torch.library.opcheck(backward, (dy.requires_grad_(), *saved, *args[2:], has_db))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize(
-    "engine",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)],
-)
-@pytest.mark.parametrize("case", ["lrelu clamped", "swish"])
-def test_compiles_without_a_graph_break(case, engine, device, seed):
-    x, b, dy = random((2, 3, 4, 5), torch.float32, device)
-    torch.compiler.reset()
-    compiled = torch.compile(bias_act, fullgraph=True, backend=engine)
-    leaves = x.requires_grad_(), b.requires_grad_()
-    y = compiled(*leaves, **CASES[case])
-    grads = torch.autograd.grad(y, leaves, dy)
-    want = run(x, b, 1, dy, CASES[case])
-    for got, value in zip((y, *grads), want, strict=True):
-        torch.testing.assert_close(got, value, rtol=1e-6, atol=1e-6)
-
-
 def test_autocast_casts_the_bias_to_x(device, seed):
     x = torch.randn(4, 3, device=device)
     w = torch.randn(5, 3, device=device, requires_grad=True)
@@ -430,79 +314,11 @@ def test_autocast_casts_the_bias_to_x(device, seed):
         assert bias_act(x, torch.zeros(3, device=device), act="swish").dtype == torch.float32
 
 
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("act", ["lrelu", "tanh"])
-def test_threads_change_no_bit(act, fmt, backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    x, b, dy = random((8, 96, 33, 31), torch.float32, device)
-    x = x.contiguous(memory_format=fmt)
-    results = []
-    threads = torch.get_num_threads()
-    for count in (1, 2, 2):
-        torch.set_num_threads(count)
-        results.append(run(x, b, 1, dy, {"act": act, "clamp": 1.0}))
-    torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, c in zip(results[0], other, strict=True):
-            assert torch.equal(a, c)
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("shape", [(2, 8, 4, 4), (2, 3, 5, 7)], ids=str)
-@pytest.mark.parametrize("act", ["lrelu", "swish"])
-def test_wide_indices_change_no_bit(act, shape, fmt, backend, device, seed, monkeypatch):
-    if backend != "emulator":
-        pytest.skip("only the emulator can lower the limit of narrow indices")
-    x, b, dy = random(shape, torch.bfloat16, device)
-    x = x.contiguous(memory_format=fmt)
-
-    def everything():
-        """y, dx, db, and the dx of a pass that asks for no db."""
-        leaf = x.clone().requires_grad_()
-        (alone,) = torch.autograd.grad(bias_act(leaf, b, act=act, clamp=1.0), leaf, dy)
-        return *run(x, b, 1, dy, {"act": act, "clamp": 1.0}), alone
-
-    narrow = everything()
-    for limit in (x.numel(), x.numel() - 1, 1):
-        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
-        for name, a, c in zip(("y", "dx", "db", "dx alone"), narrow, everything(), strict=True):
-            assert torch.equal(a, c), f"{name}, limit {limit}"
-
-
 @pytest.mark.parametrize("shape", [(5, 300, 4, 4), (3, 9, 8, 8), (2, 3, 24, 20)], ids=str)
 def test_bias_gradient_of_small_planes(shape, dtype, device, seed):
     """Several planes to a warp, more channels than a block takes, and planes no power of two."""
     x, b, dy = random(shape, dtype, device)
     check_against_oracle(x, b, 1, dy, {"act": "lrelu"})
-
-
-X = torch.zeros(2, 3)
-ERRORS = {
-    "act": (ValueError, r"bias_act: act must be one of linear.*got 'gelu'", (X,), {"act": "gelu"}),
-    "integer x": (TypeError, r"bias_act: x must be .*int64; cast", (X.long(),), {"act": "relu"}),
-    "length of b": (
-        ValueError,
-        r"bias_act: b must have shape \(3,\) .*x\.shape\[1\], got \(2,\); pass dim=",
-        (X, torch.zeros(2)),
-        {},
-    ),
-    "dims of b": (ValueError, r"bias_act: b must have shape", (X, torch.zeros(1, 3)), {}),
-    "dim": (ValueError, r"bias_act: dim must be in \[-2, 1\].*got 2", (X, torch.zeros(3), 2), {}),
-    "device of b": (
-        ValueError,
-        r"bias_act: b must be on cpu like x, got meta",
-        (X, torch.zeros(3, device="meta")),
-        {},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, args, options = ERRORS[name]
-    with pytest.raises(error, match=message):
-        bias_act(*args, **options)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -525,3 +341,61 @@ def test_infinite_and_nan_inputs_are_those_of_torch(device):
     for act, expected in (("relu", x.relu()), ("lrelu", torch.nn.functional.leaky_relu(x, 0.2))):
         y = bias_act(x, act=act, gain=1.0)
         torch.testing.assert_close(y, expected, equal_nan=True)
+
+
+def of(shape, options, dim=1, **more):
+    call = functools.partial(bias_act, dim=dim, **options)
+    return Sample(call, {"x": shape, "b": (shape[dim],)}, **more)
+
+
+def without_bias(shape, options):
+    return Sample(lambda x: bias_act(x, **options), {"x": shape})
+
+
+X = torch.zeros(2, 3)
+CLAMPED = {"act": "lrelu", "clamp": 0.7, "gain": 1.5}
+ANY_DIM = [((5,), 0), ((1,), -1), ((2, 3), 0), ((2, 1, 3, 2), -1)]
+OP_INFO = OpInfo(
+    samples={
+        "lrelu": of((2, 3, 4, 5), {"act": "lrelu"}),
+        "lrelu clamped channels_last": of((2, 8, 4, 4), CLAMPED, layout="channels_last"),
+        "ragged channels_last": of((2, 3, 5, 7), {"act": "swish"}, layout="channels_last"),
+        "swish": of((2, 3), {"act": "swish"}),
+        "softplus clamped": of((2, 3, 4), {"act": "softplus", "clamp": 0.7}),
+        "negative gain": of((2, 8, 4), {"act": "lrelu", "gain": -0.5, "clamp": 0.25}),
+        "linear": of((2, 8, 4, 4), {"act": "linear", "gain": 0.3}),
+        "16 bits": of((2, 8, 4), CLAMPED, dtype=torch.bfloat16),
+        "along dim 0": of((4, 3, 2), {"act": "swish"}, 0),
+        "no bias": without_bias((2, 3, 4), {"act": "tanh"}),
+        "empty": of((0, 3, 2), {"act": "relu"}),
+    },
+    derivatives={
+        **{case: of((3, 2, 4), options) for case, options in CASES.items()},
+        **{f"{case} alone": without_bias((3, 2, 4), options) for case, options in CASES.items()},
+        **{f"{act} {shape} along {dim}": of(shape, {"act": act}, dim)
+           for act in ("lrelu", "swish") for shape, dim in ANY_DIM},
+        **{f"third order of {case}": Sample(
+            first_gradient(functools.partial(bias_act, **CASES[case])), {"x": (2, 2), "b": (2,)})
+           for case in ("tanh", "swish clamped", "selu", "lrelu clamped", "linear")},
+    },
+    large={
+        f"{act} {layout}": of((4, 96, 33, 31), {"act": act, "clamp": 1.0}, layout=layout)
+        for act in ("lrelu", "tanh") for layout in ("contiguous", "channels_last")
+    },
+    errors={
+        "act": (ValueError, r"bias_act: act must be one of linear.*got 'gelu'",
+                lambda: bias_act(X, act="gelu")),
+        "integer x": (TypeError, r"bias_act: x must be .*int64; cast",
+                      lambda: bias_act(X.long(), act="relu")),
+        "length of b": (
+            ValueError,
+            r"bias_act: b must have shape \(3,\) .*x\.shape\[1\], got \(2,\); pass dim=",
+            lambda: bias_act(X, torch.zeros(2))),
+        "dims of b": (ValueError, r"bias_act: b must have shape",
+                      lambda: bias_act(X, torch.zeros(1, 3))),
+        "dim": (ValueError, r"bias_act: dim must be in \[-2, 1\].*got 2",
+                lambda: bias_act(X, torch.zeros(3), 2)),
+        "device of b": (ValueError, r"bias_act: b must be on cpu like x, got meta",
+                        lambda: bias_act(X, torch.zeros(3, device="meta"))),
+    },
+)  # fmt: skip

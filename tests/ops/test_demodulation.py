@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, numpy64
 
 from fastgan.ops import demodulation, use_backend
@@ -104,106 +105,52 @@ def test_16_bit_weights_are_squared_in_float32(dtype, device):
     torch.testing.assert_close(d, (72 * w.float()[0, 0, 0, 0].square()).rsqrt()[None, None])
 
 
-def test_autocast_changes_no_bit(device, seed):
-    w, s, dd = random((8, 16, 3, 3), 4, torch.float32, device)
-    plain = run(w, s, dd)
-    with torch.autocast(device.type, torch.bfloat16):
-        cast = run(w, s, dd)
-    for got, want, what in zip(cast, plain, ("d", "dw", "ds"), strict=True):
-        assert torch.equal(got, want), what
+def test_16_bit_styles_are_used_in_float32(device, seed):
+    w, s, _ = random((8, 16, 3, 3), 4, torch.float32, device)
     low = s.bfloat16()
     assert demodulation(w, low).dtype == torch.float32
     assert torch.equal(demodulation(w, low), demodulation(w, low.float()))
 
 
-def graph_inputs(device, shape=(2, 3, 2, 1), n=2):
-    w = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    s = torch.randn(n, shape[1], dtype=torch.float64, device=device, requires_grad=True)
-    return w, s
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (3, 2, 2), (2, 3, 2, 1)], ids=str)
-def test_two_orders_of_derivative(shape, device, seed):
-    w, s = graph_inputs(device, shape)
-    for f, inputs in (
-        (lambda w, s: demodulation(w, s, 0.1), (w, s)),
-        (lambda w: demodulation(w, s.detach(), 0.1), (w,)),
-        (lambda s: demodulation(w.detach(), s, 0.1), (s,)),
-    ):
-        assert torch.autograd.gradcheck(f, inputs)
-        assert torch.autograd.gradgradcheck(f, inputs)
-
-
-def test_third_derivative(device, seed):
-    w, s = graph_inputs(device, (2, 2), 1)
-
-    def second(w, s):
-        d = demodulation(w, s, 0.5)
-        (ds,) = torch.autograd.grad(d.square().sum(), s, create_graph=True)
-        return torch.autograd.grad(ds.square().sum(), [w, s], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (w, s))
-
-
-def test_path_length_penalty_equals_plain_pytorch(device, seed):
-    """The gradient of ‖∂d/∂s‖² by w and s, each by name: what a wrong second order spoils."""
-    values = {"w": (4, 6, 3, 3), "s": (3, 6)}
-    values = {k: torch.randn(v, dtype=torch.float64, device=device) for k, v in values.items()}
-
-    def penalty_gradients(name):
-        leaves = {k: v.clone().requires_grad_() for k, v in values.items()}
-        with use_backend(name):
-            d = demodulation(leaves["w"], leaves["s"])
-            (g,) = torch.autograd.grad(d.sum(), leaves["s"], create_graph=True)
-            return dict(zip(leaves, torch.autograd.grad(g.square().sum(), list(leaves.values())),
-                            strict=True))  # fmt: skip
-
-    ours, plain = penalty_gradients("auto"), penalty_gradients("reference")
-    for name in values:
-        torch.testing.assert_close(ours[name], plain[name], rtol=1e-12, atol=1e-12, msg=name)
-
-
-@pytest.mark.parametrize("shape", [(4, 8, 3, 3), (3, 5), (0, 4, 1, 1)], ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_opcheck(shape, dtype, device, seed):
-    w, s, _ = random(shape, 3, dtype, device)
-    op = torch.ops.fastgan.demodulation.default
-    torch.library.opcheck(op, (w.requires_grad_(), s.requires_grad_(), EPS))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize(
-    "engine",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)],
-)
-def test_compiles_without_a_graph_break(engine, device, seed):
-    w, s, dd = random((4, 8, 3, 3), 3, torch.float32, device)
-    torch.compiler.reset()
-    compiled = torch.compile(demodulation, fullgraph=True, backend=engine)
-    leaves = w.requires_grad_(), s.requires_grad_()
-    d = compiled(*leaves)
-    grads = torch.autograd.grad(d, leaves, dd)
-    for got, value in zip((d, *grads), run(w, s, dd), strict=True):
-        torch.testing.assert_close(got, value, rtol=1e-6, atol=1e-6)
-
-
 W, S = torch.zeros(4, 3, 3, 3), torch.zeros(2, 3)
-ERRORS = {
-    "integer w": (TypeError, r"demodulation: w must have a floating dtype", (W.long(), S)),
-    "integer s": (TypeError, r"demodulation: s must have a floating dtype", (W, S.long())),
-    "dims of w": (ValueError, r"demodulation: w must be \[O, I, \.\.\.\].*\(3,\)", (W[0, 0, 0], S)),
-    "shape of s": (
-        ValueError,
-        r"demodulation: s must have shape \[N, 3\] for w of shape .*got \(2, 2\)",
-        (W, S[:, :2]),
-    ),
-    "device of s": (ValueError, r"s must be on cpu like w, got meta", (W, S.to("meta"))),
-    "eps": (ValueError, r"demodulation: eps must be > 0, got 0\.0", (W, S, 0.0)),
-}  # fmt: skip
+SHAPES = {
+    "maps": ((4, 8, 3, 3), {}),
+    "matrix": ((3, 5), {}),
+    "empty": ((0, 4, 1, 1), {}),
+    "16 bits": ((4, 8, 3, 3), {"dtype": torch.bfloat16}),
+}
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, args = ERRORS[name]
-    with pytest.raises(error, match=message):
-        demodulation(*args)
+def of(shape, n=3, call=lambda w, s: demodulation(w, s, 0.1), **options):
+    return Sample(call, {"w": shape, "s": (n, shape[1])}, wide=("s",), **options)
+
+
+OP_INFO = OpInfo(
+    samples={name: of(shape, **options) for name, (shape, options) in SHAPES.items()},
+    derivatives={
+        **{str(shape): of(shape, 2) for shape in ((2, 3), (3, 2, 2), (2, 3, 2, 1))},
+        "third order": Sample(
+            first_gradient(lambda s, w: demodulation(w, s, 0.5)), {"s": (1, 2), "w": (2, 2)}
+        ),
+    },
+    large={
+        "two ragged tiles": of((5, 1030, 3, 3), 9),
+        "default eps": of((4, 6, 3, 3), 3, demodulation),
+    },
+    by_matmul=("dw", "ds"),
+    errors={
+        "integer w": (TypeError, r"demodulation: w must have a floating dtype",
+                      lambda: demodulation(W.long(), S)),
+        "integer s": (TypeError, r"demodulation: s must have a floating dtype",
+                      lambda: demodulation(W, S.long())),
+        "dims of w": (ValueError, r"demodulation: w must be \[O, I, \.\.\.\].*\(3,\)",
+                      lambda: demodulation(W[0, 0, 0], S)),
+        "shape of s": (
+            ValueError, r"demodulation: s must have shape \[N, 3\] for w of shape .*got \(2, 2\)",
+            lambda: demodulation(W, S[:, :2])),
+        "device of s": (ValueError, r"s must be on cpu like w, got meta",
+                        lambda: demodulation(W, S.to("meta"))),
+        "eps": (ValueError, r"demodulation: eps must be > 0, got 0\.0",
+                lambda: demodulation(W, S, 0.0)),
+    },
+)  # fmt: skip

@@ -1,8 +1,10 @@
+import functools
 import math
 
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, dense_format, first_gradient
 from _tolerances import assert_accurate, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,17 +158,7 @@ def test_shapes_and_layouts(shape, lay_out, dtype, device, seed):
     inputs = {k: t if t.dim() == 0 else lay_out(t) for k, t in inputs.items()}
     got = check_against_oracle(inputs, dy, {"act": "lrelu", "clamp": 1.5})
     for k in ("y", "dx"):
-        assert got[k].is_contiguous(memory_format=memory_format(inputs["x"]))
-
-
-def memory_format(x):
-    """What an output is documented to take: channels_last where x is dense in it."""
-    if x.is_contiguous():
-        return torch.contiguous_format
-    for dims, fmt in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.dim() == dims and x.is_contiguous(memory_format=fmt):
-            return fmt
-    return torch.contiguous_format
+        assert got[k].is_contiguous(memory_format=dense_format(inputs["x"]))
 
 
 def test_gradient_in_another_layout_than_x(lay_out, device, seed):
@@ -250,80 +242,6 @@ def test_no_gradient_where_clamped(dtype, device):
     assert (got["dx"][is_in] != 0).all()
 
 
-def graph_inputs(device, given_names=ALL, noise="own", shape=(2, 3, 2, 1)):
-    made = tensors(shape, torch.float64, device, given_names, noise)
-    return {k: t.requires_grad_() for k, t in made.items()}
-
-
-def as_function(inputs, options):
-    names = list(inputs)
-    return lambda *t: noise_bias_act(**dict(zip(names, t, strict=True)), **options)
-
-
-@pytest.mark.parametrize("case", [*CASES, *COMPOSED])
-def test_two_orders_of_derivative(case, device, seed):
-    inputs = graph_inputs(device)
-    f = as_function(inputs, (CASES | COMPOSED)[case])
-    assert torch.autograd.gradcheck(f, tuple(inputs.values()))
-    assert torch.autograd.gradgradcheck(f, tuple(inputs.values()))
-
-
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("given_names", SUBSETS.values(), ids=SUBSETS)
-def test_two_orders_of_derivative_of_any_subset(given_names, noise, device, seed):
-    inputs = graph_inputs(device, given_names, noise)
-    f = as_function(inputs, {"act": "lrelu", "clamp": 1.5})
-    assert torch.autograd.gradcheck(f, tuple(inputs.values()))
-    assert torch.autograd.gradgradcheck(f, tuple(inputs.values()))
-
-
-@pytest.mark.parametrize("wanted", NAMES)
-def test_two_orders_of_derivative_of_one_input(wanted, device, seed):
-    """Only one input requires a gradient; the others are given and constant."""
-    inputs = {k: t.detach() for k, t in graph_inputs(device).items()}
-    f = lambda t: noise_bias_act(**inputs | {wanted: t}, act="lrelu", clamp=1.5)  # noqa: E731
-    leaf = inputs[wanted].clone().requires_grad_()
-    assert torch.autograd.gradcheck(f, (leaf,))
-    assert torch.autograd.gradgradcheck(f, (leaf,))
-
-
-@pytest.mark.parametrize("case", ["lrelu clamped", "linear", "swish"])
-def test_third_derivative(case, device, seed):
-    inputs = graph_inputs(device, shape=(2, 2, 2))
-    f = as_function(inputs, (CASES | COMPOSED)[case])
-
-    def second(*t):
-        grads = torch.autograd.grad(f(*t).square().sum(), t, create_graph=True)
-        penalty = sum(g.square().sum() for g in grads)
-        return torch.autograd.grad(penalty, t, create_graph=True)
-
-    assert torch.autograd.gradcheck(second, tuple(inputs.values()))
-
-
-@pytest.mark.parametrize("case", ["lrelu clamped", "linear", "swish"])
-def test_path_length_of_a_small_generator_equals_plain_pytorch(case, device, seed):
-    """Gradients of ‖∂(y·n)/∂w‖² where scale and x come from w, each by name."""
-    shapes = {"w": (3, 4), "to_scale": (4, 5), "to_x": (4, 5), "noise": (3, 1, 2, 2),
-              "strength": (), "b": (5,)}  # fmt: skip
-    values = {k: torch.randn(s, dtype=torch.float64, device=device) for k, s in shapes.items()}
-    n = torch.randn(3, 5, 2, 2, dtype=torch.float64, device=device)
-
-    def gradients(name):
-        leaves = {k: v.clone().requires_grad_() for k, v in values.items()}
-        w, noise, strength, b = (leaves[k] for k in ("w", "noise", "strength", "b"))
-        with use_backend(name):
-            x = (w @ leaves["to_x"])[:, :, None, None] * torch.ones_like(n)
-            y = noise_bias_act(x, (w @ leaves["to_scale"]).tanh(), noise, strength, b,
-                               **(CASES | COMPOSED)[case])  # fmt: skip
-            (dw,) = torch.autograd.grad((y * n).sum(), w, create_graph=True)
-            loss = dw.square().sum() + y.square().sum()
-            return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-
-    ours, plain = gradients("auto"), gradients("reference")
-    for name in shapes:
-        torch.testing.assert_close(ours[name], plain[name], rtol=1e-11, atol=1e-11, msg=name)
-
-
 def test_absent_inputs_do_not_hide_a_wanted_gradient(device, seed):
     """The engine numbers only the tensors that were given: with scale absent, all shift."""
     inputs = {
@@ -336,54 +254,6 @@ def test_absent_inputs_do_not_hide_a_wanted_gradient(device, seed):
         assert grad.abs().sum() > 0, name
 
 
-SAMPLES = {
-    "all": ((2, 3, 4, 5), ALL, 0.2, 0.7),
-    "channels_last": ((2, 8, 4, 5), ALL, 0.2, 0.7),
-    "linear": ((2, 3, 4), ALL, 1.0, None),
-    "x alone": ((2, 3, 4), {"x"}, 0.2, None),
-    "noise alone": ((2, 3), {"x", "noise"}, 0.0, None),
-    "empty": ((0, 3, 2), ALL, 0.2, None),
-}
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_opcheck(sample, device, seed):
-    shape, given_names, alpha, clamp = SAMPLES[sample]
-    inputs = tensors(shape, torch.float32, device, given_names)
-    if sample == "channels_last":
-        inputs["x"] = inputs["x"].contiguous(memory_format=torch.channels_last)
-    dy = gradient_like(inputs).requires_grad_()
-    x, scale, noise, strength, b = (inputs.get(k) for k in NAMES)
-    for t in inputs.values():
-        t.requires_grad_()
-    options = (alpha, 1.5, clamp)
-    op = torch.ops.fastgan.noise_bias_act.default
-    torch.library.opcheck(op, (x, scale, noise, strength, b, *options))
-    y = op(x, scale, noise, strength, b, *options).detach() if alpha != 1 or clamp else None
-    backward = torch.ops.fastgan.noise_bias_act_backward.default
-    torch.library.opcheck(backward, (dy, y, x, scale, noise, *options, True))
-    torch.library.opcheck(backward, (dy, y, None, scale, None, *options, False))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize(
-    "engine",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)],
-)
-@pytest.mark.parametrize("case", ["lrelu clamped", "swish"])
-def test_compiles_without_a_graph_break(case, engine, device, seed):
-    inputs = tensors((2, 3, 4, 5), torch.float32, device)
-    dy, options = gradient_like(inputs), (CASES | COMPOSED)[case]
-    torch.compiler.reset()
-    compiled = torch.compile(noise_bias_act, fullgraph=True, backend=engine)
-    leaves = [t.clone().requires_grad_() for t in inputs.values()]
-    y = compiled(*leaves, **options)
-    grads = torch.autograd.grad(y, leaves, dy)
-    want = run(inputs, dy, options)
-    for got, (name, value) in zip((y, *grads), want.items(), strict=True):
-        torch.testing.assert_close(got, value, rtol=1e-5, atol=1e-5, msg=name)
-
-
 def test_autocast_keeps_parameters_in_float32(device, seed):
     x = torch.randn(4, 3, device=device)
     w = torch.randn(5, 3, device=device, requires_grad=True)
@@ -393,70 +263,6 @@ def test_autocast_keeps_parameters_in_float32(device, seed):
     assert y.dtype == torch.bfloat16
     y.sum().backward()
     assert w.grad.dtype == b.grad.dtype == torch.float32
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_runs_are_equal_bit_by_bit(fmt, backend, device, seed):
-    if backend in ("reference", "cpu"):
-        pytest.skip("plain PyTorch promises no order of summation")
-    inputs = tensors((3, 40, 17, 16), torch.float32, device)
-    inputs["x"] = inputs["x"].contiguous(memory_format=fmt)
-    dy = gradient_like(inputs)
-    first, second = (run(inputs, dy, {"act": "lrelu", "clamp": 1.0}) for _ in range(2))
-    for name, t in first.items():
-        assert torch.equal(t, second[name]), name
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("shape", [(2, 8, 4, 4), (2, 3, 5, 7)], ids=str)
-def test_wide_indices_change_no_bit(shape, fmt, backend, device, seed, monkeypatch):
-    if backend != "emulator":
-        pytest.skip("only the emulator can lower the limit of narrow indices")
-    inputs = tensors(shape, torch.bfloat16, device)
-    inputs["x"] = inputs["x"].contiguous(memory_format=fmt)
-    dy = gradient_like(inputs)
-    narrow = run(inputs, dy, {"act": "lrelu", "clamp": 1.0})
-    for limit in (math.prod(shape), math.prod(shape) - 1, 1):
-        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
-        wide = run(inputs, dy, {"act": "lrelu", "clamp": 1.0})
-        for name, t in narrow.items():
-            assert torch.equal(t, wide[name]), f"{name}, limit {limit}"
-
-
-X = torch.zeros(2, 3, 4)
-ERRORS = {
-    "act": (ValueError, r"act must be one of linear.*got 'gelu'", (X,), {"act": "gelu"}),
-    "integer x": (TypeError, r"x must be .*int64; cast", (X.long(),), {}),
-    "dims of x": (ValueError, r"x must be \[N, C, \.\.\.\], got shape \(4,\)", (X[0, 0],), {}),
-    "scale": (ValueError, r"scale must have shape \(2, 3\).*got \(3,\)", (X, X[0, :, 0]), {}),
-    "noise": (
-        ValueError,
-        r"noise must have shape \(2, 1, 4\) or \(1, 1, 4\) or \(4,\).*got \(2, 3, 4\)",
-        (X, None, X),
-        {},
-    ),
-    "strength": (ValueError, r"strength must have shape \(\)", (X, None, X[0, 0], X[0, 0]), {}),
-    "strength alone": (
-        ValueError,
-        r"strength is given and noise is not; pass noise=",
-        (X, None, None, X.sum()),
-        {},
-    ),
-    "b": (ValueError, r"b must have shape \(3,\).*got \(2,\)", (X,), {"b": torch.zeros(2)}),
-    "device": (
-        ValueError,
-        r"b must be on cpu like x, got meta; move it",
-        (X,),
-        {"b": torch.zeros(3, device="meta")},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, args, options = ERRORS[name]
-    with pytest.raises(error, match=f"noise_bias_act: {message}"):
-        noise_bias_act(*args, **options)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -472,3 +278,64 @@ def test_random_calls(device, shape, given_names, noise, act, gain, clamp):
     torch.manual_seed(len(shape))
     inputs = tensors(tuple(shape), torch.float64, device, given_names, noise)
     check_against_oracle(inputs, gradient_like(inputs), {"act": act, "gain": gain, "clamp": clamp})
+
+
+def of(shape, options, given_names=ALL, noise="own", **more):
+    n, c, *space = shape
+    shapes = {"x": shape, "scale": (n, c), "noise": NOISES[noise](n, *space), "strength": (),
+              "b": (c,)}  # fmt: skip
+    shapes = {k: v for k, v in shapes.items() if k in given_names}
+    names = list(shapes)
+
+    def call(*tensors):
+        return noise_bias_act(**dict(zip(names, tensors, strict=True)), **options)
+
+    return Sample(call, shapes, wide=("scale", "strength", "b"), **more)
+
+
+X, CLAMPED, TINY = torch.zeros(2, 3, 4), {"act": "lrelu", "clamp": 1.5}, (2, 3, 2, 1)
+OP_INFO = OpInfo(
+    samples={
+        "all": of((2, 3, 4, 5), CLAMPED),
+        "channels_last": of((2, 8, 4, 4), CLAMPED, layout="channels_last"),
+        "ragged channels_last": of((2, 3, 5, 7), CLAMPED, layout="channels_last"),
+        "16 bits": of((2, 8, 4), CLAMPED, dtype=torch.bfloat16),
+        "linear": of((2, 3, 4), {"gain": 1.5}),
+        "swish": of((2, 3, 4, 5), {"act": "swish"}),
+        "x alone": of((2, 3, 4), {"act": "lrelu"}, {"x"}),
+        "noise alone": of((2, 3), {"act": "relu"}, {"x", "noise"}),
+        "noise for all": of((2, 8, 4), CLAMPED, noise="flat"),
+        "empty": of((0, 3, 2), {"act": "lrelu"}),
+    },
+    derivatives={
+        **{case: of(TINY, options) for case, options in (CASES | COMPOSED).items()},
+        **{f"{subset}, {noise} noise": of(TINY, CLAMPED, names, noise)
+           for subset, names in SUBSETS.items() for noise in NOISES},
+        **{f"third order of {case}": Sample(first_gradient(of((2, 2, 2), options).call),
+                                            of((2, 2, 2), options).shapes)
+           for case, options in (CASES | COMPOSED).items()
+           if case in ("lrelu clamped", "linear", "swish")},
+    },
+    large={layout: of((3, 40, 17, 16), CLAMPED, layout=layout)
+           for layout in ("contiguous", "channels_last")},
+    errors={
+        name: (error, f"noise_bias_act: {message}", functools.partial(noise_bias_act, *args))
+        for name, error, message, args in (
+            ("act", ValueError, r"act must be one of linear.*got 'gelu'", (X, *[None] * 4, "gelu")),
+            ("integer x", TypeError, r"x must be .*int64; cast", (X.long(),)),
+            ("dims of x", ValueError, r"x must be \[N, C, \.\.\.\], got shape \(4,\)", (X[0, 0],)),
+            ("scale", ValueError, r"scale must have shape \(2, 3\).*got \(3,\)", (X, X[0, :, 0])),
+            ("noise", ValueError,
+             r"noise must have shape \(2, 1, 4\) or \(1, 1, 4\) or \(4,\).*got \(2, 3, 4\)",
+             (X, None, X)),
+            ("strength", ValueError, r"strength must have shape \(\)",
+             (X, None, X[0, 0], X[0, 0])),
+            ("strength alone", ValueError, r"strength is given and noise is not; pass noise=",
+             (X, None, None, X.sum())),
+            ("b", ValueError, r"b must have shape \(3,\).*got \(2,\)",
+             (X, None, None, None, torch.zeros(2))),
+            ("device", ValueError, r"b must be on cpu like x, got meta; move it",
+             (X, None, None, None, torch.zeros(3, device="meta"))),
+        )
+    },
+)  # fmt: skip
