@@ -28,7 +28,13 @@ _LR = 1e-7  # hundreds of steps on one batch must leave the networks what they a
 
 
 def recipe_case(name: str, config: TrainConfig, *, is_quick: bool = False) -> StepCase:
-    """Native, reference and torch.compile of `config`'s step, checked against float64."""
+    """The step of a configuration in all variants, checked against float64.
+
+    Args:
+        name: of the case.
+        config: recipe, sizes and lazy regularisation of the step.
+        is_quick: whether `--quick` measures it.
+    """
     return StepCase(
         name=name,
         variants={variant: _builder(config, variant) for variant in VARIANTS},

@@ -4,7 +4,7 @@ import time
 
 from fastgan.training.config.recipes import recipes
 from tests.gpu import _ops
-from tests.gpu._items import drive
+from tests.gpu._child_processes import drive
 from tests.gpu._steps import FAILED, PASSED, Outcome, Session
 
 TRAINING_SHARE = 0.25  # of the step's time, kept for the training steps

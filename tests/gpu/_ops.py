@@ -12,17 +12,25 @@ from typing import Any
 
 import torch
 
-from fastgan.bench.measure.correctness import check, expected, reference
-from fastgan.bench.measure.op_rows import BASE, FLOOR, modes_of, on_device, tensors_on
+from fastgan.bench.measure.op_rows import (
+    BASE,
+    FLOOR,
+    NO_DOUBLE,
+    default_variants,
+    find_wrong,
+    modes_of,
+    on_device,
+    tensors_on,
+)
 from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import Function, OpCase, Tensors, evaluate
 from fastgan.ops import backends
+from fastgan.training.step.capture import WARM_UPS, CudaGraphs
 from tests.gpu._cases import grid, small_cases
-from tests.gpu._items import serve
+from tests.gpu._child_processes import serve
 
 SMALL = "small: "  # prefix of the items that compare launches
 GRAPH_CALLS = 20  # per graph, so that one replay's launch is spread over them
-NO_DOUBLE = "torch.compile cannot: AOTAutograd has no double backward"
 LEFT_OUT = "left out by --quick but for each op's first case, because compiling takes long"
 
 
@@ -54,7 +62,7 @@ def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
         rows = [launch_row(case, mode, tensors, options) for mode in modes_of(case)[:2]]
     else:
         is_compiled = not options.quick or cases[item] is first
-        variants = make_variants(case, is_compiled)
+        variants = default_variants(case, is_compiled=is_compiled)
         rows = [
             row(case, mode, tensors, variants, protocol(options, "cold"), is_compiled)
             for mode in modes_of(case)
@@ -69,14 +77,6 @@ def missing_kernel(op: str, device: str) -> str | None:
     if device != "cuda" or answer is None or answer["active"] == "cuda":
         return None
     return f"{op} has no CUDA kernel: {answer['why']}"
-
-
-def make_variants(case: OpCase, is_compiled: bool) -> dict[str, Function]:
-    variants = {BASE: case.run, "reference": reference(case)}
-    if is_compiled:
-        torch.compiler.reset()  # the recompile limit counts per function, not per case
-        variants["compile"] = torch.compile(case.plain, fullgraph=True, dynamic=False)
-    return variants
 
 
 def protocol(options: argparse.Namespace, cache: str) -> Protocol:
@@ -132,33 +132,17 @@ def launch_row(
 
 def graph_of(call: Callable[[], object], calls: int, device: str) -> Callable[[], object]:
     """`calls` calls as one CUDA graph's replay; on the CPU, as they are."""
-    if device != "cuda":
 
-        def repeat() -> None:
-            for _ in range(calls):
-                call()
-
-        return repeat
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    def repeat() -> None:
         for _ in range(calls):
             call()
-    return graph.replay
 
-
-def find_wrong(
-    case: OpCase, mode: str, tensors: Tensors, variants: Mapping[str, Function]
-) -> dict[str, str]:
-    """The variants whose outputs or gradients are not the float64 reference's, and how."""
-    want = expected(case, mode, tensors)
-    checks = {name: check(evaluate(mode, run, tensors), want) for name, run in variants.items()}
-    return {name: why for name, why in checks.items() if why}
+    if device != "cuda":
+        return repeat
+    graphs = CudaGraphs(torch.device(device))
+    for _ in range(WARM_UPS):
+        graphs.warm_up(call)
+    return graphs.capture(repeat)
 
 
 def _call(mode: str, run: Function, tensors: Tensors) -> Callable[[], object]:

@@ -15,7 +15,7 @@ from fastgan.training.step import phases as step
 from fastgan.training.step.state import Batch, TrainState, build_state
 from tests._small_networks import size_of
 from tests.gpu._capture import Comparison, compare
-from tests.gpu._items import drive, serve
+from tests.gpu._child_processes import drive, serve
 from tests.gpu._steps import FAILED, PASSED, Outcome, Session
 
 RESOLUTION = (16, 12)

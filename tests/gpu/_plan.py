@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from tests.gpu import (
     _benchmarks,
-    _facts,
-    _kernels,
+    _build_libraries,
+    _environment,
     _phases,
     _sanitizer,
     _suite,
@@ -19,13 +19,13 @@ STEPS = (
         name="build",
         does="build the CPU and the CUDA library, if they are missing",
         limits=(3600.0, 60.0),
-        run=_kernels.run,
+        run=_build_libraries.run,
     ),
     CheckStep(
         name="environment",
         does="device, driver, versions, commit; speed of a copy on the device",
         limits=(300.0, 20.0),
-        run=_facts.run,
+        run=_environment.run,
     ),
     CheckStep(
         name="suite",

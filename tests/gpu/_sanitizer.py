@@ -1,4 +1,4 @@
-"""Step `sanitizer`: compute-sanitizer's four tools over `_awkward.py`, all at once."""
+"""Step `sanitizer`: compute-sanitizer's four tools over `_awkward_shapes.py`, all at once."""
 
 import concurrent.futures
 import os
@@ -35,7 +35,7 @@ def command(sanitizer: Path, tool: str, session: Session) -> list[str]:
     """API errors are left out: torch probes the driver and expects some calls to fail."""
     line = [str(sanitizer), "--tool", tool, "--error-exitcode", str(ERROR_EXITCODE)]
     line += ["--report-api-errors", "no", "--target-processes", "all"]
-    line += [sys.executable, "-m", "tests.gpu._awkward", "--device", session.device]
+    line += [sys.executable, "-m", "tests.gpu._awkward_shapes", "--device", session.device]
     return [*line, "--quick"] if session.is_quick else line
 
 

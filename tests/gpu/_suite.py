@@ -18,7 +18,7 @@ def command(session: Session) -> list[str]:
     """pytest's command line. Quick leaves out what is marked slow, and uses xdist where it is."""
     backend = "cuda" if session.device == "cuda" else "cpu"
     line = [sys.executable, "-m", "pytest", "--backend", backend, *FOLDERS, "-q"]
-    line += ["-p", "tests.gpu._counted"]
+    line += ["-p", "tests.gpu._count_device_tests"]
     if session.is_quick:
         line += ["-m", "not slow"]
         if importlib.util.find_spec("xdist") is not None:

@@ -13,7 +13,7 @@ from fastgan.training.config.recipes import load_recipe
 from fastgan.training.step import phases as step
 from fastgan.training.step.capture import WARM_UPS, PhaseRunner
 from fastgan.training.step.state import Batch, TrainState, build_state
-from tests.gpu._items import serve
+from tests.gpu._child_processes import serve
 
 RESOLUTION = (64, 64)
 SECONDS = 2.0  # of timed steps, in whole periods of lazy regularisation

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from tests.gpu import __main__ as command
-from tests.gpu import _awkward, _facts, _kernels, _markdown, _plan, _sanitizer, _suite
+from tests.gpu import (
+    _awkward_shapes,
+    _build_libraries,
+    _environment,
+    _markdown,
+    _plan,
+    _sanitizer,
+    _suite,
+)
 from tests.gpu._steps import FAILED, NOT_RUN, PASSED, Outcome, Session
 
 
@@ -59,31 +67,31 @@ ELFS = "ELF file    1: a.1.sm_80.cubin\nELF file    2: a.2.sm_90.cubin\nELF file
 
 
 def test_versions_are_read():
-    assert _facts.parse_nvcc(NVCC) == "13.0 (V13.0.88)"
-    assert _facts.parse_nvcc("") is None
-    assert _facts.parse_driver(DRIVER) == "580.159.04"
-    assert _facts.parse_elf_list(ELFS) == ["sm_80", "sm_90"]
+    assert _environment.parse_nvcc(NVCC) == "13.0 (V13.0.88)"
+    assert _environment.parse_nvcc("") is None
+    assert _environment.parse_driver(DRIVER) == "580.159.04"
+    assert _environment.parse_elf_list(ELFS) == ["sm_80", "sm_90"]
     h200 = SimpleNamespace(memory_clock_rate=3201000, memory_bus_width=6144)
-    assert _facts.nominal_bandwidth(h200) == pytest.approx(4.917e12, rel=1e-3)
-    assert _facts.nominal_bandwidth(SimpleNamespace(name="old torch")) is None
+    assert _environment.nominal_bandwidth(h200) == pytest.approx(4.917e12, rel=1e-3)
+    assert _environment.nominal_bandwidth(SimpleNamespace(name="old torch")) is None
 
 
 def test_the_commit_is_asked_of_git(tmp_path):
-    assert _facts.commit_facts(tmp_path, "abc")["commit"] == "abc"
-    assert "not a git" in _facts.commit_facts(tmp_path, None)["commit"]
+    assert _environment.commit_facts(tmp_path, "abc")["commit"] == "abc"
+    assert "not a git" in _environment.commit_facts(tmp_path, None)["commit"]
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "m"], check=True)
-    clean = _facts.commit_facts(tmp_path, None)
+    clean = _environment.commit_facts(tmp_path, None)
     assert len(clean["commit"]) == 40
     assert clean["is_dirty"] is False
     (tmp_path / "new").touch()
-    assert _facts.commit_facts(tmp_path, None)["is_dirty"] is True
-    assert _facts.commit_facts(tmp_path, "abc") == {"commit": "abc", "is_dirty": None}
+    assert _environment.commit_facts(tmp_path, None)["is_dirty"] is True
+    assert _environment.commit_facts(tmp_path, "abc") == {"commit": "abc", "is_dirty": None}
 
 
 def test_the_environment_of_a_machine_without_the_kernels(monkeypatch, capsys):
-    outcome = _facts.run(Session(device="cpu"))
+    outcome = _environment.run(Session(device="cpu"))
     if outcome.data["library"] is None:
         assert outcome.status == FAILED
         assert outcome.reason == outcome.data["library_missing"]
@@ -95,9 +103,9 @@ def test_one_library_that_does_not_build_does_not_stop_the_other(broken, monkeyp
     facts = {"cpu_reason": "not built", "cuda_reason": "not built"}
     monkeypatch.setattr("fastgan.ops.library_facts", lambda: facts)
     tried = []
-    monkeypatch.setattr(_kernels, "run_logged", lambda line, *_: tried.append(line[-1]) or
+    monkeypatch.setattr(_build_libraries, "run_logged", lambda line, *_: tried.append(line[-1]) or
                         int(line[-1] == broken))  # fmt: skip
-    outcome = _kernels.run(Session())
+    outcome = _build_libraries.run(Session())
     assert tried == ["_C_cuda", "_C"]
     assert outcome.status == FAILED
     assert outcome.reason == f"{broken} was not built (exit code 1; see the log)"
@@ -146,8 +154,8 @@ def test_tests_that_ignore_the_device_are_counted():
     picked = [f"{test}test_clamp_comes_after_gain", f"{test}test_errors_name_the_argument"]
     line = [sys.executable, "-m", "pytest", "--backend", "reference", "-q", *picked]
     done = subprocess.run(
-        [*line, "-p", "tests.gpu._counted"],
-        cwd=_facts.ROOT,
+        [*line, "-p", "tests.gpu._count_device_tests"],
+        cwd=_environment.ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -230,28 +238,28 @@ def test_no_sanitizer_is_no_failure_and_says_so(monkeypatch):
 
 
 def test_the_samples_are_awkward_and_fit_their_ops(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["_awkward", "--device", "cpu", "--quick"])
-    assert _awkward.main() == 0
+    monkeypatch.setattr(sys, "argv", ["_awkward_shapes", "--device", "cpu", "--quick"])
+    assert _awkward_shapes.main() == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("samples: ")
-    every = list(_awkward.samples(_awkward.load_cases("ops"), is_quick=False))
+    every = list(_awkward_shapes.samples(_awkward_shapes.load_cases("ops"), is_quick=False))
     for op in {sample.case.op for sample in every}:
         pairs = {(s.case.dtype, s.layout) for s in every if s.case.op == op}
-        assert {dtype for dtype, _ in pairs} == set(_awkward.DTYPES), op
-        assert {layout for _, layout in pairs} == set(_awkward.LAYOUTS), op
+        assert {dtype for dtype, _ in pairs} == set(_awkward_shapes.DTYPES), op
+        assert {layout for _, layout in pairs} == set(_awkward_shapes.LAYOUTS), op
     assert all(torch.Size(s.case.shapes[0]).numel() < 2**20 for s in every)
 
 
 def test_an_op_that_refuses_all_samples_is_named(monkeypatch, capsys):
-    case = _awkward.load_cases("ops", ["bias_act"], is_quick=True)[0]
+    case = _awkward_shapes.load_cases("ops", ["bias_act"], is_quick=True)[0]
 
     def refuse(*inputs):
         raise ValueError("not this")
 
     refusing = dataclasses.replace(case, op="shy", run=refuse)
-    monkeypatch.setattr(_awkward, "load_cases", lambda kind: [case, refusing])
-    monkeypatch.setattr(_awkward, "has_cuda_kernel", lambda op: True)
-    monkeypatch.setattr(sys, "argv", ["_awkward", "--device", "cpu", "--quick"])
-    assert _awkward.main() == 1
+    monkeypatch.setattr(_awkward_shapes, "load_cases", lambda kind: [case, refusing])
+    monkeypatch.setattr(_awkward_shapes, "has_cuda_kernel", lambda op: True)
+    monkeypatch.setattr(sys, "argv", ["_awkward_shapes", "--device", "cpu", "--quick"])
+    assert _awkward_shapes.main() == 1
     assert capsys.readouterr().out.splitlines()[-1] == "no sample ran of shy"
 
 

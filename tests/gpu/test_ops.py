@@ -107,14 +107,14 @@ def test_a_graph_holds_as_many_calls():
 
 @pytest.mark.parametrize("wrong", ["native", "reference"])
 def test_a_wrong_variant_has_no_number(wrong, tiny_cases, monkeypatch):
-    original = _ops.make_variants
+    original = _ops.default_variants
 
-    def spoil(case, is_compiled):
-        variants = original(case, is_compiled)
+    def spoil(case, *, is_compiled):
+        variants = original(case, is_compiled=is_compiled)
         right = variants[wrong]
         return variants | {wrong: lambda *inputs: right(*inputs) * 1.01}
 
-    monkeypatch.setattr(_ops, "make_variants", spoil)
+    monkeypatch.setattr(_ops, "default_variants", spoil)
     record = _ops.work(next(iter(_ops.grid(is_quick=True))), QUICK)
     assert f"forward: {wrong} y is off by" in record["failure"]
     for row in record["rows"]:

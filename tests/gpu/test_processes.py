@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.gpu import _sanitizer, _steps
-from tests.gpu._items import drive
+from tests.gpu._child_processes import drive
 from tests.gpu._steps import FAILED, NOT_RUN, Session
 
 WORKER = """
 import argparse, os, sys, time
-from tests.gpu._items import serve
+from tests.gpu._child_processes import serve
 
 def work(item, options):
     if item == "crash":

@@ -26,9 +26,15 @@ def expected(case: OpCase, mode: str, tensors: Tensors) -> dict[str, torch.Tenso
 
 
 def check(got: dict[str, torch.Tensor | None], want: dict[str, torch.Tensor | None]) -> str | None:
-    """None if every output of `got` is `want` within TOLERANCE, else which is not and by how much.
+    """Compares results with the exact ones.
 
-    A missing gradient (None) means zeros: `got` may lack it only where `want` is zero throughout.
+    Args:
+        got: name → output or gradient; None means zeros, which is right only where `want` is zero
+            throughout.
+        want: the same in float64.
+
+    Returns:
+        None if all are equal within TOLERANCE, else the name of one that is not, and by how much.
     """
     for name, exact in want.items():
         exact = torch.zeros(()) if exact is None else exact.detach()

@@ -20,12 +20,18 @@ _MARK = "fastgan::measured "
 def peak_live_bytes(
     build: Callable[[], Mapping[str, Callable[[], object]]],
 ) -> dict[str, int]:
-    """Most bytes of live CPU tensors during each call of what `build()` returns, by name.
+    """Most bytes of live CPU tensors during each call.
 
     All run once before any is counted, so that each is counted as in a loop over them: beside what
     the others leave behind (moments, gradients). Everything that `build` made counts (parameters,
     batch); what existed before does not, nor does scratch that a library takes from malloc itself
     (oneDNN's, say), nor what a call returns once it has returned.
+
+    Args:
+        build: makes everything that counts, and returns name → call.
+
+    Returns:
+        Name → bytes.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it writes two lines to stderr
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -62,7 +68,12 @@ def _peak(changes: Sequence[tuple[int, int]], start: int, end: int) -> int:
 
 
 def page_faults(call: Callable[[], object], calls: int = 2) -> float | None:
-    """Minor page faults per call over `calls` calls, after one; None where nobody counts them."""
+    """Minor page faults per call, after one call that is not counted; None on Windows.
+
+    Args:
+        call: called without arguments.
+        calls: how often it is called while counting.
+    """
     if resource is None:
         return None
     call()

@@ -15,7 +15,7 @@ from fastgan.ops import backends
 
 BASE = "native"
 FLOOR = "copy"
-_NO_DOUBLE = "torch.compile cannot: AOTAutograd has no double backward"
+NO_DOUBLE = "torch.compile cannot: AOTAutograd has no double backward"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,24 +95,36 @@ def _moved(value: Any, device: str) -> Any:
 
 
 def run_case(case: OpCase, protocol: Protocol, variants: Mapping[str, Function]) -> Iterator[Row]:
-    """Check, then measure, `variants` (BASE among them) of `case` in every mode that it has.
+    """Checks, then measures every variant of a case.
 
-    On another device than the CPU the variants must come from `on_device(case, ...)`.
+    Args:
+        case: of the op.
+        protocol: device, threads, rounds and cache.
+        variants: name → function, BASE among them; on another device than the CPU those of
+            `on_device(case, ...)`.
+
+    Yields:
+        One Row for each mode that the case has.
     """
     for mode in modes_of(case):
-        absent = {"compile": _NO_DOUBLE} if mode == "double" and "compile" in variants else {}
+        absent = {"compile": NO_DOUBLE} if mode == "double" and "compile" in variants else {}
         present = {name: run for name, run in variants.items() if name not in absent}
         yield _run_mode(case, mode, protocol, present, absent)
 
 
+def find_wrong(
+    case: OpCase, mode: str, tensors: Tensors, variants: Mapping[str, Function]
+) -> dict[str, str]:
+    """The variants whose outputs or gradients are not the float64 reference's, and how."""
+    want = expected(case, mode, tensors)
+    checks = {name: check(evaluate(mode, run, tensors), want) for name, run in variants.items()}
+    return {name: why for name, why in checks.items() if why}
+
+
 def _run_mode(case, mode, protocol, variants, absent) -> Row:
     tensors = tensors_on(case, protocol.device)
-    want = expected(case, mode, tensors)
-    failures = []
-    for name, run in variants.items():
-        if wrong := check(evaluate(mode, run, tensors), want):
-            failures.append(f"{name}: {wrong}")
-    del want
+    wrong = find_wrong(case, mode, tensors, variants)
+    failures = [f"{name}: {why}" for name, why in wrong.items()]
     x = tensors.inputs[0].detach()
     factor = case.floor_bytes(mode) / (2 * x.numel() * x.element_size())
     samples = None

@@ -59,11 +59,19 @@ def without_compile(case: StepCase) -> StepCase:
 
 
 def find_wrong(case: StepCase, phase: str, variants: Iterable[str]) -> dict[str, str]:
-    """Those of `variants` whose results of `phase` are wrong, and how.
+    """Checks the results of one phase against the exact step.
 
     Wrong is what is wrong with each of three draws. One is not enough where second derivatives of
     leaky ReLUs are summed: they jump where a unit's sign flips, so that a single rounding moves
     them by 1e-3 in a few draws of a hundred, and by 1e-6 in the others. A bug is there in all.
+
+    Args:
+        case: of the step.
+        phase: of its schedule.
+        variants: names of those to check.
+
+    Returns:
+        Variant → what is wrong with it, for those that are wrong.
     """
     wrong = dict.fromkeys(variants, "")
     with _same_draws(wrong):
@@ -139,7 +147,16 @@ def _objection(case: StepCase, variant: str, errors: Mapping[str, _Error]) -> st
 def run_step_case(
     case: StepCase, protocol: Protocol, *, is_sized: bool = True
 ) -> Iterator[StepRow]:
-    """Rows of all phases, then of the sum; `is_sized` also counts bytes and faults."""
+    """Checks, then measures every phase of every variant.
+
+    Args:
+        case: of the step.
+        protocol: threads and rounds.
+        is_sized: also count live bytes and page faults.
+
+    Yields:
+        One StepRow for each phase, then one for their weighted sum, if the case has it.
+    """
     with _same_draws(case.variants):  # what was checked is what is timed
         yield from _run(case, protocol, is_sized)
 

@@ -17,10 +17,17 @@ _CUDA_MOST_CALLS = 100  # per sample: a short kernel behind 256 MiB of writes ea
 class Protocol:
     """How rows are measured.
 
-    `threads` 1 uses the process CPU clock, which other processes do not disturb; more threads use
-    wall time. `cache` "warm" repeats a variant on the same tensors after one untimed call; "cold"
-    writes 128 MiB before every call, outside the clock. On `device` "cuda" the clock is the GPU's,
-    between two events, and cold writes 256 MiB.
+    Args:
+        device: "cpu", or "cuda", where the clock is the GPU's, between two events.
+        threads: 1 uses the process CPU clock, which other processes do not disturb; more threads
+            use wall time.
+        rounds: samples of each variant.
+        sample_seconds: time that the calls of one sample fill together.
+        cache: "warm" repeats a variant on the same tensors after one untimed call; "cold" writes
+            128 MiB (on CUDA 256 MiB) before every call, outside the clock.
+
+    Raises:
+        ValueError: when a number is below 1, or a name is none of these.
     """
 
     device: str = "cpu"
@@ -65,11 +72,18 @@ class Samples:
 
 
 def measure(variants: Mapping[str, Callable[[], object]], protocol: Protocol) -> Samples:
-    """Time `variants` in one process: `protocol.rounds` rounds of one sample of each.
+    """Times `variants` in one process: `protocol.rounds` rounds of one sample of each.
 
     A sample is as many calls as fill `sample_seconds` (found in the warm-up), averaged. The order
     rotates by one from round to round, so that no variant always runs behind the same one. On the
     CPU a call that alone takes ten times as long is timed at once, without an untimed one before.
+
+    Args:
+        variants: name → a function that is called without arguments.
+        protocol: clock, rounds and cache.
+
+    Returns:
+        Seconds per call of each variant, one entry per round.
     """
     sampler = _EventSampler(protocol) if protocol.device == "cuda" else _Sampler(protocol)
     calls = {name: sampler.calls_per_sample(fn) for name, fn in variants.items()}

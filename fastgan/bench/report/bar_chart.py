@@ -25,10 +25,11 @@ def write_chart(path: Path, bars: Bars, facts: Mapping[str, Any]) -> None:
 
 
 def draw_chart(bars: Bars, facts: Mapping[str, Any]) -> "Image.Image":
-    """One group of bars per entry of `bars` (label, series → ratio), on a logarithmic axis from 1.
+    """Bars on a logarithmic axis from 1: to the right of it native is faster, to the left slower.
 
-    A bar to the right of 1 is a time as many times that of native; to the left, native loses.
-    `facts` are what the numbers depend on (`machine.environment`), and stand under the title.
+    Args:
+        bars: (label, series → time over native's), one group of bars each.
+        facts: what the numbers depend on (`machine.environment`); they stand under the title.
     """
     names = list(dict.fromkeys(name for _, values in bars for name in values))
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}

@@ -9,7 +9,7 @@ from fastgan.bench.report.text_table import aligned, milliseconds
 
 
 def row_json(row: Row) -> dict[str, Any]:
-    """One row: either `failure` is words and `variants` empty, or the reverse."""
+    """One row as JSON values: either `failure` is words and `variants` empty, or the reverse."""
     case = row.case
     return {
         "op": case.op,
@@ -28,10 +28,13 @@ def row_json(row: Row) -> dict[str, Any]:
 
 
 def table(data: Sequence[dict[str, Any]]) -> str:
-    """Of `row_json`s: milliseconds per call and ratios to native, aligned; failures in words; the
-    rows where native loses.
+    """An aligned table of milliseconds per call and ratios to native.
 
-    `x/native` is the median over rounds: above 1, native is faster.
+    `x/native` is the median over rounds: above 1, native is faster. Below the table stand the rows
+    where native is slower, and why a number is missing.
+
+    Args:
+        data: of `row_json`.
     """
     others = [n for n in ("reference", "compile") if any(n in r["variants"] for r in data)]
     head = ["op", "case", "dtype", "layout", "mode", "floor ms", "native ms"]
@@ -49,7 +52,7 @@ def table(data: Sequence[dict[str, Any]]) -> str:
         cells += [f"{ratios[n]:.2f}" if n in ratios else "-" for n in others]
         lines.append([*label, *cells, f"{seconds[BASE] / r['floor_seconds']:.2f}"])
         footer += [
-            f"native loses to {n} ({ratios[n]:.2f}): {' '.join(label)}"
+            f"native is slower than {n} ({n}/native = {ratios[n]:.2f}): {' '.join(label)}"
             for n in others
             if n in ratios and round(ratios[n], 2) < 1
         ]

@@ -33,14 +33,20 @@ def row_json(row: StepRow) -> dict[str, Any]:
 
 
 def table(data: Sequence[dict[str, Any]]) -> str:
-    """Of `row_json`s: per phase and variant milliseconds, peak live MB and page faults, and the
-    ratios; a case with a wrong variant says so in words."""
+    """A table for each case: milliseconds, ratios, peak live MB and page faults of every phase.
+
+    A wrong variant says so in words. Below the tables stand the rows where native is slower, and
+    why a number is missing.
+
+    Args:
+        data: of `row_json`.
+    """
     parts = []
     for case in dict.fromkeys(r["case"] for r in data):
         parts.append(f"{case}\n{_case_table([r for r in data if r['case'] == case])}")
     absent = {f"{n}: {why}" for r in data for n, why in r["absent"].items()}
     losses = [
-        f"native loses ({ratio:.2f} = {pair}): {r['case']} {r['phase']}"
+        f"native is slower ({pair} = {ratio:.2f}): {r['case']} {r['phase']}"
         for r in data
         for pair, ratio in r["ratios"].items()
         if round(ratio, 2) < 1 and pair.split(" / ")[1].startswith("native")

@@ -12,6 +12,7 @@ from fastgan.bench.measure.timer import Protocol
 from fastgan.bench.recipe_case import recipe_case, schedule
 from fastgan.bench.report import step_table
 from fastgan.bench.step_case import STEP, StepCase, StepVariant, data_generator
+from fastgan.bench.steps import penalty_methods
 from fastgan.bench.variants import compile_parts, uncompiled
 from fastgan.models import mlp, stylegan2
 from fastgan.training.config.recipes.stylegan2 import recipe
@@ -228,6 +229,23 @@ def test_networks_are_right_and_a_planted_gradient_is_seen(monkeypatch):
     )
     for phase in ("G forward+backward", "D forward+backward", "D double"):
         assert set(step_rows.find_wrong(case, phase, case.variants)) == {"native", "reference"}
+
+
+def test_penalty_methods_are_right_and_a_planted_one_is_seen(monkeypatch):
+    cases = case_files.load_cases("steps", ["penalty_methods"])
+    case = next(c for c in cases if "1 linear layers of 16, batch 4" in c.name)
+    for phase in case.schedule:
+        assert step_rows.find_wrong(case, phase, case.variants) == {}
+
+    right = penalty_methods.logits_and_penalty
+
+    def planted(D, x, *, method):
+        y, penalty = right(D, x, method=method)
+        return y, penalty * (1.02 if method == "linearised" else 1)
+
+    monkeypatch.setattr(penalty_methods, "logits_and_penalty", planted)
+    wrong = step_rows.find_wrong(case, penalty_methods.WHOLE, case.variants)
+    assert set(wrong) == {"linearised"}
 
 
 def test_without_compile_drops_what_names_it():

@@ -1,4 +1,4 @@
-"""Every op's kernels once, at shapes that break them: `python -m tests.gpu._awkward`.
+"""Every op's kernels once, at shapes that break them: `python -m tests.gpu._awkward_shapes`.
 
 A short program for compute-sanitizer. The samples come from the bench cases: each size above 4 is
 replaced by a small awkward one, equal sizes by equal ones, so that a bias still fits its channels.
@@ -126,7 +126,9 @@ def run_sample(sample: Sample, device: str) -> str | None:
 
 def main() -> int:
     """0; or 1 with the names of the ops of which no sample ran."""
-    parser = argparse.ArgumentParser(prog="python -m tests.gpu._awkward", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.gpu._awkward_shapes", description=__doc__
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
