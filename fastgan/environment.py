@@ -35,13 +35,13 @@ def _choice(name: str, choices: tuple[str, ...], default: str) -> str:
 
 
 def require_native() -> bool:
-    """`FASTGAN_REQUIRE_NATIVE=1`: an op that would take a slow path raises instead."""
+    """`FASTGAN_REQUIRE_NATIVE=1`: an op that has no native kernel for its input raises an error."""
     return _flag("FASTGAN_REQUIRE_NATIVE")
 
 
 @contextlib.contextmanager
 def native_required() -> Iterator[None]:
-    """Within the block `FASTGAN_REQUIRE_NATIVE=1`: an op that lacks its kernel raises in words."""
+    """Set `FASTGAN_REQUIRE_NATIVE=1` within the block: an op without its kernel raises an error."""
     before = os.environ.get("FASTGAN_REQUIRE_NATIVE")
     os.environ["FASTGAN_REQUIRE_NATIVE"] = "1"
     try:
@@ -74,7 +74,7 @@ def winograd() -> str:
 
 
 def rank_timeout() -> float:
-    """`FASTGAN_RANK_TIMEOUT`: seconds that a rank may keep the others waiting in a step; 600."""
+    """`FASTGAN_RANK_TIMEOUT`: seconds that ranks wait for another one in a step; default 600."""
     text = os.environ.get("FASTGAN_RANK_TIMEOUT", "").strip() or "600"
     try:
         seconds = float(text)

@@ -110,7 +110,7 @@ def _launch(ctx: click.Context, options: dict[str, Any], given: dict[str, Any]) 
 
 
 def _configure(options: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Path | None, str]:
-    """(config, the checkpoint to go on from, the words for a new run's folder), checked."""
+    """(config, checkpoint to continue from, name of a new run folder without number), checked."""
     from fastgan.training.checkpoint.checkpoint import read_config
     from fastgan.training.step.micro_batch import check_split
 

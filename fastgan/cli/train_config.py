@@ -87,12 +87,12 @@ def _others(make: Callable[[str], "TrainConfig"], cfg: str) -> dict[str, "TrainC
     return found
 
 
-def describe_run(config: "TrainConfig", data_name: str, words: str) -> str:
+def describe_run(config: "TrainConfig", data_name: str, text: str) -> str:
     """The name of a new run folder without its number: `avatars64-faces-batch32-gamma1`."""
     parts = [data_name, config.name, f"batch{config.batch}"]
     gammas = {getattr(config, name) for name in ("r1_gamma", "r2_gamma", "gp_weight")} - {0}
     parts += [f"gamma{max(gammas):g}"] if gammas else []
-    parts += [words] if words else []
+    parts += [text] if text else []
     return "-".join(parts)
 
 

@@ -208,6 +208,6 @@ def _receive(child: subprocess.Popen, errors: BinaryIO, index: int) -> bytes:
         said = errors.read().decode(errors="replace").strip()[-2000:]
         raise RuntimeError(
             f"avatars: the process that draws image {index} ended early (exit status {code}); "
-            f"it said: {said or 'nothing'}. Pass processes=1 to draw in this process"
+            f"its error output: {said or 'none'}. Pass processes=1 to draw in this process"
         )
     return png

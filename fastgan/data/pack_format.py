@@ -8,8 +8,8 @@
             labels int32 [N] (classes), float32 [N, dim] (vectors), or nothing
 
 The JSON holds `shape`, `block`, `label_kind`, `label_dim`, and under `sections` offset and size of
-each part and the SHA-256 of each but the pixels: its hash vouches for the whole file, and is the
-data set's identity. A change of this layout raises VERSION.
+each part and the SHA-256 of each part except the pixels. So its own hash covers the whole file; it
+identifies the data set. A change of this layout increments VERSION.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _BLOCK_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Layout:
-    """What the preamble says. `digest`: the SHA-256 (hex) that identifies the contents."""
+    """The preamble's contents. `digest`: the SHA-256 (hex) that identifies the contents."""
 
     shape: tuple[int, int, int, int]  # [N, C, H, W]
     block: int

@@ -132,16 +132,16 @@ def read_index(tar: Path) -> list[Member]:
     Checked without reading the tar: its size, and that the last member named has a header there.
     """
     index = index_path(tar)
-    cure = f"make it again with `fastgan data index {tar}`, or remove it"
+    fix = f"make it again with `fastgan data index {tar}`, or remove it"
     try:
         document = json.loads(index.read_bytes())
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']!r}, expected {FORMAT!r}")
         size, members = document["tar_bytes"], document["members"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{index} is not a tar's index ({error}); {cure}") from error
+        raise ValueError(f"{index} is not a tar's index ({error}); {fix}") from error
     if size != tar.stat().st_size or (members and not _has_header(tar, members[-1])):
-        raise ValueError(f"{index} does not belong to {tar.name} as it is now; {cure}")
+        raise ValueError(f"{index} does not belong to {tar.name} as it is now; {fix}")
     return members
 
 

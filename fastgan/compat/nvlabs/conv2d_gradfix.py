@@ -43,6 +43,8 @@ def conv2d(
 
     Args:
         input: `x`.
+        weight: `w`.
+        bias: `b`.
         dilation: distance between two taps; an int or (y, x).
     """
     if dilation not in (1, (1, 1), [1, 1]):
@@ -66,6 +68,8 @@ def conv_transpose2d(
 
     Args:
         input: `x`.
+        weight: `w`.
+        bias: `b`.
         dilation: distance between two taps; an int or (y, x).
     """
     if dilation not in (1, (1, 1), [1, 1]):
