@@ -54,7 +54,7 @@ def print_device(config: Any) -> None:
         )
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     click.echo(
-        f"device      {where}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+        f"device      {where}, CPU threads: {torch.get_num_threads()}, torch {torch.__version__}"
     )
     used: dict[str, list[str]] = {}
     for op, devices in ops.backends().items():
