@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DIRECTIVE = re.compile(r"^::: (fastgan(?:\.\w+)+)\n", re.M)
+DIRECTIVE = re.compile(r"^::: (fastgan(?:\.\w+)+)\n(?! )", re.M)  # without options of its own
 
 
 def exported(package: str) -> dict[str, list[str]]:
@@ -38,9 +38,12 @@ def exported(package: str) -> dict[str, list[str]]:
     return {package: sorted(own)} | {name: modules[name] for name in in_order if modules[name]}
 
 
-def directive(module: str, level: int, members: list[str]) -> str:
-    listed = f"[{', '.join(members)}]" if members else "false"
-    return f"::: {module}\n    options:\n      heading_level: {level}\n      members: {listed}\n"
+def directive(module: str, level: int, members: list[str] | None) -> str:
+    """`members` None: all that is public in the module."""
+    lines = [f"::: {module}", "    options:", f"      heading_level: {level}"]
+    if members is not None:
+        lines.append(f"      members: {'[' + ', '.join(members) + ']' if members else 'false'}")
+    return "\n".join([*lines, ""])
 
 
 def expand(markdown: str) -> str:
@@ -55,7 +58,7 @@ def expand(markdown: str) -> str:
             title = module.rpartition(".")[2].strip("_")
             head = "" if module == package else f"{'#' * level} {title}\n\n"
             parts.append(head + directive(module, level + (module != package), members))
-        return "\n".join(parts) or match[0]
+        return "\n".join(parts) or directive(package, level, None)
 
     return DIRECTIVE.sub(modules_of, markdown)
 
