@@ -86,7 +86,8 @@ def conv2d_resample(
 ) -> torch.Tensor:
     """Convolution joined with FIR up- or down-sampling, on any padding.
 
-    The steps stand at the top of this file. Derivatives of any order; capturable in a CUDA graph.
+    The steps stand at the top of fastgan/ops/_conv2d_resample.py. Derivatives of any order;
+    capturable in a CUDA graph.
 
     Args:
         x: [N, groups·I, H, W], float64, float32, bfloat16 or float16; any strides.

@@ -46,9 +46,9 @@ def modulated_conv2d(
 ) -> torch.Tensor:
     """Convolution whose weights every sample scales by its own styles.
 
-    The formulas stand at the top of this file. StyleGAN2's call is the positional one; StyleGAN3's
-    is ``modulated_conv2d(x, w, s, demodulate=..., padding=..., normalize=demodulate,
-    input_gain=...)``. Derivatives of any order; capturable in a CUDA graph.
+    The formulas stand at the top of fastgan/ops/_modulated_conv2d.py. StyleGAN2's call is the
+    positional one; StyleGAN3's is ``modulated_conv2d(x, w, s, demodulate=..., padding=...,
+    normalize=demodulate, input_gain=...)``. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, I, H, W], float64, float32, bfloat16 or float16; any strides.

@@ -116,9 +116,10 @@ def adam_ema_(
 ) -> None:
     """One step of Adam and of the moving average of the parameters, in place over flat buffers.
 
-    The formulas stand at the top of this file. A gradient with a NaN or an infinity is not applied:
-    nothing but `nonfinite` changes. All tensors are on one device. Call it under torch.no_grad()
-    where a tensor requires a gradient, as a parameter does. Capturable in a CUDA graph.
+    The formulas stand at the top of fastgan/ops/adam_ema.py. A gradient with a NaN or an infinity
+    is not applied: nothing but `nonfinite` changes. All tensors are on one device. Call it under
+    torch.no_grad() where a tensor requires a gradient, as a parameter does. Capturable in a CUDA
+    graph.
 
     Args:
         param: [n], float32 or float64, contiguous; written to. Views of one buffer are fine as long

@@ -313,9 +313,9 @@ def anti_aliased_snake(
 ) -> torch.Tensor:
     """y = down(snake(up(x))): BigVGAN's anti-aliased activation, in one pass.
 
-    The formulas stand at the top of this file. alpha, beta and the filters are used in float32
-    (float64 where x is), whatever x's dtype, and alpha and beta get their gradients in their own.
-    Derivatives of any order; capturable in a CUDA graph.
+    The formulas stand at the top of fastgan/ops/anti_aliased_snake.py. alpha, beta and the filters
+    are used in float32 (float64 where x is), whatever x's dtype, and alpha and beta get their
+    gradients in their own. Derivatives of any order; capturable in a CUDA graph.
 
     Args:
         x: [N, C, T] with T ≥ 1; float64, float32, bfloat16 or float16; any strides.

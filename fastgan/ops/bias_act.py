@@ -271,8 +271,8 @@ def bias_act(
 ) -> torch.Tensor:
     """y = clamp(gain · act(x + b), ±clamp), in one pass.
 
-    The activations and their defaults stand at the top of this file. Derivatives of any order;
-    capturable in a CUDA graph.
+    The activations and their defaults stand at the top of fastgan/ops/bias_act.py. Derivatives of
+    any order; capturable in a CUDA graph.
 
     Args:
         x: any shape; float64, float32, bfloat16 or float16; any strides.

@@ -227,8 +227,8 @@ def filtered_lrelu(
 ) -> torch.Tensor:
     """Bias, up-sampling filter, leaky ReLU, clamp and down-sampling filter, in one pass.
 
-    The formulas stand at the top of this file. Derivatives of any order; capturable in a CUDA
-    graph.
+    The formulas stand at the top of fastgan/ops/filtered_lrelu.py. Derivatives of any order;
+    capturable in a CUDA graph.
 
     Args:
         x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.

@@ -153,8 +153,8 @@ def minibatch_stddev(
 ) -> torch.Tensor:
     """Mean standard deviation within groups of samples, one number per sample and run of channels.
 
-    The formulas stand at the top of this file. Derivatives of any order; capturable in a CUDA
-    graph.
+    The formulas stand at the top of fastgan/ops/minibatch_stddev.py. Derivatives of any order;
+    capturable in a CUDA graph.
 
     Args:
         x: [N, C, ...] with at least one element per sample; float64, float32, bfloat16 or float16;

@@ -299,7 +299,8 @@ def upfirdn2d(
 ) -> torch.Tensor:
     """Up-sample by zero insertion, pad or crop, filter, scale and down-sample planes, in one pass.
 
-    The steps stand at the top of this file. Derivatives of any order; capturable in a CUDA graph.
+    The steps stand at the top of fastgan/ops/upfirdn2d.py. Derivatives of any order; capturable in
+    a CUDA graph.
 
     Args:
         x: [N, C, H, W], float64, float32, bfloat16 or float16; any strides.

@@ -149,9 +149,9 @@ def winograd_conv2d(
 ) -> torch.Tensor:
     """3×3 convolution of stride 1 by Winograd's algorithm, faster or not.
 
-    As torch.nn.functional.conv2d(x, w, padding=padding), up to rounding (see the top of this file).
-    `conv2d` chooses between the two and takes every dtype: call that. Derivatives of any order;
-    capturable in a CUDA graph, where it is PyTorch's convolution.
+    As torch.nn.functional.conv2d(x, w, padding=padding), up to rounding (see the top of
+    fastgan/ops/winograd_conv2d.py). `conv2d` chooses between the two and takes every dtype: call
+    that. Derivatives of any order; capturable in a CUDA graph, where it is PyTorch's convolution.
 
     Args:
         x: [N, C, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
