@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fastgan.compat.nvlabs import grid_sample_gradfix
+from fastgan.ops._torch_conv import weight_gradient
 
 
 class _Operation(tuple):
@@ -45,12 +46,7 @@ def _cudnn_convolution_backward_weight(
 
     flags: benchmark, deterministic, allow_tf32, of which torch.backends.cudnn decides today.
     """
-    weight = self.new_empty(1).expand(tuple(weight_size))  # no memory: its shape is all that counts
-    no_output_padding = [0] * len(stride)
-    return torch.ops.aten.convolution_backward(
-        grad_output, self, weight, None, stride, padding, dilation, False, no_output_padding,
-        groups, [False, True, False],
-    )[1]  # fmt: skip
+    return weight_gradient(weight_size, grad_output, self, stride, padding, dilation, groups)
 
 
 def _cudnn_convolution_transpose_backward_weight(

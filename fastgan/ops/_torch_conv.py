@@ -114,3 +114,25 @@ def convolve_transposed(
         if map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
             return _in_float32(run, dtype, x, w, b, *geometry)
     return run(x, w, b, *geometry)
+
+
+def weight_gradient(
+    size: Sequence[int],
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    """The gradient of a weight of `size`, of the convolution of x; twice differentiable."""
+    dtype = x.dtype  # autocast casts no backward pass
+    is_narrow = x.device.type == "cpu" and dtype in _NARROW
+    if is_narrow and map_is_too_small(x.shape[2:], size[2:], stride, padding, dilation):
+        dy, x = dy.float(), x.float()
+    weight = x.new_empty(1).expand(tuple(size))  # no memory: its shape is all that counts
+    dw = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, stride, padding, dilation, False, [0] * len(stride), groups,
+        [False, True, False],
+    )[1]  # fmt: skip
+    return dw.to(dtype)

@@ -203,9 +203,16 @@ def _double_backward(ctx, ddx, ddalpha, ddbeta):
     ddx = ddx if ctx.has_dx else None  # a traced graph has gradients also of what was not made
     ddalpha, ddbeta = (ddalpha, ddbeta) if ctx.has_sums else (None, None)
     given = [t for t in (ddx, ddalpha, ddbeta) if t is not None]
-    dy, x, alpha, beta, f, g = ctx.saved_tensors
+    x = ctx.saved_tensors[1]
     if not given or x.numel() == 0:
         return (None,) * 4 + nothing
+    with torch.autocast(x.device.type, enabled=False):  # where a backward pass runs under it
+        found = _second_derivatives(ctx, ddx, ddalpha, ddbeta)
+    return *found, *nothing
+
+
+def _second_derivatives(ctx, ddx, ddalpha, ddbeta):
+    dy, x, alpha, beta, f, g = ctx.saved_tensors
     wide = alpha.dtype
     u = _up(x.to(wide), f, ctx.up_ratio)
     a, r = alpha[:, None], 1 / (beta[:, None] + _EPS)
@@ -227,7 +234,6 @@ def _double_backward(ctx, ddx, ddalpha, ddbeta):
         _up_adjoint(dv * h_u, f, ctx.up_ratio).to(x.dtype) if gradient_is_wanted(ctx, 1) else None,
         _sum_per_channel(dv * h_a) if gradient_is_wanted(ctx, 2) else None,
         _sum_per_channel(dv * h_b) if gradient_is_wanted(ctx, 3) else None,
-        *nothing,
     )
 
 

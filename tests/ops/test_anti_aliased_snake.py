@@ -336,6 +336,20 @@ def test_compile(device, seed):
         torch.testing.assert_close(t, want[k], rtol=1e-5, atol=1e-5, msg=k)
 
 
+def test_a_second_derivative_taken_under_autocast_has_the_same_bits(device, seed):
+    given = [torch.randn(2, 3, 32), torch.rand(3) + 0.5, torch.rand(3) + 0.5]
+    given = [t.to(device).requires_grad_() for t in given]
+    f = F12.to(device)
+    results = []
+    for is_enabled in (False, True):
+        dx = torch.autograd.grad(
+            anti_aliased_snake(*given, f, f).sum(), given[0], create_graph=True
+        )[0]
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_enabled):
+            results.append(torch.autograd.grad(dx.square().sum(), given))
+    assert all(map(torch.equal, *results))
+
+
 def test_autocast_keeps_parameters_in_float32(device, seed):
     inputs = tensors((2, 3, 9), torch.float32, device)
     f = filters(RATIOS["published"], device)

@@ -19,7 +19,12 @@ from fastgan.losses.gradient_penalty import r1
 from fastgan.models import load_architecture
 from fastgan.nn import _torch_conv as modules
 from fastgan.ops import _torch_conv
-from fastgan.ops._torch_conv import convolve, convolve_transposed, map_is_too_small
+from fastgan.ops._torch_conv import (
+    convolve,
+    convolve_transposed,
+    map_is_too_small,
+    weight_gradient,
+)
 
 # Each guarded result is rounded once, by half an eps; sums of a few hundred float32 products do not
 # show. What is left to torch may add up in 16 bits.
@@ -111,6 +116,18 @@ def test_against_float64(count, transposed, narrow, processor, seed):
             f"map {size}, kernel {kernel}, stride {stride}, padding {padding}, dilation "
             f"{dilation}, groups {groups}",
         )
+
+
+@pytest.mark.parametrize("size", [(5, 1), (3, 5), (16, 16)], ids=str)
+def test_the_weight_gradient_alone(size, narrow, processor, seed):
+    x, w = torch.randn(2, 4, *size).to(narrow), torch.randn(6, 4, 3, 3).to(narrow)
+    dy = torch.randn_like(convolve(x, w, None, 2, 1))
+    got, want, scale = (
+        weight_gradient(w.shape, to(dy), to(x), (2, 2), (1, 1), (1, 1), 1)
+        for to in (lambda t: t, torch.Tensor.double, lambda t: t.double().abs())
+    )
+    assert got.dtype == narrow
+    assert errors(got, want, scale).max() <= TORCHS_LIMIT
 
 
 def test_the_planted_processor_fails_without_the_guard():
