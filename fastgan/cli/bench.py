@@ -35,9 +35,10 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                      show_default=True,
                      help="keep: keep freed memory in the process, as `fastgan train` does."),
         click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
-                     metavar="FILE", help="Also write every sample to this JSON file."),
+                     metavar="FILE", show_default="no file",
+                     help="Also write every sample to this JSON file."),
         click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png",
-                     help="Also draw the ratios as a bar chart."),
+                     show_default="no file", help="Also draw the ratios as a bar chart."),
     )  # fmt: skip
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

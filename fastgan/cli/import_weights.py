@@ -14,6 +14,7 @@ import click
               show_default="detected",
               help="Architecture that FILE must hold.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              show_default="none",
               help="config.json of a vocoder: needed for hifigan and bigvgan.")  # fmt: skip
 def command(file: Path, out: Path, kind: str | None, config: Path | None) -> None:
     """Convert the weights in FILE into a run folder, for `fastgan generate --network DIR`.

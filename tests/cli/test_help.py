@@ -1,9 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 
-from fastgan.cli import command_files
+import fastgan.cli
+from fastgan.cli import command_files, main
 
 NO_HEAVY = """
 import sys
@@ -44,19 +47,28 @@ def test_help_lists_every_command(cli):
     assert all(name in output for name in command_files())
 
 
+def test_every_file_with_a_command_is_found():
+    folder = Path(fastgan.cli.__file__).parent
+    files = {p.stem for p in folder.glob("*.py") if "\ndef command(" in p.read_text("utf-8")}
+    assert {module.rpartition(".")[2] for module, _ in command_files().values()} == files
+
+
 @pytest.mark.parametrize("name", command_files())
-def test_every_command_explains_itself(cli, name):
-    assert "Usage:" in cli(name, "--help").output
+def test_every_option_of_a_command_has_help_and_shows_its_default(cli, name):
+    command = main.get_command(None, name)
+    for path, one in [([name], command), *(([name, sub], c) for sub, c in subcommands(command))]:
+        text = cli(*path, "--help").output
+        assert "Usage:" in text
+        options = [p for p in one.params if isinstance(p, click.Option)]
+        assert all(option.help for option in options)
+        shown = [p.name for p in options if not p.is_flag and not p.required]
+        assert all(p.show_default for p in options if p.name in shown), path
+        flags = [p for p in options if p.is_flag and p.show_default]
+        assert " ".join(text.split()).count("[default:") == len(shown) + len(flags), path
 
 
-def test_every_train_flag_shows_its_default(cli):
-    from fastgan.cli.train import command
-
-    words = " ".join(cli("train", "--help").output.split())
-    for parameter in command.params:
-        if parameter.name != "dry_run":
-            assert parameter.show_default, parameter.name
-    assert words.count("[default:") == len(command.params) - 1
+def subcommands(command):
+    return command.commands.items() if isinstance(command, click.Group) else ()
 
 
 def test_an_unknown_command_is_refused(cli):
