@@ -127,9 +127,29 @@ class StyleGenerator(LatentGenerator):
 
     ``mapping(z, c, truncation_psi=, truncation_cutoff=, update_w_avg=)`` -> ws [N, num_ws, w_dim]
     is a `fastgan.nn.MappingNetwork`; ``synthesis(ws, noise_mode=)`` makes samples of ws.
-    ``forward`` also takes truncation_cutoff, how many of a sample's ws are truncated (None: all),
-    and update_w_avg, whether the mean w moves in training mode.
+    ``forward`` is the one after the other. It also takes truncation_cutoff, how many of a sample's
+    ws are truncated (None: all), and update_w_avg, whether the mean w moves in training mode.
     """
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+        update_w_avg: bool = True,
+    ) -> torch.Tensor:
+        self._check_inputs(z, c, noise_mode)
+        ws = self.mapping(
+            z,
+            c,
+            truncation_psi=truncation_psi,
+            truncation_cutoff=truncation_cutoff,
+            update_w_avg=update_w_avg,
+        )
+        return self.synthesis(ws, noise_mode=noise_mode)
 
     def _add_mapping(self, num_ws: int, w_avg_beta: float) -> None:
         """Sets ``num_ws``, ``w_dim`` and ``mapping``."""

@@ -110,19 +110,6 @@ class Generator(StyleGenerator):
         if len(self.sizes) > 1:
             self.to_images[-1] = _DoublingToImage(widths[-1], config.img_channels, config.w_dim)
 
-    def forward(
-        self,
-        z: torch.Tensor,
-        c: torch.Tensor | None = None,
-        *,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
-    ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
-        ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
-        return self.synthesis(ws, noise_mode=noise_mode)
-
     def synthesis(self, ws: torch.Tensor, *, noise_mode: str = "random") -> torch.Tensor:
         """The image of the latents.
 

@@ -1,4 +1,4 @@
-"""Shape checks that the layers share; each error names the layer and the way out."""
+"""Shape checks that the layers share; each error names the layer and says what to do."""
 
 import torch
 

@@ -122,7 +122,11 @@ class SynthesisNetwork(nn.Module):
     """ws [N, num_ws, w_dim] -> images [N, img_channels, img_height, img_width], float32 at least.
 
     Each convolution reads its own w; each image output reads the w of the next block's first
-    convolution (the last reads its own).
+    convolution (the last reads its own). noise_mode: "random", "const" (the buffers) or "none".
+    ``forward`` raises ValueError for ws of another shape, or a noise_mode that does not exist.
+
+    Args:
+        config: the Config of the whole model.
     """
 
     def __init__(self, config: Config) -> None:
@@ -160,23 +164,3 @@ class Generator(StyleGenerator):
         super().__init__(config)
         self.synthesis = SynthesisNetwork(config)
         self._add_mapping(self.synthesis.num_ws, config.w_avg_beta)
-
-    def forward(
-        self,
-        z: torch.Tensor,
-        c: torch.Tensor | None = None,
-        *,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
-        update_w_avg: bool = True,
-    ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
-        ws = self.mapping(
-            z,
-            c,
-            truncation_psi=truncation_psi,
-            truncation_cutoff=truncation_cutoff,
-            update_w_avg=update_w_avg,
-        )
-        return self.synthesis(ws, noise_mode=noise_mode)

@@ -183,7 +183,13 @@ class SynthesisLayer(nn.Module):
 class SynthesisNetwork(nn.Module):
     """ws [N, num_ws, w_dim] -> images [N, img_channels, img_height, img_width].
 
-    ``input`` takes ws[:, 0], layer ``L{i}_{width}_{channels}`` ws[:, i + 1].
+    ``input`` takes ws[:, 0], layer ``L{i}_{width}_{channels}`` ws[:, i + 1]. noise_mode is
+    accepted, there is no noise. force_fp32: all layers in the dtype of ws. update_emas: whether
+    ``magnitude_ema`` moves; None: in training mode. ``forward`` raises ValueError for ws of another
+    shape.
+
+    Args:
+        config: the Config of the whole model.
     """
 
     def __init__(self, config: Config) -> None:
@@ -207,8 +213,6 @@ class SynthesisNetwork(nn.Module):
         force_fp32: bool = False,
         update_emas: bool | None = None,
     ) -> torch.Tensor:
-        """noise_mode: accepted, there is no noise. force_fp32: all layers in the dtype of ws.
-        update_emas: whether ``magnitude_ema`` moves; None: in training mode."""
         check_ws("SynthesisNetwork", ws, self.num_ws, self.w_dim)
         update_emas = self.training if update_emas is None else update_emas
         first, *others = ws.unbind(1)
