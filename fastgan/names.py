@@ -11,6 +11,12 @@ def refuse_names(
     """Raise `error`, which says that `what` does not fit, where there is a missing or unknown name.
 
     The first 12 of each are listed in order, the others counted.
+
+    Args:
+        what: what the names belong to, the start of the message.
+        missing: names that should be there.
+        unknown: names that should not.
+        error: the exception to raise.
     """
     missing, unknown = sorted(missing), sorted(unknown)
     if missing or unknown:

@@ -16,7 +16,19 @@ from fastgan.ops.upfirdn2d import centred_down, centred_up
 
 
 def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:
-    """Raise ValueError unless ``resample_conv2d`` can take the geometry."""
+    """Check that ``resample_conv2d`` can take a geometry.
+
+    Args:
+        layer: the name that the error gives.
+        kernel_size: side of the kernel.
+        up: factor of up-sampling.
+        down: factor of down-sampling.
+        has_filter: whether there is a low-pass filter.
+
+    Raises:
+        ValueError: for an even kernel, a size below 1, up and down both above 1, or resampling
+            without a filter.
+    """
     check_at_least_one(layer, kernel_size=kernel_size, up=up, down=down)
     if kernel_size % 2 == 0:
         raise ValueError(
@@ -35,8 +47,19 @@ def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filte
 
 
 def conv_weight(out_channels: int, in_channels: int, kernel_size: int) -> nn.Parameter:
-    """[out, in, k, k] ~ N(0, 1), channels_last: as convolutions of channels_last maps want it, so
-    that neither they nor the sums of gradients copy it into another layout."""
+    """A weight from N(0, 1), channels_last.
+
+    Convolutions of channels_last maps want it so: neither they nor the sums of gradients copy it
+    into another layout.
+
+    Args:
+        out_channels: channels of the output.
+        in_channels: channels of the input, per group.
+        kernel_size: side k of the kernel.
+
+    Returns:
+        A parameter [out, in, k, k].
+    """
     w = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
     return nn.Parameter(w.contiguous(memory_format=torch.channels_last))
 
@@ -54,9 +77,6 @@ def resample_conv2d(
 ) -> torch.Tensor:
     """'Same'-padded convolution joined with FIR up- or downsampling, exact at the borders.
 
-    x [N, groups·I, H, W], w [groups·O, I, k, k] (k odd), f a filter of ``setup_filter`` ->
-    [N, groups·O, up·H, up·W] or [N, groups·O, ceil(H / down), ceil(W / down)].
-
     up > 1: zero-insertion, convolution with w, FIR with gain up². Done as a full transposed
     convolution followed by the FIR, whose padding crops to the output: the maps in between are
     never truncated, so the result is the composition on an infinite zero-padded plane for any
@@ -65,7 +85,20 @@ def resample_conv2d(
     a true convolution of the zero-inserted map: w is not flipped, as in StyleGAN2.
     down > 1: FIR, then correlation with stride ``down``.
     k = 1: commutes with the FIR, so it runs at the lower resolution.
-    made: how x and w were made; autograd does not keep what can be made again (``recomputing``).
+
+    Args:
+        x: [N, groups·I, H, W].
+        w: [groups·O, I, k, k], k odd.
+        f: a filter of ``setup_filter``; None where nothing is resampled.
+        up: factor of up-sampling.
+        down: factor of down-sampling.
+        groups: of the convolution.
+        size: the up-sampled size (height, width); None: up·H, up·W.
+        made: how x and w were made; autograd does not keep what can be made again
+            (``recomputing``).
+
+    Returns:
+        [N, groups·O, up·H, up·W] or [N, groups·O, ceil(H / down), ceil(W / down)].
     """
     k = w.shape[-1]
     if up > 1 and k == 1:

@@ -26,11 +26,22 @@ def modulated_conv2d_and_scale(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Convolution with w'[n, o, i] = d[n, o] · s[n, i] · w[o, i], d = 1 without demodulation.
 
-    x [N, I, H, W], weight [O, I, k, k], styles [N, I] -> y [N, O, up·H, up·W] (or ``size``) and the
-    factors d [N, O] that y is still to be multiplied by, None where there are none left.
-    (`fastgan.ops.modulated_conv2d` multiplies itself.) ``fused`` builds w' and runs one grouped
-    convolution; otherwise x is scaled by s and convolved with the shared w, and d is left to the
-    pass that adds noise and bias. Both paths give the same values up to rounding.
+    Args:
+        x: [N, I, H, W].
+        weight: w [O, I, k, k], k odd.
+        styles: s [N, I].
+        f: a filter of ``setup_filter``; None where nothing is resampled.
+        up: factor of up-sampling.
+        demodulate: whether each output channel is scaled back to unit variance.
+        fused: build w' and run one grouped convolution. Otherwise x is scaled by s and convolved
+            with the shared w, and d is left to the pass that adds noise and bias. Both give the
+            same values up to rounding.
+        size: the up-sampled size (height, width); None: up·H, up·W.
+
+    Returns:
+        y [N, O, up·H, up·W], and the factors d [N, O] that y is still to be multiplied by, or None
+        (`fastgan.ops.modulated_conv2d` multiplies itself).
+
     Source: Karras et al. 2020, section 2.2.
     """
     n = x.shape[0]

@@ -13,7 +13,15 @@ NOISE_MODES = ("random", "const", "none")
 
 
 def check_noise_mode(function: str, noise_mode: str) -> None:
-    """Raise ValueError unless ``noise_mode`` is one of NOISE_MODES."""
+    """Check the name of a mode of noise.
+
+    Args:
+        function: the name that the error gives.
+        noise_mode: what should be one of NOISE_MODES.
+
+    Raises:
+        ValueError: for another name.
+    """
     if noise_mode not in NOISE_MODES:
         raise ValueError(
             f"{function}: noise_mode must be one of {', '.join(NOISE_MODES)}, got {noise_mode!r}"
@@ -23,10 +31,18 @@ def check_noise_mode(function: str, noise_mode: str) -> None:
 def make_noise(x: torch.Tensor, noise_mode: str, const: torch.Tensor | None) -> torch.Tensor | None:
     """The noise to add to x [N, C, H, W], shared by the channels of a sample.
 
-    ``noise_mode``: "random" draws N(0, 1) of [N, 1, H, W] by ``fastgan.sample_rng``, on x's device
-    and in float32 for 16-bit maps, so that one seed gives one noise in every dtype but float64;
-    "const" is ``const`` [H, W] for every sample, "none" is None.
-    Errors: ValueError for another mode, or for "const" without a fitting ``const``.
+    Args:
+        x: the maps [N, C, H, W].
+        noise_mode: "random" draws N(0, 1) by ``fastgan.sample_rng``, on x's device and in float32
+            for 16-bit maps, so that one seed gives one noise in every dtype but float64; "const"
+            takes ``const`` for every sample; "none" takes none.
+        const: [H, W]; None where there is none.
+
+    Returns:
+        [N, 1, H, W], [H, W] or None.
+
+    Raises:
+        ValueError: for another mode, or for "const" without a fitting ``const``.
     """
     check_noise_mode("make_noise", noise_mode)
     if noise_mode == "none":

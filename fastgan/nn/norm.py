@@ -7,7 +7,15 @@ PIXEL_NORM_EPS = 1e-8
 
 
 def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
-    """y = x · rsqrt(mean over ``dim`` of x² + 1e-8), the mean in float32 at least."""
+    """y = x · rsqrt(mean over ``dim`` of x² + 1e-8), the mean in float32 at least.
+
+    Args:
+        x: floating point, of any shape.
+        dim: the dimension along which vectors lie.
+
+    Returns:
+        y, of x's shape and dtype.
+    """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     scale = (wide.square().mean(dim, keepdim=True) + PIXEL_NORM_EPS).rsqrt()
     return x * scale.to(x.dtype)

@@ -13,10 +13,20 @@ from fastgan.ops.upfirdn2d import centred_down, centred_up
 def output_crop(
     layer: str, in_size: Sequence[int], up: int, size: Sequence[int] | None
 ) -> tuple[int, int]:
-    """Rows and columns to crop from an up·H × up·W map to reach ``size`` (None: nothing).
+    """Rows and columns to crop from an up·H × up·W map to reach a size.
 
-    ``size`` (height, width) must be reachable: up·(n − 1) < size <= up·n per axis, which are just
-    the sizes whose ceil-division by ``up`` is n. Errors: ValueError otherwise.
+    Args:
+        layer: the name that the error gives.
+        in_size: (H, W) before the up-sampling.
+        up: factor of the up-sampling.
+        size: (height, width); None: nothing is cropped.
+
+    Returns:
+        Rows at the bottom and columns at the right.
+
+    Raises:
+        ValueError: unless up·(n − 1) < size <= up·n per axis, which are just the sizes whose
+            ceil-division by ``up`` is n.
     """
     if size is None:
         return 0, 0
@@ -34,7 +44,14 @@ def upsample_to(
 ) -> torch.Tensor:
     """Zero-insertion by ``factor``, then the filter with gain factor²; centred.
 
-    x [N, C, H, W] -> [N, C, factor·H, factor·W], cropped at the right and bottom to ``size``.
+    Args:
+        x: [N, C, H, W].
+        f: a filter of ``setup_filter``.
+        factor: of the up-sampling.
+        size: (height, width) to crop to at the right and bottom; None: nothing is cropped.
+
+    Returns:
+        [N, C, factor·H, factor·W], or of ``size``.
     """
     crop_y, crop_x = output_crop("upsample_to", x.shape[2:], factor, size)
     padding = centred_up((0, -crop_x, 0, -crop_y), (f.shape[0], f.shape[-1]), factor, factor)
@@ -44,8 +61,14 @@ def upsample_to(
 def downsample_to_ceil(x: torch.Tensor, f: torch.Tensor, factor: int = 2) -> torch.Tensor:
     """The filter, centred on each run of ``factor`` pixels, then one pixel per run.
 
-    x [N, C, H, W] -> [N, C, ceil(H / factor), ceil(W / factor)]. Sides that ``factor`` does not
-    divide are read as if zero-padded at the right and bottom.
+    Args:
+        x: [N, C, H, W]; sides that ``factor`` does not divide are read as if zero-padded at the
+            right and bottom.
+        f: a filter of ``setup_filter``.
+        factor: of the down-sampling.
+
+    Returns:
+        [N, C, ceil(H / factor), ceil(W / factor)].
     """
     pads = (0, -x.shape[3] % factor, 0, -x.shape[2] % factor)
     padding = centred_down(pads, (f.shape[0], f.shape[-1]), factor, factor)

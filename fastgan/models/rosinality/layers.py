@@ -25,6 +25,8 @@ _SQRT2 = math.sqrt(2)
 
 
 class PixelNorm(nn.Module):
+    """Scale each vector of input [N, C, ...] along dimension 1 to unit second moment."""
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return pixel_norm(input)
 
@@ -42,6 +44,13 @@ class _Fir(nn.Module):
 
 
 class Upsample(_Fir):
+    """input [N, C, H, W] -> [N, C, factor·H, factor·W], by zero-insertion and a filter.
+
+    Args:
+        kernel: taps of the filter.
+        factor: of the up-sampling.
+    """
+
     def __init__(self, kernel: Sequence[float], factor: int = 2) -> None:
         p = len(kernel) - factor
         pads = ((p + 1) // 2 + factor - 1, p // 2) * 2
@@ -49,13 +58,26 @@ class Upsample(_Fir):
 
 
 class Downsample(_Fir):
+    """input [N, C, H, W] -> [N, C, H / factor, W / factor], by a filter and decimation.
+
+    Args:
+        kernel: taps of the filter.
+        factor: of the down-sampling.
+    """
+
     def __init__(self, kernel: Sequence[float], factor: int = 2) -> None:
         p = len(kernel) - factor
         super().__init__(kernel, 1, 1, factor, ((p + 1) // 2, p // 2) * 2)
 
 
 class Blur(_Fir):
-    """pad: (before, after) on both axes; upsample_factor: of what was up-sampled before."""
+    """Filter each map of input [N, C, H, W].
+
+    Args:
+        kernel: taps of the filter.
+        pad: zeros (before, after) on both axes.
+        upsample_factor: by which input was up-sampled; the filter's gain is its square.
+    """
 
     def __init__(
         self, kernel: Sequence[float], pad: tuple[int, int], upsample_factor: int = 1
@@ -64,6 +86,17 @@ class Blur(_Fir):
 
 
 class EqualConv2d(nn.Module):
+    """Convolution of input [N, C, H, W] with an equalised learning rate.
+
+    Args:
+        in_channel: channels of the input.
+        out_channel: channels of the output.
+        kernel_size: side of the kernel in pixels.
+        stride: of the convolution.
+        padding: zeros on each side.
+        bias: whether there is a bias.
+    """
+
     def __init__(
         self,
         in_channel: int,
@@ -87,7 +120,16 @@ class EqualConv2d(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """activation: None, or "fused_lrelu": leaky ReLU 0.2 times √2."""
+    """Linear layer of input [..., in_dim] with an equalised learning rate.
+
+    Args:
+        in_dim: size of the last dimension of input.
+        out_dim: size of the last dimension of the output.
+        bias: whether there is a bias.
+        bias_init: the bias at the start, before lr_mul.
+        lr_mul: the layer's learning rate over that of the rest.
+        activation: None, or "fused_lrelu": leaky ReLU 0.2 times √2.
+    """
 
     def __init__(
         self,
@@ -112,8 +154,21 @@ class EqualLinear(nn.Module):
 
 
 class ModulatedConv2d(nn.Module):
-    """input [N, I, H, W], style [N, style_dim] -> [N, O, ...]; up by a transposed convolution and
-    ``blur``, down by ``blur`` and a strided one. ``fused`` is accepted."""
+    """Convolution of input [N, in_channel, H, W] whose weight is scaled by style [N, style_dim].
+
+    Up-sampling is a transposed convolution and ``blur``, down-sampling ``blur`` and a strided one.
+
+    Args:
+        in_channel: channels of the input.
+        out_channel: channels of the output.
+        kernel_size: side of the kernel in pixels.
+        style_dim: width of the style.
+        demodulate: whether each output channel is scaled back to unit variance.
+        upsample: whether the output has twice the size.
+        downsample: whether the output has half the size.
+        blur_kernel: taps of the low-pass filter.
+        fused: accepted, without effect.
+    """
 
     def __init__(
         self,
@@ -163,6 +218,8 @@ class ModulatedConv2d(nn.Module):
 
 
 class NoiseInjection(nn.Module):
+    """image [N, C, H, W] plus a learned multiple of noise [N, 1, H, W], drawn where it is None."""
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
@@ -175,6 +232,13 @@ class NoiseInjection(nn.Module):
 
 
 class ConstantInput(nn.Module):
+    """A learned map [1, channel, size, size], repeated for each row of input.
+
+    Args:
+        channel: channels of the map.
+        size: side of the map.
+    """
+
     def __init__(self, channel: int, size: int = 4) -> None:
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, channel, size, size))
@@ -184,6 +248,20 @@ class ConstantInput(nn.Module):
 
 
 class StyledConv(nn.Module):
+    """Modulated convolution of input by style, noise, bias and leaky ReLU.
+
+    ``noise`` is [N or 1, 1, H, W], and drawn where None.
+
+    Args:
+        in_channel: channels of the input.
+        out_channel: channels of the output.
+        kernel_size: side of the kernel in pixels.
+        style_dim: width of the style.
+        upsample: whether the output has twice the size.
+        blur_kernel: taps of the low-pass filter.
+        demodulate: whether each output channel is scaled back to unit variance.
+    """
+
     def __init__(
         self,
         in_channel: int,
@@ -213,6 +291,16 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
+    """An image from maps input and style; skip, the image of half the size, is added to it.
+
+    Args:
+        in_channel: channels of the input.
+        style_dim: width of the style.
+        upsample: whether skip is up-sampled.
+        blur_kernel: taps of the low-pass filter.
+        channels: channels of the image.
+    """
+
     def __init__(
         self,
         in_channel: int,
@@ -235,7 +323,17 @@ class ToRGB(nn.Module):
 
 
 class ConvLayer(nn.Sequential):
-    """[blur,] convolution, bias and leaky ReLU (both with ``activate``)."""
+    """[blur,] convolution, bias and leaky ReLU (both with ``activate``).
+
+    Args:
+        in_channel: channels of the input.
+        out_channel: channels of the output.
+        kernel_size: side of the kernel in pixels.
+        downsample: whether the output has half the size, by a filter and a stride of 2.
+        blur_kernel: taps of the low-pass filter.
+        bias: whether there is a bias.
+        activate: whether bias and leaky ReLU follow.
+    """
 
     def __init__(
         self,
@@ -267,6 +365,14 @@ class ConvLayer(nn.Sequential):
 
 
 class ResBlock(nn.Module):
+    """Two convolutions of input and a 1 × 1 one beside them, to half the size.
+
+    Args:
+        in_channel: channels of the input.
+        out_channel: channels of the output.
+        blur_kernel: taps of the low-pass filter.
+    """
+
     def __init__(
         self, in_channel: int, out_channel: int, blur_kernel: Sequence[float] = (1, 3, 3, 1)
     ) -> None:

@@ -16,7 +16,16 @@ from fastgan.ops import setup_filter
 
 
 class SynthesisLayer(ModulatedConv2d):
-    """Modulated 3 × 3 convolution, noise, bias, leaky ReLU; x [N, I, ...] -> [N, O, *size]."""
+    """Modulated 3 × 3 convolution, noise, bias, leaky ReLU; x [N, I, ...] -> [N, O, *size].
+
+    Args:
+        config: the Config of the whole model.
+        i: channels I of x.
+        o: channels O of the output.
+        size: (height, width) of the output.
+        up: factor of up-sampling.
+        scale: of the output, on top of the activation's gain.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,18 @@ class SynthesisLayer(ModulatedConv2d):
 
 
 class SynthesisBlock(nn.Module):
-    """One size of G: (up-convolution or constant), convolution, and image output."""
+    """One size of G: (up-convolution or constant), convolution, and image output.
+
+    ``forward`` takes x [N, i, ...], the maps of the size below, img [N, img_channels, ...], the sum
+    of images so far, or None for either, ws [N, …, w_dim] for its layers, and noise_mode. It gives
+    the maps and the sum at this size.
+
+    Args:
+        config: the Config of the whole model.
+        i: channels of x; 0 for the base, which starts from a constant.
+        size: (height, width) of the block.
+        is_last: whether this is the image's size.
+    """
 
     def __init__(self, config: Config, i: int, size: tuple[int, int], is_last: bool) -> None:
         super().__init__()

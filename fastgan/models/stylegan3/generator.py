@@ -23,7 +23,15 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True)
 class Band:
-    """Where a layer's output lies: sampling rate, cutoff, half a transition, channels, map size."""
+    """Where a layer's output lies.
+
+    Args:
+        sampling_rate: samples per image.
+        cutoff: of the low-pass filter, in cycles per image.
+        half_width: half of the filter's transition, in cycles per image.
+        channels: channels of the map.
+        size: (height, width) of the map, margins included.
+    """
 
     sampling_rate: int
     cutoff: float
@@ -33,7 +41,14 @@ class Band:
 
 
 def bands(config: Config) -> list[Band]:
-    """Of layers 0 … num_layers, the last being the image's (Karras et al. 2021, section 3.2)."""
+    """The bands of all layers (Karras et al. 2021, section 3.2).
+
+    Args:
+        config: the Config of the model.
+
+    Returns:
+        Those of layers 0 … num_layers, the last being the image's.
+    """
     longest = max(config.img_height, config.img_width)
     n = config.num_layers
     last_cutoff = longest / 2
