@@ -2,7 +2,7 @@
 
 The same pictures (drawn faces with 8 levels of grain, PNG) as a folder, a zip, a tar and its index,
 packed, and decoded into memory, through `BatchLoader` up to the float batch on the CPU, in a loop
-that does nothing else. The system has all files in memory, but for "cold.fgpack", where it is told
+that does nothing else. The system has all files in memory, but for "cold.fgpack", where it is made
 to forget the file before each batch; what the disk beneath then still keeps is not in our hands.
 Wall time, since decoding has threads of its own; forms in turns, medians over rounds.
 """

@@ -195,6 +195,19 @@ def test_a_memory_policy_that_is_not_to_be_had_is_refused(bench, monkeypatch):
     assert "nothing was measured. --memory keep: x answers malloc; use --memory default" in said
 
 
+@pytest.mark.parametrize(
+    ("argv", "orig_argv", "command"),
+    [
+        (["/bin/fastgan", "bench", "ops"], ["python3", "x", "bench"], "fastgan bench ops"),
+        (["/a/data.py", "a b"], ["/bin/python3", "-m", "a.data", "a b"], "python -m a.data 'a b'"),
+    ],
+)
+def test_the_command_is_kept_as_it_can_be_given_again(argv, orig_argv, command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", orig_argv)
+    assert machine.environment(timer.Protocol())["command"] == command
+
+
 def test_an_installed_package_has_its_version_for_a_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(
         machine, "__file__", str(tmp_path / "fastgan" / "bench" / "measure" / "machine.py")

@@ -49,7 +49,7 @@ def _text(kind: str, arch: str) -> str:
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """The tools answer from the recordings, as for a library with code for both devices."""
+    """The recordings stand in for the tools, as for a library with code for both devices."""
 
     def run(name, *arguments, folder=None, text=""):
         if arguments[:1] == ("-xelf",):

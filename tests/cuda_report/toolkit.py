@@ -10,7 +10,7 @@ _PACKAGES = {"cuobjdump": "nvidia-cuda-cuobjdump", "nvdisasm": "nvidia-cuda-nvdi
 
 
 class ToolError(RuntimeError):
-    """A tool is missing or refused its input; the message holds the way out, or what it said."""
+    """A tool is missing or refused its input; the message says what to do, or what it said."""
 
 
 def find(name: str) -> Path:
@@ -23,12 +23,12 @@ def find(name: str) -> Path:
         return Path(found)
     if (path := _packaged(name)) is not None:
         return path
-    way_out = "pip install 'fastgan[cuda-check]', or set CUDA_HOME to a full CUDA toolkit"
+    what_to_do = "pip install 'fastgan[cuda-check]', or set CUDA_HOME to a full CUDA toolkit"
     if name not in _PACKAGES:
-        way_out = "install binutils, or put the toolkit's cu++filt on the path"
+        what_to_do = "install binutils, or put the toolkit's cu++filt on the path"
     raise ToolError(
         f"cuda-report: {name} is neither in $CUDA_HOME/bin nor on the path nor installed "
-        f"by pip; {way_out}"
+        f"by pip; {what_to_do}"
     )
 
 

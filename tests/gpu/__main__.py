@@ -86,7 +86,7 @@ def write_page(path: Path) -> None:
 
 
 def missing_gpu() -> str | None:
-    """What a GPU check lacks here, and the way out; None where it can run."""
+    """What a GPU check lacks here, and what to do; None where it can run."""
     if torch.version.cuda is None:
         return f"torch {torch.__version__} has no CUDA; install a CUDA build of torch"
     if not torch.cuda.is_available():

@@ -73,10 +73,10 @@ def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def missing_kernel(op: str, device: str) -> str | None:
     """Why the numbers of `op` would not be those of a CUDA kernel."""
-    answer = backends().get(op, {}).get(device)
-    if device != "cuda" or answer is None or answer["active"] == "cuda":
+    found = backends().get(op, {}).get(device)
+    if device != "cuda" or found is None or found["active"] == "cuda":
         return None
-    return f"{op} has no CUDA kernel: {answer['why']}"
+    return f"{op} has no CUDA kernel: {found['why']}"
 
 
 def protocol(options: argparse.Namespace, cache: str) -> Protocol:

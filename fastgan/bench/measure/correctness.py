@@ -6,7 +6,7 @@ from fastgan.bench.op_case import Function, OpCase, Tensors, evaluate
 from fastgan.ops import use_backend
 
 # Largest error, in units of eps(output dtype) · max|reference| of that output. A benchmark only has
-# to notice a wrong answer; the op tests measure each element.
+# to notice a wrong result; the op tests measure each element.
 TOLERANCE = {torch.float64: 64.0, torch.float32: 64.0, torch.bfloat16: 4.0, torch.float16: 4.0}
 
 

@@ -21,7 +21,7 @@ from fastgan.ops import library_facts
 def environment(protocol: Protocol) -> dict[str, Any]:
     """Command, device, ISA, threads, commit, versions, memory, load, protocol: JSON values."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "device": torch.cuda.get_device_name() if protocol.device == "cuda" else "cpu",
         "cuda": torch.version.cuda,
         "cpu": _cpu_model(),
@@ -39,6 +39,13 @@ def environment(protocol: Protocol) -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "protocol": asdict(protocol) | {"clock": protocol.clock},
     }
+
+
+def _command() -> str:
+    """`fastgan bench ...`, or `python -m ...`."""
+    if Path(sys.argv[0]).name == "fastgan":
+        return shlex.join(["fastgan", *sys.argv[1:]])
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _cpu_model() -> str:

@@ -68,7 +68,7 @@ def test_wrong_is_what_is_wrong_with_every_draw():
     assert set(step_rows.find_wrong(_case(variants={"bug": lambda: _build(1.0)}), "D", ["bug"]))
 
 
-def test_sixteen_bits_may_err_twice_as_much_as_their_yardstick():
+def test_sixteen_bits_may_err_twice_as_much_as_their_reference():
     variants = {"reference bf16": lambda: _build(0.2), "bf16": lambda: _build(0.39)}
     options = {"tolerances": {"reference bf16": 0.5}, "twice": {"bf16": "reference bf16"}}
     case = _case(variants=variants, **options)
