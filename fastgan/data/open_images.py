@@ -18,8 +18,8 @@ def open_images(
 
     Args:
         path: a folder, a .zip, .tar or .fgpack file, or a folder of .tar files.
-        resolution: (height, width) in pixels, or an int for both, to which images are resized; a
-            .fgpack file must have it. None keeps the size.
+        resolution: (height, width) in pixels, or an int for both, to which images are cropped and
+            resized; the images of a .fgpack file must have this size. None keeps the size.
         use_labels: whether to read the labels.
         max_images: maximum number of images, taken evenly over the sorted names; None takes all.
 

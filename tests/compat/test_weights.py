@@ -587,7 +587,7 @@ def test_a_vocoder_with_its_config(kind, tmp_path, cli):
     lacking = {n: t for n, t in published.items() if n != "conv_post.weight_g"}
     with pytest.raises(WeightsError, match=r"missing conv_post\.\S+weight.*; unknown \S+"):
         vocoder_of(tmp_path / "g_2", kind, lacking, config)
-    for text, words in (("{", "is no JSON"), ("{}", "no upsample_rates"),
+    for text, words in (("{", "is not valid JSON"), ("{}", "no upsample_rates"),
                         (json.dumps(VOCODERS[kind] | {"num_mels": 7}), "does not fit"),
                         (json.dumps(VOCODERS[kind] | {"num_mels": -1}), "num_mels")):  # fmt: skip
         config.write_text(text)

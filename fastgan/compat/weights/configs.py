@@ -1,4 +1,4 @@
-"""The Config of an architecture from the shapes of published weights, and what else is known."""
+"""Infer the Config of an architecture from published weights and the arguments in their file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from fastgan.models import r3gan, stylegan2, stylegan3
 
 Weights = Mapping[str, Tensor]
 Arguments = Mapping[str, Any]
-_MOST = 4096  # of numbers that a file claims, by which filters and margins are made
+_MOST = 4096  # largest value accepted for an argument from a file; filters have such sizes
 _RADIAL = 2  # dimensions of a filter that is not separable
 
 
 def architecture_of(g: Weights) -> str | None:
-    """stylegan2, stylegan3, r3gan, rosinality, hifigan or bigvgan, by the names of G's weights."""
+    """The kind of G (stylegan2, …, bigvgan), from the names of its weights; None if unknown."""
     marks = {
         "stylegan3": "synthesis.input.freqs",
         "stylegan2": "synthesis.b4.conv1.weight",
@@ -38,7 +38,7 @@ def _count(weights: Weights, form: str) -> int:
 
 
 def _sizes(weights: Weights, form: str, first: int = 4) -> list[int]:
-    """The sizes of blocks, from `first` on, each twice the one before; D's b4 is no block."""
+    """The sizes of the blocks, from `first`, each twice the previous one; D's b4 is not a block."""
     size, found = first, []
     while form.format(size) in weights:
         found.append(size)
@@ -55,7 +55,7 @@ def _mapping(g: Weights) -> dict[str, int]:
 
 
 def _taps(f: Tensor) -> tuple[float, ...]:
-    """Taps of which `f` is the normalised outer product, as small whole numbers."""
+    """The taps whose normalized outer product is `f`, as small whole numbers."""
     line = f.sum(1) if f.dim() == 2 else f
     whole = line / line[line > 0].min()
     return tuple(float(t) for t in torch.where(whole.round().isclose(whole), whole.round(), line))
@@ -69,14 +69,14 @@ def _widths(channels: Mapping[int, int]) -> dict[str, int]:
 
 
 def _made_with(arguments: Arguments) -> dict[str, Any]:
-    """Of the synthesis network: stylegan2-ada-pytorch's G takes them as `synthesis_kwargs`,
+    """Arguments of the synthesis network: stylegan2-ada-pytorch's G has them as `synthesis_kwargs`,
     stylegan3's G among its own."""
     return {**arguments, **(arguments.get("synthesis_kwargs") or {})}
 
 
 def _of_any_discriminator(d: Weights, arguments: Arguments) -> dict[str, int | None]:
-    """StyleGAN2's and StyleGAN3's D: the group of its statistic, which is the whole batch where the
-    file says None, and the layers of its mapping."""
+    """Fields of StyleGAN2's and StyleGAN3's D: the group of the minibatch standard deviation (None
+    is the whole batch) and the layers of its mapping network."""
     epilogue = arguments.get("d", {}).get("epilogue_kwargs") or {}
     fields = {"mbstd_group": epilogue.get("mbstd_group_size", 4)}
     if layers := _count(d, "mapping.fc{}.weight"):

@@ -1,4 +1,4 @@
-"""Names and forms of StyleGAN2's weights: ours, which are NVIDIA's, and rosinality's.
+"""Names and shapes of StyleGAN2's weights: ours, which are NVIDIA's, and rosinality's.
 
 ours                              rosinality                    change
 mapping.fc{i}                     style.{i + 1}
@@ -27,7 +27,7 @@ def _same(name: str, other: str) -> Line:
 
 
 def _leading(name: str, other: str, dims: int = 1) -> Line:
-    """`dims` dimensions of 1 in front of theirs."""
+    """Theirs has `dims` leading dimensions of size 1."""
     return (name, other, lambda t: t.reshape(*(1,) * dims, *t.shape),
             lambda t: t.reshape(t.shape[dims:]))  # fmt: skip
 
@@ -51,7 +51,7 @@ def _layer(ours: str, theirs: str, noise: str | None) -> Iterator[Line]:
 
 
 def generator_lines(resolution: int, mapping_layers: int) -> Iterator[Line]:
-    """Of G with skip connections from 4 × 4 to `resolution`."""
+    """The lines of G with image skips from 4 × 4 to `resolution`."""
     for i in range(mapping_layers):
         for kind in ("weight", "bias"):
             yield _same(f"mapping.fc{i}.{kind}", f"style.{i + 1}.{kind}")
@@ -70,7 +70,7 @@ def generator_lines(resolution: int, mapping_layers: int) -> Iterator[Line]:
 
 
 def discriminator_lines(resolution: int) -> Iterator[Line]:
-    """Of the residual D without conditions."""
+    """The lines of the residual, unconditional D."""
     yield _same(f"b{resolution}.fromrgb.weight", "convs.0.0.weight")
     yield _same(f"b{resolution}.fromrgb.bias", "convs.0.1.bias")
     size, j = resolution, 1

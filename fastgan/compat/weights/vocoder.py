@@ -13,19 +13,23 @@ from fastgan.models.vocoders import load_vocoder
 
 
 def vocoder_of(path: Path, kind: str, weights: Mapping[str, Tensor], config: Path) -> nn.Module:
-    """G of `kind`, "hifigan" or "bigvgan", with `weights` from the file `path`.
+    """The generator of a vocoder with published weights, in eval mode.
 
-    config: the JSON of its training, of which the fields of the vocoder's Config are taken; the
-        others are settings of data and optimisers. Weight norms are taken in each of their forms.
+    Args:
+        path: the file of the weights, for errors.
+        kind: "hifigan" or "bigvgan".
+        weights: by name; all forms of weight norm are accepted.
+        config: the JSON of its training. The fields of the vocoder's Config are used; the others
+            are settings of data and optimizers.
 
     Raises:
-        WeightsError: no such JSON, sizes that are impossible, other names or shapes of weights.
+        WeightsError: no such JSON, impossible sizes, or other names or shapes of weights.
     """
     module = load_vocoder(kind)
     try:
         document = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise WeightsError(f"import_weights: {config} is no JSON: {error}") from error
+        raise WeightsError(f"import_weights: {config} is not valid JSON: {error}") from error
     if not isinstance(document, dict) or "upsample_rates" not in document:
         raise WeightsError(
             f"import_weights: {config} has no upsample_rates, as a {kind}'s config.json has"
