@@ -61,6 +61,11 @@ def emulator_objects(sanitize: str | None = None, extra: Sequence[str] = ()) -> 
     return [(p, emulated(*flags, *extra)) for p in sorted((CSRC / "emulator").glob("*.cpp"))]
 
 
+def _make(target: _build.Target, sanitize: str | None) -> Path:
+    """In a folder per sanitizer, so that none waits for another's lock: they share no object."""
+    return _build.make(OUTPUT / (sanitize or "plain"), [target])[0]
+
+
 def emulator(sanitize: str | None = None, only: Sequence[str] = ()) -> Path:
     """A library that registers the CUDA kernels of `only` (default: every op) for CPU tensors."""
     stable_abi, torch_link = _build.torch_flags()
@@ -69,9 +74,9 @@ def emulator(sanitize: str | None = None, only: Sequence[str] = ()) -> Path:
         folder = CSRC / "ops" / op
         objects.append((folder / f"{op}_cuda.cu", emulated(*SANITIZERS[sanitize])))
         objects.append((folder / f"{op}.cpp", emulated(*SANITIZERS[sanitize], *stable_abi)))
-    name = "-".join(["emulator", *([sanitize] if sanitize else []), *only]) + ".so"
     link = ["-shared", *SANITIZERS[sanitize], *torch_link]
-    return _build.make(OUTPUT, [_build.Target(name, objects, _build.cxx(), link)])[0]
+    name = "-".join(["emulator", *only]) + ".so"
+    return _make(_build.Target(name, objects, _build.cxx(), link), sanitize)
 
 
 def driver_target(
@@ -106,11 +111,9 @@ def driver_target(
 
 
 def driver(kernels: str, sanitize: str | None = None) -> Path:
-    name = "-".join(["driver", kernels, *([sanitize] if sanitize else [])])
-    return _build.make(OUTPUT, [driver_target(name, kernels, sanitize)])[0]
+    return _make(driver_target(f"driver-{kernels}", kernels, sanitize), sanitize)
 
 
 def cpu_library(sanitize: str) -> Path:
     """The module `fastgan._C`, for CPU tensors, as it is shipped but for the sanitizer."""
-    target = _build.cpu_library(f"_C-{sanitize}.so", ["-g1", *SANITIZERS[sanitize]])
-    return _build.make(OUTPUT, [target])[0]
+    return _make(_build.cpu_library("_C.so", ["-g1", *SANITIZERS[sanitize]]), sanitize)

@@ -30,7 +30,7 @@ SAYS = {
 def faults():
     objects = [*native_build.emulator_objects(), (FAULTS, native_build.emulated())]
     target = _build.Target("faults", objects, _build.cxx())
-    return _build.make(native_build.OUTPUT, [target])[0]
+    return _build.make(native_build.OUTPUT / "plain", [target])[0]
 
 
 @pytest.fixture(params=["forward", "reverse", *(f"random-{seed}" for seed in range(10))])
