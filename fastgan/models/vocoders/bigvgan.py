@@ -14,7 +14,6 @@ Source: Lee et al., "BigVGAN: A Universal Neural Vocoder with Large-Scale Traini
 section 3 and appendix A.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +21,8 @@ from torch import nn
 
 from fastgan.models._checks import check_choice, check_config
 from fastgan.models._network import Network
-from fastgan.models.vocoders._checks import check_generator_config, check_wave, integers_of
+from fastgan.models.vocoders._checks import check_wave
+from fastgan.models.vocoders._config import VocoderConfig, integers_of
 from fastgan.models.vocoders._discriminators import (
     PeriodDiscriminator,
     ResolutionDiscriminator,
@@ -38,24 +38,15 @@ __all__ = ["BASE", "LARGE", "Config", "Discriminator", "Generator"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """Sizes of BigVGAN; the fields of G are those of published ``config.json`` files.
+class Config(VocoderConfig):
+    """Sizes of BigVGAN.
 
     Args:
-        num_mels: channels of the spectrogram.
-        upsample_rates: of each stage of G; their product is the hop of the spectrogram, in samples.
-        upsample_kernel_sizes: of each stage's transposed convolution, in samples.
-        upsample_initial_channel: width before the first stage; each stage halves it.
-        resblock: the residual block, "1" or "2".
-        resblock_kernel_sizes: a stage has one block for each, odd.
-        resblock_dilation_sizes: the dilations of each of these blocks.
         activation: "snake" or "snakebeta".
         snake_logscale: whether the activation's parameters are logarithms.
         use_bias_at_final: whether the last convolution has a bias.
         use_tanh_at_final: whether G ends in tanh, else in a clamp to [-1, 1].
-        periods: D has one sub-discriminator for each, in samples.
         resolutions: D has one sub-discriminator for each (n_fft, hop, window), in samples.
-        mpd_channels: first width of the sub-discriminators by period.
         mrd_channels: width of the sub-discriminators by resolution.
 
     Raises:
@@ -63,30 +54,21 @@ class Config:
     """
 
     num_mels: int = 100
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4)
-    upsample_initial_channel: int = 512
-    resblock: str = "1"
-    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5),) * 3
     activation: str = "snakebeta"
     snake_logscale: bool = True
     use_bias_at_final: bool = True
     use_tanh_at_final: bool = True
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     resolutions: tuple[tuple[int, int, int], ...] = (
         (1024, 120, 600),
         (2048, 240, 1200),
         (512, 50, 240),
     )
-    mpd_channels: int = 32
     mrd_channels: int = 32
 
     def __post_init__(self) -> None:
-        check_generator_config(self)
+        super().__post_init__()
         check_choice(self, activation=("snake", "snakebeta"))
-        check_config(self, mpd_channels=1, mrd_channels=1)
-        object.__setattr__(self, "periods", integers_of("periods", self.periods))
+        check_config(self, mrd_channels=1)
         rows = tuple(integers_of("resolutions", row) for row in self.resolutions)
         object.__setattr__(self, "resolutions", rows)
         for row in rows:
@@ -95,11 +77,6 @@ class Config:
                     "Config: resolutions must be (n_fft, hop, window) with hop and window up to "
                     f"n_fft, got {row!r}"
                 )
-
-    @property
-    def hop(self) -> int:
-        """Samples of the waveform for each frame of the spectrogram."""
-        return math.prod(self.upsample_rates)
 
 
 BASE = Config()

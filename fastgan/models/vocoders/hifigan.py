@@ -12,7 +12,6 @@ Source: Kong et al., "HiFi-GAN: Generative Adversarial Networks for Efficient an
 Speech Synthesis" (2020), section 2 and table of appendix A.1, with its three configurations.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +20,8 @@ from torch import nn
 
 from fastgan.models._checks import check_config
 from fastgan.models._network import Network
-from fastgan.models.vocoders._checks import check_generator_config, check_wave, integers_of
+from fastgan.models.vocoders._checks import check_wave
+from fastgan.models.vocoders._config import VocoderConfig
 from fastgan.models.vocoders._discriminators import (
     PeriodDiscriminator,
     ScaleDiscriminator,
@@ -38,52 +38,28 @@ _SLOPE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """Sizes of HiFi-GAN; the fields of G are those of published ``config.json`` files.
+class Config(VocoderConfig):
+    """Sizes of HiFi-GAN.
 
     Args:
-        num_mels: channels of the spectrogram.
-        upsample_rates: of each stage of G; their product is the hop of the spectrogram, in samples.
-        upsample_kernel_sizes: of each stage's transposed convolution, in samples.
-        upsample_initial_channel: width before the first stage; each stage halves it.
-        resblock: the residual block, "1" or "2".
-        resblock_kernel_sizes: a stage has one block for each, odd.
-        resblock_dilation_sizes: the dilations of each of these blocks.
-        periods: D has one sub-discriminator for each, in samples.
         scales: how many sub-discriminators D has, each at half the rate of the one before.
-        mpd_channels: first width of the sub-discriminators by period.
         msd_channels: first width of the sub-discriminators by scale, a multiple of 16.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
     """
 
-    num_mels: int = 80
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4)
-    upsample_initial_channel: int = 512
-    resblock: str = "1"
-    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5),) * 3
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     scales: int = 3
-    mpd_channels: int = 32
     msd_channels: int = 128
 
     def __post_init__(self) -> None:
-        check_generator_config(self)
-        check_config(self, scales=0, mpd_channels=1, msd_channels=1)
-        object.__setattr__(self, "periods", integers_of("periods", self.periods))
+        super().__post_init__()
+        check_config(self, scales=0, msd_channels=1)
         if self.msd_channels % 16:
             raise ValueError(
                 f"Config: msd_channels must be a multiple of 16, the groups, got "
                 f"{self.msd_channels}"
             )
-
-    @property
-    def hop(self) -> int:
-        """Samples of the waveform for each frame of the spectrogram."""
-        return math.prod(self.upsample_rates)
 
 
 V1 = Config()
