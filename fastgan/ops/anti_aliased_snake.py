@@ -31,16 +31,13 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._kaiser import kaiser_window
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
 
 __all__ = ["anti_aliased_snake", "kaiser_sinc_filter"]
 
 _EPS = 1e-9  # of the published layers
 _MOST_SAMPLES = 2**31 - 1  # along time: kernels count them in 32 bits
 _MOST_RATIO, _MOST_TAPS = 1024, 4096  # kernels hold what one output reaches on the chip
-
-
-def _compute_dtype(x: torch.Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _repeat_ends(x: torch.Tensor, left: int, right: int) -> torch.Tensor:
@@ -302,10 +299,7 @@ def _check_vector(name: str, t: torch.Tensor, x: torch.Tensor, size: int | None)
             else f"of shape ({size},), one number per channel of x of shape {tuple(x.shape)}"
         )
         raise ValueError(f"anti_aliased_snake: {name} must be {expected}, got {got}; reshape it")
-    if t.device != x.device:
-        raise ValueError(
-            f"anti_aliased_snake: {name} must be on {x.device} like x, got {t.device}; move it"
-        )
+    check_device("anti_aliased_snake", name, t, x)
 
 
 def anti_aliased_snake(
@@ -343,11 +337,7 @@ def anti_aliased_snake(
         raise ValueError(
             f"anti_aliased_snake: x must be [N, C, T], got shape {tuple(x.shape)}; reshape it"
         )
-    if not x.is_floating_point():
-        raise TypeError(
-            "anti_aliased_snake: x must be float64, float32, bfloat16 or float16, got "
-            f"{x.dtype}; cast it"
-        )
+    check_floating("anti_aliased_snake", "x", x)
     for name, ratio in (("up_ratio", up_ratio), ("down_ratio", down_ratio)):
         is_int = isinstance(ratio, int) and not isinstance(ratio, bool)
         if not is_int or not 1 <= ratio <= _MOST_RATIO:
@@ -385,7 +375,7 @@ def anti_aliased_snake(
             f"anti_aliased_snake: x of {x.shape[2]} samples spans more than {_MOST_SAMPLES} "
             f"up-sampled by {up_ratio}; split it"
         )
-    dtype = _compute_dtype(x)
+    dtype = compute_dtype(x)
     args = [t.to(dtype) for t in (alpha, beta, up_filter, down_filter)]
     if reference_is_forced():
         with torch.autocast(x.device.type, enabled=False):

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
+from fastgan.ops._operands import check_device, check_floating
 
 __all__ = ["bias_act"]
 
@@ -296,10 +297,7 @@ def bias_act(
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
-    if not x.is_floating_point():
-        raise TypeError(
-            f"bias_act: x must be float64, float32, bfloat16 or float16, got {x.dtype}; cast it"
-        )
+    check_floating("bias_act", "x", x)
     if b is None:
         dim = 0
     else:
@@ -314,8 +312,7 @@ def bias_act(
                 f"bias_act: b must have shape ({x.shape[dim]},) to match x.shape[{dim}], got "
                 f"{tuple(b.shape)}; pass dim= for another axis"
             )
-        if b.device != x.device:
-            raise ValueError(f"bias_act: b must be on {x.device} like x, got {b.device}; move it")
+        check_device("bias_act", "b", b, x)
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
     spec = ACTIVATIONS[act]

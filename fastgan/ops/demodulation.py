@@ -14,12 +14,9 @@ import torch
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
 
 __all__ = ["demodulation"]
-
-
-def _compute_dtype(w: torch.Tensor) -> torch.dtype:
-    return torch.float64 if w.dtype == torch.float64 else torch.float32
 
 
 def demodulation_ref(
@@ -92,11 +89,8 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
         TypeError: w or s has no floating-point dtype.
         ValueError: a shape or device does not fit, or eps is not > 0.
     """
-    for name, t in (("w", w), ("s", s)):
-        if not t.is_floating_point():
-            raise TypeError(
-                f"demodulation: {name} must have a floating dtype, got {t.dtype}; cast it"
-            )
+    check_floating("demodulation", "w", w)
+    check_floating("demodulation", "s", s)
     if w.dim() < 2:
         raise ValueError(
             f"demodulation: w must be [O, I, ...], got shape {tuple(w.shape)}; reshape it"
@@ -106,9 +100,8 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
             f"demodulation: s must have shape [N, {w.shape[1]}] for w of shape {tuple(w.shape)}, "
             f"got {tuple(s.shape)}; one style per sample and input channel"
         )
-    if s.device != w.device:
-        raise ValueError(f"demodulation: s must be on {w.device} like w, got {s.device}; move it")
+    check_device("demodulation", "s", s, w, "w")
     if not eps > 0:
         raise ValueError(f"demodulation: eps must be > 0, got {eps}; the default is 1e-8")
     run = demodulation_ref if reference_is_forced() else _op
-    return run(w, s.to(_compute_dtype(w)), float(eps))[0]
+    return run(w, s.to(compute_dtype(w)), float(eps))[0]

@@ -19,12 +19,9 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
+from fastgan.ops._operands import compute_dtype
 
 __all__ = ["gradient_penalty", "interpolate_samples"]
-
-
-def _sum_dtype(g: torch.Tensor) -> torch.dtype:
-    return torch.float64 if g.dtype == torch.float64 else torch.float32
 
 
 def _sum_per_sample(t: torch.Tensor) -> torch.Tensor:
@@ -59,7 +56,7 @@ def gradient_penalty_ref(
     Returns:
         The penalty [N] and the squared norm [N].
     """
-    dtype = _sum_dtype(grads[0])
+    dtype = compute_dtype(grads[0])
     s = sum(_sum_per_sample(g.to(dtype).square()) for g in grads)
     # sqrt has no derivative at 0, and 0 · ∞ is NaN: take the root of 1 there instead.
     is_zero = s == 0
@@ -68,13 +65,13 @@ def gradient_penalty_ref(
 
 
 def _forward(grads, target, one_sided):
-    dtype = _sum_dtype(grads[0])
+    dtype = compute_dtype(grads[0])
     s = sum(_sum_per_sample(g.to(dtype).square()) for g in grads)
     return _penalty(s, target, one_sided).clone(), s
 
 
 def _fake(grads, target, one_sided):
-    n, dtype = grads[0].shape[0], _sum_dtype(grads[0])
+    n, dtype = grads[0].shape[0], compute_dtype(grads[0])
     return grads[0].new_empty(n, dtype=dtype), grads[0].new_empty(n, dtype=dtype)
 
 

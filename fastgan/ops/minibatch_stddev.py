@@ -25,6 +25,7 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
+from fastgan.ops._operands import check_floating
 
 __all__ = ["minibatch_stddev"]
 
@@ -171,11 +172,7 @@ def minibatch_stddev(
         ValueError: group_size or num_channels is below 1 or does not divide C, or a sample is
             empty.
     """
-    if not x.is_floating_point():
-        raise TypeError(
-            "minibatch_stddev: x must be float64, float32, bfloat16 or float16, got "
-            f"{x.dtype}; cast it"
-        )
+    check_floating("minibatch_stddev", "x", x)
     for name, value in (("group_size", group_size), ("num_channels", num_channels)):
         if value is not None and value < 1:
             raise ValueError(f"minibatch_stddev: {name} must be at least 1, got {value}")

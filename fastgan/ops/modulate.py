@@ -20,12 +20,9 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import empty_dense
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
 
 __all__ = ["channel_dot", "modulate"]
-
-
-def _compute_dtype(x: torch.Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _per_channel(s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -51,7 +48,7 @@ def channel_dot_ref(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     Returns:
         [N, C], float32 (float64 for float64 maps).
     """
-    dtype = _compute_dtype(x)
+    dtype = compute_dtype(x)
     product = (x.to(dtype) * y.to(dtype)).unsqueeze(-1)  # [N, C] maps have no other dimension
     return product.sum(list(range(2, product.dim())))
 
@@ -95,17 +92,14 @@ _modulate_op = define_op(
 _channel_dot_op = define_op(
     "channel_dot(Tensor x, Tensor y) -> Tensor",
     reference=channel_dot_ref,
-    fake=lambda x, y: x.new_empty(x.shape[:2], dtype=_compute_dtype(x)),
+    fake=lambda x, y: x.new_empty(x.shape[:2], dtype=compute_dtype(x)),
     backward=_channel_dot_backward,
     setup_context=_modulate_setup,
 )
 
 
 def _check_maps(op: str, x: torch.Tensor) -> None:
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{op}: x must be float64, float32, bfloat16 or float16, got {x.dtype}; cast it"
-        )
+    check_floating(op, "x", x)
     if x.dim() < 2:
         raise ValueError(f"{op}: x must be [N, C, ...], got shape {tuple(x.shape)}; reshape it")
 
@@ -134,12 +128,10 @@ def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
             f"modulate: s must have shape {tuple(x.shape[:2])} = x.shape[:2], got "
             f"{tuple(s.shape)}; one factor per sample and channel"
         )
-    if not s.is_floating_point():
-        raise TypeError(f"modulate: s must have a floating dtype, got {s.dtype}; cast it")
-    if s.device != x.device:
-        raise ValueError(f"modulate: s must be on {x.device} like x, got {s.device}; move it")
+    check_floating("modulate", "s", s)
+    check_device("modulate", "s", s, x)
     if s.dtype != x.dtype:
-        s = s.to(_compute_dtype(x))
+        s = s.to(compute_dtype(x))
     return (modulate_ref if reference_is_forced() else _modulate_op)(x, s)
 
 

@@ -26,15 +26,12 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
 from fastgan.ops.bias_act import ACTIVATIONS, bias_act
 from fastgan.ops.bias_act import _backward_op as _bias_act_backward_op
 from fastgan.ops.bias_act import _op as _bias_act_op
 
 __all__ = ["noise_bias_act"]
-
-
-def _compute_dtype(x: torch.Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _per_channel(t: torch.Tensor, dims: int) -> torch.Tensor:
@@ -60,7 +57,7 @@ def noise_bias_act_ref(
     Returns:
         [N, C, *spatial], x.dtype.
     """
-    u = x.to(_compute_dtype(x))
+    u = x.to(compute_dtype(x))
     if scale is not None:
         u = u * _per_channel(scale, x.dim())
     if noise is not None:
@@ -78,7 +75,7 @@ def _act_of(alpha: float) -> str:
 
 
 def _forward(x, scale, noise, strength, b, alpha, gain, clamp):
-    if x.dtype != _compute_dtype(x):
+    if x.dtype != compute_dtype(x):
         y = noise_bias_act_ref(x, scale, noise, strength, b, alpha, gain, clamp)
     else:  # bias_act's kernel, where there is one: nothing is rounded in between
         u = x if scale is None else x * _per_channel(scale, x.dim())
@@ -96,12 +93,12 @@ def _like(dy, y, x):
 
 def _backward_ref(dy, y, x, scale, noise, alpha, gain, clamp, has_db):
     like, space = _like(dy, y, x), tuple(range(2, dy.dim()))
-    if dy.dtype == _compute_dtype(dy):  # bias_act's kernel, where there is one
+    if dy.dtype == compute_dtype(dy):  # bias_act's kernel, where there is one
         du, db = _bias_act_backward_op(
             dy, None, None, y, 1, _act_of(alpha), alpha, gain, clamp, has_db
         )
     else:
-        du = dy.to(_compute_dtype(dy)) * gain
+        du = dy.to(compute_dtype(dy)) * gain
         if y is not None:
             du = torch.where(y > 0, du, du * alpha)
         if clamp is not None:
@@ -117,7 +114,7 @@ def _backward_ref(dy, y, x, scale, noise, alpha, gain, clamp, has_db):
 
 
 def _backward_fake(dy, y, x, scale, noise, alpha, gain, clamp, has_db):
-    dtype = _compute_dtype(dy)
+    dtype = compute_dtype(dy)
     return (
         empty_dense(_like(dy, y, x)),
         dy.new_empty((0,) if x is None else dy.shape[:2], dtype=dtype),
@@ -175,7 +172,7 @@ def _du(dy, y, options):
 
 def _noise_gradient(du, noise, strength):
     dims = (0, 1) if noise.shape[0] == 1 else 1
-    total = du.sum(dims, keepdim=True, dtype=_compute_dtype(du))
+    total = du.sum(dims, keepdim=True, dtype=compute_dtype(du))
     return (total if strength is None else total * strength).to(noise.dtype)
 
 
@@ -250,10 +247,7 @@ def _check(name: str, t: torch.Tensor, x: torch.Tensor, *shapes: tuple[int, ...]
             f"noise_bias_act: {name} must have shape {expected} for x of shape {tuple(x.shape)}, "
             f"got {tuple(t.shape)}; reshape it"
         )
-    if t.device != x.device:
-        raise ValueError(
-            f"noise_bias_act: {name} must be on {x.device} like x, got {t.device}; move it"
-        )
+    check_device("noise_bias_act", name, t, x)
 
 
 def noise_bias_act(
@@ -297,16 +291,12 @@ def noise_bias_act(
         raise ValueError(
             f"noise_bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}"
         )
-    if not x.is_floating_point():
-        raise TypeError(
-            "noise_bias_act: x must be float64, float32, bfloat16 or float16, got "
-            f"{x.dtype}; cast it"
-        )
+    check_floating("noise_bias_act", "x", x)
     if x.dim() < 2:
         raise ValueError(
             f"noise_bias_act: x must be [N, C, ...], got shape {tuple(x.shape)}; add dimensions"
         )
-    dtype = _compute_dtype(x)
+    dtype = compute_dtype(x)
     n, c, *space = x.shape
     if strength is not None and noise is None:
         raise ValueError("noise_bias_act: strength is given and noise is not; pass noise=")

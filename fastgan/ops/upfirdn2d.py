@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import dense_format
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
 from fastgan.ops._torch_conv import convolve
 
 __all__ = ["downsample2d", "filter2d", "setup_filter", "upfirdn2d", "upsample2d"]
@@ -184,7 +185,7 @@ def centred_down(pads, taps, down_x, down_y):
 
 
 def _filter(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    dtype = compute_dtype(x)
     if f is None:
         return torch.ones(1, 1, dtype=dtype, device=x.device)
     if not isinstance(f, torch.Tensor) or f.dim() not in (1, 2) or f.numel() == 0:
@@ -195,18 +196,14 @@ def _filter(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
         )
     if f.requires_grad:
         raise ValueError(f"{op}: f is a constant and takes no gradient; pass f.detach()")
-    if f.device != x.device:
-        raise ValueError(f"{op}: f must be on {x.device} like x, got {f.device}; move it")
+    check_device(op, "f", f, x)
     return f.to(dtype)
 
 
 def _check_input(op: str, x: torch.Tensor) -> None:
     if x.dim() != 4:
         raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}; reshape it")
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{op}: x must be float64, float32, bfloat16 or float16, got {x.dtype}; cast it"
-        )
+    check_floating(op, "x", x)
 
 
 def setup_filter(

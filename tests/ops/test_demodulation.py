@@ -139,9 +139,9 @@ OP_INFO = OpInfo(
     },
     by_matmul=("dw", "ds"),
     errors={
-        "integer w": (TypeError, r"demodulation: w must have a floating dtype",
+        "integer w": (TypeError, r"demodulation: w must be float64, float32",
                       lambda: demodulation(W.long(), S)),
-        "integer s": (TypeError, r"demodulation: s must have a floating dtype",
+        "integer s": (TypeError, r"demodulation: s must be float64, float32",
                       lambda: demodulation(W, S.long())),
         "dims of w": (ValueError, r"demodulation: w must be \[O, I, \.\.\.\].*\(3,\)",
                       lambda: demodulation(W[0, 0, 0], S)),

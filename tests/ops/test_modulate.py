@@ -186,7 +186,7 @@ OP_INFO = OpInfo(
         "shape of s": (
             ValueError, r"modulate: s must have shape \(2, 3\) .*got \(2, 2\); one factor",
             lambda: modulate(X, S[:, :2])),
-        "integer s": (TypeError, r"modulate: s must have a floating dtype",
+        "integer s": (TypeError, r"modulate: s must be float64, float32",
                       lambda: modulate(X, S.long())),
         "device of s": (ValueError, r"modulate: s must be on cpu like x, got meta",
                         lambda: modulate(X, S.to("meta"))),
