@@ -136,7 +136,8 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
     config, checkpoint, description = _configure(options, given)
     if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
         click.echo(
-            f"{checkpoint} has finished its {config.total_kimg:g} kimg; --kimg trains it for longer"
+            f"{checkpoint} is trained for all of its {config.total_kimg:g} kimg; pass a larger "
+            "--kimg to train for longer"
         )
         return
     print_device(config)

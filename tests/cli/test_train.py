@@ -153,7 +153,7 @@ def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):
 def test_resume_goes_on_in_the_same_folder(cli, images):
     cli("train", "--data", images, *FAST, "--kimg", 0.02, "--tick", 0.008)
     (run_dir,) = (cli.folder / "runs").iterdir()
-    assert "--kimg trains it for longer" in cli("train", "--resume", "latest").output
+    assert "--kimg to train for longer" in cli("train", "--resume", "latest").output
 
     output = cli("train", "--resume", run_dir, "--kimg", 0.04, "--batch", 4, "--bf16").output
 
