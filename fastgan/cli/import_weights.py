@@ -35,7 +35,9 @@ def command(file: Path, out: Path, kind: str | None, config: Path | None) -> Non
     click.echo(f"source        {file.name}, SHA-256 {done.sha256}")
     click.echo(f"terms         {done.terms}")
     if config is None:
-        click.echo(f"{out} is a run now: fastgan generate --network {out}")
+        click.echo(f"The run folder {out} is written.")
+        click.echo(f"To generate images:  fastgan generate --network {out}")
     else:
         module = f"fastgan.models.vocoders.{done.architecture}"
-        click.echo(f"{out} is a network now: {module}.Generator.from_pretrained({str(out)!r})")
+        click.echo(f"The folder {out} is written.")
+        click.echo(f"To load the generator:  {module}.Generator.from_pretrained({str(out)!r})")

@@ -22,12 +22,12 @@ from fastgan.training.step.state import build_state
 
 TERMS = {
     "nvidia": "NVIDIA's published StyleGAN weights are for non-commercial use (NVIDIA Source Code "
-    "License); weights that somebody else trained have their trainer's terms",
-    "r3gan": "R3GAN is published without a licence: ask its authors before any use",
-    "rosinality": "rosinality's code is MIT, but weights have the terms of whoever trained or "
-    "converted them",
-    "vocoder": "HiFi-GAN's and BigVGAN's authors publish theirs under the MIT license; weights "
-    "that somebody else trained have their trainer's terms",
+    "License); weights that others trained have the terms of those who trained them",
+    "r3gan": "R3GAN is published without a license: ask its authors before you use it",
+    "rosinality": "rosinality's code has the MIT license; weights have the terms of those who "
+    "trained or converted them",
+    "vocoder": "HiFi-GAN's and BigVGAN's authors publish their weights under the MIT license; "
+    "weights that others trained have the terms of those who trained them",
 }
 KINDS = ("stylegan2", "stylegan3", "r3gan", "rosinality", "hifigan", "bigvgan")
 _VOCODERS = ("hifigan", "bigvgan")
