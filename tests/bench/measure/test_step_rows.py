@@ -1,5 +1,6 @@
 """Steps: a wrong phase gets words and no number, sums follow the schedule, bytes are counted."""
 
+import dataclasses
 import mmap
 
 import pytest
@@ -229,6 +230,28 @@ def test_networks_are_right_and_a_planted_gradient_is_seen(monkeypatch):
     )
     for phase in ("G forward+backward", "D forward+backward", "D double"):
         assert set(step_rows.find_wrong(case, phase, case.variants)) == {"native", "reference"}
+
+
+def test_a_module_alone_is_right_in_both_passes_and_other_weights_are_seen():
+    def make():
+        return nn.Linear(3, 4)
+
+    def made_differently():
+        network = make()
+        with torch.no_grad():
+            network.weight.mul_(1.01)
+        return network
+
+    right, wrong = (
+        step_rows.without_compile(network_cases.module_case("tiny", module, (2, 3)))
+        for module in (make, made_differently)
+    )
+    mixed = dataclasses.replace(
+        right, variants=right.variants | {"native": wrong.variants["native"]}
+    )
+    for phase in network_cases.MODULE_PHASES:
+        assert step_rows.find_wrong(right, phase, right.variants) == {}
+        assert set(step_rows.find_wrong(mixed, phase, mixed.variants)) == {"native"}
 
 
 def test_penalty_methods_are_right_and_a_planted_one_is_seen(monkeypatch):
