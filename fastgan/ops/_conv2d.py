@@ -102,7 +102,7 @@ def _choose(f: _Facts) -> Conv2dChoice:
     oh, ow = ((f.x[2 + i] + 2 * f.padding[i] - 3) // f.stride[i] + 1 for i in range(2))
     fits = f.groups > 0 and f.x[1] == f.w[1] * f.groups and f.w[0] % f.groups == 0
     if not fits or min(oh, ow) < 1 or (f.groups > 1 and 0 in f.w):
-        return Conv2dChoice(False, "the shapes do not fit: torch says how")
+        return Conv2dChoice(False, "the shapes do not fit each other: see PyTorch's error")
     name = "winograd_conv2d" if f.stride == (1, 1) else "winograd_strided_conv2d"
     name = name if f.groups == 1 else "grouped_conv2d"
     if f.setting == "1":

@@ -25,18 +25,27 @@ def define_op(
     setup_context: Callable[..., None] | None = None,
     definition: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """Define `fastgan::<name>` from its `schema` and return a function that calls it.
-
-    `reference` is plain torch and is also what runs where no native kernel is registered; `fake`
-    gives shapes, dtypes and strides; `backward(ctx, *grads)` is the derivative, written with ops
-    that are differentiable themselves. An op without `backward` is the last rung of its ladder:
-    differentiating it raises NotImplementedError by name, never a silent None.
-
-    `definition` stands in for `reference` under the transforms of torch.func, where `reference`
-    is not differentiable itself.
+    """Define `fastgan::<name>`: schema, reference, fake kernel and autograd.
 
     An op whose schema says that it writes to its arguments, `Tensor(a!)`, has no derivative, and
-    torch lets none be registered: its public function refuses arguments that want a gradient.
+    torch lets none be registered: its public function refuses arguments that require a gradient.
+
+    Args:
+        schema: `name(Tensor x, ...) -> Tensor`, with the tensors before all other arguments.
+        reference: the op in plain PyTorch; it also runs where no native kernel is registered.
+        fake: the same arguments to an empty result of the right shape, dtype and strides.
+        backward: `backward(ctx, *grads)`, the derivative, written with ops that are differentiable
+            themselves. None: this is the highest order of derivative, and differentiating the op
+            raises NotImplementedError with its name, instead of giving None without a word.
+        setup_context: as in torch.library.register_autograd.
+        definition: takes the place of `reference` under the transforms of torch.func, where
+            `reference` is not differentiable itself.
+
+    Returns:
+        A function that calls the op.
+
+    Raises:
+        TypeError: a tensor comes after another argument in the schema.
     """
     name = schema.partition("(")[0]
     qualified = f"fastgan::{name}"
@@ -98,11 +107,11 @@ def _eager(
     set_up: Callable[..., None],
     reference: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """`op` with the same autograd, without its way through the dispatcher's Autograd key.
+    """`op` with the same autograd, but not through the dispatcher's Autograd key.
 
     What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
     turn into Python objects and back twice. torch.compile needs it all the same, and gets it. Under
-    a transform of torch.func the reference is used: see `_is_transformed`. A call that wants no
+    a transform of torch.func the reference is used: see `_is_transformed`. A call that needs no
     gradient starts below autograd. The `count` tensors come first; the other arguments are handed
     over as one tuple, since autograd looks at each that it is given.
     """
