@@ -36,8 +36,12 @@ def forwarded(
         chosen = options.pop(switch, default)
         if len(args) == count + 1:
             *args, chosen = args
+        if ours:
+            options = {ours.get(name, name): value for name, value in options.items()}
+        if chosen == default:
+            return function(*args, **options)
         with _backend(function.__name__, switch, chosen):
-            return function(*args, **{ours.get(name, name): v for name, v in options.items()})
+            return function(*args, **options)
 
     parameters = [p.replace(name=names.get(p.name, p.name)) for p in signature.parameters.values()]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
