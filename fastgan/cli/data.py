@@ -43,9 +43,10 @@ def _reading(function):
 @command.command()
 @_reading
 def convert(src, dest, **options) -> None:
-    """Write the images of SRC as PNG files into DEST, a .zip file for training.
+    """Convert images into a .zip file for training.
 
-    SRC is a folder, a .zip or .tar file, or a folder of .tar files.
+    The images of SRC are written as PNG files into DEST. SRC is a folder, a .zip or .tar file, or
+    a folder of .tar files.
     """
     from fastgan.data import convert as convert_images
 
@@ -57,11 +58,12 @@ def convert(src, dest, **options) -> None:
 @command.command()
 @_reading
 def pack(src, dest, **options) -> None:
-    """Write the pixels of the images of SRC into DEST, a .fgpack file for training.
+    """Pack images into a .fgpack file for training.
 
-    SRC is a folder, a .zip or .tar file, or a folder of .tar files. Training then reads the pixels
-    from the file and decodes nothing, which is faster for data sets that are larger than memory.
-    An image takes height x width x channels bytes; the total is printed before anything is written.
+    The pixels of the images of SRC are written into DEST. SRC is a folder, a .zip or .tar file, or
+    a folder of .tar files. Training then decodes nothing, which is faster for data sets that are
+    larger than memory. An image takes height x width x channels bytes; the total is printed before
+    anything is written.
     """
     from fastgan.data import pack as pack_images
 
@@ -78,10 +80,11 @@ def pack(src, dest, **options) -> None:
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 def index(path) -> None:
-    """Write an index beside the .tar file PATH, or beside every .tar file of the folder PATH.
+    """Write an index of .tar files, which then open faster.
 
-    The index of NAME.tar is NAME.tar.index. Training does not need it, but with it a data set of a
-    million images opens within seconds. The layout of the tars is that of webdataset.
+    PATH is a .tar file or a folder of them. The index of NAME.tar is NAME.tar.index beside it.
+    Training does not need it, but with it a data set of a million images opens within seconds. The
+    layout of the tars is that of webdataset.
     """
     from fastgan.data.tar_shards import index_tars
 
@@ -121,7 +124,10 @@ def info(path, check) -> None:
               help="Random seed; another seed gives other faces.")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it exists.")
 def avatars(dest, resolution, count, seed, overwrite) -> None:
-    """Draw cartoon faces into DEST, a .zip file; the labels are the hair colors."""
+    """Draw cartoon faces into a .zip file.
+
+    The labels in DEST are the hair colors.
+    """
     from fastgan.data.avatars import render_dataset
 
     with _errors(), count_bar("drawing faces") as progress:
