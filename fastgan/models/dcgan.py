@@ -64,7 +64,7 @@ class Config(PyramidConfig):
 
 def _initialise(network: nn.Module) -> None:
     for module in network.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(module, (nn.Linear, Conv2d, ConvTranspose2d)):
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -151,7 +151,7 @@ class Discriminator(SampleDiscriminator):
         self._check_inputs(x, c)
         h = x
         for layer in self.layers:
-            is_halving = isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)
+            is_halving = isinstance(layer, Conv2d) and layer.stride == (2, 2)
             h = layer(pad_to_even(h) if is_halving else h)
         y = self.out(h.flatten(1))
         if self.c_dim > 0:

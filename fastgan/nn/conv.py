@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fastgan.nn._recompute import Made, recomputing, scaled
@@ -12,6 +11,7 @@ from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
 from fastgan.ops._conv2d_resample import pads_after, transposed_weight
+from fastgan.ops._torch_conv import convolve
 from fastgan.ops.upfirdn2d import centred_down, centred_up
 
 
@@ -103,12 +103,12 @@ def resample_conv2d(
     k = w.shape[-1]
     if up > 1 and k == 1:
         with recomputing(x, w, made):
-            y = F.conv2d(x, w, groups=groups)
+            y = convolve(x, w, groups=groups)
         return upsample_to(y, f, up, size)
     if down > 1 and k == 1:
         x = downsample_to_ceil(x, f, down)
         with recomputing(x, w, made):
-            return F.conv2d(x, w, groups=groups)
+            return convolve(x, w, groups=groups)
     pad, taps = k // 2, None if f is None else (f.shape[0], f.shape[-1])
     if up > 1:
         crop_y, crop_x = output_crop("resample_conv2d", x.shape[2:], up, size)

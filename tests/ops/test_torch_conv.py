@@ -4,9 +4,12 @@ On an Intel processor with AMX torch's own are wrong, and this file fails there 
 On any other processor the `planted` half stands in for it: see `_planted_convolution`.
 """
 
+import ast
 import contextlib
 import functools
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ import torch.nn.functional as F
 from _planted_convolution import planted
 from _tolerances import errors
 
+import fastgan
 from fastgan import ops
 from fastgan.losses.gradient_penalty import r1
 from fastgan.models import load_architecture
@@ -137,6 +141,32 @@ def test_the_planted_processor_fails_without_the_guard():
         assert F.conv2d(x.float(), w.float(), padding=5).isfinite().all()
         assert convolve(x, w, padding=5).isfinite().all()
     assert not F.conv2d(x, w, padding=5).isnan().all()
+
+
+UNGUARDED = {
+    "ops/_torch_conv.py": "the guard",
+    "nn/_torch_conv.py": "the guarded modules",
+    "ops/anti_aliased_snake.py": "float32 at least",
+    "ops/grouped_conv2d.py": "float32 at least",
+    "ops/winograd_conv2d.py": "float32 at least",
+    "ops/winograd_strided_conv2d.py": "float32 at least",
+    "models/r3gan/layers.py": "weights, which fastgan.ops.conv2d takes",
+    "models/r3gan/discriminator.py": "weights, which a sum takes",
+}
+
+
+def calls_torch(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
+    return any(re.fullmatch(r"(F|nn|.*functional)\.[cC]onv\w+", name) for name in names)
+
+
+def test_nothing_else_calls_torchs_convolutions():
+    """But what fastgan bench measures against, which is plain PyTorch."""
+    package = Path(fastgan.__file__).parent
+    paths = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    found = {name for name, path in paths.items() if calls_torch(path)}
+    assert {name for name in found if not name.startswith("bench/")} == set(UNGUARDED)
 
 
 LARGE = {  # maps and kernels of the networks' hot layers
