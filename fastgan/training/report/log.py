@@ -38,13 +38,14 @@ class RunLog(Observer):
         options = json.dumps(info.config.to_dict(), indent=2)
         write_atomic(self._run_dir / "training_options.json", options + "\n")
         config = info.config
-        size = "" if info.dataset_size is None else f" ({info.dataset_size} samples)"
+        size = "" if info.dataset_size is None else f", {info.dataset_size} samples"
         self._say(
-            f"{config.name}: {config.architecture}, {config.objective}, batch {config.batch}, "
-            f"{config.total_kimg:g} kimg on {config.device} in {config.precision}"
+            f"recipe {config.name}: architecture {config.architecture}, loss {config.objective}, "
+            f"batch {config.batch}, {config.total_kimg:g} kimg, device {config.device}, "
+            f"precision {config.precision}"
         )
-        self._say(f"data {info.dataset_name}{size}")
-        self._say(f"parameters G {info.g_parameters:,}    D {info.d_parameters:,}")
+        self._say(f"data set: {info.dataset_name}{size}")
+        self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
         if info.resumed_from is not None:
             self._say(f"resumed from {info.resumed_from.name} at kimg {info.resumed_kimg:.3f}")
@@ -77,7 +78,7 @@ class RunLog(Observer):
         if hasattr(self, "_run_dir"):
             if reason in ("finished", "interrupted"):
                 self._say(f"digest {digest(self._state)}")
-            self._say(f"{reason} after kimg {self._kimg:.3f}")
+            self._say(f"training ended at kimg {self._kimg:.3f}: {reason}")
 
     def _say(self, line: str) -> None:
         with (self._run_dir / "log.txt").open("a", encoding="utf-8") as file:

@@ -74,10 +74,12 @@ def test_run_folder_files(info):
     (score,) = lines(folder / "metric-kid_lite0.jsonl")
     assert (score["kimg"], score["results"]) == (4.0, {"kid_lite0": 0.5})
     text = (folder / "log.txt").read_text()
-    assert "data dots (12 samples)" in text
-    assert "parameters G 1,234    D 5" in text
+    assert "data set: dots, 12 samples" in text
+    assert "parameters: 1,234 in G, 5 in D" in text
     assert format_tick(tick(1, 4.0)) in text
-    assert text.endswith(f"digest {digest(run_info.state)}\nfinished after kimg 4.000\n")
+    assert text.endswith(
+        f"digest {digest(run_info.state)}\ntraining ended at kimg 4.000: finished\n"
+    )
 
 
 def test_an_alarm_is_a_line_in_both_files_and_no_row_of_the_report(info):
