@@ -17,7 +17,7 @@ from fastgan.training import build_state, digest, load_recipe, train_step
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint.contents import StagingBuffers, stage
 from fastgan.training.checkpoint.saver import Saver
-from fastgan.training.step.state import Batch
+from fastgan.training.step.batch import Batch
 
 
 def timed(work):

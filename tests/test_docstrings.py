@@ -34,9 +34,6 @@ import torch
 
 import fastgan
 
-# Modules (and all below them) that are not done: the list only shrinks. `pytest --runxfail
-# tests/test_docstrings.py -k fastgan.ops` shows what one of them lacks.
-NOT_DONE = ("fastgan.training",)
 BY_NAME = ("fastgan.losses", "fastgan.models", "fastgan.models.vocoders")
 PHASES = "fastgan.training.step.phases"
 FORWARDED = re.compile(r"[Aa]rguments are those of `(fastgan\.[\w.]+)`")
@@ -269,13 +266,7 @@ def faults_in(objects):
     return faults
 
 
-def cases():
-    for module in sorted(public()):
-        is_done = not f"{module}.".startswith(tuple(f"{name}." for name in NOT_DONE))
-        yield pytest.param(module, marks=() if is_done else pytest.mark.xfail(strict=False))
-
-
-@pytest.mark.parametrize("module", list(cases()))
+@pytest.mark.parametrize("module", sorted(public()))
 def test_docstrings_name_what_the_signatures_name(module):
     faults = faults_in(public()[module])
     assert not faults, f"{module}:\n" + "\n".join(faults)

@@ -39,16 +39,6 @@ FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper", "common"}
 
 PRIVATE_WORDS = r"\b(front doors?|rooms?|the house|riders?|errands?|lean graph|skipconv)\b"
 MOST_FILES = 25
-# Modules in circles of imports, and documents with private words, that are still to be mended: this
-# set only shrinks, and goes when it is empty.
-NOT_YET = {
-    "fastgan.training.step.capture",
-    "fastgan.training.step.capture_guard", "fastgan.training.step.state",
-    "fastgan/training/optim/flat_parameters.py",
-    "fastgan/training/loop/loop.py",
-    "fastgan/training/distributed/watchdog.py", "fastgan/training/distributed/ranks.py",
-    "fastgan/training/step/state.py", "fastgan/training/step/losses.py",
-}  # fmt: skip
 
 
 def sources():
@@ -202,7 +192,7 @@ def test_imports_within_training_go_down(package):
 
 def test_no_circle_of_imports():
     found = {name for group in circles(import_graph(sources())) for name in group}
-    assert not found - NOT_YET
+    assert not found
 
 
 def test_the_search_for_circles_finds_them(tmp_path, monkeypatch):
@@ -274,7 +264,7 @@ def test_no_words_that_only_we_understand():
         if path.name != "CHANGELOG.md":  # which names what was renamed
             found = re.search(PRIVATE_WORDS, path.read_text(encoding="utf-8"), re.IGNORECASE)
             name = path.relative_to(ROOT).as_posix()
-            assert not found or name in NOT_YET, f"{name}: {found and found[0]!r}"
+            assert not found, f"{name}: {found and found[0]!r}"
 
 
 @pytest.mark.parametrize("folder", ["fastgan", "csrc", "tests", "benchmarks"])

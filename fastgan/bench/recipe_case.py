@@ -12,8 +12,9 @@ from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.bench.variants import VARIANTS, as_variant, compile_parts
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.optim.ema import update_ema
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import PhaseFn, phases
-from fastgan.training.step.state import Batch, TrainState, build_state, create_state
+from fastgan.training.step.state import TrainState, build_state, create_state
 
 _NAMES = {
     "d_step": "D",

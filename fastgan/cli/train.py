@@ -112,7 +112,7 @@ def _launch(ctx: click.Context, options: dict[str, Any], given: dict[str, Any]) 
 def _configure(options: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Path | None, str]:
     """(config, checkpoint to continue from, name of a new run folder without number), checked."""
     from fastgan.training.checkpoint.checkpoint import read_config
-    from fastgan.training.step.micro_batch import check_split
+    from fastgan.training.step.batch import check_split
 
     check_metric_names(given.get("metrics", ()))
     if options["resume"] is not None:

@@ -82,7 +82,7 @@ def launched_run(
     it is the newest one in the folder of the first attempt.
     """
     if ranks is not None and not ranks.is_first:
-        chosen = ranks.share("run", None)
+        chosen = ranks.broadcast_object("run", None)
     else:
         run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
         is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -99,7 +99,8 @@ def launched_run(
         if ranks is None:
             return run_dir, checkpoint
         _write(run_dir, {"id": run_id, "ended": None})
-        chosen = ranks.share("run", [str(run_dir), str(checkpoint) if checkpoint else None])
+        value = [str(run_dir), str(checkpoint) if checkpoint else None]
+        chosen = ranks.broadcast_object("run", value)
     run_dir, checkpoint = chosen
     return Path(run_dir), None if checkpoint is None else Path(checkpoint)
 

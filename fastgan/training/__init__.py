@@ -21,8 +21,9 @@ from fastgan.training.loop.faults import FaultPolicy, TrainingDiverged
 from fastgan.training.loop.loop import sample_grid, train
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.report.log import RunLog
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import Batch, TrainState, build_state, create_state
+from fastgan.training.step.state import TrainState, build_state, create_state
 from fastgan.training.step.train_step import TrainStep
 
 __all__ = [

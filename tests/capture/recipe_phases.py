@@ -18,7 +18,8 @@ from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.replica import replicate
 from fastgan.training.step import phases as step
-from fastgan.training.step.state import Batch, TrainState, build_state
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.state import TrainState, build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _small_networks import size_of
@@ -137,7 +138,7 @@ def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[],
     for phase in dict.fromkeys(phase for plan in plans for phase in plan[:-1]):
         yield phase.__name__, partial(phase, state, batch)
     for phase in dict.fromkeys(plan[-1] for plan in plans):
-        yield f"{phase.__name__} + average", partial(phase, state, batch, averages=True)
+        yield f"{phase.__name__} + average", partial(phase, state, batch, is_last=True)
     if state.ada is not None:
         nimg = config.batch * step.ADA_INTERVAL
         yield "ada.update", lambda: state.ada.update(state.augment, nimg)

@@ -7,20 +7,19 @@ and changes between the rounds, in place, everything that a step may change: bat
 ADA's p, the penalties' scale, the EMA weight. A recording that froze any of them differs.
 """
 
-import contextlib
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.capture import WARM_UPS, CudaGraphs
 from fastgan.training.step.phases import PhaseFn
-from fastgan.training.step.state import Batch, TrainState
+from fastgan.training.step.state import TrainState
 
-WARM_UPS = 3
 # Where the eager phase itself is not repeatable (the backward pass of grid_sample adds atomically),
 # a recording may differ from it by this many times as much as it differs from itself. Two runs may
 # agree by chance, and Adam steps on whatever a gradient near 0 is: on an H200 eager StyleGAN2
@@ -70,24 +69,17 @@ class Comparison:
 def record(phase: PhaseFn, state: TrainState, batch: Batch) -> Callable[[], None]:
     """`phase(state, batch)` to be called again and again: see the module's docstring.
 
-    Changes the state: the warm-up trains. Gradients are dropped before the capture, so that it
-    makes them in the graph's own memory. Whoever replays writes new values into the tensors of
-    `state` and `batch`, never new tensors.
+    Changes the state: the warm-up trains. Gradients are set to 0 before the capture. Whoever
+    replays writes new values into the tensors of `state` and `batch`, never new tensors.
     """
+    call = partial(phase, state, batch)
     if state.device.type != "cuda":
-        return lambda: phase(state, batch)
-    stream = torch.cuda.Stream(state.device)
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # lazy handles and workspaces belong to the capturing stream
-        for _ in range(WARM_UPS):
-            phase(state, batch)
-    torch.cuda.current_stream().wait_stream(stream)
+        return call
+    graphs = CudaGraphs(state.device)
+    for _ in range(WARM_UPS):
+        graphs.warm_up(call)
     drop_gradients(state)
-    gc.collect()  # not during the capture: an old graph's memory may not be freed in it
-    graph = torch.cuda.CUDAGraph()
-    with _no_garbage_collection(), torch.cuda.graph(graph, stream=stream):
-        phase(state, batch)
-    return graph.replay
+    return graphs.capture(call)
 
 
 def compare(
@@ -137,8 +129,8 @@ def vary(state: TrainState, start: Values, i: int) -> None:
     if i == 0:
         return
     for name, optimizer in _optimizers(state):
-        for k, group in enumerate(optimizer.param_groups):
-            group["lr"].copy_(start[f"{name}.lr.{k}"] * 0.5**i)
+        for group in optimizer.param_groups:
+            group["lr"].copy_(start[f"{name}.lr"] * 0.5**i)
     state.gamma_scale.copy_(start["gamma_scale"] * 0.75**i)
     state.ema_weight.copy_(start["ema_weight"] * 0.5**i)
     if hasattr(state.augment, "p"):
@@ -147,23 +139,7 @@ def vary(state: TrainState, start: Values, i: int) -> None:
 
 def persistent_tensors(state: TrainState) -> Values:
     """Every tensor that a phase may read or write, under a name; no gradients."""
-    tensors: Values = {}
-    for field in ("G", "D", "G_ema", "augment", "ada"):
-        module = getattr(state, field)
-        if module is not None:
-            named = chain(module.named_parameters(), module.named_buffers())
-            tensors |= {f"{field}.{name}": t for name, t in named}
-    for (field, optimizer), module in zip(_optimizers(state), (state.G, state.D), strict=True):
-        for name, p in module.named_parameters():
-            moments = optimizer.state.get(p, {})
-            tensors |= {f"{field}.{name}.{key}": value for key, value in moments.items()}
-        for k, group in enumerate(optimizer.param_groups):
-            tensors[f"{field}.lr.{k}"] = group["lr"]
-    for name in ("pl_mean", "ema_weight", "gamma_scale"):
-        tensors[name] = getattr(state, name)
-    for name in ("totals", "history", "recorded"):
-        tensors[f"stats.{name}"] = getattr(state.stats, name)
-    return tensors
+    return {entry.name: entry.tensor for entry in state.tensors()}
 
 
 def snapshot(state: TrainState) -> Values:
@@ -232,14 +208,3 @@ def _write(batch: Batch, values: Batch) -> None:
     batch.x.copy_(values.x)
     if batch.c is not None:
         batch.c.copy_(values.c)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -12,7 +12,8 @@ from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.optim.ema import update_ema
 from fastgan.training.step import phases as step
-from fastgan.training.step.state import Batch, TrainState, build_state
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.state import TrainState, build_state
 from tests._small_networks import size_of
 from tests.gpu._capture import Comparison, compare
 from tests.gpu._child_processes import drive, serve

@@ -11,8 +11,9 @@ import torch
 
 from fastgan.training.config.recipes import load_recipe
 from fastgan.training.step import phases as step
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import WARM_UPS, PhaseRunner
-from fastgan.training.step.state import Batch, TrainState, build_state
+from fastgan.training.step.state import TrainState, build_state
 from tests.gpu._child_processes import serve
 
 RESOLUTION = (64, 64)
@@ -52,7 +53,7 @@ def captured_step(state: TrainState, batch: Batch) -> Callable[[], None]:
 
 
 def _step(state: TrainState, batch: Batch, mode: str) -> Callable[[], None]:
-    state.runner = PhaseRunner(mode, state.device)
+    state.context.runner = PhaseRunner(mode, state.device)
     return lambda: step.train_step(state, batch)
 
 

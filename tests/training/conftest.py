@@ -8,7 +8,8 @@ from torch import nn
 
 from fastgan import sample_rng
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.step.state import Batch, create_state
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.state import create_state
 
 
 @dataclass(frozen=True, kw_only=True)

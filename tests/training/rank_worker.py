@@ -15,11 +15,11 @@ import torch
 
 from fastgan.nn import MinibatchStddev
 from fastgan.training.config.run import AugmentConfig, EmaConfig
-from fastgan.training.distributed import ranks as parallel
-from fastgan.training.distributed import replica
-from fastgan.training.step import micro_batch as split
+from fastgan.training.distributed.ranks import join, rank_info
+from fastgan.training.distributed.replica import replicate, shared_tensors
+from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import Batch, create_state
+from fastgan.training.step.state import create_state
 
 # by its path: there are other conftests
 _SPEC = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("conftest.py"))
@@ -56,33 +56,33 @@ def run(settings):
 
 
 def _train(tiny, config, dtype, settings):
-    where = parallel.place()
-    with parallel.join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
+    where = rank_info()
+    with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
         # another start on every rank: rank 0's must win
         torch.manual_seed(0 if where is None else where.rank)
         G, D = tiny.G(config.model).to(dtype), GroupingD(config.model).to(dtype)
         state = create_state(config, G, D)
-        replica.replicate(state, ranks)
-        rank, size = state.rows
-        if settings.get("break") == "exchange" and rank == size - 1:
-            state.exchange = without_one(state.exchange, 1)
+        replicate(state, ranks)
+        context = state.context
+        if settings.get("break") == "all_reduce" and context.rank == context.world_size - 1:
+            context.all_reduce_gradient = without_one(context.all_reduce_gradient, 1)
         for _ in range(settings["steps"]):
             batch = tiny.batch(config, state.nimg)
-            x = split.own_rows(batch.x.to(dtype), rank, size)
+            x = rows_of_rank(batch.x.to(dtype), context.rank, context.world_size)
             train_step(state, Batch(x=x))
             if ranks is not None:
-                ranks.compare(dict(replica.shared_tensors(state)), f"after step {state.step}")
-        return {name: tensor.clone() for name, tensor in replica.shared_tensors(state)}
+                ranks.compare(shared_tensors(state), f"after step {state.step}")
+        return {name: tensor.clone() for name, tensor in shared_tensors(state).items()}
 
 
-def without_one(exchange, calls):
-    """Leaves out one exchange, and keeps its place among the collectives."""
+def without_one(all_reduce, calls):
+    """Leaves out one all_reduce's result, and keeps its place among the collectives."""
     count = 0
 
     def broken(gradient):
         nonlocal count
         count += 1
-        exchange(gradient.clone() if count > calls else gradient)
+        all_reduce(gradient.clone() if count > calls else gradient)
 
     return broken
 
@@ -90,5 +90,5 @@ def without_one(exchange, calls):
 if __name__ == "__main__":
     settings = json.loads(Path(sys.argv[1]).read_text())
     result = run(settings)
-    if parallel.place() is None or parallel.place().rank == 0:
+    if rank_info() is None or rank_info().rank == 0:
         safetensors.torch.save_file(result, settings["out"])

@@ -16,8 +16,9 @@ from fastgan.bench.baselines.residual_gan import Config, Discriminator, Generato
 from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
 from fastgan.training.optim.ema import ema_beta, update_ema
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import d_full_step, g_step
-from fastgan.training.step.state import Batch, create_state
+from fastgan.training.step.state import create_state
 
 SCHEDULE = {"G": 1.0, "D": 1.0, "average": 1.0}
 

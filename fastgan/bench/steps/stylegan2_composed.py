@@ -24,8 +24,9 @@ from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
 from fastgan.training.optim.ema import ema_beta, update_ema
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import d_penalty_step, d_step, g_penalty_step, g_step
-from fastgan.training.step.state import Batch, create_state
+from fastgan.training.step.state import create_state
 
 SCHEDULE = {"G": 1.0, "D": 1.0, "G path length": 1 / 4, "D R1": 1 / 16, "average": 1.0}
 

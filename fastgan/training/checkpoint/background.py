@@ -1,4 +1,4 @@
-"""Work beside the training, one piece at a time."""
+"""`Background`: runs one piece of work at a time in a thread."""
 
 import threading
 from collections.abc import Callable
@@ -9,8 +9,8 @@ __all__ = ["Background"]
 class Background:
     """Runs one piece of work at a time, each in a thread of its own.
 
-    No thread waits for work, so there is none that a forked child would miss or an idle process
-    would carry. The threads are no daemons: an interpreter that exits lets them finish.
+    No thread waits for work, so that a forked child misses none and an idle process has none. The
+    threads are not daemons: an interpreter that exits lets them finish.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,13 +23,13 @@ class Background:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Begins `work`, after waiting for what is under way; raises what that one raised."""
+        """Starts `work` after the earlier piece has ended, and raises what that one raised."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(work,), name=self.name)
         self._thread.start()
 
     def wait(self) -> None:
-        """Returns when nothing is under way; raises, once, what the last piece of work raised."""
+        """Waits until no work is running; raises, once, what the last piece of work raised."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -1,4 +1,4 @@
-"""What sets a resumed run apart from the one that was saved."""
+"""`changes_since`: the differences between a resumed run and the one that was saved."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,15 @@ _HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metr
 
 
 def changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
-    """What differs from the saved run and moves its numbers: settings, torch, threads, device."""
+    """The settings, versions and devices that differ from the saved run and change its numbers.
+
+    Args:
+        document: of the checkpoint.
+        state: of the resumed run.
+
+    Returns:
+        Lines such as "batch: 32 → 64".
+    """
     old = document["config"] | {"environment": document["environment"]}
     new = state.config.to_dict() | {"environment": environment(state)}
     return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},

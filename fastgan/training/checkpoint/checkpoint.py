@@ -1,4 +1,4 @@
-"""Saving a run so that it continues bit for bit, and loading it, whole or the generator alone."""
+"""Saves a run so that it continues bit for bit; loads all of it, or its generator alone."""
 
 import os
 import warnings
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from fastgan.models import load_architecture
 from fastgan.training.checkpoint import file, retention
-from fastgan.training.checkpoint.contents import COUNTERS, Contents, all_tensors, fill, stage
+from fastgan.training.checkpoint.contents import Contents, all_tensors, fill, stage
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.config.run import TrainConfig, load_model_config
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.state import TrainState
+from fastgan.training.step.state_tensors import counters, mismatches
 
 __all__ = ["CheckpointError", "latest", "load", "load_generator", "read_config", "save"]
 
@@ -23,12 +24,25 @@ __all__ = ["CheckpointError", "latest", "load", "load_generator", "read_config",
 def save(
     state: TrainState, run_dir: Path, *, keep_last: int = 3, keep_every_nimg: float | None = None
 ) -> Path:
-    """Writes run_dir/checkpoints/ckpt-<kimg, 6 digits>.safetensors and .json; returns the former.
+    """Writes run_dir/checkpoints/ckpt-<kimg, 6 digits>.safetensors and .json.
 
     Where another moment of the same kimg has that name, the image count is added to it. Then what
-    `retention.prune` does not keep is deleted. Returns when all is on the disk; `Saver` does the
-    same beside the training. CheckpointError where the disk refuses: the older ones are intact,
-    nothing is left.
+    `retention.prune` does not keep is deleted. Returns when everything is on the disk; `Saver` does
+    the same in the background.
+
+    Args:
+        state: between two steps.
+        run_dir: folder of the run.
+        keep_last: how many of the newest checkpoints to keep, >= 1; default 3.
+        keep_every_nimg: keeps one more checkpoint of every so many images; default: none.
+
+    Returns:
+        The path of the .safetensors file.
+
+    Raises:
+        ValueError: when keep_last is less than 1.
+        CheckpointError: when it can't be written; older checkpoints are intact then, and no part
+            of the new one is left.
     """
     if keep_last < 1:
         raise ValueError(f"checkpoint.save: keep_last must be at least 1, got {keep_last}")
@@ -38,7 +52,7 @@ def save(
 
 
 def reserve(run_dir: Path, nimg: int) -> Path:
-    """The .json of a new checkpoint, in a folder that is there."""
+    """The .json path of a new checkpoint; makes the folder."""
     folder = Path(run_dir) / "checkpoints"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +62,7 @@ def reserve(run_dir: Path, nimg: int) -> Path:
 
 
 def write(contents: Contents, path: Path, *, keep_last: int, keep_every_nimg: float | None) -> None:
-    """Writes contents to the path of `reserve` and prunes the folder. CheckpointError."""
+    """Writes contents to the path of `reserve` and prunes the folder; may raise CheckpointError."""
     try:
         file.write(path, contents.tensors, contents.values)
         retention.prune(
@@ -59,6 +73,7 @@ def write(contents: Contents, path: Path, *, keep_last: int, keep_every_nimg: fl
 
 
 def refused(folder: Path, error: OSError) -> CheckpointError:
+    """The error for a disk that refuses, with the number of older checkpoints there."""
     kept = sorted(folder.glob("ckpt-*.json"), key=lambda path: path.stat().st_mtime_ns)
     return CheckpointError(
         f"checkpoint.save: could not write to {folder}: {error.strerror or error}; "
@@ -68,11 +83,20 @@ def refused(folder: Path, error: OSError) -> CheckpointError:
 
 
 def load(state: TrainState, path: Path) -> dict[str, Any]:
-    """Sets every field of `state` (built from its own config) from the checkpoint at `path`.
+    """Sets every field of `state`, and the random generators, from a checkpoint.
 
-    Returns the JSON document (config, counters, environment). Nothing is changed before all of
-    it is verified: hashes, versions, names, shapes and dtypes, else CheckpointError in words.
-    CUDA's generator is set where both runs are on CUDA. Leaves torch's generators as saved.
+    Nothing is changed before everything is verified: hashes, versions, names, shapes and dtypes.
+    CUDA's generator is set where both runs are on CUDA.
+
+    Args:
+        state: built from a configuration of the same networks.
+        path: of the .safetensors or the .json file.
+
+    Returns:
+        The JSON document: config, counters, faults, environment.
+
+    Raises:
+        CheckpointError: when the files are damaged or do not fit the state.
     """
     document = file.read_document(path)
     saved = file.read_tensors(path, document)
@@ -81,7 +105,7 @@ def load(state: TrainState, path: Path) -> dict[str, Any]:
         saved.pop("rng.cuda", None)
         live.pop("rng.cuda", None)
     _check_tensors(path, saved, live)
-    for what, names in (("counters", COUNTERS), ("faults", FaultRecord().to_dict())):
+    for what, names in (("counters", counters(state)), ("faults", FaultRecord().to_dict())):
         if sorted(document[what]) != sorted(names):
             raise CheckpointError(
                 f"checkpoint: {path} has {what} {', '.join(sorted(document[what]))}; expected "
@@ -92,17 +116,22 @@ def load(state: TrainState, path: Path) -> dict[str, Any]:
 
 
 def latest(run_dir: Path, *, report: Callable[[str], None] | None = None) -> Path | None:
-    """The .safetensors of the newest checkpoint in a run folder whose hashes fit, else None.
+    """The newest intact checkpoint of a run. Safe while another process writes there.
 
-    `report` is told of each broken one that was skipped (default: warnings.warn). Safe while
-    another process writes there: what is deleted between two looks is not broken but looked past.
+    Args:
+        run_dir: the run's folder, or its folder checkpoints/.
+        report: called with a message for each damaged checkpoint that was skipped; default:
+            warnings.warn.
+
+    Returns:
+        The path of its .safetensors file; None where there is none.
     """
     folder = Path(run_dir)
     folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     while True:
         newest, broken, has_vanished = _look(folder)
         if newest is not None or not has_vanished:
-            break  # else: all that was there has been replaced by newer ones
+            break  # else: newer checkpoints have replaced all that were listed
     for message in broken:
         if report is None:
             warnings.warn(f"skipped {message}", RuntimeWarning, stacklevel=2)
@@ -136,17 +165,40 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The configuration that wrote a checkpoint."""
+    """The configuration that wrote a checkpoint.
+
+    Args:
+        path: of the .safetensors or the .json file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: when the file can't be read or is damaged.
+    """
     return TrainConfig.from_dict(file.read_document(path)["config"])
 
 
 def load_generator(
     path_or_run_dir: Path | str, *, ema: bool = True, device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """(G, config): the averaged generator (`ema=False`: the raw one), ready to sample from.
+    """The generator of a run, ready to sample from.
 
-    G is in eval mode on `device` and takes no gradient; config is `TrainConfig.to_dict()`.
-    A folder means its newest intact checkpoint. CheckpointError where there is none.
+    Args:
+        path_or_run_dir: a checkpoint (.safetensors or .json), or a run's folder, of which the
+            newest intact checkpoint is used.
+        ema: whether to return the moving average (default) or the generator itself.
+        device: where to put it; default "cpu".
+
+    Returns:
+        G in eval mode, whose parameters need no gradient, and `TrainConfig.to_dict()` of the run.
+
+    Raises:
+        CheckpointError: when there is no intact checkpoint, or it is damaged.
+
+    Example:
+        G, config = load_generator("runs/00000-faces")
+        images = G(torch.randn(16, G.z_dim))  # [16, C, H, W] in about [-1, 1]
     """
     path = Path(path_or_run_dir)
     if path.is_dir():
@@ -167,18 +219,9 @@ def load_generator(
 
 
 def _check_tensors(path: Path, saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
-    problems = [f"missing {name}" for name in live.keys() - saved.keys()]
-    problems += [f"unknown {name}" for name in saved.keys() - live.keys()]
-    for name in live.keys() & saved.keys():
-        got, expected = saved[name], live[name]
-        if (got.shape, got.dtype) != (expected.shape, expected.dtype):
-            problems.append(
-                f"{name} is {tuple(got.shape)} {got.dtype}, expected {tuple(expected.shape)} "
-                f"{expected.dtype}"
-            )
+    problems = mismatches(saved, live)
     if problems:
-        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise CheckpointError(
-            f"checkpoint: {path} does not fit this run: {'; '.join(sorted(problems)[:8])}{more}; "
-            "use the configuration that wrote it (checkpoint.read_config)"
+            f"checkpoint: {path} does not fit this run: {'; '.join(problems)}; use the "
+            "configuration that wrote it (checkpoint.read_config)"
         )

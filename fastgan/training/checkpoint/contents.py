@@ -1,14 +1,13 @@
-"""The contents of a `TrainState`: all that a checkpoint holds, taken out at one moment or put in.
+"""`Contents`: all that a checkpoint holds of a `TrainState`, copied at one moment or written back.
 
-contents = stage(state)        # a step's border: a copy in host memory, and nothing else
+contents = stage(state)        # between two steps: a copy in host memory
 fill(state, contents.tensors, contents.values)
-digest(state)                  # equal digests: equal continuations
+digest(state)                  # states with equal digests continue alike
 """
 
 import hashlib
 import json
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,11 @@ from torch import Tensor
 
 from fastgan.training.checkpoint import random_state
 from fastgan.training.step.fault_record import FaultRecord
-from fastgan.training.step.state import TrainState, prime_adam
+from fastgan.training.step.state import TrainState
+from fastgan.training.step.state_tensors import counters
 
 __all__ = [
-    "COUNTERS",
     "Contents",
-    "ContentsError",
     "StagingBuffers",
     "all_tensors",
     "broken_tensors",
@@ -30,34 +28,32 @@ __all__ = [
     "environment",
     "fill",
     "stage",
-    "state_tensors",
 ]
 
-COUNTERS = ("step", "nimg", "tick", "elapsed_sec")
 _NOT_OF_THE_RUN = ("elapsed_sec",)  # differs between two runs that are the same
-_MAY_BE_NAN = ("ada.r_t",)  # says that there is none yet
-
-
-class ContentsError(TypeError):
-    """A module keeps something in its state_dict that is no tensor."""
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """A state at one moment. tensors: contiguous, on the CPU, sharing memory with nothing that
-    changes. values: JSON: config, counters, faults, environment."""
+    """A state at one moment.
+
+    Args:
+        tensors: by name, contiguous, on the CPU; nothing else writes to their memory.
+        values: JSON: config, counters, faults, environment.
+    """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
     @property
     def nimg(self) -> int:
+        """Real images shown."""
         return self.values["counters"]["nimg"]
 
     def digest(self) -> str:
         """SHA-256 over every tensor (name, dtype, shape, bytes), counter and fault record.
 
-        The time that passed is left out: runs that are the same have the same digest.
+        The elapsed time is left out, so that equal runs have equal digests.
         """
         counted = {k: v for k, v in self.values["counters"].items() if k not in _NOT_OF_THE_RUN}
         text = json.dumps([counted, self.values["faults"]], sort_keys=True)
@@ -70,15 +66,15 @@ class Contents:
 
 
 class StagingBuffers:
-    """Host memory for `stage` that is used again when no one holds the contents in it any more.
+    """Host memory for `stage`, used again when the contents in it are no longer referenced.
 
-    First touching fresh memory takes several times as long as the copy. Page-locked for a GPU.
+    The first write to new memory takes several times as long as the copy. Page-locked for a GPU.
     """
 
     def __init__(self) -> None:
         self._free: list[dict[str, Tensor]] = []
 
-    def take(self, live: dict[str, Tensor], *, is_pinned: bool) -> dict[str, Tensor]:
+    def borrow(self, live: dict[str, Tensor], *, is_pinned: bool) -> dict[str, Tensor]:
         while self._free:
             buffers = self._free.pop()
             if _layout(buffers) == _layout(live):
@@ -93,11 +89,11 @@ class StagingBuffers:
 
 
 def stage(state: TrainState, buffers: StagingBuffers | None = None) -> Contents:
-    """A copy of everything, in host memory. Waits for the device: call it at a step's border."""
+    """A copy of everything, in host memory. Waits for the device; call it between two steps."""
     live = all_tensors(state)
     is_cuda = state.device.type == "cuda"
     buffers = StagingBuffers() if buffers is None else buffers
-    tensors = buffers.take(live, is_pinned=is_cuda)
+    tensors = buffers.borrow(live, is_pinned=is_cuda)
     for name, tensor in live.items():
         tensors[name].copy_(tensor.detach(), non_blocking=True)
     if is_cuda:
@@ -106,7 +102,7 @@ def stage(state: TrainState, buffers: StagingBuffers | None = None) -> Contents:
         tensors,
         {
             "config": state.config.to_dict(),
-            "counters": {name: getattr(state, name) for name in COUNTERS},
+            "counters": counters(state),
             "faults": state.faults.to_dict(),
             "environment": environment(state),
         },
@@ -116,76 +112,66 @@ def stage(state: TrainState, buffers: StagingBuffers | None = None) -> Contents:
 
 
 def fill(state: TrainState, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Sets everything. The optimisers are cleared first; a name that lacks is a KeyError.
+    """Sets everything; the optimisers are reset first.
 
-    "rng.cuda" alone may be left out: then that generator stays as it is.
+    Args:
+        state: is written to.
+        tensors: by name; only "rng.cuda" may be missing, and then that generator stays as it is.
+        values: with counters and faults.
+
+    Raises:
+        KeyError: when a name is missing.
     """
-    prime_adam(state.g_optimizer)
-    prime_adam(state.d_optimizer)
+    state.g_optimizer.reset()
+    state.d_optimizer.reset()
     with torch.no_grad():
-        for name, tensor in state_tensors(state):
+        for name, tensor in state.saved_tensors().items():
             tensor.copy_(tensors[name])
-    for name in COUNTERS:
+    for name in counters(state):
         setattr(state, name, values["counters"][name])
     state.faults = FaultRecord(**values["faults"])
     random_state.restore(tensors, state.device)
 
 
 def digest(state: TrainState) -> str:
-    """64 hexadecimal digits that two states share when they continue alike: `Contents.digest`."""
+    """A hash of the whole state: states with equal digests continue alike.
+
+    Args:
+        state: between two steps; the random generators are part of it.
+
+    Returns:
+        64 hexadecimal digits, see `Contents.digest`.
+    """
     return stage(state).digest()
 
 
 def broken_tensors(state: TrainState) -> list[str]:
     """Names of the state's tensors that hold a NaN or an infinity. One wait for the device."""
     named = [
-        (name, tensor.detach().isfinite().all())
-        for name, tensor in state_tensors(state)
-        if tensor.is_floating_point() and name not in _MAY_BE_NAN
+        (entry.name, entry.tensor.detach().isfinite().all())
+        for entry in state.tensors()
+        if entry.is_saved and entry.tensor.is_floating_point() and not entry.may_be_nan
     ]
     flags = torch.stack([is_finite for _, is_finite in named]).tolist()
     return [name for (name, _), is_finite in zip(named, flags, strict=True) if not is_finite]
 
 
 def environment(state: TrainState) -> dict[str, Any]:
-    """What else decides the last bit: torch's version, its thread count, the kind of device, and
-    the number of processes that sum up a gradient."""
+    """What the last bit depends on beside the state and the data.
+
+    It is torch's version, its thread count, the kind of device, and the number of ranks.
+    """
     return {
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "device": state.device.type,
-        "ranks": state.rows[1],
+        "ranks": state.context.world_size,
     }
-
-
-def state_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the state, by the name that it has in the file; writing to it sets it."""
-    for field in ("G", "D", "G_ema", "augment", "ada"):
-        module = getattr(state, field)
-        if module is not None:
-            for name, value in module.state_dict().items():
-                if not isinstance(value, Tensor):
-                    raise ContentsError(
-                        f"checkpoint: {field}.{name} is a {type(value).__name__}; a checkpoint "
-                        "holds tensors only, make it a buffer"
-                    )
-                yield f"{field}.{name}", value
-    for field, module in (("g_optimizer", state.G), ("d_optimizer", state.D)):
-        moments = getattr(state, field).state
-        for name, p in module.named_parameters():
-            for key, value in moments.get(p, {}).items():
-                yield f"{field}.{name}.{key}", value
-    yield "pl_mean", state.pl_mean
-    for name, value in state.stats.tensors().items():
-        yield f"stats.{name}", value
-    yield "grid.z", state.grid_z
-    if state.grid_c is not None:
-        yield "grid.c", state.grid_c
 
 
 def all_tensors(state: TrainState) -> dict[str, Tensor]:
     """The tensors of the state and of the random generators."""
-    return dict(state_tensors(state)) | random_state.read(state.device)
+    return state.saved_tensors() | random_state.read(state.device)
 
 
 def _layout(tensors: dict[str, Tensor]) -> dict[str, Any]:

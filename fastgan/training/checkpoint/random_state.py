@@ -46,7 +46,7 @@ def restore(states: dict[str, Tensor], device: torch.device) -> None:
 
 @contextmanager
 def preserved(device: torch.device) -> Iterator[None]:
-    """Puts all of them back at the end: drawing inside leaves no trace."""
+    """A context after which all of them are as before."""
     plain, numbers = random.getstate(), np.random.get_state()
     try:
         with preserved_torch(device):
@@ -58,7 +58,7 @@ def preserved(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def preserved_torch(device: torch.device) -> Iterator[None]:
-    """Puts torch's alone back; 60 µs less, for what happens in every step."""
+    """Restores torch's generators only; 60 µs faster, for what happens in every step."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
@@ -70,7 +70,7 @@ def seed_others(seed: int) -> None:
 
 
 def advance(seed: int, stream: int, nimg: int) -> None:
-    """Starts all of them anew: a pure function of the arguments, another sequence for each."""
+    """Seeds all of them with a hash of the arguments: another sequence for each rollback."""
     words = hashlib.sha256(f"{seed} {stream} {nimg}".encode()).digest()
     fresh = int.from_bytes(words[:8], "little") >> 1
     torch.manual_seed(fresh)

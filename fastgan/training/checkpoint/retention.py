@@ -1,4 +1,4 @@
-"""Which checkpoints of a run stay: the newest, the best, one of every tenth of the run."""
+"""Which checkpoints of a run are kept: the newest, the best, one of every tenth of the run."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _LOWER_IS_BETTER = ("kid", "fd")
 
 
 def free_name(folder: Path, nimg: int) -> Path:
-    """A name that no checkpoint has: one is never replaced, so none can be lost half-way."""
+    """A path that no checkpoint has: none is ever overwritten, so none can be lost on the way."""
     path = folder / f"ckpt-{nimg // 1000:06d}.json"
     if not path.exists():
         return path
@@ -35,7 +35,8 @@ def prune(folder: Path, *, written: Path, keep_last: int, keep_every_nimg: float
     """Deletes all but the newest `keep_last`, `written`, the best (`note_score`) and, of every
     `keep_every_nimg` images after the first so many, the oldest.
 
-    Unreadable ones are left alone: a newer fastgan may read them. Leftovers of killed processes go.
+    Unreadable ones are kept, because a newer fastgan may read them. Files that killed
+    processes left are deleted.
     """
     found = {path: _nimg_of(path) for path in folder.glob("ckpt-*.json")}
     readable = sorted(age(path, nimg) for path, nimg in found.items() if nimg is not None)
@@ -52,7 +53,7 @@ def prune(folder: Path, *, written: Path, keep_last: int, keep_every_nimg: float
 
 
 def note_score(folder: Path, written: Path, metric: str, value: float) -> None:
-    """Remembers the run's metric of a checkpoint in scores.json; with it goes what is deleted."""
+    """Writes the metric of a checkpoint to scores.json, and drops those of deleted checkpoints."""
     if not math.isfinite(value):
         return
     known = _scores(folder)

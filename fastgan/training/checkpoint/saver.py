@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: the run goes on while the disk works."""
+"""`Saver`: writes checkpoints in the background while the run goes on."""
 
 from pathlib import Path
 from types import TracebackType
@@ -12,15 +12,20 @@ __all__ = ["Saver"]
 
 
 class Saver:
-    """Writes staged contents into run_dir/checkpoints in a thread, and tidies up there.
+    """Writes staged contents into run_dir/checkpoints in a thread, and prunes the folder.
 
-    One at a time: a second `save` waits for the first. A disk that can't keep up thus slows the run
-    instead of lengthening what a crash loses: the time between two checkpoints, plus what was
-    trained while the newer of them was being written.
+    It writes one at a time: a second `save` waits for the first. So a slow disk slows the run, and
+    a crash never loses more than the time between two checkpoints, plus what was trained while the
+    newer of them was being written.
 
-    CheckpointError, naming the folder, at the next call after the disk has refused; the older
-    checkpoints are intact and nothing is left of the new one. As a context manager it waits at the
-    end, but for Ctrl-C, where the thread finishes the file by itself.
+    When the disk refuses, the next call raises CheckpointError, which names the folder; the older
+    checkpoints are intact, and no part of the new one is left. As a context manager it waits at the
+    end; after KeyboardInterrupt it does not wait, and the thread finishes the file by itself.
+
+    Args:
+        run_dir: folder of the run.
+        keep_last: how many of the newest checkpoints to keep; default 3.
+        keep_every_nimg: keeps one more checkpoint of every so many images; default: none.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class Saver:
         self._background = Background("fastgan-checkpoint")
 
     def save(self, contents: Contents) -> Path:
-        """Begins to write; returns where the .safetensors will be."""
+        """Starts to write; returns the path that the .safetensors file will have."""
         self.wait()
         path = checkpoint.reserve(self.run_dir, contents.nimg)
         self._background.start(
@@ -41,15 +46,15 @@ class Saver:
         return path.with_suffix(".safetensors")
 
     def wait(self) -> None:
-        """Returns when all that was to be saved is on the disk."""
+        """Waits until everything is on the disk."""
         self._background.wait()
 
     def raise_error(self) -> None:
-        """Raises what the thread met, without waiting for it."""
+        """Raises the thread's error, if it has ended with one; never waits."""
         self._background.raise_error()
 
     def note_score(self, path: Path, metric: str, value: float) -> None:
-        """Tells the run's metric of the checkpoint at path, so that the best one stays."""
+        """Notes the metric of the checkpoint at path, so that the best one is kept."""
         try:
             retention.note_score(path.parent, path, metric, value)
         except OSError as error:

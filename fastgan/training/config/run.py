@@ -1,4 +1,4 @@
-"""What a training run is made of: frozen dataclasses that refuse impossible combinations.
+"""`TrainConfig`: a training run as frozen dataclasses, which raise for impossible combinations.
 
 `TrainConfig` names one run completely: with the same data, machine and thread count it gives the
 same networks. It round-trips through JSON: `TrainConfig.from_dict(config.to_dict()) == config`.
@@ -38,11 +38,18 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images: `path`, as `fastgan.data.open_images` takes it (None: fastgan's own avatars,
-    rendered once).
+    """The images that a run is trained on.
 
-    `resolution` (height, width) resizes (None: as stored); `use_labels` reads dataset.json's
-    labels; `mirror` adds each image's horizontal mirror; `max_images` takes a seeded subset.
+    Args:
+        path: as `fastgan.data.open_images` takes it. Default None: fastgan's own avatars, which
+            are rendered once.
+        resolution: (height, width) in pixels, to which images are resized; default None: as stored.
+        use_labels: whether to read the labels of dataset.json; default False.
+        mirror: whether to add each image's horizontal mirror; default False.
+        max_images: how many images to use, a subset chosen by the seed; default None: all.
+
+    Raises:
+        ValueError: when a value is out of range.
     """
 
     path: str | None = None
@@ -66,8 +73,17 @@ class DataConfig:
 class AugmentConfig:
     """Augmentation of everything that D sees (Karras et al. 2020, arXiv 2006.06676).
 
-    `mode`: "noaug"; "fixed" applies each transform of `groups` with probability `p`; "ada" starts
-    at `p` and steers E[sign D(real)] to `target`, p moving by at most 1 per `ada_kimg`.
+    Args:
+        mode: "noaug" (default): none; "fixed": each transform of `groups` with probability `p`;
+            "ada": the same, where p starts at `p` and is controlled so that E[sign D(real)] comes
+            near `target`.
+        p: probability in [0, 1]; default 0.
+        target: of ADA, in (-1, 1); default 0.6.
+        groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
+        ada_kimg: thousands of real images over which ADA moves p by at most 1, > 0; default 500.
+
+    Raises:
+        ValueError: when a value is out of range, or does not fit `mode`.
     """
 
     mode: Literal["noaug", "fixed", "ada"] = "noaug"
@@ -97,9 +113,31 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(StepConfig):
-    """One training run: its step (`StepConfig`), data, model, augmentation and schedule.
+    """One training run: its step, data, model, augmentation and length.
 
-    `metrics` are computed over `metric_images` images at each snapshot.
+    Further arguments are those of `fastgan.training.config.step.StepConfig`.
+
+    Args:
+        name: of the run, such as its recipe's.
+        architecture: a module of `fastgan.models`, which has Config, Generator, Discriminator.
+        model: the architecture's Config.
+        data: the images.
+        augment: the augmentation of what D sees.
+        total_kimg: thousands of real images after which the run is finished; default 1000.
+        tick_kimg: thousands of real images between two ticks (log lines); default 4.
+        snapshot_every_ticks: ticks between two snapshots (checkpoint, picture, metrics); default
+            10.
+        metrics: names of `fastgan.metrics`, computed at every snapshot; default none.
+        metric_images: images that metrics are computed over; default 1000.
+        seed: of everything random in the run; default 0.
+        device: "cpu" (default), "cuda" or "cuda:N".
+
+    Raises:
+        ValueError: when a value is out of range, or does not fit the others.
+
+    Example:
+        config = load_recipe("stylegan2")(resolution=(64, 64))
+        longer = config.with_changes(total_kimg=5000.0, g_optimizer={"lr": 0.001})
     """
 
     name: str
@@ -171,12 +209,21 @@ class TrainConfig(StepConfig):
 
     @property
     def total_nimg(self) -> int:
+        """`total_kimg` in images."""
         return math.ceil(self.total_kimg * 1000)
 
     def with_changes(self, **changes: Any) -> "TrainConfig":
-        """A copy with fields replaced; a dict replaces only its keys within a nested config.
+        """A copy with fields replaced, such as `with_changes(batch=8, model={"z_dim": 32})`.
 
-        `with_changes(batch=8, model={"z_dim": 32})`. TypeError names a field that does not exist.
+        Args:
+            **changes: field = new value; a dict replaces only its keys within a nested config.
+
+        Returns:
+            The new configuration, checked like any other.
+
+        Raises:
+            TypeError: when a field does not exist.
+            ValueError: when a value does not fit.
         """
         for name, change in changes.items():
             current = getattr(self, name, None)
@@ -185,12 +232,26 @@ class TrainConfig(StepConfig):
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values only; tuples become lists."""
+        """The configuration as JSON values.
+
+        Returns:
+            Nested dicts; tuples have become lists.
+        """
         return to_json(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
-        """Inverse of `to_dict`. ValueError names an unknown or missing key and its place."""
+        """The configuration that `to_dict` returned.
+
+        Args:
+            values: nested dicts of JSON values.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: naming a key that is unknown or missing, and its place.
+        """
         values = dict(values)
         if isinstance(values.get("model"), dict) and "architecture" in values:
             values["model"] = load_model_config(values["architecture"], values["model"])

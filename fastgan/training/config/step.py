@@ -1,7 +1,7 @@
-"""What one training step is made of: losses, penalties, optimisers and the average of G.
+"""`StepConfig`: the losses, penalties, optimisers and moving average of one training step.
 
-`StepConfig` says it for any two networks; `fastgan.training.config.run.TrainConfig` adds a run's
-data, model and schedule of snapshots.
+It fits any two networks; `fastgan.training.config.run.TrainConfig` adds a run's data, model and
+snapshots.
 """
 
 import math
@@ -25,18 +25,29 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def require(is_fine: bool, name: str, expected: str, got: Any, way_out: str) -> None:
+    """Raises ValueError, which says what was expected of `name`, unless `is_fine`."""
     if not is_fine:
         raise ValueError(f"{name}: expected {expected}, got {got!r}; {way_out}")
 
 
 def require_whole(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is an int of at least 1."""
     is_fine = isinstance(value, int) and value >= 1
-    require(is_fine, name, "a whole number >= 1", value, "1 is the least")
+    require(is_fine, name, "a whole number >= 1", value, "1 is the smallest")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
-    """Adam (Kingma and Ba, 2015). `betas` may be ints (R3GAN writes `[0, 0.99]`)."""
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980).
+
+    Args:
+        lr: learning rate, > 0; default 0.002.
+        betas: two numbers in [0, 1), ints or floats; default (0.0, 0.99).
+        eps: > 0; default 1e-8.
+
+    Raises:
+        ValueError: when a value is out of range.
+    """
 
     lr: float = 0.002
     betas: tuple[float, float] = (0.0, 0.99)
@@ -52,7 +63,17 @@ class AdamConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmaConfig:
-    """Moving average of G's weights (`fastgan.training.optim.ema.ema_beta`). 0 kimg: none."""
+    """Moving average of G's weights (`fastgan.training.optim.ema`).
+
+    Args:
+        half_life_kimg: thousands of real images after which an old weight counts half, >= 0;
+            default 10. 0: G_ema is a copy of G.
+        rampup_ratio: the half-life is at most this share of the images shown so far; default 0.05.
+            None: no limit.
+
+    Raises:
+        ValueError: when a value is out of range.
+    """
 
     half_life_kimg: float = 10.0
     rampup_ratio: float | None = 0.05
@@ -69,10 +90,15 @@ class EmaConfig:
 class ScheduleConfig:
     """Cosine factors from 1 at 0 kimg to their end value at `anneal_kimg`, constant afterwards.
 
-    factor(kimg) = end + (1 - end)·(1 + cos(π·min(kimg / anneal_kimg, 1))) / 2
+        factor(kimg) = end + (1 - end)·(1 + cos(π·min(kimg / anneal_kimg, 1))) / 2
 
-    `lr_end` multiplies both learning rates, `gamma_end` r1_gamma, r2_gamma and gp_weight.
-    The default (1, 1) is constant.
+    Args:
+        anneal_kimg: thousands of real images, > 0 where an end is not 1; default 0.
+        lr_end: end value of the factor of both learning rates, >= 0; default 1 (constant).
+        gamma_end: end value of the factor of r1_gamma, r2_gamma and gp_weight, >= 0; default 1.
+
+    Raises:
+        ValueError: when a value is out of range.
     """
 
     anneal_kimg: float = 0.0
@@ -88,9 +114,25 @@ class ScheduleConfig:
                 self.anneal_kimg, "say over how many kimg to anneal")  # fmt: skip
 
     def lr_factor(self, kimg: float) -> float:
+        """The factor of both learning rates.
+
+        Args:
+            kimg: thousands of real images shown.
+
+        Returns:
+            1 at 0 kimg, lr_end from anneal_kimg on.
+        """
         return self._factor(self.lr_end, kimg)
 
     def gamma_factor(self, kimg: float) -> float:
+        """The factor of every penalty of D.
+
+        Args:
+            kimg: thousands of real images shown.
+
+        Returns:
+            1 at 0 kimg, gamma_end from anneal_kimg on.
+        """
         return self._factor(self.gamma_end, kimg)
 
     def _factor(self, end: float, kimg: float) -> float:
@@ -102,19 +144,41 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """One training step. Losses, with n samples per step over all processes (`batch`):
+    """One training step of a generator G and a discriminator D.
 
-    D: objective + (r1_gamma/2)·mean R1 + (r2_gamma/2)·mean R2 + gp_weight·mean GP
-    G: objective + pl_weight·mean PL
+        loss of D = objective + (r1_gamma/2)·mean R1 + (r2_gamma/2)·mean R2 + gp_weight·mean GP
+        loss of G = objective + pl_weight·mean PL
 
-    Penalties are computed at D's own input, every `d_reg_interval` (`g_reg_interval`) steps with
-    weight × interval as a step of their own; interval 1 adds them to the main loss.
-    `batch_gpu` samples at a time go through a network (None: a process's whole share of `batch`),
-    their gradients adding up: less memory, and batch statistics over so many.
-    `capture`: "auto" makes each phase one CUDA graph where the device has them, "off" never does
-    (`fastgan.training.step.capture`).
-    `precision`: "bf16" has float32 networks compute in bfloat16
-    (`fastgan.training.step.precision`).
+    Penalties are computed at D's own input, which is augmented.
+
+    Args:
+        objective: name of an objective of `fastgan.losses`; default "non_saturating".
+        g_optimizer: Adam of G.
+        d_optimizer: Adam of D.
+        batch: real samples of a step, over all processes; default 32.
+        batch_gpu: samples that are computed at once, a divisor of batch; their gradients are
+            added up, which needs less memory, and batch statistics are over so many. Default None:
+            the whole share of a process.
+        r1_gamma: weight of R1 (arXiv 1801.04406), the gradient penalty at real samples, >= 0;
+            default 0 (off).
+        r2_gamma: weight of R2, the same at generated samples, >= 0; default 0.
+        gp_weight: weight of WGAN-GP (arXiv 1704.00028), >= 0; default 0.
+        penalty_method: how penalties are computed, one of
+            `fastgan.losses.gradient_penalty.METHODS`; default "auto" (exact).
+        d_reg_interval: steps between two updates of D by its penalties, each with weight ×
+            interval; default 1, which adds them to the loss of every step.
+        pl_weight: weight of the path-length penalty (arXiv 1912.04958), >= 0; default 0.
+        g_reg_interval: steps between two updates of G by it, with weight × interval; default 1.
+        style_mixing_prob: share of generated samples with latents of two z, in [0, 1]; default 0.
+        ema: the moving average of G.
+        schedule: how learning rates and penalties change during a run.
+        capture: "auto" (default): each phase is one CUDA graph where the device has them; "off":
+            phases run eagerly (`fastgan.training.step.capture`).
+        precision: "fp32" (default): the networks' own dtype; "bf16": float32 networks compute in
+            bfloat16 (`fastgan.training.step.precision`).
+
+    Raises:
+        ValueError: when a value is out of range, or two of them exclude each other.
     """
 
     objective: str = "non_saturating"
@@ -161,4 +225,5 @@ class StepConfig:
 
     @property
     def has_d_penalty(self) -> bool:
+        """Whether D has a gradient penalty."""
         return self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0

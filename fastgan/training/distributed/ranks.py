@@ -1,16 +1,18 @@
-"""Data-parallel training: what the processes of one run, launched by torchrun, say to each other.
+"""Data-parallel training: how the ranks of one run, launched by torchrun, communicate.
 
-    rank r of W holds rows r, r + W, … of every batch, and draws what those samples would draw in
-    one process (`fastgan.sample_rng`); micro-batch a of A takes every A-th of its rows
-    one all_reduce per phase averages the flat gradient (`Ranks.exchange`)
-    one per step averages what is a mean over samples: buffers such as w_avg, ADA's sums, statistics
-    the host's flags (stop) travel one step behind, beside the training
-    every `compare_every` steps the bits of the whole state are compared across ranks
+    rank r of W has rows r, r + W, … of every batch, and draws the random numbers that those
+    samples would draw in one process (`fastgan.sample_rng`); micro-batch a of A takes every A-th of
+    its rows
+    one all_reduce per phase averages the flat gradient (`Ranks.all_reduce_mean_`)
+    one all_reduce per step averages what is a mean over samples: buffers such as w_avg, ADA's sums,
+    statistics (`Ranks.all_reduce_means_`)
+    whether to stop is reduced while the next step runs, and so is known one step later
+    every `compare_every` steps the bits of the whole state are compared between ranks
 
 With equal W·A·rows the result is that of one process up to the order of sums. Parameters are equal
 on all ranks bit by bit, because each applies the same averaged gradient to the same values.
 
-On CPUs the collectives are gloo's, on GPUs NCCL's (not run on a GPU yet) with gloo for the flags.
+On CPUs the backend is gloo; on GPUs it is NCCL (not run on a GPU yet), with gloo for CPU tensors.
 """
 
 import json
@@ -29,7 +31,7 @@ from torch import Tensor
 from fastgan.training.distributed.rendezvous import RankError, fresh_store
 from fastgan.training.distributed.watchdog import Watchdog
 
-__all__ = ["Place", "RankError", "Ranks", "join", "place"]
+__all__ = ["RankError", "RankInfo", "Ranks", "join", "rank_info"]
 
 START_LIMIT_SEC = 1800.0  # data sets are drawn, kernels compiled, steps captured
 STEP_LIMIT_SEC = 600.0
@@ -37,26 +39,39 @@ _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # odd: fingerprints multiply by odd numbers
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where torchrun put this process."""
+class RankInfo:
+    """What torchrun's environment says of this process.
+
+    Args:
+        rank: of all processes of the run.
+        world_size: the number of processes of the run.
+        local_rank: of the processes on this machine.
+    """
 
     rank: int
-    size: int
+    world_size: int
     local_rank: int
 
 
-def place() -> Place | None:
-    """From torchrun's environment; None for a process that it did not start."""
+def rank_info() -> RankInfo | None:
+    """Reads torchrun's environment variables.
+
+    Returns:
+        None for a process that torchrun did not start.
+
+    Raises:
+        RankError: when only some of the variables are set.
+    """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     missing = [name for name in names if name not in os.environ]
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
     if missing:
         raise RankError(
-            f"training: RANK and WORLD_SIZE are set and {', '.join(missing)} not; launch by "
+            f"training: RANK and WORLD_SIZE are set, but {', '.join(missing)} not; launch with "
             "torchrun, which sets them all, or unset them"
         )
-    return Place(*(int(os.environ[name]) for name in names[:3]))
+    return RankInfo(*(int(os.environ[name]) for name in names[:3]))
 
 
 @contextmanager
@@ -67,60 +82,80 @@ def join(
     start_limit_sec: float = START_LIMIT_SEC,
     compare_every: int = 100,
 ) -> Iterator["Ranks | None"]:
-    """The ranks of this run, for `train(..., ranks=)`; None where torchrun started no others.
+    """A context that gives the ranks of this run, for `train(..., ranks=)`.
 
-    device: its kind counts; a rank takes the GPU of its local rank.
-    step_limit_sec: how long a rank may keep the others waiting in a step.
-    start_limit_sec: the same before the first step has ended, and during rank 0's snapshots.
-    compare_every: steps between two comparisons of the ranks' states.
+    Gives None where torchrun started no other process. Without an exception, leaving it waits until
+    every rank has arrived there.
 
-    Leaving it in peace waits until every rank has come so far.
+    Args:
+        device: "cpu" or "cuda"; a rank takes the GPU of its local rank.
+        step_limit_sec: seconds that a rank may keep the others waiting in a step.
+        start_limit_sec: the same before the first step has ended, and while rank 0 writes a
+            snapshot.
+        compare_every: steps between two comparisons of the ranks' states.
+
+    Raises:
+        RankError: when a rank does not arrive in time, or has no GPU.
+
+    Example:
+        with join("cuda") as ranks:
+            train(config, run_dir, ranks=ranks)
     """
-    where = place()
-    if where is None or where.size == 1:
+    info = rank_info()
+    if info is None or info.world_size == 1:
         yield None
         return
     device = torch.device(device)
     if device.type == "cuda":
-        if where.local_rank >= torch.cuda.device_count():
+        if info.local_rank >= torch.cuda.device_count():
             raise RankError(
-                f"training: local rank {where.local_rank} has no GPU, this machine has "
-                f"{torch.cuda.device_count()}; start as many processes (--nproc-per-node, --gpus)"
+                f"training: local rank {info.local_rank} has no GPU, this machine has "
+                f"{torch.cuda.device_count()}; start at most as many processes (--nproc-per-node, "
+                "--gpus)"
             )
-        torch.cuda.set_device(where.local_rank)
+        torch.cuda.set_device(info.local_rank)
     store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=start_limit_sec)))
-    store = fresh_store(store, where.rank, where.size, limit_sec=start_limit_sec)
+    store = fresh_store(store, info.rank, info.world_size, limit_sec=start_limit_sec)
     limits = (step_limit_sec, start_limit_sec)
-    ranks = Ranks(where, store, device, limits=limits, compare_every=compare_every)
+    ranks = Ranks(info, store, device, limits=limits, compare_every=compare_every)
     try:
         yield ranks
     except BaseException:
-        ranks.close(in_peace=False)
+        ranks.close(is_failing=True)
         raise
     ranks.close()
 
 
 class Ranks:
-    """This process among those of its run. Made by `join`; every method is called by all ranks, in
-    the same order, except `errand`."""
+    """The ranks of a run, as one of them sees them. Made by `join`.
+
+    Every method is called by all ranks, in the same order, except `others_wait_for`.
+
+    Args:
+        info: of this process.
+        store: of all ranks of this start of the run.
+        device: of the tensors.
+        limits: seconds to wait for a rank in a step, and at the start.
+        compare_every: steps between two comparisons of the ranks' states.
+    """
 
     def __init__(
         self,
-        where: Place,
+        info: RankInfo,
         store: dist.Store,
         device: torch.device,
         *,
         limits: tuple[float, float] = (STEP_LIMIT_SEC, START_LIMIT_SEC),
         compare_every: int = 100,
     ):
-        self.rank, self.size, self.is_first = where.rank, where.size, where.rank == 0
+        self.rank, self.world_size, self.is_first = info.rank, info.world_size, info.rank == 0
         self.compare_every = compare_every
-        self._local_rank = where.local_rank
+        self._local_rank = info.local_rank
         self._machine = os.environ.get("GROUP_RANK", "0")  # torchrun's number of this agent
         self._store, self._device = store, device
         self._step_limit_sec, self._start_limit_sec = limits
         self._watchdog = Watchdog(
-            store.clone(), self.rank, self.size,
+            store.clone(), self.rank, self.world_size,
             limit_sec=limits[0], first_limit_sec=limits[1],
         )  # fmt: skip
         self._pending: tuple[dist.Work, Tensor] | None = None
@@ -128,25 +163,34 @@ class Ranks:
 
     @contextmanager
     def one_per_machine(self, what: str) -> Iterator[None]:
-        """The body runs on local rank 0 of every machine first, then on the others."""
+        """A context whose body runs on local rank 0 of every machine first, then on the others."""
         if self._local_rank > 0:
             self._wait([f"{what}/machine {self._machine}"], what, [self.rank - self._local_rank])
         yield
         if self._local_rank == 0:
             self._store.set(f"{what}/machine {self._machine}", "")
 
-    def share(self, name: str, value: Any) -> Any:
-        """Rank 0's `value` (plain JSON) on every rank; before `connect`, too."""
-        if self.is_first:
-            self._store.set(f"share/{name}", json.dumps(value))
-        else:
-            self._wait([f"share/{name}"], f"{name} from rank 0", [0])
-        return json.loads(self._store.get(f"share/{name}"))
+    def broadcast_object(self, name: str, value: Any) -> Any:
+        """Rank 0's `value` (plain JSON) on every rank. Works before `connect`, too.
 
-    def arrive(self, name: str) -> None:
-        """Waits for every rank. RankError names those that did not come in `start_limit_sec`."""
+        `name` is a new one in every call.
+        """
+        if self.is_first:
+            self._store.set(f"object/{name}", json.dumps(value))
+        else:
+            self._wait([f"object/{name}"], f"{name} from rank 0", [0])
+        return json.loads(self._store.get(f"object/{name}"))
+
+    def barrier(self, name: str) -> None:
+        """Waits for every rank. Works before `connect`, too.
+
+        Raises:
+            RankError: naming the ranks that did not arrive within `start_limit_sec`.
+        """
         self._store.set(f"{name}/{self.rank}", "")
-        self._wait([f"{name}/{rank}" for rank in range(self.size)], name, range(self.size))
+        self._wait(
+            [f"{name}/{rank}" for rank in range(self.world_size)], name, range(self.world_size)
+        )
 
     def _wait(self, keys: list[str], what: str, ranks: Sequence[int]) -> None:
         end, pause = time.monotonic() + self._start_limit_sec, 0.01
@@ -156,46 +200,52 @@ class Ranks:
                 late = [rank for rank, key in each if not self._store.check([key])]
                 raise RankError(
                     f"training: waited {self._start_limit_sec:.0f} s for {what}: rank "
-                    f"{', '.join(map(str, late))} of {self.size} did not arrive; see its output"
+                    f"{', '.join(map(str, late))} of {self.world_size} did not arrive; see "
+                    "its output"
                 )
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
     def connect(self) -> None:
-        """Opens the collectives once every rank has made its networks and data, however long one
-        takes: no collective's time-out runs meanwhile."""
-        self.arrive("networks and data")
+        """Makes the process group once every rank has made its networks and data.
+
+        A slow rank does not reach a time-out of a collective, because none has started.
+        """
+        self.barrier("networks and data")
         is_cuda = self._device.type == "cuda"
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if is_cuda else "gloo",
             store=dist.PrefixStore("collectives", self._store),
             rank=self.rank,
-            world_size=self.size,
+            world_size=self.world_size,
             timeout=timedelta(seconds=self._start_limit_sec),
         )
         self._watchdog.start()
 
-    def close(self, *, in_peace: bool = True) -> None:
-        """In peace: waits for every rank, whatever rank 0 still writes. Else: at once, and the
-        collectives end with the process, because another rank may be inside one."""
+    def close(self, *, is_failing: bool = False) -> None:
+        """Waits for every rank, also while rank 0 still writes, and ends the process group.
+
+        is_failing: waits for nobody and leaves the process group to the end of the process, because
+            another rank may be inside a collective.
+        """
         self._watchdog.stop()
-        if not in_peace:
+        if is_failing:
             return
         if self._pending is not None:
             self._pending[0].wait()
-        self.arrive("the end")
+        self.barrier("the end")
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def exchange(self, gradient: Tensor) -> None:
-        """Replaces a flat gradient by its mean over the ranks, in place."""
-        self._watchdog.passed(f"an exchange of gradients of {self._step}")
-        dist.all_reduce(gradient)
-        gradient.div_(self.size)
+    def all_reduce_mean_(self, tensor: Tensor) -> None:
+        """Replaces a tensor, such as a flat gradient, by its mean over the ranks, in place."""
+        self._watchdog.reached(f"an all_reduce of {self._step}")
+        dist.all_reduce(tensor)
+        tensor.div_(self.world_size)
 
     @torch.no_grad()
-    def average_(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces floating-point tensors by their means over the ranks, in one exchange."""
+    def all_reduce_means_(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces floating-point tensors by their means over the ranks, in one all_reduce."""
         tensors = list(tensors)
         if not tensors:
             return
@@ -203,25 +253,25 @@ class Ranks:
         for tensor in tensors:
             dtype = torch.promote_types(dtype, tensor.dtype)
         packed = torch.cat([tensor.reshape(-1).to(dtype) for tensor in tensors])
-        self.exchange(packed)
+        self.all_reduce_mean_(packed)
         for tensor, mean in zip(tensors, packed.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces tensors by rank 0's."""
-        self._watchdog.passed("rank 0's state")
+        """Replaces tensors by those of rank 0, in place."""
+        self._watchdog.reached("the broadcast of rank 0's state")
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
     def step_ended(self, step: int, *, stop: bool) -> bool:
-        """After step number `step`: whether any rank had passed `stop` one step ago.
+        """Whether any rank passed `stop` one step ago. Call it after every step.
 
-        The flag travels while the next step runs, so that nobody waits for it, and all ranks hear
-        of it after the same step.
+        The flags are reduced while the next step runs, so that no rank waits for them, and all
+        ranks know the result after the same step.
         """
-        self._watchdog.passed(f"the end of step {step}")
+        self._watchdog.reached(f"the end of step {step}")
         if step > 0:
-            self._watchdog.is_warm()
+            self._watchdog.first_step_ended()
         self._step = f"step {step + 1}"
         is_stopping = False
         if self._pending is not None:
@@ -233,15 +283,19 @@ class Ranks:
         self._pending = work, flag
         return is_stopping
 
-    def errand(self, what: str) -> AbstractContextManager:
+    def others_wait_for(self, what: str) -> AbstractContextManager:
         """A context for what this rank alone does while the others wait: a snapshot, metrics."""
-        return self._watchdog.errand(what)
+        return self._watchdog.others_wait_for(what)
 
     def compare(self, tensors: Mapping[str, Tensor], when: str) -> None:
-        """RankError, naming ranks and tensors, where the bits of any tensor differ."""
-        self._watchdog.passed(f"the comparison {when}")
+        """Compares the bits of tensors, by name, between ranks.
+
+        Raises:
+            RankError: naming the ranks and the tensors that differ.
+        """
+        self._watchdog.reached(f"the comparison {when}")
         mine = torch.stack([fingerprint(tensor) for tensor in tensors.values()])  # int64 [tensors]
-        every = [torch.empty_like(mine) for _ in range(self.size)]
+        every = [torch.empty_like(mine) for _ in range(self.world_size)]
         dist.all_gather(every, mine)
         rows = [tuple(row.tolist()) for row in every]
         usual = max(rows, key=rows.count)
@@ -252,12 +306,12 @@ class Ranks:
             ]
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             raise RankError(
-                f"training: {when} rank {', '.join(map(str, odd))} of {self.size} differs from the "
-                f"others in {', '.join(names[:4])}{more}; the ranks no longer train one network. "
-                "Go on from the last checkpoint; if it happens again, look for what a rank does "
-                "alone (random numbers from elsewhere than fastgan.sample_rng, a buffer that is no "
-                "mean over samples), "
-                "another version of torch or a faulty device"
+                f"training: {when} rank {', '.join(map(str, odd))} of {self.world_size} differs "
+                f"from the others in {', '.join(names[:4])}{more}; the ranks no longer train one "
+                "network. Resume from the last checkpoint. If it happens again, look for code that "
+                "gives other results on one rank (random numbers that do not come from "
+                "fastgan.sample_rng, a buffer that is no mean over samples), for another version "
+                "of torch, and for a faulty device"
             )
 
 

@@ -1,16 +1,16 @@
-"""What a run does about NaN and infinite numbers: skip, go back, and in the end stop.
+"""What a run does about NaN and infinite numbers: it skips, rolls back, and in the end stops.
 
-1. An optimiser that counts (`nonfinite`, a device counter) leaves out an update whose gradient is
-   not finite, on the device. The step is counted and told.
-2. After `max_in_a_row` such steps, or where a tick or a save finds a tensor of the state or a loss
-   that no skipped step explains not finite, the run goes back to its last snapshot in memory, which
-   was finite when taken and has the digest that it had then. The optimisers start anew, both
-   learning rates are halved, and noise and data continue where the lost steps ended, on another
-   stream of random numbers, so that what came cannot simply come again.
-3. `calm_steps` steps later the last halving is taken back. More than `max_rollbacks` that have not
-   been taken back end the run: `TrainingDiverged`, exit code 3 of `fastgan train`.
+1. The optimisers skip an update whose gradient is not finite, on the device, and count its elements
+   (`FlatAdam.nonfinite`). The step is counted and reported as an alarm.
+2. After `max_in_a_row` such steps, or when a tick or a save finds a tensor of the state that is not
+   finite, or a loss that no skipped step explains, the run restores its last snapshot in memory,
+   which was finite when it was taken, and whose digest is checked. The optimisers start with new
+   moments, both learning rates are halved, and noise and data continue where the lost steps ended,
+   on another stream of random numbers, so that the same event can't simply happen again.
+3. `calm_steps` steps later the last halving is undone. More than `max_rollbacks` rollbacks that
+   were not undone end the run: `TrainingDiverged`, exit code 3 of `fastgan train`.
 
-All decisions are in `TrainState.faults`, hence in checkpoints. No number is ever replaced.
+All decisions are in `TrainState.faults`, and so in checkpoints. No number is ever replaced.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from fastgan.training.checkpoint.contents import (
 )
 from fastgan.training.loop.observer import Alarm
 from fastgan.training.step.fault_record import FaultRecord
-from fastgan.training.step.state import TrainState, prime_adam
+from fastgan.training.step.state import TrainState
 
 __all__ = ["FaultGuard", "FaultPolicy", "TrainingDiverged"]
 
@@ -39,12 +39,21 @@ _LAG = 2  # steps after which a GPU's counters are read: by then the copy has en
 
 
 class TrainingDiverged(FloatingPointError):
-    """Losses or weights became NaN or infinite, again and again. Nothing was saved since."""
+    """Losses or weights became NaN or infinite again and again; nothing was saved since."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultPolicy:
-    """The limits that stand in this file's docstring."""
+    """When a run rolls back after NaN, and when it stops.
+
+    Args:
+        max_in_a_row: skipped steps in a row after which the run rolls back, >= 1; default 3.
+        max_rollbacks: rollbacks that count at a time, >= 0; one more ends the run; default 3.
+        calm_steps: steps after which a rollback no longer counts, >= 1; default 1000.
+
+    Raises:
+        ValueError: when a value is out of range.
+    """
 
     max_in_a_row: int = 3
     max_rollbacks: int = 3
@@ -63,10 +72,17 @@ class _Snapshot(NamedTuple):
 
 
 class FaultGuard:
-    """Watches one run. `tell` hears alarms, `last_good` names a checkpoint for the last message.
+    """Carries out a `FaultPolicy` in one run.
 
-    `keep` at the start and after every tick; `after_step` after every step; `check` before a tick
-    is told and before anything is saved. True from the latter two: the state went back in time.
+    Call `start` first, `after_step` after every step, `check` before a tick is reported and before
+    anything is saved, and `snapshot` after every tick. `after_step` and `check` return whether they
+    rolled the state back.
+
+    Args:
+        state: of the run.
+        policy: its limits.
+        notify: called with every alarm.
+        last_good: names the last good checkpoint, for the message of TrainingDiverged.
     """
 
     def __init__(
@@ -74,46 +90,46 @@ class FaultGuard:
         state: TrainState,
         policy: FaultPolicy,
         *,
-        tell: Callable[[Alarm], None],
+        notify: Callable[[Alarm], None],
         last_good: Callable[[], str],
     ) -> None:
         self.state, self.policy = state, policy
-        self._tell, self._last_good = tell, last_good
+        self._notify, self._last_good = notify, last_good
         self._buffers = StagingBuffers()
-        self._sealing = Background("fastgan-snapshot")
+        self._hashing = Background("fastgan-snapshot")
         self._snapshot: _Snapshot | None = None
         self._counts = _NonfiniteCounts(state)
         self._skipped_before = state.faults.skipped
 
     def start(self) -> None:
-        """The first snapshot. TrainingDiverged where the state is broken before the first step."""
+        """Takes the first snapshot. TrainingDiverged if the state is not finite already."""
         broken = broken_tensors(self.state)
         if broken:
             raise self._diverged(f"{_some(broken)} are NaN or infinite before the first step")
         self._counts.reset()
-        self.keep()
+        self.snapshot()
 
-    def keep(self) -> Contents:
-        """Takes the snapshot to go back to, of a state that `check` found sound; for saving too."""
+    def snapshot(self) -> Contents:
+        """Takes the snapshot to roll back to, of a state that `check` found finite; returns it."""
         contents = stage(self.state, self._buffers)
-        seal: list[str] = []
-        self._sealing.start(lambda: seal.append(contents.digest()))
-        self._snapshot = _Snapshot(contents, seal)
+        digest: list[str] = []
+        self._hashing.start(lambda: digest.append(contents.digest()))
+        self._snapshot = _Snapshot(contents, digest)
         self._skipped_before = self.state.faults.skipped
         return contents
 
     def after_step(self) -> bool:
-        """Counts a skipped step; on a GPU one of a few steps ago, without waiting for it."""
+        """Counts a skipped step; on a GPU one of _LAG steps ago, without waiting for the device."""
         return self._count(self._counts.after_step())
 
     def check(self) -> bool:
-        """Looks at everything, and waits for the device."""
+        """Checks the whole state and the losses; waits for the device."""
         for found in self._counts.drain():
             if self._count(found):
                 return True
         broken = broken_tensors(self.state) + self._unexplained_losses()
         if broken:
-            self._go_back(f"{_some(broken)} became NaN or infinite")
+            self._roll_back(f"{_some(broken)} became NaN or infinite")
             return True
         self._recover()
         return False
@@ -128,11 +144,11 @@ class FaultGuard:
         self._alarm(
             "skipped",
             f"{elements} NaN or infinite gradient elements by step {state.step}; their update was "
-            f"left out ({faults.in_a_row} in a row, {faults.skipped} in all)",
+            f"skipped ({faults.in_a_row} in a row, {faults.skipped} in total)",
         )
         if faults.in_a_row < self.policy.max_in_a_row:
             return False
-        self._go_back(f"gradients were NaN or infinite in {faults.in_a_row} steps in a row")
+        self._roll_back(f"gradients were NaN or infinite in {faults.in_a_row} steps in a row")
         return True
 
     def _unexplained_losses(self) -> list[str]:
@@ -141,19 +157,19 @@ class FaultGuard:
         found = self.state.stats.read_broken()
         return [name for name, (_, finite) in found.items() if finite == 0 or not has_skipped]
 
-    def _go_back(self, reason: str) -> None:
+    def _roll_back(self, reason: str) -> None:
         state, old, snapshot = self.state, self.state.faults, self._snapshot
         assert snapshot is not None, "FaultGuard: start() first"
         if old.rollbacks >= self.policy.max_rollbacks:
-            raise self._diverged(f"{reason}, after {old.rollbacks} rollbacks in vain")
+            raise self._diverged(f"{reason}, after {old.rollbacks} rollbacks")
         kimg, position = state.kimg, state.position
-        self._sealing.wait()
+        self._hashing.wait()
         contents = snapshot.contents
         if snapshot.digest != [contents.digest()]:
-            raise self._diverged(f"{reason}, and the snapshot in memory was damaged since")
+            raise self._diverged(f"{reason}, and the snapshot in memory is damaged")
         fill(state, contents.tensors, contents.values)
-        prime_adam(state.g_optimizer)
-        prime_adam(state.d_optimizer)
+        state.g_optimizer.reset()
+        state.d_optimizer.reset()
         state.faults = FaultRecord(
             skipped=old.skipped,
             rollbacks=old.rollbacks + 1,
@@ -166,9 +182,9 @@ class FaultGuard:
         self._skipped_before = old.skipped
         self._alarm(
             "rollback",
-            f"{reason}; back to kimg {state.kimg:.3f} with new optimiser moments, learning rates × "
-            f"{state.faults.lr_factor:g} and other noise and data (rollback {old.rollbacks + 1} of "
-            f"{self.policy.max_rollbacks})",
+            f"{reason}; the run went back to kimg {state.kimg:.3f}, with new optimiser moments, "
+            f"learning rates times {state.faults.lr_factor:g}, and other noise and data (rollback "
+            f"{old.rollbacks + 1} of {self.policy.max_rollbacks})",
             kimg=kimg,
         )
 
@@ -178,26 +194,30 @@ class FaultGuard:
             return
         faults.rollbacks -= 1
         faults.calm_since = state.step
-        self._alarm("recovered", f"learning rates × {faults.lr_factor:g} of the schedule's again")
+        self._alarm(
+            "recovered",
+            f"no fault in {self.policy.calm_steps} steps; the learning rates are the schedule's "
+            f"times {faults.lr_factor:g} again",
+        )
 
     def _alarm(self, kind: str, message: str, *, kimg: float | None = None) -> None:
-        self._tell(
+        self._notify(
             Alarm(kimg=self.state.kimg if kimg is None else kimg, kind=kind, message=message)
         )
 
     def _diverged(self, reason: str) -> TrainingDiverged:
         return TrainingDiverged(
-            f"train: {reason}, at kimg {self.state.kimg:.3f}; nothing was saved since. The last "
-            f"good checkpoint is {self._last_good()}; resume it with a lower learning rate, a "
-            "larger r1_gamma or another seed"
+            f"train: {reason}, at kimg {self.state.kimg:.3f}; nothing was saved since then. The "
+            f"last good checkpoint is {self._last_good()}; resume from it with a lower learning "
+            "rate, a larger r1_gamma or another seed"
         )
 
 
 class _NonfiniteCounts:
     """Growth of the optimisers' `nonfinite` from step to step, read without waiting for a GPU.
 
-    The answer for a step comes _LAG steps later there, always: it depends on no timing, so that the
-    processes of a parallel run act in the same step.
+    On a GPU the count of a step is always known _LAG steps later, whatever the timing, so that all
+    ranks act in the same step.
     """
 
     def __init__(self, state: TrainState) -> None:
@@ -225,7 +245,7 @@ class _NonfiniteCounts:
         return self._oldest() if len(self._pending) > _LAG else 0
 
     def drain(self) -> list[int]:
-        """What is not answered yet, oldest first; waits."""
+        """The counts that are not known yet, oldest first; waits for the device."""
         return [self._oldest() for _ in range(len(self._pending))]
 
     def _oldest(self) -> int:

@@ -1,4 +1,4 @@
-"""Stopping between two steps on Ctrl-C or a scheduler's SIGTERM."""
+"""`stop_requests`: a run ends between two steps after Ctrl-C or a scheduler's SIGTERM."""
 
 import signal
 import threading
@@ -13,10 +13,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second SIGINT raises KeyboardInterrupt.
+    """A context that gives an event, which the first SIGINT or SIGTERM sets.
 
-    The handlers from before come back at the end. Python delivers signals to the main thread
-    only: in another thread nothing is installed and the event stays clear.
+    A second SIGINT raises KeyboardInterrupt. The earlier handlers are restored at the end. Python
+    delivers signals to the main thread only: in another thread no handler is installed, and the
+    event stays clear.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,6 +1,7 @@
-"""The training loop: steps, ticks, snapshots, and stopping well.
+"""`train`: the training loop, with its ticks and snapshots.
 
-What may go wrong has files of its own: `faults` (NaN), `saver` (disk), `interrupt` (signals).
+What may go wrong has files of its own: `faults` (NaN), `interrupt` (signals) and
+`fastgan.training.checkpoint.saver` (disk).
 """
 
 import contextlib
@@ -27,9 +28,10 @@ from fastgan.training.loop.interrupt import stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
-from fastgan.training.loop.source import Loader, OwnRows, first_samples, open_dataset
+from fastgan.training.loop.source import Loader, RankLoader, first_samples, open_dataset
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import Batch, TrainState, build_state
+from fastgan.training.step.state import TrainState, build_state
 
 __all__ = [
     "Alarm",
@@ -44,7 +46,7 @@ __all__ = [
     "train",
 ]
 
-FIRST_TICK_STEPS = 3  # people want to see that it lives
+FIRST_TICK_STEPS = 3  # so that a user soon sees that the run works
 
 
 def is_tick_due(nimg: int, batch: int, tick_kimg: float) -> bool:
@@ -66,29 +68,47 @@ def train(
     ranks: Ranks | None = None,
     workers: int | None = None,
 ) -> TrainState:
-    """Trains until `config.total_kimg` and returns the state; `state.reason` says why it ended.
+    """Trains until `config.total_kimg`.
 
-    resume: a checkpoint to continue from, bit for bit on the CPU when config, data and thread
-    count are the same; a config that differs is used as given. loader: batches from elsewhere
-    (default: from `config.data`, decoded by `workers` threads); it gives whole batches, and its
-    condition must be one-hot or real [N, c_dim], or empty. faults: when to go back after NaN, and
-    when to stop. ranks: the processes that train together
-    (`fastgan.training.distributed.ranks.join`), each of
-    which calls this with equal arguments; rank 0 alone has observers, metrics and checkpoints.
-    Each sample draws random numbers of its own (`fastgan.sample_rng`).
+    Checkpoints are written in the background; the function returns, or raises what is not
+    KeyboardInterrupt, when the last one is on the disk. After SIGINT or SIGTERM the step is
+    finished, a checkpoint is written, and the function returns with the reason "interrupted". A
+    second SIGTERM changes nothing; a second SIGINT raises KeyboardInterrupt at once (a checkpoint
+    that is being written is still finished). Seeds torch's, Python's and numpy's generators. Each
+    sample draws random numbers of its own (`fastgan.sample_rng`).
 
-    Checkpoints are written beside the training; it returns, or raises what is not
-    KeyboardInterrupt, when the last one is on the disk. SIGINT or SIGTERM lets the step finish,
-    writes a checkpoint and returns with reason "interrupted"; a second SIGTERM changes nothing, a
-    second SIGINT raises KeyboardInterrupt at once (a file under way is still finished).
-    TrainingDiverged where `faults` allows no more. CheckpointError where the checkpoint can't be
-    read or written. Seeds torch's, Python's and numpy's generators.
+    Args:
+        config: of the run.
+        run_dir: folder of the run, made where it does not exist. Checkpoints go into its folder
+            checkpoints/; all other files are the observers'.
+        resume: a checkpoint to continue from: bit for bit on the CPU when config, data and thread
+            count are the same. Where config differs from the saved one, config counts.
+        observers: are told what happens, such as `RunLog()`.
+        loader: batches of `config.batch` samples from elsewhere; default: from `config.data`. Its
+            condition is [N, c_dim], one-hot or real, or None.
+        faults: when to go back after NaN, and when to stop; default: `FaultPolicy()`.
+        ranks: the processes that train together (`fastgan.training.distributed.ranks.join`); each
+            calls this function with equal arguments, and rank 0 alone has observers, metrics and
+            checkpoints. Default: one process.
+        workers: threads that decode images; default: chosen by `fastgan.data.BatchLoader`.
+
+    Returns:
+        The state at the end. `state.reason` says why: "finished" or "interrupted".
+
+    Raises:
+        ValueError: when data and model, or batch and ranks, do not fit.
+        CheckpointError: when a checkpoint can't be read or written.
+        TrainingDiverged: when there are more NaN than `faults` allows.
+
+    Example:
+        config = load_recipe("mlp")(resolution=(32, 32), total_kimg=10.0)
+        state = train(config, Path("runs/first"), observers=[RunLog()])
     """
     require("safetensors", "train")  # now, and not at the first checkpoint
     state = build_state(config)
     random_state.seed_others(config.seed)
     document = None if resume is None else checkpoint.load(state, resume)
-    rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+    rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
     dataset, whole = None, loader
@@ -97,11 +117,11 @@ def train(
         is_mirrored = config.data.mirror
         loader = BatchLoader(
             dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
-            workers=workers, part=(rank, size),
+            workers=workers, part=(rank, world_size),
         )  # fmt: skip
         whole = loader.whole
-    elif size > 1:
-        loader = OwnRows(loader, rank, size)
+    elif world_size > 1:
+        loader = RankLoader(loader, rank, world_size)
     replicate(state, ranks)
     info = RunInfo(
         config=config,
@@ -123,7 +143,7 @@ def train(
 
 
 class _Run:
-    """One call of `train`: the clocks and the watchers around a state."""
+    """One call of `train`: a state with its loader, observers and clocks."""
 
     def __init__(
         self,
@@ -144,7 +164,10 @@ class _Run:
         self.is_first = ranks is None or ranks.is_first
         self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
         self.guard = FaultGuard(
-            state, faults, tell=lambda alarm: self._tell("on_alarm", alarm), last_good=self._newest
+            state,
+            faults,
+            notify=lambda alarm: self._notify("on_alarm", alarm),
+            last_good=self._newest,
         )
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
@@ -156,7 +179,7 @@ class _Run:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop:
             try:
-                self._tell("on_start", info)
+                self._notify("on_start", info)
                 with self.saver:
                     ended = self._steps(stop)
                 reason = ended
@@ -168,7 +191,7 @@ class _Run:
                 raise
             finally:
                 self.state.reason = reason
-                self._tell("on_end", reason)
+                self._notify("on_end", reason)
         return self.state
 
     def _steps(self, stop: threading.Event) -> str:
@@ -182,9 +205,11 @@ class _Run:
             self.data_wait_sec += time.perf_counter() - asked
             c = c.to(state.device) if state.G.c_dim else None
             train_step(state, Batch(x=x.to(state.device), c=c))
-            self._tell("on_step", state.nimg)
+            self._notify("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
-            is_stopping = stop.is_set() if self.ranks is None else self._meet(stop.is_set())
+            is_stopping = (
+                stop.is_set() if self.ranks is None else self._is_any_stopping(stop.is_set())
+            )
             is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
             went_back = self.guard.after_step()
             if not went_back and (is_due or is_stopping):
@@ -193,7 +218,7 @@ class _Run:
                 self._restart_clocks()
             elif is_due:
                 number = self._tick()
-                contents = self.guard.keep()
+                contents = self.guard.snapshot()
                 if is_last or number % config.snapshot_every_ticks == 0:
                     if self.is_first:
                         self._snapshot(contents, is_first=number == 0 and not is_last)
@@ -206,12 +231,12 @@ class _Run:
                 return "interrupted"
         return "finished"
 
-    def _meet(self, wants_stop: bool) -> bool:
-        """With the other ranks after a step: whether one of them was asked to stop."""
+    def _is_any_stopping(self, wants_stop: bool) -> bool:
+        """Whether any rank was asked to stop; called by every rank after every step."""
         ranks, state = self.ranks, self.state
         is_stopping = ranks.step_ended(state.step, stop=wants_stop)
         if state.step % ranks.compare_every == 0:
-            ranks.compare(dict(shared_tensors(state)), f"after step {state.step}")
+            ranks.compare(shared_tensors(state), f"after step {state.step}")
         return is_stopping
 
     def _tick(self) -> int:
@@ -223,7 +248,7 @@ class _Run:
         state.elapsed_sec = self.earlier_sec + now - self.begin
         number, state.tick = state.tick, state.tick + 1
         is_cuda = state.device.type == "cuda"
-        self._tell(
+        self._notify(
             "on_tick",
             Tick(
                 tick=number,
@@ -248,7 +273,11 @@ class _Run:
         return number
 
     def _snapshot(self, contents: Contents, *, is_first: bool) -> None:
-        with contextlib.nullcontext() if self.ranks is None else self.ranks.errand("a snapshot"):
+        with (
+            contextlib.nullcontext()
+            if self.ranks is None
+            else self.ranks.others_wait_for("a snapshot")
+        ):
             self._write_snapshot(contents, is_first=is_first)
 
     def _write_snapshot(self, contents: Contents, *, is_first: bool) -> None:
@@ -264,15 +293,15 @@ class _Run:
             checkpoint=path,
             metrics=metrics,
         )
-        self._tell("on_snapshot", snapshot)
+        self._notify("on_snapshot", snapshot)
 
     def _contents(self) -> Contents:
-        """Of now, which the guard has checked."""
+        """The contents of the state, which the guard has checked."""
         self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
-        return self.guard.keep()
+        return self.guard.snapshot()
 
     def _restart_clocks(self) -> None:
-        """After the state went back in time."""
+        """Called after the state was rolled back."""
         self.tick_nimg = self.state.nimg
         self.tick_begin = self.tick_end = time.perf_counter()
 
@@ -283,7 +312,7 @@ class _Run:
             return f"not the newest ({error})"
         return str(checkpoint.latest(self.run_dir) or "none")
 
-    def _tell(self, event: str, argument: object) -> None:
+    def _notify(self, event: str, argument: object) -> None:
         if not self.observers:
             return
         is_often = event == "on_step"

@@ -1,4 +1,4 @@
-"""What a training run tells its watchers: run folder files, progress bars, reports."""
+"""`Observer`: what a training run reports to log files, progress bars, pictures and pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +16,19 @@ __all__ = ["Alarm", "Observer", "RunInfo", "Snapshot", "Tick"]
 class RunInfo:
     """What is known when training begins.
 
-    reals: n → the first n real samples [n, ...] of the data set's shuffled order, on the CPU.
-    changes: settings that differ from those of the checkpoint that is resumed, as
-    "batch: 32 → 64"; empty means that the run continues bit for bit.
+    Args:
+        config: of the run.
+        run_dir: the run's folder.
+        state: of the run, which training changes.
+        reals: n → the first n real samples [n, ...] of the data set's shuffled order, on the CPU.
+        dataset_name: of the data set, or the loader's class.
+        dataset_size: the number of images; None where a loader does not tell.
+        g_parameters: the number of parameters of G.
+        d_parameters: the number of parameters of D.
+        resumed_from: the checkpoint that the run continues; None for a new run.
+        resumed_kimg: thousands of images that it had shown.
+        changes: settings that differ from those of that checkpoint, as "batch: 32 → 64"; empty
+            means that the run continues bit for bit.
     """
 
     config: TrainConfig
@@ -38,12 +48,22 @@ class RunInfo:
 class Tick:
     """Means over the steps since the last tick.
 
-    losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use ("Loss/r1",
-    "Loss/r2", "Loss/gp", "Loss/pl": unweighted means). maintenance_sec is the time between the
-    last tick's end and this one's first step; data_wait_percent the part of sec_per_tick that the
-    step loop spent in the loader's batch_at, by the host's clock; augment is p; cpumem_gb the peak
-    resident memory of the process; gpumem_gb the peak allocated since the last tick. Sizes are in
-    GiB.
+    Args:
+        tick: its number, from 0.
+        kimg: thousands of real images shown.
+        total_sec: seconds of training so far, of earlier processes too.
+        sec_per_tick: seconds from this tick's first step to its end.
+        sec_per_kimg: seconds per thousand images.
+        img_per_sec: images per second.
+        maintenance_sec: seconds between the last tick's end and this one's first step.
+        data_wait_percent: the part of sec_per_tick that the loop spent in the loader's batch_at, by
+            the host's clock.
+        cpumem_gb: the peak resident memory of the process, in GiB.
+        gpumem_gb: the peak memory allocated on the GPU since the last tick, in GiB.
+        augment: the augmentation's probability p.
+        losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use
+            ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl": means without their weights).
+        eta_sec: estimated seconds until the run is finished.
     """
 
     tick: int
@@ -63,7 +83,14 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """A NaN or an infinity, and what was done: kind is "skipped", "rollback" or "recovered"."""
+    """A NaN or an infinity, and what was done about it.
+
+    Args:
+        kimg: thousands of real images shown.
+        kind: "skipped" (an update was not applied), "rollback" (the run went back to the last
+            snapshot in memory) or "recovered" (the learning rates were raised again).
+        message: the same in a sentence.
+    """
 
     kimg: float
     kind: str
@@ -72,8 +99,14 @@ class Alarm:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A saved moment. `images` is where the picture of the grid belongs; `checkpoint` is being
-    written in the background; `metrics` is {} where none were asked for, and at the first tick."""
+    """A moment of the run of which a checkpoint was taken.
+
+    Args:
+        kimg: thousands of real images shown.
+        images: the path for the picture of fakes.
+        checkpoint: the path of the checkpoint, which is still being written in the background.
+        metrics: name → value; empty where no metrics are configured, and at the first tick.
+    """
 
     kimg: float
     images: Path
@@ -82,27 +115,54 @@ class Snapshot:
 
 
 class Observer:
-    """Base class of watchers; every method may be left out.
+    """Base class for what follows a run. A subclass overrides the methods that it needs.
 
-    Observers run between steps and see random numbers of their own: what they draw never changes
-    the training. Their exceptions end it.
+    Observers run between steps, and the random generators are restored afterwards: what they draw
+    never changes the training. Their exceptions end it.
     """
 
     def on_start(self, info: RunInfo) -> None:
-        """Before the first step."""
+        """Called before the first step.
+
+        Args:
+            info: what is known by then.
+        """
 
     def on_step(self, nimg: int) -> None:
-        """After every step; nimg real images shown so far. Cheap work only, and no numbers from
-        Python's and numpy's global generators, which the run may use."""
+        """Called after every step, so it must be cheap.
+
+        Only torch's generators are restored after it: draw no numbers from Python's and numpy's
+        global generators, which the run may use.
+
+        Args:
+            nimg: real images shown so far.
+        """
 
     def on_tick(self, tick: Tick) -> None:
-        """After the first few steps, and then every `config.tick_kimg`."""
+        """Called after the first few steps, and then every `config.tick_kimg`.
+
+        Args:
+            tick: means since the last one.
+        """
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
-        """After a checkpoint was taken, every `config.snapshot_every_ticks` ticks and last."""
+        """Called after a checkpoint was taken: every `config.snapshot_every_ticks` ticks, and last.
+
+        Args:
+            snapshot: where it is.
+        """
 
     def on_alarm(self, alarm: Alarm) -> None:
-        """After a step that met a NaN or an infinity."""
+        """Called after a step in which a NaN or an infinity was found.
+
+        Args:
+            alarm: what was done.
+        """
 
     def on_end(self, reason: str) -> None:
-        """Once: "finished", "interrupted", or "diverged" or "failed" (an exception follows)."""
+        """Called once, at the end.
+
+        Args:
+            reason: "finished" or "interrupted"; "diverged" or "failed", after which the exception
+                is raised.
+        """

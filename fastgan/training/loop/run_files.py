@@ -1,4 +1,4 @@
-"""What a run folder holds, read back: options, statistics, scores and pictures."""
+"""`read_run`: the options, statistics, scores and pictures of a run folder."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """What a run folder holds, read once.
+    """The content of a run folder at one moment.
 
     `stats` and each list in `scores` are rows with a `kimg` key; `grids` are `(kimg, file name)`.
     """
@@ -25,7 +25,7 @@ class RunFiles:
 def read_lines(path: Path) -> list[dict]:
     """The JSON objects of a .jsonl file, [] where there is none.
 
-    A last line without its newline is one that is being written, or was torn by a crash: left out.
+    A last line without its newline is being written, or was cut off by a crash: it is left out.
     """
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""Samples of a run in training, for pictures and metrics, that leave its random numbers alone."""
+"""Samples of a run for pictures and metrics; its random generators stay as they are."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,16 @@ __all__ = ["make_evaluator", "measure", "sample_grid"]
 
 @torch.no_grad()
 def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
-    """G_ema at the run's fixed latents: float [n, ...] on the CPU, in about [-1, 1] for images.
+    """Samples of G_ema at the run's fixed latents, `state.grid_z` and `state.grid_c`.
 
-    n and the conditions are those of `state.grid_z` and `state.grid_c`. No random number of the
-    training is used. `batch` (default: the config's) bounds the memory.
+    The random generators are as before afterwards.
+
+    Args:
+        state: of the run.
+        batch: samples that are computed at once; default: `config.batch`.
+
+    Returns:
+        Float [64, ...] on the CPU; images are in about [-1, 1].
     """
     batch = batch or state.config.batch
     parts = []
@@ -31,10 +37,10 @@ def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
 def make_evaluator(
     state: TrainState, dataset: ImageDataset | PackedDataset | None
 ) -> Evaluator | None:
-    """The judge of `config.metrics`, which keeps the data set's features; None without metrics.
+    """The evaluator of `config.metrics`, which keeps the data set's features; None without metrics.
 
-    Compares with at most `config.metric_images` real images. Asked for early, so that a missing
-    extra stops a run before it begins (ImportError).
+    It compares with at most `config.metric_images` real images. It is made before the first step,
+    so that a missing optional package stops a run before it begins (ImportError).
     """
     config = state.config
     if not config.metrics or dataset is None:

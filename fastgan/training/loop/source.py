@@ -1,4 +1,4 @@
-"""Where a run's batches come from."""
+"""`Loader`, and the data set of a run's configuration."""
 
 from typing import Protocol
 
@@ -7,32 +7,35 @@ from torch import Tensor
 
 from fastgan.data import ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.step.micro_batch import own_rows
+from fastgan.training.step.batch import rows_of_rank
 
-__all__ = ["Loader", "OwnRows", "first_samples", "open_dataset"]
+__all__ = ["Loader", "RankLoader", "first_samples", "open_dataset"]
 
 
 class Loader(Protocol):
-    """Anything that gives the batch at a position, counted in samples; a pure function of it.
+    """What `train` needs of a loader."""
 
-    Returns x [N, ...] with N = config.batch and c [N, c_dim], or None where c_dim is 0.
-    """
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
+        """One batch: a pure function of the position.
 
-    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]: ...
+        Args:
+            position: of its first sample in the stream of samples.
+
+        Returns:
+            x [N, ...] with N = `config.batch`, and c [N, c_dim], or None where c_dim is 0.
+        """
 
 
-class OwnRows:
-    """The loader of a process that has rows rank, rank + ranks, … of another loader's batches."""
+class RankLoader:
+    """The loader of one rank: the rows rank, rank + world_size, … of another loader's batches."""
 
-    def __init__(self, loader: Loader, rank: int, ranks: int):
-        self._loader, self._rank, self._ranks = loader, rank, ranks
+    def __init__(self, loader: Loader, rank: int, world_size: int):
+        self._loader, self._rank, self._world_size = loader, rank, world_size
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
         x, c = self._loader.batch_at(position)
-        return (
-            own_rows(x, self._rank, self._ranks),
-            None if c is None else own_rows(c, self._rank, self._ranks),
-        )
+        x = rows_of_rank(x, self._rank, self._world_size)
+        return x, None if c is None else rows_of_rank(c, self._rank, self._world_size)
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:

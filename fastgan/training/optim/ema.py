@@ -13,7 +13,7 @@ arXiv 1710.10196, with the half-life and ramp-up of StyleGAN2-ADA's appendix (ar
 import torch
 from torch import Tensor, nn
 
-from fastgan.training.config.run import EmaConfig
+from fastgan.training.config.step import EmaConfig
 
 __all__ = ["copy_buffers", "ema_beta", "update_ema"]
 

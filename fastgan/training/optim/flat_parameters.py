@@ -1,19 +1,20 @@
 """The trainable parameters of one network, and their gradients, as views of two flat buffers.
 
-    values       [n]            every p.data is a view of it, with p's shape, strides and so format
-    gradients    [n]            every p.grad is one of it, in the same place
-    exchanged    [n + RIDERS]   the gradients, and behind them `riders`: numbers that travel with
-                                them when ranks exchange gradients, such as the mean path length
+    values       [n]        every p.data is a view of it, with p's shape and strides
+    gradients    [n]        every p.grad is a view of it, at the same place
+    scalars      [SCALARS]  other numbers whose mean over the ranks is needed: the path length
+    gradients_and_scalars   [n + SCALARS], both in one buffer, for one all_reduce
 
-A parameter begins on a multiple of ALIGNMENT elements; what lies between two is zero and stays
-zero. So one call zeroes all gradients, one collective exchanges them, and one pass over memory
-updates a network. Buffers, and parameters with requires_grad False, are left where they are.
+A parameter begins on a multiple of ALIGNMENT elements; the elements between two parameters are zero
+and stay zero. So one call zeroes all gradients, one all_reduce averages them over ranks, and one
+pass over memory updates a network. Buffers, and parameters with requires_grad False, are left where
+they are.
 
-The views persist. What replaces one of them would make the flat buffer a copy that nobody looks
-at: `attach` (before a phase's first backward) puts back the gradient of a parameter whose `.grad`
-is None or another tensor, which a phase begins by zeroing anyhow, and `check` refuses everything
-else by the parameter's name. `module.to(...)` that moves nothing and `load_state_dict` without
-assign=True write in place and are fine.
+The views must persist: code that replaces one of them leaves the flat buffer as a copy that is no
+longer used. `attach` (before a phase's first backward pass) restores the gradient of a parameter
+whose `.grad` is None or another tensor, which a phase sets to zero anyway, and `check` raises an
+error that names the parameter for every other replacement. `module.to(...)` that moves nothing and
+`load_state_dict` without assign=True write in place and are allowed.
 """
 
 from collections.abc import Iterator
@@ -22,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 
-__all__ = ["ALIGNMENT", "RIDERS", "FlatParameters"]
+__all__ = ["ALIGNMENT", "SCALARS", "FlatParameters", "shared_parameters"]
 
 ALIGNMENT = 64  # elements: 256 bytes of float32, whole vectors and cache lines on every device
-RIDERS = 64
+SCALARS = 64
 
 
 class FlatParameters:
@@ -51,8 +52,8 @@ class FlatParameters:
         self._strides = [torch.empty_like(p).stride() for p in self.parameters]
         self._like = self.parameters[0].detach().new_empty(0)
         self.values = self._like.new_zeros(end)
-        self.exchanged = self._like.new_zeros(end + RIDERS)
-        self.gradients, self.riders = self.exchanged[:end], self.exchanged[end:]
+        self.gradients_and_scalars = both = self._like.new_zeros(end + SCALARS)
+        self.gradients, self.scalars = both[:end], both[end:]
         self._gradient_views = self.views(self.gradients)
         for p, value in zip(self.parameters, self.views(self.values), strict=True):
             value.copy_(p.detach())
@@ -87,8 +88,8 @@ class FlatParameters:
                 p.grad = view
 
     def zero(self) -> None:
-        """Gradients and riders become 0."""
-        self.exchanged.zero_()
+        """Sets gradients and scalars to 0."""
+        self.gradients_and_scalars.zero_()
 
     def check(self) -> None:
         """RuntimeError where a parameter or its gradient is no longer a view of the buffers."""

@@ -1,4 +1,4 @@
-"""The text files of a run folder: training_options.json, log.txt, stats.jsonl, metric-*.jsonl."""
+"""`RunLog`: training_options.json, log.txt, stats.jsonl and metric-*.jsonl of a run folder."""
 
 import json
 import time
@@ -14,7 +14,7 @@ __all__ = ["RunLog", "format_tick", "format_time"]
 
 
 class RunLog(Observer):
-    """Writes them while training; each line is on its way to the disk when its method returns.
+    """Writes the text files of a run folder while the run goes on.
 
     training_options.json   `TrainConfig.to_dict()`, indented
     log.txt                 what happened: how the phases run (`fastgan.training.step.capture`), a
@@ -26,11 +26,17 @@ class RunLog(Observer):
     metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
                             "timestamp"}
 
-    A resumed run cuts lines of later images, and torn ones, off the .jsonl files, so that each
-    file reads as if the run had never stopped.
+    A resumed run deletes the lines of later images, and incomplete ones, from the .jsonl files, so
+    that each file reads as if the run had never stopped. Each line is passed to the operating
+    system before the method returns.
     """
 
     def on_start(self, info: RunInfo) -> None:
+        """Writes training_options.json and the first lines of log.txt.
+
+        Args:
+            info: of the run.
+        """
         self._run_dir, self._kimg, self._state = info.run_dir, info.resumed_kimg, info.state
         for path in (self._run_dir / "stats.jsonl", *self._run_dir.glob("metric-*.jsonl")):
             if path.exists():
@@ -50,15 +56,26 @@ class RunLog(Observer):
         if info.resumed_from is not None:
             self._say(f"resumed from {info.resumed_from.name} at kimg {info.resumed_kimg:.3f}")
         if info.changes:
-            self._say(f"changed, hence no bit-exact continuation: {'; '.join(info.changes)}")
+            changes = "; ".join(info.changes)
+            self._say(f"settings changed, so the run does not continue bit for bit: {changes}")
 
     def on_tick(self, tick: Tick) -> None:
+        """Writes a line of log.txt and one of stats.jsonl.
+
+        Args:
+            tick: means since the last one.
+        """
         self._kimg = tick.kimg
         self._say(format_tick(tick))
         values = {key: value for key, value in vars(tick).items() if key != "losses"}
         self._append("stats.jsonl", values | tick.losses)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Writes a line of log.txt and one of metric-<name>.jsonl for each metric.
+
+        Args:
+            snapshot: with its metrics.
+        """
         for name, value in snapshot.metrics.items():
             self._say(f"{name} {value:.6g} at kimg {snapshot.kimg:.1f}")
             record = {
@@ -70,11 +87,21 @@ class RunLog(Observer):
             self._append(f"metric-{name}.jsonl", record)
 
     def on_alarm(self, alarm: Alarm) -> None:
+        """Writes a line of log.txt and one of stats.jsonl.
+
+        Args:
+            alarm: what was done about a NaN.
+        """
         self._say(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
         record = {"alarm": alarm.kind, "kimg": alarm.kimg, "message": alarm.message}
         self._append("stats.jsonl", record)
 
     def on_end(self, reason: str) -> None:
+        """Writes the digest of the state and the last line of log.txt.
+
+        Args:
+            reason: why the run ended.
+        """
         if hasattr(self, "_run_dir"):
             if reason in ("finished", "interrupted"):
                 self._say(f"digest {digest(self._state)}")
@@ -91,7 +118,7 @@ class RunLog(Observer):
 
 
 def format_tick(tick: Tick) -> str:
-    """One greppable line, in the layout that StyleGAN's users know."""
+    """One line of log.txt, in the layout of StyleGAN's log."""
     return (
         f"tick {tick.tick:<5d} kimg {tick.kimg:<8.1f} time {format_time(tick.total_sec):<12s} "
         f"sec/tick {tick.sec_per_tick:<7.1f} sec/kimg {tick.sec_per_kimg:<7.2f} "
@@ -119,7 +146,7 @@ def _cut(path: Path, kimg: float) -> None:
         try:
             record = json.loads(line)
         except ValueError:
-            continue  # torn when a process was killed
+            continue  # incomplete, because a process was killed
         if isinstance(record, dict) and record.get("kimg", 0) <= kimg:
             kept.append(line + "\n")
     write_atomic(path, "".join(kept))

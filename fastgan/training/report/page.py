@@ -150,11 +150,11 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
 
 
 def describe_backends(device_type: str) -> dict[str, str]:
-    """Op -> what answers for `device_type` ("cpu", "cuda"), with the reason where plain PyTorch."""
+    """Op → the backend used for `device_type` ("cpu", "cuda"), and why if it is the reference."""
     shown = {}
     for op, devices in ops.backends().items():
-        answer = devices.get(device_type, {"active": "reference", "why": None})
-        shown[op] = answer["active"] + (f": {answer['why']}" if answer["why"] else "")
+        backend = devices.get(device_type, {"active": "reference", "why": None})
+        shown[op] = backend["active"] + (f": {backend['why']}" if backend["why"] else "")
     return shown
 
 

@@ -1,45 +1,43 @@
-"""How the phases of a step are run: eagerly, or each as one CUDA graph once it is warm.
+"""How the phases of a step are run: eagerly, or each as one CUDA graph after a warm-up.
 
-On CUDA, with capture="auto", a phase (forward, backward, double backward, exchange, Adam, average,
-statistics) is called WARM_UPS times on one side stream, as ordinary steps of the run: lazy handles
-and workspaces come to belong to that stream, and no step is lost. Its next call is captured there,
-and that graph is replayed from then on: one launch by the host. In the second call a guard looks
-for what a graph can't hold (`fastgan.training.step.capture_guard`) and refuses it by the module's
-name.
+On CUDA, with capture="auto", a phase (forward, backward, double backward, all_reduce, Adam, EMA,
+statistics) is called WARM_UPS times on one side stream, as ordinary steps of the run: lazily made
+handles and workspaces then belong to that stream, and no step is lost. The next call captures it
+there, and from then on that graph is replayed: one launch by the host. The second call runs under
+`fastgan.training.step.capture_guard`, which raises an error that names the module where a phase
+does what a graph can't contain.
 
-Only persistent tensors cross a graph's border: weights, flat buffers, device scalars (lr, EMA
+A graph reads and writes persistent tensors only: weights, flat buffers, device scalars (lr, EMA
 weight, ADA's p, the penalties' scale), statistics, and a batch of the first call's shape into which
-each batch is copied. So all graphs share one pool of memory. What a graph froze on the host (the
-configuration, Adam's β and ε, train or eval mode) is compared before every replay; where it
-changed, the phases are warmed up and captured anew. A parameter or gradient that left its flat
-buffer, and a batch of another shape, are refused by name.
+each batch is copied. So all graphs share one memory pool. The values that a graph keeps from the
+host (the configuration, Adam's β and ε, train or eval mode) are compared before every replay; where
+one of them changed, the phases are warmed up and captured again. A parameter or gradient that is no
+longer in its flat buffer, and a batch of another shape, raise an error that names it.
 
-Unproven until a GPU has run `make gpu-check`: no machine of this project's has had one. What is
-checked without one: the host's part below, with graphs that only remember what to call
-(tests/training/test_capture.py), and that no phase of a shipped recipe does what a graph can't hold
-(`make capture-lint`).
+Validation: an earlier version of this code has run on one H200 (tests/gpu/results). The host's part
+below is tested without a GPU, with graphs that record operators and run them again
+(tests/training/step/test_capture.py), and `make capture-lint` checks that no phase of a shipped
+recipe does what a graph can't contain.
 """
 
 import contextlib
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture_guard import CaptureError, capture_guard
-from fastgan.training.step.state import Batch, StepState
 
 __all__ = ["WARM_UPS", "CaptureError", "CudaGraphs", "Graphs", "PhaseRunner", "phases_note"]
 
 WARM_UPS = 3
 _GUARDED = 1  # the second call: a first one may still build caches from host values
 
-PhaseFn = Callable[..., None]
 _log = logging.getLogger("fastgan")
 
 
@@ -47,20 +45,27 @@ class Graphs(Protocol):
     """What `PhaseRunner` needs of a device that can capture."""
 
     def warm_up(self, call: Callable[[], None]) -> None:
-        """Runs `call` where it will be captured."""
+        """Runs `call` on the stream that will capture it."""
 
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Records `call` without its effects; returns what replays it."""
+        """Records `call` without running it; returns a function that replays it."""
 
 
 class CudaGraphs:
-    """One side stream and one pool of memory for all graphs of a device."""
+    """CUDA graphs of one device, on one side stream and in one memory pool.
+
+    Example:
+        graphs = CudaGraphs(torch.device("cuda"))
+        graphs.warm_up(call)
+        replay = graphs.capture(call)
+    """
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, call: Callable[[], None]) -> None:
+        """Runs `call` on the side stream; later work on the current stream waits for it."""
         current = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -68,6 +73,7 @@ class CudaGraphs:
         current.wait_stream(self._stream)
 
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Captures `call` as one graph; returns its replay."""
         gc.collect()  # not during the capture: an old graph's memory may not be freed in it
         graph = torch.cuda.CUDAGraph()
         # Threads that fill pinned batches meanwhile allocate: only this thread's calls count.
@@ -82,7 +88,7 @@ class CudaGraphs:
 
 
 def phases_note(mode: str, device: torch.device) -> str:
-    """`PhaseRunner.note` of such a run, before there is one."""
+    """`PhaseRunner.note` of a run with this `StepConfig.capture` on this device."""
     return _note(_why_eager(mode, device, None))
 
 
@@ -97,7 +103,7 @@ def _why_eager(mode: str, device: torch.device, graphs: Graphs | None) -> str | 
 def _note(reason: str | None) -> str:
     if reason is not None:
         return f"phases run eagerly: {reason}"
-    return f"each phase is one CUDA graph after {WARM_UPS} calls"
+    return f"each phase runs as one CUDA graph after {WARM_UPS} eager calls"
 
 
 @dataclass
@@ -107,45 +113,53 @@ class _Phase:
 
 
 class PhaseRunner:
-    """Runs the phases of one state.
+    """Runs the phases of one state, eagerly or as CUDA graphs.
 
-    note: one line that says how, and if eagerly, why.
+    Args:
+        mode: `StepConfig.capture`: "auto" or "off".
+        device: of the state.
+        graphs: replaces the device's own, in tests.
+
+    Attributes:
+        note: one line that says how phases run and, if eagerly, why.
     """
 
     def __init__(self, mode: str, device: torch.device, graphs: Graphs | None = None):
-        """`graphs`: instead of the device's own, for tests."""
         reason = _why_eager(mode, device, graphs)
         self.note = _note(reason)
+        self._device = device
         self._graphs = None
         if reason is None:
             self._graphs = CudaGraphs(device) if graphs is None else graphs
-        self._phases: dict[tuple[PhaseFn, bool], _Phase] = {}
+        self._phases: dict[tuple[str, bool], _Phase] = {}
         self._batch: Batch | None = None
-        self._frozen: tuple[Any, ...] | None = None
+        self._host_values: tuple[Any, ...] | None = None
         _log.info("%s", self.note)
 
     @property
     def is_capturing(self) -> bool:
+        """Whether phases become graphs."""
         return self._graphs is not None
 
-    def take(self, state: StepState, batch: Batch) -> Batch:
-        """The batch that this step's phases are to be given: the persistent one, filled.
+    def begin_step(self, batch: Batch, host_values: tuple[Any, ...]) -> Batch:
+        """The batch that this step's phases must be given: the persistent one, filled.
 
-        ValueError where it does not fit the first one; RuntimeError where a parameter left its
-        flat buffer.
+        Args:
+            batch: of the first call's shapes and dtypes.
+            host_values: all that the phases read on the host. Graphs that were captured with other
+                values are dropped.
+
+        Raises:
+            ValueError: when the batch differs from the first one in shape or dtype.
         """
         if self._graphs is None:
             return batch
-        for optimizer in (state.g_optimizer, state.d_optimizer):
-            optimizer.flat.attach()
-            optimizer.check()
-        frozen = _frozen_values(state)
-        if frozen != self._frozen:
+        if host_values != self._host_values:
             self._phases.clear()
-            self._frozen = frozen
+            self._host_values = host_values
         if self._batch is None:
-            c = None if batch.c is None else torch.empty_like(batch.c, device=state.device)
-            self._batch = Batch(x=torch.empty_like(batch.x, device=state.device), c=c)
+            c = None if batch.c is None else torch.empty_like(batch.c, device=self._device)
+            self._batch = Batch(x=torch.empty_like(batch.x, device=self._device), c=c)
         for name, static, new in (
             ("x", self._batch.x, batch.x),
             ("c", self._batch.c, batch.c),
@@ -153,38 +167,41 @@ class PhaseRunner:
             _write(name, static, new)
         return self._batch
 
-    def __call__(self, state: StepState, phase: PhaseFn, batch: Batch, *, averages: bool) -> None:
-        """One phase of a step; averages: it moves the average, too."""
-        call = partial(phase, state, batch, averages=True) if averages else partial(
-            phase, state, batch
-        )  # fmt: skip
+    def __call__(
+        self,
+        name: str,
+        call: Callable[[], None],
+        networks: Mapping[str, nn.Module],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Runs one phase.
+
+        Args:
+            name: of the phase. Its graph is found again by (name, is_last).
+            call: runs the phase on the batch of `begin_step`.
+            networks: name → module, for the message of a CaptureError.
+            is_last: whether the call also ends the step (EMA, statistics).
+
+        Raises:
+            CaptureError: when the phase can't be captured.
+        """
         if self._graphs is None:
             call()
             return
-        entry = self._phases.setdefault((phase, averages), _Phase())
-        entry.calls += 1
-        if entry.replay is None and entry.calls > WARM_UPS:
-            with capture_guard(state, phase.__name__, is_strict=False):
-                entry.replay = self._graphs.capture(call)
-        if entry.replay is not None:
-            entry.replay()
+        phase = self._phases.setdefault((name, is_last), _Phase())
+        phase.calls += 1
+        if phase.replay is None and phase.calls > WARM_UPS:
+            with capture_guard(name, networks, self._device, is_strict=False):
+                phase.replay = self._graphs.capture(call)
+        if phase.replay is not None:
+            phase.replay()
             return
-        if entry.calls - 1 == _GUARDED:
-            with capture_guard(state, phase.__name__, is_strict=True):
+        if phase.calls - 1 == _GUARDED:
+            with capture_guard(name, networks, self._device, is_strict=True):
                 self._graphs.warm_up(call)
         else:
             self._graphs.warm_up(call)
-
-
-def _frozen_values(state: StepState) -> tuple[Any, ...]:
-    """What a phase reads on the host: a graph keeps it as it was."""
-    values: list[Any] = [id(state.config), id(state.exchange), id(state.augment), state.objective]
-    for optimizer in (state.g_optimizer, state.d_optimizer):
-        group = optimizer.param_groups[0]
-        values += [group["betas"], group["eps"], id(group["lr"])]
-    for network in (state.G, state.D):
-        values += [id(network), tuple(module.training for module in network.modules())]
-    return tuple(values)
 
 
 def _write(name: str, static: Tensor | None, new: Tensor | None) -> None:
@@ -193,8 +210,8 @@ def _write(name: str, static: Tensor | None, new: Tensor | None) -> None:
     if static is None or new is None or static.shape != new.shape or static.dtype != new.dtype:
         shown = ["none" if t is None else f"{tuple(t.shape)} {t.dtype}" for t in (static, new)]
         raise ValueError(
-            f"train_step: {name} of the batch must stay {shown[0]}, which the CUDA graphs were "
-            f"captured with, got {shown[1]}; drop an incomplete last batch, or set capture='off'"
+            f"train_step: {name} of the batch must stay {shown[0]}, with which the CUDA graphs "
+            f"were captured, got {shown[1]}; drop an incomplete last batch, or set capture='off'"
         )
     static.copy_(new, non_blocking=True)
 

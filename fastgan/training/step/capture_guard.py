@@ -1,15 +1,15 @@
-"""Refuses, by the module's name, what a CUDA graph can't hold.
+"""Raises `CaptureError`, which names the module, for code that a CUDA graph can't contain.
 
 A graph replays kernels with the shapes and arguments that they had when it was captured. So a
 phase may not read a value of the device on the host (`.item()`, `if tensor:`), make a shape that
-depends on values (`nonzero`, boolean indices), or touch a tensor of another device (a host copy, or
-a number that would be frozen). The guard sees torch's operators as they run, in the backward pass,
-too, and says which module ran. It does not see numbers of Python that change from step to step, nor
-what a kernel does inside: `make capture-lint` and the capture itself do.
+depends on values (`nonzero`, boolean indices), or use a tensor of another device (a host copy, or
+a number that would stay as it was). The guard sees torch's operators as they run, also in the
+backward pass, and reports which module was running. It does not see Python numbers that change
+from step to step, nor what happens inside a kernel: `make capture-lint` and the capture itself do.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,25 +21,36 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastgan.training.step.state import StepState
-
 __all__ = ["CaptureError", "capture_guard"]
 
 _FREE = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
 class CaptureError(RuntimeError):
-    """A phase can't be a CUDA graph; the message names the module, the operator and the way out."""
+    """A phase can't be captured as a CUDA graph.
+
+    The message names the phase, the module and the operator, and what to do.
+    """
 
 
 @contextlib.contextmanager
-def capture_guard(state: StepState, phase: str, *, is_strict: bool) -> Iterator[None]:
-    """Errors inside become CaptureError with the name of the module that was running.
+def capture_guard(
+    phase: str, networks: Mapping[str, nn.Module], device: torch.device, *, is_strict: bool
+) -> Iterator[None]:
+    """A context in which errors become CaptureError with the name of the module that was running.
 
-    is_strict: operators are looked at, each before it runs; else only errors are translated.
+    Args:
+        phase: its name, for the message.
+        networks: name → module, whose submodules are named in the message.
+        device: of the phase.
+        is_strict: checks each operator before it runs; False translates errors only.
+
+    Raises:
+        CaptureError: for an operator that a graph can't contain (is_strict), or in place of a
+            RuntimeError that the body raises (not is_strict).
     """
-    trail = _ModuleTrail(state)
-    mode = _OperatorGuard(state.device) if is_strict else contextlib.nullcontext()
+    trail = _ModuleTrail(networks)
+    mode = _OperatorGuard(device) if is_strict else contextlib.nullcontext()
     with trail.recorded():
         try:
             with mode:
@@ -90,13 +101,13 @@ class _OperatorGuard(TorchDispatchMode):
 
 
 class _ModuleTrail:
-    """Which modules' forward is running: what raises leaves its name on the stack."""
+    """The modules whose forward is running; one whose forward raised stays on the stack."""
 
-    def __init__(self, state: StepState):
+    def __init__(self, networks: Mapping[str, nn.Module]):
         self._names = {
             id(module): f"{network}.{name} ({type(module).__name__})".replace(". ", " ")
-            for network in ("augment", "D", "G")
-            for name, module in getattr(state, network).named_modules()
+            for network, root in networks.items()
+            for name, module in root.named_modules()
         }
         self._running: list[nn.Module] = []
 

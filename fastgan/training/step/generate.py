@@ -24,7 +24,7 @@ def generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor
 
 def _generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
     G, config = state.G, state.config
-    conditions = () if c is None or not state.g_takes_c else (c,)
+    conditions = () if c is None or not state.context.g_takes_c else (c,)
     z = draw_latents(state, n)
     if config.pl_weight == 0 and config.style_mixing_prob == 0:
         return _wide(state, G(z, *conditions)), None
@@ -42,5 +42,5 @@ def _wide(state: StepState, x: Tensor) -> Tensor:
 
 def draw_latents(state: StepState, n: int) -> Tensor:
     """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
-    z = sample_rng.normal(n, *state.latent_shape, device=state.device)
+    z = sample_rng.normal(n, *state.context.latent_shape, device=state.device)
     return z.to(state.g_optimizer.flat.values.dtype)

@@ -9,20 +9,24 @@
     g_penalty_step    path length alone, weight × g_reg_interval
     g_full_step       both in one backward, for g_reg_interval = 1
 
-Each zeroes the flat gradient of one network, adds up those of `config.batch_gpu` samples at a time
-(None: all at once) so that the sum is the mean over the whole batch, hands it to `state.exchange`
-once, and makes one optimiser pass; the other network's parameters are neither changed nor given a
-gradient. With averages=True a phase of G, the last one of a step, moves the average in the same
-pass and ends the step's statistics. No function here waits for the device. `phases` says which of
-them a step runs; `train_step` runs them.
+Each phase sets the flat gradient of one network to zero and adds up the gradients of
+`config.batch_gpu` samples at a time (None: all at once), so that the sum is the mean over the whole
+batch. It then calls `context.all_reduce_gradient` once and the optimiser once. The other network's
+parameters are not changed and get no gradient. A phase gives its losses one after another to
+`_update`, the only place that calls backward. With is_last=True a phase of G, the last one of a
+step, updates the moving average in the optimiser's pass and ends the step's statistics. No function
+here waits for the device. `phases` says which of them a step runs; `train_step` runs them.
 
-A step draws by `fastgan.sample_rng`: from torch's global generator, or where `state.rng_key` is set
-from one sequence for each phase and sample of the whole batch, so that neither `batch_gpu` nor the
-number of processes changes what a sample draws, nor, up to the order of sums, the result.
+A step draws random numbers by `fastgan.sample_rng`: from torch's global generator, or where
+`context.rng_key` is set from one sequence for each phase and sample of the whole batch, so that
+neither `batch_gpu` nor the number of ranks changes what a sample draws, nor, up to the order of
+sums, the result.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,22 +35,22 @@ from fastgan import sample_rng
 from fastgan.training.config.run import StepConfig
 from fastgan.training.optim.ema import copy_buffers, ema_beta
 from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.step.batch import Batch, micro_batches, num_micro_batches
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.generate import generate
 from fastgan.training.step.losses import (
     d_condition,
     d_inputs,
-    d_loss,
+    d_losses,
     d_objective,
     d_penalty,
     g_loss,
-    judge,
+    logits_with_penalty,
     move_pl_mean,
     path_length,
 )
-from fastgan.training.step.micro_batch import parts_of
 from fastgan.training.step.moving_buffers import BufferMean
-from fastgan.training.step.state import Batch, StepState, frozen
+from fastgan.training.step.state import StepState, frozen
 
 __all__ = [
     "PhaseFn",
@@ -56,22 +60,27 @@ __all__ = [
     "g_full_step",
     "g_penalty_step",
     "g_step",
-    "micro_batches",
     "phases",
     "train_step",
 ]
 
-PhaseFn = Callable[..., None]  # (state, batch), G's also averages=
+PhaseFn = Callable[..., None]  # (state, batch), those of G also is_last=
+Losses = Callable[[Batch, float], Iterator[Tensor]]  # (micro-batch, its share of the batch)
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
-_D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # phases of the draws
+_D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # numbers of the random streams
 PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
 
 def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
-    """The phases of step number `step` (from 0), in order: a pure function of its arguments.
+    """The phases of one step, in order: a pure function of its arguments.
 
-    Lazy penalties run where step is a multiple of their interval.
+    Args:
+        step: its number, from 0. Lazy penalties run where it is a multiple of their interval.
+        config: of the step.
+
+    Returns:
+        One or two phases of D, then one or two of G.
     """
     plan: list[PhaseFn] = []
     if not config.has_d_penalty:
@@ -90,18 +99,40 @@ def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
 
 
 def train_step(state: StepState, batch: Batch) -> None:
-    """All phases of step `state.step`, the last one with the moving average, then ADA and counters.
+    """One training step: all phases of step `state.step`, then ADA and the counters.
 
-    batch: this process's share of `config.batch` samples.
+    Waits for nothing on the device.
+
+    Args:
+        state: changed in place.
+        batch: this rank's share of `config.batch` samples.
+
+    Raises:
+        ValueError: when phases are captured as CUDA graphs and the batch differs from the first one
+            in shape or dtype.
+        RuntimeError: when a parameter, a gradient or the average is no longer in its flat buffer.
+        CaptureError: when a phase can't be captured as a CUDA graph.
+
+    Example:
+        state = build_state(config)
+        train_step(state, Batch(x=images))
     """
     _set_scalars(state)
-    if state.runner is None:
-        state.runner = PhaseRunner(state.config.capture, state.device)
-    batch = state.runner.take(state, batch)
+    context = state.context
+    if context.runner is None:
+        context.runner = PhaseRunner(state.config.capture, state.device)
+    if context.runner.is_capturing:
+        for optimizer in (state.g_optimizer, state.d_optimizer):
+            optimizer.flat.attach()
+            optimizer.check()
+        batch = context.runner.begin_step(batch, _host_values(state))
+    networks = {"augment": state.augment, "D": state.D, "G": state.G}
     *others, last = phases(state.step, state.config)
     for phase in others:
-        state.runner(state, phase, batch, averages=False)
-    state.runner(state, last, batch, averages=True)
+        call = partial(phase, state, batch)
+        context.runner(phase.__name__, call, networks, is_last=False)
+    call = partial(last, state, batch, is_last=True)
+    context.runner(last.__name__, call, networks, is_last=True)
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:
@@ -109,91 +140,115 @@ def train_step(state: StepState, batch: Batch) -> None:
 
 
 def d_step(state: StepState, batch: Batch) -> None:
-    def loss(part: Batch, share: float) -> Tensor:
-        real, fake = d_inputs(state, part)
-        return d_loss(state, real, fake, d_condition(state, part), share)
+    """Updates D by its objective on real and generated samples.
 
-    _update(state, _D, state.d_optimizer, batch, loss)
+    Args:
+        state: its D, d_optimizer, statistics and ADA's sums change.
+        batch: this rank's samples x [N, ...].
+    """
+
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
+        real, fake = d_inputs(state, part)
+        yield from d_losses(state, real, fake, d_condition(state, part), share)
+
+    _update(state, _D, state.d_optimizer, batch, losses)
 
 
 def d_penalty_step(state: StepState, batch: Batch) -> None:
+    """Updates D by its gradient penalties alone, weighted by d_reg_interval.
+
+    Args:
+        state: its D, d_optimizer and statistics change.
+        batch: this rank's samples x [N, ...].
+    """
     config = state.config
 
-    def loss(part: Batch, share: float) -> Tensor:
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
         if config.r2_gamma > 0 or config.gp_weight > 0:
             real, fake = d_inputs(state, part)
         else:
             with torch.no_grad():
-                real, fake = state.augment(part.x), None  # R1 alone looks at real samples only
+                real, fake = state.augment(part.x), None  # R1 alone needs no fake samples
         c = d_condition(state, part)
-        return d_penalty(state, real, fake, c, share) * config.d_reg_interval
+        yield d_penalty(state, real, fake, c, share) * config.d_reg_interval
 
-    _update(state, _D_PENALTY, state.d_optimizer, batch, loss)
+    _update(state, _D_PENALTY, state.d_optimizer, batch, losses)
 
 
 def d_full_step(state: StepState, batch: Batch) -> None:
+    """Updates D by its objective and its penalties in one backward pass.
+
+    Args:
+        state: its D, d_optimizer, statistics and ADA's sums change.
+        batch: this rank's samples x [N, ...].
+    """
     config = state.config
 
-    def loss(part: Batch, share: float) -> Tensor:
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
         c = d_condition(state, part)
         real, fake = d_inputs(state, part)
-        real_logits, at_real = judge(state, real, c, config.r1_gamma)
-        fake_logits, at_fake = judge(state, fake, c, config.r2_gamma)
+        real_logits, at_real = logits_with_penalty(state, real, c, config.r1_gamma)
+        fake_logits, at_fake = logits_with_penalty(state, fake, c, config.r2_gamma)
         objective = d_objective(state, real_logits, fake_logits, share)
-        return objective + d_penalty(state, real, fake, c, share, at_real, at_fake)
+        yield objective + d_penalty(state, real, fake, c, share, at_real, at_fake)
 
-    _update(state, _D_FULL, state.d_optimizer, batch, loss)
+    _update(state, _D_FULL, state.d_optimizer, batch, losses)
 
 
-def g_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
-    def loss(part: Batch, share: float) -> Tensor:
+def g_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
+    """Updates G by its objective.
+
+    Args:
+        state: its G, g_optimizer and statistics change; with is_last also G_ema.
+        batch: this rank's samples x [N, ...].
+        is_last: whether this is the last phase of a step.
+    """
+
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
         fake, _ = generate(state, part.x.shape[0], part.c)
-        return g_loss(state, fake, part, share)
+        yield g_loss(state, fake, part, share)
 
     with frozen(state.d_optimizer):
-        _update(state, _G, state.g_optimizer, batch, loss, averages=averages)
+        _update(state, _G, state.g_optimizer, batch, losses, is_last=is_last)
 
 
-def g_penalty_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
+def g_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
+    """Updates G by the path-length penalty alone, weighted by g_reg_interval, on half a batch.
+
+    Args:
+        state: its G, g_optimizer, pl_mean and statistics change; with is_last also G_ema.
+        batch: this rank's samples x [N, ...], of which the first half counts.
+        is_last: whether this is the last phase of a step.
+    """
     n = max(batch.x.shape[0] // PL_BATCH_SHRINK, 1)
     at_once = state.config.batch_gpu
     at_once = None if at_once is None else max(at_once // PL_BATCH_SHRINK, 1)
     batch = Batch(x=batch.x[:n], c=None if batch.c is None else batch.c[:n])
 
-    def loss(part: Batch, share: float) -> Tensor:
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
         fake, ws = generate(state, part.x.shape[0], part.c)
-        return path_length(state, ws, fake, share) * state.config.g_reg_interval
+        yield path_length(state, ws, fake, share) * state.config.g_reg_interval
 
-    _update(state, _G_PENALTY, state.g_optimizer, batch, loss, at_once=at_once, averages=averages)
+    _update(state, _G_PENALTY, state.g_optimizer, batch, losses, at_once=at_once, is_last=is_last)
     move_pl_mean(state)
 
 
-def g_full_step(state: StepState, batch: Batch, *, averages: bool = False) -> None:
-    def loss(part: Batch, share: float) -> Tensor:
+def g_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
+    """Updates G by its objective and the path-length penalty in one backward pass.
+
+    Args:
+        state: its G, g_optimizer, pl_mean and statistics change; with is_last also G_ema.
+        batch: this rank's samples x [N, ...].
+        is_last: whether this is the last phase of a step.
+    """
+
+    def losses(part: Batch, share: float) -> Iterator[Tensor]:
         fake, ws = generate(state, part.x.shape[0], part.c)
-        return g_loss(state, fake, part, share) + path_length(state, ws, fake, share)
+        yield g_loss(state, fake, part, share) + path_length(state, ws, fake, share)
 
     with frozen(state.d_optimizer):
-        _update(state, _G_FULL, state.g_optimizer, batch, loss, averages=averages)
+        _update(state, _G_FULL, state.g_optimizer, batch, losses, is_last=is_last)
     move_pl_mean(state)
-
-
-def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, float]]:
-    """Parts of at most `at_once` samples (None: all), each with its share of the batch.
-
-    Part a of A takes every A-th sample from the a-th on, so that a minibatch-stddev group is never
-    cut (`fastgan.training.step.micro_batch`). Real sample i and the fake one that it is paired with
-    are of one part.
-    """
-    n = batch.x.shape[0]
-    parts = parts_of(n, at_once)
-    if parts == 1:
-        yield batch, 1.0
-        return
-    for a in range(parts):
-        x = batch.x[a::parts].contiguous()
-        c = None if batch.c is None else batch.c[a::parts].contiguous()
-        yield Batch(x=x, c=c), x.shape[0] / n
 
 
 def _update(
@@ -201,52 +256,58 @@ def _update(
     phase: int,
     optimizer: FlatAdam,
     batch: Batch,
-    loss: Callable[[Batch, float], Tensor],
+    losses: Losses,
     *,
     at_once: int | None = None,
-    averages: bool = False,
+    is_last: bool = False,
 ) -> None:
-    """One phase: the gradient of `batch`, part after part, one exchange, one optimiser pass.
+    """One phase: the gradient over all micro-batches, one all_reduce, one optimiser pass.
 
-    loss(part, share): the part's mean loss; Σ share·loss is the whole batch's.
+    losses(part, share) yields mean losses of a micro-batch whose sum is its loss; each one's
+    backward pass runs before the next loss is computed. Σ share·loss is the whole batch's.
     """
     optimizer.zero_grad()
     at_once = at_once or state.config.batch_gpu
-    parts = parts_of(batch.x.shape[0], at_once)
-    moving = BufferMean(state.G, state.D) if parts > 1 else None
+    count = num_micro_batches(batch.x.shape[0], at_once)
+    moving = BufferMean(state.G, state.D) if count > 1 else None
     for a, (part, share) in enumerate(micro_batches(batch, at_once)):
-        with _draws(state, phase, a, parts):
-            value = loss(part, share)
-            (value if share == 1 else value * share).backward()
+        with _sample_stream(state, phase, a, count):
+            for loss in losses(part, share):
+                (loss if share == 1 else loss * share).backward()
         if moving is not None:
             moving.add(share)
     if moving is not None:
         moving.end()
-    if state.exchange is not None:
-        state.exchange(optimizer.flat.exchanged)
-    optimizer.step(state.ema_weight if averages else None)
-    if averages:
-        if state.average is not None:
-            state.average()
+    if state.context.all_reduce_gradient is not None:
+        state.context.all_reduce_gradient(optimizer.flat.gradients_and_scalars)
+    optimizer.step(state.ema_weight if is_last else None)
+    if is_last:
+        if state.context.all_reduce_means is not None:
+            state.context.all_reduce_means()
         state.stats.end_step()
         copy_buffers(state.G_ema, state.G)
 
 
-def _draws(state: StepState, phase: int, part: int, parts: int):
+def _sample_stream(
+    state: StepState, phase: int, part: int, count: int
+) -> AbstractContextManager[Any]:
     """A context in which row l of a micro-batch draws what its sample of the whole batch draws."""
-    if state.rng_key is None:
+    context = state.context
+    if context.rng_key is None:
         return nullcontext()
-    rank, ranks = state.rows
     return sample_rng.sample_stream(
-        state.rng_key, phase, first=rank + ranks * part, stride=ranks * parts
+        context.rng_key,
+        phase,
+        first=context.rank + context.world_size * part,
+        stride=context.world_size * count,
     )
 
 
 def _set_scalars(state: StepState) -> None:
     """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
     config = state.config
-    if state.rng_key is not None:
-        state.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
+    if state.context.rng_key is not None:
+        state.context.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
     lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
     for optimizer in (state.g_optimizer, state.d_optimizer):
         for group in optimizer.param_groups:
@@ -254,3 +315,17 @@ def _set_scalars(state: StepState) -> None:
     state.gamma_scale.fill_(config.schedule.gamma_factor(state.kimg))
     beta = ema_beta(config.ema, nimg=state.nimg, batch=config.batch)
     state.ema_weight.fill_(1 - beta)
+
+
+def _host_values(state: StepState) -> tuple[Any, ...]:
+    """All that the phases read on the host, and that a graph therefore keeps as it was."""
+    context = state.context
+    values: list[Any] = [
+        id(state.config), id(context.all_reduce_gradient), id(state.augment), context.objective
+    ]  # fmt: skip
+    for optimizer in (state.g_optimizer, state.d_optimizer):
+        group = optimizer.param_groups[0]
+        values += [group["betas"], group["eps"], id(group["lr"])]
+    for network in (state.G, state.D):
+        values += [id(network), tuple(module.training for module in network.modules())]
+    return tuple(values)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["JudgeInBfloat16", "autocast", "check_networks", "in_precision"]
+__all__ = ["DiscriminatorInBfloat16", "autocast", "check_networks", "in_precision"]
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -32,10 +32,10 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 def in_precision(D: nn.Module, precision: str) -> nn.Module:
     """What a phase calls for D: the module itself, or one that shares its parameters."""
-    return D if precision == "fp32" else JudgeInBfloat16(D)
+    return D if precision == "fp32" else DiscriminatorInBfloat16(D)
 
 
-class JudgeInBfloat16(nn.Module):
+class DiscriminatorInBfloat16(nn.Module):
     """D(x, c) under autocast, and its logits in float32.
 
     A module and not a context around a phase, because a penalty differentiates D's output where D

@@ -1,31 +1,26 @@
-"""Everything that a training run is at one moment, and that a checkpoint therefore holds."""
+"""`TrainState`: what a training run consists of at one moment, and what a checkpoint holds."""
 
 import copy
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastgan.augment import AdaController, AugmentPipe
-from fastgan.losses import load_objective
-from fastgan.losses.adversarial import Objective
 from fastgan.models import load_architecture
 from fastgan.training.config.run import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.optim.flat_parameters import shared_parameters
+from fastgan.training.step.context import StepContext, make_context
 from fastgan.training.step.fault_record import FaultRecord
-from fastgan.training.step.precision import check_networks, in_precision
+from fastgan.training.step.precision import check_networks
+from fastgan.training.step.state_tensors import StateTensor, list_tensors
 from fastgan.training.step.statistics import Statistics
 
-if TYPE_CHECKING:
-    from fastgan.training.step.capture import PhaseRunner
-
 __all__ = [
-    "Batch",
     "StepState",
     "TrainState",
     "build_state",
@@ -33,8 +28,6 @@ __all__ = [
     "create_step_state",
     "frozen",
     "make_adam",
-    "prime_adam",
-    "takes_condition",
 ]
 
 STATISTICS = (
@@ -50,82 +43,107 @@ STATISTICS = (
 GRID_SIZE = 64
 
 
-@dataclass
-class Batch:
-    """x: real samples [N, ...]; c: their condition [N, c_dim], or None where c_dim is 0."""
-
-    x: Tensor
-    c: Tensor | None = None
-
-
 @dataclass(kw_only=True)
 class StepState:
     """Networks, optimisers, device scalars and counters: what the phases of a step work on.
 
     Device tensors persist: phases and the host write into them and never replace them, so that
-    a captured step sees every change. `step` counts steps, `nimg` real samples shown.
+    a captured step sees every change.
 
-    exchange: called once per phase with the flat gradient of one network and its riders
-        (`FlatParameters.exchanged`), which it replaces in place by their mean over all processes;
-        None where there is one.
-    average: called once per step, by its last phase: replaces what is a mean or a sum over samples
-        (w_avg, ADA's sums, statistics) by its mean over all processes; None where there is one.
-    rng_key: where every sample draws numbers of its own (`fastgan.sample_rng`), the key of the
-        current step; None: torch's global generator. rows: (r, W): samples r, r + W, … of each
-        batch are this process's. Both are set by `fastgan.training.distributed.replica`.
+    Attributes:
+        config: the step's configuration.
+        device: of all tensors.
+        G: the generator, in training mode.
+        D: the discriminator, in training mode.
+        G_ema: the moving average of G, in eval mode.
+        g_optimizer: Adam of G, which also updates G_ema's parameters.
+        d_optimizer: Adam of D.
+        augment: `AugmentPipe`, or Identity for none.
+        ada: the controller of augment.p, or None.
+        pl_mean: [], the moving mean of the path length.
+        ema_weight: [], 1 - β of the moving average, written before every step.
+        gamma_scale: [], the annealing factor of every penalty of D, written before every step.
+        stats: means of losses and logits.
+        context: how the phases are run in this process; the only field that is not state.
+        step: the number of steps made.
+        nimg: the number of real samples shown, over all ranks.
+        faults: what the policy on non-finite numbers has decided so far.
     """
 
     config: StepConfig
     device: torch.device
-    G: nn.Module
-    D: nn.Module
+    G: nn.Module = field(metadata={"has_means": True})
+    D: nn.Module = field(metadata={"has_means": True})
     G_ema: nn.Module
-    judge: nn.Module  # D in config.precision: what the phases call
-    latent_shape: tuple[int, ...]  # of one z
-    g_takes_c: bool  # G(z, c), not G(z)
-    d_takes_c: bool  # D(x, c), not D(x)
-    objective: Objective
-    g_optimizer: FlatAdam  # holds G_ema's parameters, too
+    g_optimizer: FlatAdam
     d_optimizer: FlatAdam
-    augment: nn.Module  # AugmentPipe, or Identity for none
+    augment: nn.Module
     ada: AdaController | None
-    pl_mean: Tensor  # []
-    ema_weight: Tensor  # []: 1 - β
-    gamma_scale: Tensor  # []: annealing factor of every D penalty
+    pl_mean: Tensor
+    ema_weight: Tensor = field(metadata={"is_saved": False})
+    gamma_scale: Tensor = field(metadata={"is_saved": False})
     stats: Statistics
-    exchange: Callable[[Tensor], None] | None = None
-    average: Callable[[], None] | None = None
-    rng_key: Tensor | None = None  # [] int64
-    rows: tuple[int, int] = (0, 1)
-    runner: "PhaseRunner | None" = None  # how the phases are run; the first step makes it
+    context: StepContext
     step: int = 0
     nimg: int = 0
     faults: FaultRecord = field(default_factory=FaultRecord)
 
+    def tensors(self) -> Iterator[StateTensor]:
+        """Every tensor of the state with its role: the one list that all others are made from."""
+        return list_tensors(self)
+
+    def saved_tensors(self) -> dict[str, Tensor]:
+        """Name → live tensor of all that a checkpoint holds, random generators apart."""
+        return {entry.name: entry.tensor for entry in self.tensors() if entry.is_saved}
+
     @property
     def kimg(self) -> float:
+        """Real samples shown, in thousands."""
         return self.nimg / 1000
 
     @property
     def position(self) -> int:
-        """Where the next batch begins in the stream of real samples."""
+        """The position of the next batch in the stream of real samples."""
         return self.nimg + self.faults.skipped_nimg
 
 
 @dataclass(kw_only=True)
 class TrainState(StepState):
-    """Everything of one run."""
+    """The state of one run: a step's state, the latents of its pictures, and the loop's counters.
+
+    Attributes:
+        config: the run's configuration.
+        grid_z: [64, z_dim], the latents of every picture of fakes.
+        grid_c: [64, c_dim], their one-hot classes in turn; None for an unconditional model.
+        tick: the number of ticks so far.
+        elapsed_sec: the training time so far, in seconds, of earlier processes too.
+        reason: why the last `train` ended: "finished" or "interrupted".
+    """
 
     config: TrainConfig
-    grid_z: Tensor  # [64, z_dim]: the latents of every picture of fakes
-    grid_c: Tensor | None  # [64, c_dim]: classes in turn
+    grid_z: Tensor = field(metadata={"name": "grid.z"})
+    grid_c: Tensor | None = field(metadata={"name": "grid.c"})
     tick: int = 0
     elapsed_sec: float = 0.0
-    reason: str = ""  # why the last `train` ended: "finished" or "interrupted"
+    reason: str = ""
 
 
 def build_state(config: TrainConfig) -> TrainState:
-    """Networks of `config.architecture` initialised from `config.seed`. Seeds torch."""
+    """The state at step 0 of networks of `config.architecture`.
+
+    Args:
+        config: its `seed` seeds torch's global generator, from which the networks are initialised.
+
+    Returns:
+        The state, on `config.device`.
+
+    Raises:
+        ValueError: when config asks for what the networks can't do (see `create_state`).
+
+    Example:
+        state = build_state(load_recipe("mlp")(resolution=(32, 32)))
+        train_step(state, Batch(x=torch.rand(64, 1, 32, 32) * 2 - 1))
+    """
     torch.manual_seed(config.seed)
     architecture = load_architecture(config.architecture)
     return create_state(
@@ -134,10 +152,20 @@ def build_state(config: TrainConfig) -> TrainState:
 
 
 def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
-    """State at step 0 of any generator G(z, c) and discriminator D(x, c).
+    """The state at step 0 of any generator G(z, c) and discriminator D(x, c).
 
-    G needs `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`
-    (ValueError otherwise). Parameters with requires_grad False stay as they are.
+    Args:
+        config: of the run; `architecture` and `model` are not used here.
+        G: has `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`.
+            Moved to `config.device` in place. Parameters with requires_grad False stay as they are.
+        D: the same.
+
+    Returns:
+        The state, on `config.device`.
+
+    Raises:
+        ValueError: when pl_weight or style_mixing_prob is set and G has no mapping, when G and D
+            share a parameter, when precision does not fit the networks' dtype.
     """
     device = torch.device(config.device)
     augment, ada = _make_augment(config, device)
@@ -160,7 +188,19 @@ def create_step_state(
     augment: nn.Module | None = None,
     ada: AdaController | None = None,
 ) -> StepState:
-    """State at step 0 of any G(z) or G(z, c) and D(x) or D(x, c), on the device of G."""
+    """The state at step 0 of any G(z) or G(z, c) and D(x) or D(x, c), on the device of G.
+
+    Args:
+        config: of the step.
+        G: the generator.
+        D: the discriminator.
+        latent_shape: of one z.
+        augment: applied to all that D sees; None: nothing.
+        ada: the controller of augment.p; None: p stays.
+
+    Raises:
+        ValueError: as `create_state`.
+    """
     device = next(G.parameters()).device
     return StepState(**_step_fields(config, G, D, device, latent_shape, augment, ada))
 
@@ -199,11 +239,6 @@ def _step_fields(
         "G": G,
         "D": D,
         "G_ema": G_ema,
-        "judge": in_precision(D, config.precision),
-        "latent_shape": latent_shape,
-        "g_takes_c": takes_condition(G),
-        "d_takes_c": takes_condition(D),
-        "objective": load_objective(config.objective),
         "g_optimizer": make_adam(G, config.g_optimizer, g_interval, average=G_ema),
         "d_optimizer": make_adam(D, config.d_optimizer, d_interval),
         "augment": nn.Identity() if augment is None else augment,
@@ -212,16 +247,8 @@ def _step_fields(
         "ema_weight": torch.ones([], device=device),
         "gamma_scale": torch.ones([], device=device),
         "stats": Statistics(STATISTICS, device),
+        "context": make_context(config, G, D, latent_shape),
     }
-
-
-def takes_condition(module: nn.Module) -> bool:
-    """Whether module(x, c) can be called: whether forward has a second positional argument."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return True
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2
 
 
 def make_adam(
@@ -239,11 +266,6 @@ def make_adam(
     c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
     betas = (config.betas[0] ** c, config.betas[1] ** c)
     return FlatAdam(module, lr=config.lr * c, betas=betas, eps=config.eps, average=average)
-
-
-def prime_adam(optimizer: FlatAdam) -> None:
-    """Moments and steps become 0, as before the first step, in the same memory."""
-    optimizer.reset()
 
 
 @contextmanager

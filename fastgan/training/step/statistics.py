@@ -28,12 +28,8 @@ class Statistics:
         self.totals = torch.zeros([2, len(self.names), 3], device=device)
         self.history = torch.zeros([HISTORY, len(self.names), 3], device=device)
         self.recorded = torch.zeros([], dtype=torch.int64, device=device)
-        self.sums, self._step = self.totals
+        self.sums, self.step_sums = self.totals
         self._rows = {name: i for i, name in enumerate(self.names)}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What is more than 0 between two steps, and a checkpoint holds."""
-        return {"sums": self.sums, "history": self.history, "recorded": self.recorded}
 
     def add(self, name: str, values: Tensor, share: float = 1.0) -> None:
         """Adds mean(values) as one observation of `name`, or as a share of one."""
@@ -48,7 +44,7 @@ class Statistics:
         slot = self.recorded.remainder(HISTORY).unsqueeze(0)
         self.history.index_copy_(0, slot, self.totals[1:])
         self.recorded.add_(1)
-        self._step.zero_()
+        self.step_sums.zero_()
 
     def read(self) -> dict[str, float]:
         """Mean since `reset` of every name with a finite observation; waits for the device."""

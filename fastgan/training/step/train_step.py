@@ -1,6 +1,7 @@
-"""`TrainStep`: fastgan's training step in a loop of one's own, with networks of one's own."""
+"""`TrainStep`: the training step for a user's own loop and networks."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,43 +9,45 @@ from torch import Tensor, nn
 
 from fastgan.augment import AdaController
 from fastgan.training.config.step import StepConfig
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import Batch, StepState, create_step_state
+from fastgan.training.step.state import StepState, create_step_state
+from fastgan.training.step.state_tensors import counters, mismatches
 
 __all__ = ["TrainStep"]
-
-_MODULES = ("G", "D", "G_ema", "augment", "ada")
-_TENSORS = ("pl_mean",)
-_COUNTERS = ("step", "nimg")
 
 
 class TrainStep:
     """One call is one training step of any generator and any discriminator.
 
+    G(z) or G(z, c) makes samples of any shape, and D(x) or D(x, c) gives their logits; whether a
+    network takes c is read from the signature of its forward. It is the same code that `fastgan
+    train` runs: the phases of `fastgan.training.step.phases`, flat buffers, lazy regularisation and
+    the moving average G_ema.
+
+    Args:
+        G: the generator, in float32 or float64; its parameters are moved into a flat buffer in
+            place. Move, cast and load it before. Parameters with requires_grad False stay as they
+            are.
+        D: the discriminator, on the same device; the same holds for it.
+        latent_shape: of one z, whose elements are N(0, 1); an int for a vector. Default: G.z_dim.
+        augment: a module applied to all that D sees, such as `fastgan.augment.AugmentPipe`.
+            Default: none.
+        ada: controls augment.p. Default: p stays.
+        **settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
+            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture,
+            precision, … Without `batch` the first call's batch counts.
+
+    Raises:
+        TypeError: when a setting does not exist.
+        ValueError: naming the argument that does not fit.
+
+    Example:
         step = TrainStep(G, D, r1_gamma=1.0, d_reg_interval=16)
         for x in loader:
             step(x)
         print(step.read())
         images = step.G_ema(z)
-
-    G(z) or G(z, c) makes samples of any shape, D(x) or D(x, c) judges them; whether a network
-    takes c is read off its forward. It is the same code that `fastgan train` runs: the phases of
-    `fastgan.training.step.phases`, flat buffers, lazy regularisation, the average G_ema.
-
-    Args:
-        G, D: on one device, in float32 or float64; made trainable in place. Move, cast and load
-            them before. Parameters with requires_grad False stay as they are.
-        latent_shape: of one z, whose elements are N(0, 1); an int for a vector. Default: G.z_dim.
-        augment: a module or function applied to all that D sees, such as
-            `fastgan.augment.AugmentPipe`.
-        ada: steers augment.p.
-        settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
-            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture,
-            precision, …
-            `batch` is taken from the first call where it is left out.
-
-    Raises:
-        TypeError, ValueError: naming the argument that does not fit.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class TrainStep:
         shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
         if ada is not None and not hasattr(augment, "p"):
             raise ValueError(
-                "TrainStep: ada steers augment.p, and augment has none; pass an AugmentPipe"
+                "TrainStep: ada controls augment.p, but augment has no p; pass an AugmentPipe"
             )
         self._has_batch = "batch" in settings
         self.state: StepState = create_step_state(
@@ -77,13 +80,19 @@ class TrainStep:
 
     @property
     def G_ema(self) -> nn.Module:
-        """The average of G, in eval mode: what to sample from."""
+        """The moving average of G, in eval mode: sample from it."""
         return self.state.G_ema
 
     def __call__(self, x: Tensor, c: Tensor | None = None) -> None:
-        """One step on real samples x [N, ...] with conditions c [N, ...]. Waits for nothing.
+        """One training step. Waits for nothing on the device.
 
-        ValueError where a shape, dtype or device differs from the first call's.
+        Args:
+            x: real samples [N, ...], such as images [N, C, H, W], on the networks' device.
+            c: their conditions [N, ...]; None for unconditional networks.
+
+        Raises:
+            ValueError: when a shape, dtype or device differs from the first call's, or c is given
+                and neither network takes it.
         """
         batch = Batch(x=x, c=c)
         if self._example is None:
@@ -92,82 +101,78 @@ class TrainStep:
         train_step(self.state, batch)
 
     def read(self) -> dict[str, float]:
-        """Means since the last `read` of all losses and logits; waits for the device."""
+        """Means of all losses and logits since the last `read`. Waits for the device.
+
+        Returns:
+            "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use without
+            their weights ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl").
+        """
         means = self.state.stats.read()
         self.state.stats.reset()
         return means
 
     def read_history(self) -> dict[str, list[float]]:
-        """The same of each of the last 256 steps, the newest last; `read` clears nothing of it.
+        """Means of each of the last 256 steps. `read` does not reset them. Waits for the device.
 
-        NaN where a step had none, as a lazy penalty between its steps. Waits for the device.
+        Returns:
+            Name → values, the newest last; NaN where a step had none, such as a lazy penalty
+            between its steps.
         """
         return self.state.stats.read_history()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-exact continuation needs, torch's generators included: copies.
+        """Copies of everything that a bit-exact continuation needs, torch's generators included.
 
-        Tensors and ints only: `torch.save` it, or put its tensors wherever others go.
+        Returns:
+            Tensors and ints, nested by the state's fields: {"G": {"fc.weight": …}, "pl_mean": …,
+            "step": 3, "rng": …}. `torch.save` takes it.
         """
-        state = self.state
-        values: dict[str, Any] = {
-            name: {key: t.detach().clone() for key, t in getattr(state, name).state_dict().items()}
-            for name in _MODULES
-            if isinstance(getattr(state, name), nn.Module)
-        }
-        for name in ("g_optimizer", "d_optimizer"):
-            values[name] = {key: t.clone() for key, t in self._moments(name).items()}
-        values |= {name: getattr(state, name).clone() for name in _TENSORS}
-        values["stats"] = {key: t.clone() for key, t in state.stats.tensors().items()}
-        values |= {name: getattr(state, name) for name in _COUNTERS}
+        values: dict[str, Any] = {}
+        for name, tensor in self.state.saved_tensors().items():
+            field, _, rest = name.partition(".")
+            copied = tensor.detach().clone()
+            values |= {field: values.get(field, {}) | {rest: copied} if rest else copied}
+        values |= counters(self.state)
         values["rng"] = torch.get_rng_state()
-        if state.device.type == "cuda":
-            values["rng.cuda"] = torch.cuda.get_rng_state(state.device)
+        if self.state.device.type == "cuda":
+            values["rng.cuda"] = torch.cuda.get_rng_state(self.state.device)
         return values
 
     @torch.no_grad()
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave, in place; torch's generators, too.
+        """Takes over what `state_dict` returned, in place, torch's generators included.
 
-        ValueError names what is missing or unknown; load_state_dict's RuntimeError what differs.
+        Args:
+            values: of a TrainStep of the same networks and settings, on any device.
+
+        Raises:
+            ValueError: when a name is missing or unknown, or a shape or dtype differs. Nothing is
+                changed then.
         """
-        state, own = self.state, self.state_dict()
-        only = "rng.cuda"  # a state may go on on another kind of device
-        problems = sorted((own.keys() ^ values.keys()) - {only})
-        for name in ("g_optimizer", "d_optimizer", "stats"):
-            problems += sorted(own[name].keys() ^ values.get(name, {}).keys())
+        state = self.state
+        live, numbers = state.saved_tensors(), counters(state)
+        saved = dict(_flatten(values))
+        generators = {name: saved.pop(name, None) for name in ("rng", "rng.cuda")}
+        found = {name: saved.pop(name) for name in numbers if name in saved}
+        problems = [f"missing {name}" for name in numbers.keys() - found.keys()]
+        problems += ["missing rng"] if generators["rng"] is None else []
+        problems += mismatches(saved, live)
         if problems:
             raise ValueError(
-                f"TrainStep.load_state_dict: missing or unknown: {', '.join(problems[:8])}; the "
-                "state must be of the same networks and settings"
+                f"TrainStep.load_state_dict: the state does not fit: {'; '.join(problems)}; it "
+                "must be of the same networks and settings"
             )
-        for name in own.keys() & set(_MODULES):
-            getattr(state, name).load_state_dict(values[name])
-        for name in ("g_optimizer", "d_optimizer"):
-            for key, tensor in self._moments(name).items():
-                tensor.copy_(values[name][key])
-        for name in _TENSORS:
-            getattr(state, name).copy_(values[name])
-        for key, tensor in state.stats.tensors().items():
-            tensor.copy_(values["stats"][key])
-        for name in _COUNTERS:
-            setattr(state, name, values[name])
-        torch.set_rng_state(values["rng"].cpu())
-        if state.device.type == "cuda" and only in values:
-            torch.cuda.set_rng_state(values[only].cpu(), state.device)
-
-    def _moments(self, name: str) -> dict[str, Tensor]:
-        optimizer = getattr(self.state, name)
-        named = zip(optimizer.flat.names, optimizer.flat.parameters, strict=True)
-        return {
-            f"{path}.{key}": tensor
-            for path, p in named
-            for key, tensor in optimizer.state[p].items()
-        }
+        for name, tensor in live.items():
+            tensor.copy_(saved[name])
+        for name, value in found.items():
+            setattr(state, name, value)
+        torch.set_rng_state(generators["rng"].cpu())
+        if state.device.type == "cuda" and generators["rng.cuda"] is not None:
+            torch.cuda.set_rng_state(generators["rng.cuda"].cpu(), state.device)
 
     def _begin(self, batch: Batch) -> None:
         state = self.state
-        if batch.c is not None and not (state.g_takes_c or state.d_takes_c):
+        if batch.c is not None and not (state.context.g_takes_c or state.context.d_takes_c):
             raise ValueError(
                 "TrainStep: c is given, but neither G nor D takes a second argument; leave c out"
             )
@@ -197,3 +202,11 @@ class TrainStep:
                     f"first call, got {tuple(got.shape)} {got.dtype}; drop an incomplete last "
                     "batch (DataLoader(drop_last=True)), or make another TrainStep"
                 )
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -6,8 +6,9 @@ from _small_networks import fields_at_16, size_of
 
 from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import Batch, build_state
+from fastgan.training.step.state import build_state
 
 
 def test_unknown_recipe_lists_those_that_exist():

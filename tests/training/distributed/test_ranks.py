@@ -12,7 +12,14 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
-from fastgan.training.distributed.ranks import Place, RankError, Ranks, fingerprint, join, place
+from fastgan.training.distributed.ranks import (
+    RankError,
+    RankInfo,
+    Ranks,
+    fingerprint,
+    join,
+    rank_info,
+)
 
 WORKER = Path(__file__).parents[1] / "rank_worker.py"
 sys.path.insert(0, str(WORKER.parent))
@@ -118,8 +125,8 @@ def test_four_ranks_are_one(tmp_path):
     assert_close(rank_worker.run(given), together(tmp_path, given, ranks=4), 1e-10)
 
 
-def test_a_rank_that_leaves_out_an_exchange_is_named(tmp_path):
-    given = settings(tmp_path, "eager", steps=3) | {"break": "exchange"}
+def test_a_rank_that_leaves_out_an_all_reduce_is_named(tmp_path):
+    given = settings(tmp_path, "eager", steps=3) | {"break": "all_reduce"}
     outputs, codes = run_ranks(tmp_path, given)
     assert all(codes)
     for output in outputs:
@@ -147,22 +154,22 @@ def test_a_fingerprint_sees_one_bit(dtype):
 def test_place(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    assert place() is None
+    assert rank_info() is None
     with join("cpu") as ranks:
         assert ranks is None
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
     with pytest.raises(RankError, match="LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"):
-        place()
+        rank_info()
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     monkeypatch.setenv("MASTER_PORT", "1")
-    assert place() == Place(rank=3, size=8, local_rank=1)
+    assert rank_info() == RankInfo(rank=3, world_size=8, local_rank=1)
 
 
 def two_ranks(**limits):
     store = dist.HashStore()
-    return [Ranks(Place(r, 2, r), store, torch.device("cpu"), **limits) for r in range(2)]
+    return [Ranks(RankInfo(r, 2, r), store, torch.device("cpu"), **limits) for r in range(2)]
 
 
 def test_who_does_not_arrive_at_the_start_is_named():
@@ -170,5 +177,9 @@ def test_who_does_not_arrive_at_the_start_is_named():
     with pytest.raises(RankError, match="waited 0 s for networks and data: rank 1 of 2 did not"):
         first.connect()
     with pytest.raises(RankError, match="run from rank 0: rank 0 of 2 did not arrive"):
-        second.share("run", None)
-    assert first.share("run", ["folder", None]) == second.share("run", None) == ["folder", None]
+        second.broadcast_object("run", None)
+    assert (
+        first.broadcast_object("run", ["folder", None])
+        == second.broadcast_object("run", None)
+        == ["folder", None]
+    )

@@ -26,7 +26,7 @@ def test_every_start_has_a_place_of_its_own():
 def test_what_the_dead_asked_and_heard_does_not_count():
     store = dist.HashStore()
     start(store, 2)
-    with pytest.raises(RankError, match="rank 1 was started and did not arrive"):
+    with pytest.raises(RankError, match="rank 1 was started but did not arrive"):
         fresh_store(store, 0, 2, limit_sec=0.1)
     with pytest.raises(RankError, match="rank 0 was started"):
         fresh_store(store, 1, 2, limit_sec=0.1)

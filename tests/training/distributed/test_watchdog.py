@@ -30,14 +30,14 @@ def ranks(size, *, is_warm=True):
     made = [Watchdog(store, r, size, limit_sec=10, first_limit_sec=100) for r in range(size)]
     for dog in made:
         if is_warm:
-            dog.is_warm()
+            dog.first_step_ended()
         dog._publish()
     return made
 
 
 def passed(dogs, where):
     for dog in dogs:
-        dog.passed(where)
+        dog.reached(where)
         dog._publish()
 
 
@@ -46,20 +46,20 @@ def test_the_rank_that_did_not_arrive_is_named(clock):
     passed([a, b, c], "step 6, d_step")
     passed([a, c], "step 7, d_step")
     clock.now += 9
-    assert a._verdict() is None
+    assert a._problem() is None
     clock.now += 2
     for dog in (a, b, c):
-        verdict = dog._verdict()
-        assert verdict.startswith("did not arrive at step")
-        assert verdict.endswith("which other ranks reached: rank 1 (last seen at step 6, d_step)")
-    assert "step 7" in a._verdict()
+        problem = dog._problem()
+        assert problem.startswith("other ranks reached step ")
+        assert problem.endswith(", but these did not: rank 1 (last seen at step 6, d_step)")
+    assert "step 7" in a._problem()
 
 
 def test_all_waiting_is_said_as_such(clock):
     dogs = ranks(3)
     passed(dogs, "step 7")
     clock.now += 11
-    assert dogs[1]._verdict() == "all 3 ranks reached step 7 and none went on"
+    assert dogs[1]._problem() == "all 3 ranks reached step 7, and none continued"
 
 
 def test_progress_is_waited_for(clock):
@@ -67,30 +67,30 @@ def test_progress_is_waited_for(clock):
     for i in range(5):
         clock.now += 9
         passed([a, b], f"step {i}")
-        assert a._verdict() is b._verdict() is None
+        assert a._problem() is b._problem() is None
 
 
-def test_an_errand_is_waited_for_longer_but_not_for_ever(clock):
+def test_work_of_one_rank_is_waited_for_longer_but_not_for_ever(clock):
     a, b = ranks(2)
-    with b.errand("a snapshot"):
+    with b.others_wait_for("a snapshot"):
         b._publish()
         passed([a], "step 8")
         clock.now += 90
-        assert a._verdict() is b._verdict() is None
+        assert a._problem() is b._problem() is None
         clock.now += 11
-        assert "rank 1 (last seen a snapshot)" in a._verdict()
+        assert "rank 1 (last seen a snapshot)" in a._problem()
     b._publish()
     passed([a, b], "step 8")
     clock.now += 11
-    assert a._verdict() is not None
+    assert a._problem() is not None
 
 
 def test_the_first_step_has_more_time(clock):
     (dog,) = ranks(1, is_warm=False)
     clock.now += 90
-    assert dog._verdict() is None
+    assert dog._problem() is None
     clock.now += 11
-    assert dog._verdict() is not None
+    assert dog._problem() is not None
 
 
 class Store:
@@ -115,7 +115,7 @@ def test_the_thread_ends_the_process_when_the_launcher_is_gone(capfd):
                    poll_sec=0.02)  # fmt: skip
     dog.start()
     store.is_lost = True
-    dog.passed("step 1")
+    dog.reached("step 1")
     assert event.wait(30)
     dog.stop()
     assert code == [HANG_EXIT_CODE]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastgan.training.checkpoint import checkpoint
-from fastgan.training.checkpoint.contents import broken_tensors, digest, state_tensors
+from fastgan.training.checkpoint.contents import broken_tensors, digest
 from fastgan.training.config.run import AugmentConfig
 from fastgan.training.loop import faults, loop
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
@@ -76,7 +76,7 @@ class Data:
 
 def write(name, value):
     def fault(state):
-        (tensor,) = [tensor for found, tensor in state_tensors(state) if found == name]
+        (tensor,) = [tensor for found, tensor in state.saved_tensors().items() if found == name]
         with torch.no_grad():
             tensor.view(-1)[0] = value
 
@@ -104,15 +104,15 @@ def spoil_gradients(parameter, value, steps):
 
 def spoil_loss(value, times):
     def fault(state):
-        objective, left = state.objective, [times]
+        objective, left = state.context.objective, [times]
 
         def discriminator_loss(real, fake):
             loss = objective.discriminator_loss(real, fake)
             left[0] -= 1
             return loss * value if left[0] >= 0 else loss
 
-        state.objective = copy.copy(objective)
-        state.objective.discriminator_loss = discriminator_loss
+        state.context.objective = copy.copy(objective)
+        state.context.objective.discriminator_loss = discriminator_loss
 
     return fault
 
@@ -136,7 +136,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_survived_and_told(config, tiny, tmp_path, fault):
+def test_a_fault_is_survived_and_reported(config, tiny, tmp_path, fault):
     watch = Inject(FAULTS[fault])
     state = loop.train(config, tmp_path, observers=[watch, RunLog()], loader=tiny.Loader(config))
     assert (state.reason, state.nimg, watch.ends) == ("finished", 120, ["finished"])
@@ -178,8 +178,8 @@ def test_three_in_a_row_go_back_to_the_last_tick_on_other_noise_and_data(config,
     *skips, alarm = watch.alarms
     assert [a.kind for a in skips] == ["skipped"] * 3
     assert (alarm.kind, alarm.kimg) == ("rollback", 0.048)
-    assert "in 3 steps in a row; back to kimg 0.032" in alarm.message
-    assert "learning rates × 0.5" in alarm.message
+    assert "in 3 steps in a row; the run went back to kimg 0.032" in alarm.message
+    assert "learning rates times 0.5" in alarm.message
     assert "rollback 1 of 3" in alarm.message
     # 32 to 44 were seen, then the run stood at 32 again: the same numbers with other data.
     assert loader.asked == list(range(0, 136, 4))
@@ -196,7 +196,7 @@ def test_after_going_back_optimisers_and_noise_are_new(config, tiny, tmp_path):
             super().on_alarm(alarm)
             moments = [
                 float(t.abs().max())
-                for n, t in state_tensors(self.state)
+                for n, t in self.state.saved_tensors().items()
                 if n.endswith(("exp_avg", "exp_avg_sq", ".step"))
             ]
             self.at_alarm = (self.state.nimg, max(moments), torch.get_rng_state())
@@ -251,7 +251,7 @@ def test_a_persistent_fault_stops_and_names_the_last_good_checkpoint(
 ):
     watch = Inject(None, at=())
     spoilt = Data(tiny.Loader(config), lambda x: x * NAN, position=16, times=999)
-    words = rf"after {max_rollbacks} rollbacks in vain.*checkpoint is .*ckpt-000000.safetensors; r"
+    words = rf"after {max_rollbacks} rollbacks, at kimg.*checkpoint is .*ckpt-000000.safetensors; r"
     with pytest.raises(TrainingDiverged, match=words):
         loop.train(
             config, tmp_path, observers=[watch], loader=spoilt,
@@ -304,7 +304,7 @@ def guard(tiny, config):
     alarms = []
     state = tiny.state(config)
     made = FaultGuard(
-        state, FaultPolicy(calm_steps=10), tell=alarms.append, last_good=lambda: "none"
+        state, FaultPolicy(calm_steps=10), notify=alarms.append, last_good=lambda: "none"
     )
     made.alarms = alarms
     made.start()
@@ -352,10 +352,10 @@ def test_calm_steps_take_a_halving_back(guard):
 
 
 def test_a_damaged_snapshot_is_not_gone_back_to(guard):
-    guard._sealing.wait()
+    guard._hashing.wait()
     guard._snapshot.contents.tensors["G.fc.weight"][0, 0] += 1
     write("pl_mean", NAN)(guard.state)
-    with pytest.raises(TrainingDiverged, match="the snapshot in memory was damaged"):
+    with pytest.raises(TrainingDiverged, match="the snapshot in memory is damaged"):
         guard.check()
 
 

@@ -121,4 +121,4 @@ def test_resume_cuts_what_is_done_again(info):
     assert [row["kimg"] for row in lines(folder / "metric-kid_lite0.jsonl")] == [1]
     text = (folder / "log.txt").read_text()
     assert "resumed from ckpt-000002.safetensors at kimg 2.000" in text
-    assert "no bit-exact continuation: batch: 4 → 8" in text
+    assert "does not continue bit for bit: batch: 4 → 8" in text

@@ -13,8 +13,9 @@ from fastgan import sample_rng
 from fastgan.losses import load_objective, objectives
 from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
 from fastgan.training.step import phases as step
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
-from fastgan.training.step.state import Batch, create_state
+from fastgan.training.step.state import create_state
 
 PHASES = [
     step.d_step,
@@ -441,7 +442,7 @@ def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
         if at_once == 3:
             object.__setattr__(state.config, "batch_gpu", 4)  # 4 + 2, and 2 + 1 for path length
         state.pl_mean = torch.tensor(0.3, dtype=torch.float64)
-        state.rng_key = torch.tensor(sample_rng.step_key(0, 7))
+        state.context.rng_key = torch.tensor(sample_rng.step_key(0, 7))
         state.G.w_avg.fill_(0.25)
         x = tiny.batch(config).x.double()
         torch.set_default_dtype(torch.float64)  # of the draws
@@ -462,23 +463,23 @@ def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
         torch.testing.assert_close(other[2:], whole[2:], rtol=1e-6, atol=1e-7)
 
 
-def test_one_exchange_per_phase_sees_the_finished_gradient(tiny):
+def test_one_all_reduce_per_phase_sees_the_finished_gradient(tiny):
     config = tiny.config(**EVERYTHING, batch_gpu=2)
     state, batch = tiny.state(config), tiny.batch(config)
     seen = []
 
-    def halve(exchanged):
-        seen.append(exchanged.data_ptr())
-        exchanged.mul_(0.5)
+    def halve(reduced):
+        seen.append(reduced.data_ptr())
+        reduced.mul_(0.5)
 
-    state.exchange = halve
+    state.context.all_reduce_gradient = halve
     for phase in PHASES:
         optimizer = state.d_optimizer if phase in PHASES[:3] else state.g_optimizer
         phase(state, batch)
-        assert seen.pop() == optimizer.flat.exchanged.data_ptr()
+        assert seen.pop() == optimizer.flat.gradients_and_scalars.data_ptr()
         assert not seen
     copies = [tiny.state(config) for _ in range(2)]
-    copies[0].exchange = lambda exchanged: exchanged.mul_(0)
+    copies[0].context.all_reduce_gradient = lambda reduced: reduced.mul_(0)
     for copied in copies:
         torch.manual_seed(0)
         step.g_full_step(copied, batch)
@@ -509,9 +510,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny, phase):
     state, batch = tiny.state(config), tiny.batch(config)
     optimizer = state.d_optimizer if phase is step.d_step else state.g_optimizer
     before = [t.clone() for t in (optimizer.flat.values, optimizer.steps, state.pl_mean)]
-    state.exchange = lambda exchanged: exchanged[:2].fill_(math.nan)
+    state.context.all_reduce_gradient = lambda reduced: reduced[:2].fill_(math.nan)
     if phase is step.g_full_step:
-        state.exchange = lambda exchanged: exchanged.fill_(math.inf)
+        state.context.all_reduce_gradient = lambda reduced: reduced.fill_(math.inf)
     phase(state, batch)
     after = (optimizer.flat.values, optimizer.steps, state.pl_mean)
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))

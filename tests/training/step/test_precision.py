@@ -13,8 +13,9 @@ from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.run import AugmentConfig
 from fastgan.training.step import phases as step
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
-from fastgan.training.step.state import Batch, build_state, create_state
+from fastgan.training.step.state import build_state, create_state
 
 STYLEGAN2 = {
     "z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16,
@@ -198,7 +199,9 @@ def test_networks_compute_in_bfloat16_and_give_float32():
         for module in convolutions:
             module.register_forward_hook(see)
     state.augment.register_forward_hook(lambda module, args, output: outer.add(output.dtype))
-    state.judge.register_forward_hook(lambda module, args, output: outer.add(output.dtype))
+    state.context.discriminator.register_forward_hook(
+        lambda module, args, output: outer.add(output.dtype)
+    )
     step.train_step(state, batch())
     assert inner == {torch.bfloat16}
     assert caches == {False}

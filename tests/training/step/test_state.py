@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fastgan.training.config.run import AdamConfig
-from fastgan.training.step.state import create_state, frozen, make_adam, prime_adam
+from fastgan.training.step.state import create_state, frozen, make_adam
 
 
 def test_lazy_regularisation_corrects_adam():
@@ -36,7 +36,7 @@ def test_priming_forgets_in_place():
     adam.step()
     entries = [entry for p in net.parameters() for entry in adam.state[p].values()]
     assert all(value.any() for value in entries)
-    prime_adam(adam)
+    adam.reset()
     assert not any(value.any() for value in entries)
 
 

@@ -1,0 +1,79 @@
+"""`StepContext`: how the phases of a state are run in this process.
+
+A checkpoint holds none of it.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fastgan.losses import load_objective
+from fastgan.losses.adversarial import Objective
+from fastgan.training.config.step import StepConfig
+from fastgan.training.step.capture import PhaseRunner
+from fastgan.training.step.precision import in_precision
+
+__all__ = ["StepContext", "make_context", "takes_condition"]
+
+
+@dataclass(kw_only=True)
+class StepContext:
+    """What the phases need beside the state, made anew by each process.
+
+    Attributes:
+        objective: what `config.objective` names.
+        discriminator: what the phases call as D: D itself, or D under autocast in
+            `config.precision`.
+        latent_shape: of one z.
+        g_takes_c: whether G is called as G(z, c), not G(z).
+        d_takes_c: whether D is called as D(x, c), not D(x).
+        runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
+        rng_key: int64 [], the key of the current step, with which every sample draws random
+            numbers of its own (`fastgan.sample_rng`); None: torch's global generator.
+        rank: of this process; it has samples rank, rank + world_size, … of each batch.
+        world_size: the number of processes that train together.
+        all_reduce_gradient: called once per phase with the flat gradient of one network and its
+            scalars (`FlatParameters.gradients_and_scalars`), which it replaces in place by their
+            means over all ranks; None for one process.
+        all_reduce_means: called once per step, in its last phase: replaces what is a mean or a sum
+            over samples (w_avg, ADA's sums, statistics) by its mean over all ranks; None for one
+            process.
+
+    `fastgan.training.distributed.replica.replicate` sets the last five.
+    """
+
+    objective: Objective
+    discriminator: nn.Module
+    latent_shape: tuple[int, ...]
+    g_takes_c: bool
+    d_takes_c: bool
+    runner: PhaseRunner | None = None
+    rng_key: Tensor | None = None
+    rank: int = 0
+    world_size: int = 1
+    all_reduce_gradient: Callable[[Tensor], None] | None = None
+    all_reduce_means: Callable[[], None] | None = None
+
+
+def make_context(
+    config: StepConfig, G: nn.Module, D: nn.Module, latent_shape: tuple[int, ...]
+) -> StepContext:
+    """The context of one process that trains G and D alone."""
+    return StepContext(
+        objective=load_objective(config.objective),
+        discriminator=in_precision(D, config.precision),
+        latent_shape=latent_shape,
+        g_takes_c=takes_condition(G),
+        d_takes_c=takes_condition(D),
+    )
+
+
+def takes_condition(module: nn.Module) -> bool:
+    """Whether module(x, c) can be called: whether forward has a second positional argument."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 2
