@@ -41,4 +41,6 @@ class Extra:
         self._name, self._extra = name, extra
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # what inspect and copy look for
+            raise AttributeError(attribute)
         return getattr(require(self._name, self._extra), attribute)
