@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 import fastgan.nn as fnn
-from fastgan import ops
+from fastgan import memory, ops
 from fastgan.data import BatchLoader, default_dataset, open_images
 
 
@@ -67,6 +67,7 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=1000, help="faces to draw, once")
     args = parser.parse_args()
     torch.manual_seed(0)
+    memory.keep_freed_memory()  # on a CPU: else large tensors are given back and page-faulted in
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = open_images(default_dataset(32, count=args.images))
     loader = BatchLoader(images, 16, seed=0, device=device)
