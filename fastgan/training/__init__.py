@@ -1,8 +1,16 @@
 """Training: configurations, the step, the loop, checkpoints, logs and recipes.
 
 `load_recipe(name)` gives a function that makes a `TrainConfig`; `train(config, run_dir)` runs it;
-`load_generator(run_dir)` gives the generator back. `TrainStep` is one step of any two networks, for
-a loop of one's own.
+`load_generator(run_dir)` loads its generator. `TrainStep` is one step of any two networks, for a
+user's own loop. Each package imports from those above it only:
+
+    config       what a run is made of, and recipes
+    optim        Adam and moving average over flat buffers
+    step         one training step, eager or as CUDA graphs
+    checkpoint   saving and exact resume
+    distributed  several processes
+    loop         steps, ticks, snapshots, NaN and signals
+    report       logs, pictures and a page
 """
 
 from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator

@@ -17,7 +17,7 @@ from fastgan.ops import use_backend
 from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.replica import replicate
-from fastgan.training.step import phases as step
+from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.state import TrainState, build_state
 
@@ -134,13 +134,13 @@ def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[],
     """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
     config = state.config
     period = config.d_reg_interval * config.g_reg_interval
-    plans = [step.phases(i, config) for i in range(period)]
+    plans = [phases.phases(i, config) for i in range(period)]
     for phase in dict.fromkeys(phase for plan in plans for phase in plan[:-1]):
         yield phase.__name__, partial(phase, state, batch)
     for phase in dict.fromkeys(plan[-1] for plan in plans):
         yield f"{phase.__name__} + average", partial(phase, state, batch, is_last=True)
     if state.ada is not None:
-        nimg = config.batch * step.ADA_INTERVAL
+        nimg = config.batch * phases.ADA_INTERVAL
         yield "ada.update", lambda: state.ada.update(state.augment, nimg)
 
 
@@ -149,7 +149,7 @@ def _host_work(state: TrainState, batch: Batch, run: int) -> None:
     state.step = STEPS[run]
     state.nimg = STEPS[run] * state.config.batch
     state.tick = run
-    step._set_scalars(state)
+    phases._set_scalars(state)
     batch.x.copy_(torch.rand_like(batch.x) * 2 - 1)
     if hasattr(state.augment, "p"):
         state.augment.p.fill_(0.1 * (run + 1))

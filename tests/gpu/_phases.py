@@ -11,7 +11,7 @@ from fastgan.losses import load_objective
 from fastgan.training.config.recipes import load_recipe, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.optim.ema import update_ema
-from fastgan.training.step import phases as step
+from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.state import TrainState, build_state
 from tests._small_networks import size_of
@@ -33,18 +33,18 @@ def average_weights(state: TrainState, batch: Batch) -> None:
 def adapt_p(state: TrainState, batch: Batch) -> None:
     """ADA's part of a step: p follows the signs that D's phases counted."""
     state.ada.accumulate(batch.x.mean((1, 2, 3)))
-    state.ada.update(state.augment, state.config.batch * step.ADA_INTERVAL)
+    state.ada.update(state.augment, state.config.batch * phases.ADA_INTERVAL)
 
 
 PHASES = {
     phase.__name__: phase
     for phase in (
-        step.d_step,
-        step.d_penalty_step,
-        step.d_full_step,
-        step.g_step,
-        step.g_penalty_step,
-        step.g_full_step,
+        phases.d_step,
+        phases.d_penalty_step,
+        phases.d_full_step,
+        phases.g_step,
+        phases.g_penalty_step,
+        phases.g_full_step,
         average_weights,
         adapt_p,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fastgan.training.config.recipes import load_recipe
-from fastgan.training.step import phases as step
+from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import WARM_UPS, PhaseRunner
 from fastgan.training.step.state import TrainState, build_state
@@ -54,7 +54,7 @@ def captured_step(state: TrainState, batch: Batch) -> Callable[[], None]:
 
 def _step(state: TrainState, batch: Batch, mode: str) -> Callable[[], None]:
     state.context.runner = PhaseRunner(mode, state.device)
-    return lambda: step.train_step(state, batch)
+    return lambda: phases.train_step(state, batch)
 
 
 def images_per_second(state: TrainState, advance: Callable[[], None], seconds: float) -> float:
@@ -80,7 +80,7 @@ def period(state: TrainState) -> int:
     config = state.config
     intervals = [config.d_reg_interval if config.has_d_penalty else 1]
     intervals += [config.g_reg_interval if config.pl_weight > 0 else 1]
-    return math.lcm(*intervals, 1 if state.ada is None else step.ADA_INTERVAL)
+    return math.lcm(*intervals, 1 if state.ada is None else phases.ADA_INTERVAL)
 
 
 def _wait(state: TrainState) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from fastgan._extras import Extra
+from fastgan.atomic import sync_folder, write_atomic
 
 safetensors = Extra("safetensors", "train")
 safetensors_torch = Extra("safetensors.torch", "train")
@@ -91,12 +92,12 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
         }
         document["sha256"] = _document_hash(document)
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
-        _write_durably(new_document, text.encode())
+        write_atomic(new_document, text, is_durable=True)
         path.unlink(missing_ok=True)
         new_tensors.replace(tensor_path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         new_document.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         is_whole = True
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -230,18 +231,3 @@ def _is_running_elsewhere(pid: str) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

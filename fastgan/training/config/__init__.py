@@ -1,0 +1,7 @@
+"""The configuration of a run: frozen dataclasses that go to JSON and back.
+
+step            StepConfig: losses, penalties, optimisers and moving average of one step
+run             TrainConfig: a step with data, model, augmentation, length and metrics
+json_dataclass  dataclasses to JSON values and back
+recipes/        configurations that are known to work, one file each
+"""

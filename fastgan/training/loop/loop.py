@@ -83,7 +83,7 @@ def train(
             checkpoints/; all other files are the observers'.
         resume: a checkpoint to continue from: bit for bit on the CPU when config, data and thread
             count are the same. Where config differs from the saved one, config counts.
-        observers: are told what happens, such as `RunLog()`.
+        observers: are called at the run's events, such as `RunLog()`.
         loader: batches of `config.batch` samples from elsewhere; default: from `config.data`. Its
             condition is [N, c_dim], one-hot or real, or None.
         faults: when to go back after NaN, and when to stop; default: `FaultPolicy()`.

@@ -22,7 +22,7 @@ class RunInfo:
         state: of the run, which training changes.
         reals: n → the first n real samples [n, ...] of the data set's shuffled order, on the CPU.
         dataset_name: of the data set, or the loader's class.
-        dataset_size: the number of images; None where a loader does not tell.
+        dataset_size: the number of images; None for a loader of the user's.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
         resumed_from: the checkpoint that the run continues; None for a new run.

@@ -1,4 +1,4 @@
-"""What the policy on non-finite numbers has decided so far: a part of the state of a run."""
+"""`FaultRecord`: what was decided about NaN and infinite numbers so far, a part of the state."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,8 +27,9 @@ class FaultRecord:
 
     @property
     def lr_factor(self) -> float:
-        """Of both learning rates: halved by each rollback that still counts."""
+        """The factor of both learning rates: halved by each rollback that still counts."""
         return 0.5**self.rollbacks
 
     def to_dict(self) -> dict[str, Any]:
+        """The counters by name, as JSON values."""
         return asdict(self)

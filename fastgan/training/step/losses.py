@@ -30,7 +30,7 @@ PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
 
 
 def d_condition(state: StepState, part: Batch) -> Tensor | None:
-    """What D is given beside samples."""
+    """D's second argument for a batch: its condition [N, c_dim], or None."""
     return part.c if state.context.d_takes_c else None
 
 
@@ -39,7 +39,7 @@ def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
 
 
 def d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Real and fake samples as D sees them: both through the same augmentation, no graph."""
+    """Real and fake samples [N, ...], both augmented, without a graph."""
     with torch.no_grad():
         fake, _ = generate(state, batch.x.shape[0], batch.c)
         return state.augment(batch.x), state.augment(fake)
@@ -133,7 +133,7 @@ def path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Ten
 
 
 def move_pl_mean(state: StepState) -> None:
-    """Toward the mean length that travelled with the gradient; not toward NaN or infinity."""
+    """Moves pl_mean toward the batch's mean length, over all ranks, unless it is not finite."""
     mean = state.g_optimizer.flat.scalars[0].to(state.pl_mean.dtype)
     moved = state.pl_mean.lerp(mean, PL_DECAY)
     state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))

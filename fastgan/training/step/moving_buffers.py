@@ -1,9 +1,9 @@
-"""Buffers that a forward pass moves by means over samples (w_avg, batch statistics), when a batch
-is cut over micro-batches or processes.
+"""Means over micro-batches and ranks of buffers that a forward pass updates, such as w_avg.
 
-Each part begins where the phase began, and the parts' results are averaged: exact for whatever
-moves affinely with the batch mean, as w_avg and running means do. Which buffers move is read from
-their version counters, on the host, so that constants are neither copied nor averaged.
+Each part starts from the buffers that the phase started from, and the parts' results are averaged:
+exact for whatever is affine in the batch mean, as w_avg and running means are. Which buffers are
+updated is read from their version counters, on the host, so that constants are neither copied nor
+averaged.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,10 @@ def float_buffers(*modules: nn.Module) -> list[Tensor]:
 
 
 class BufferMean:
-    """Over the micro-batches of one phase: made before the first, `add` after each, then `end`."""
+    """The mean over the micro-batches of one phase.
+
+    Make it before the first micro-batch, call `add` after each, and `end` after the last.
+    """
 
     def __init__(self, *modules: nn.Module):
         self._buffers = float_buffers(*modules)
@@ -29,7 +32,7 @@ class BufferMean:
 
     @torch.no_grad()
     def add(self, share: float) -> None:
-        """A part was run; puts the buffers back to the beginning."""
+        """Adds the buffers of a micro-batch with its share, and restores those of the start."""
         for i, (buffer, before) in enumerate(zip(self._buffers, self._before, strict=True)):
             if buffer._version != self._versions[i]:
                 mean = self._means.get(i)
@@ -44,9 +47,10 @@ class BufferMean:
 
 
 class MovedTensors:
-    """Those of `tensors` that anything has written to since this was made, once seen for good.
+    """Those of `tensors` that were written to since this was made.
 
-    For good, because a replayed graph moves a buffer without counting.
+    A tensor that was found once stays found, because a replayed graph writes to a buffer without
+    raising its version.
     """
 
     def __init__(self, tensors: Iterable[Tensor]):

@@ -10,8 +10,8 @@
 Autocast's cache of cast weights is off: a graph must cast anew each time, a weight is used once in
 a forward pass, and one cast under no_grad would be taken without its gradient later.
 
-Architectures that know which of their maps bear 16 bits (StyleGAN2's half_dtype) keep that apart:
-it belongs to the model and its checkpoints, and may not be combined with "bf16" here.
+Some architectures have a setting of their own for which maps are 16 bits (StyleGAN2's half_dtype).
+It belongs to the model and its checkpoints, and can't be combined with "bf16" here.
 """
 
 import contextlib
@@ -24,14 +24,19 @@ __all__ = ["DiscriminatorInBfloat16", "autocast", "check_networks", "in_precisio
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context of one network's forward pass."""
+    """A context for the forward pass of one network.
+
+    Args:
+        precision: `StepConfig.precision`.
+        device: of the network.
+    """
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def in_precision(D: nn.Module, precision: str) -> nn.Module:
-    """What a phase calls for D: the module itself, or one that shares its parameters."""
+    """The module that phases call as D: D itself, or one that shares its parameters."""
     return D if precision == "fp32" else DiscriminatorInBfloat16(D)
 
 
@@ -53,7 +58,11 @@ class DiscriminatorInBfloat16(nn.Module):
 
 
 def check_networks(precision: str, G: nn.Module, D: nn.Module) -> None:
-    """ValueError where bf16 would cast nothing, or what is cast already."""
+    """Checks that the networks can compute in `precision`.
+
+    Raises:
+        ValueError: when precision is "bf16" and a parameter is not float32.
+    """
     if precision == "fp32":
         return
     for name, network in (("G", G), ("D", D)):

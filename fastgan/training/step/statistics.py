@@ -72,5 +72,5 @@ class Statistics:
         return found
 
     def reset(self) -> None:
-        """Begins the means anew; the history goes on."""
+        """Starts new means; the history is kept."""
         self.sums.zero_()

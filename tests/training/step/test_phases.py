@@ -12,18 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastgan import sample_rng
 from fastgan.losses import load_objective, objectives
 from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
-from fastgan.training.step import phases as step
+from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
 from fastgan.training.step.state import create_state
 
 PHASES = [
-    step.d_step,
-    step.d_penalty_step,
-    step.d_full_step,
-    step.g_step,
-    step.g_penalty_step,
-    step.g_full_step,
+    phases.d_step,
+    phases.d_penalty_step,
+    phases.d_full_step,
+    phases.g_step,
+    phases.g_penalty_step,
+    phases.g_full_step,
 ]
 EVERYTHING = {"r1_gamma": 2.0, "r2_gamma": 3.0, "gp_weight": 0.5, "pl_weight": 2.0}
 
@@ -97,7 +97,7 @@ def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
     state = create_state(config, Mlp(3, 2), Mlp(2, 1))
     trace = []
     for x in real:
-        step.train_step(state, Batch(x=x))
+        phases.train_step(state, Batch(x=x))
         means = state.stats.read()
         trace.append((means["Loss/D"], means["Loss/G"]))
         state.stats.reset()
@@ -124,7 +124,7 @@ def test_half_of_the_activations_are_held_where_the_objective_allows_it(tiny, ob
             return forward(x, c)
 
     state.D.forward = watched
-    step.d_step(state, tiny.batch(config))
+    phases.d_step(state, tiny.batch(config))
     assert held[0] == 0
     assert (held[1] == 0) is load_objective(objective).is_separable
 
@@ -135,7 +135,7 @@ def test_d_gets_the_gradient_of_the_whole_objective(tiny, objective):
     state, batch = tiny.state(config), tiny.batch(config)
     G, D = copy.deepcopy(state.G), copy.deepcopy(state.D)
     torch.manual_seed(3)
-    step.d_step(state, batch)
+    phases.d_step(state, batch)
     torch.manual_seed(3)
     fake = G(torch.randn([batch.x.shape[0], G.z_dim]), batch.c).detach()
     loss = load_objective(objective).discriminator_loss(D(batch.x, batch.c), D(fake, batch.c))
@@ -170,14 +170,14 @@ def test_frozen_parameters_stay_frozen(tiny):
     D.conv.requires_grad_(False)
     state = create_state(config, G, D)
     before = D.conv.weight.clone()
-    step.train_step(state, tiny.batch(config))
+    phases.train_step(state, tiny.batch(config))
     assert torch.equal(D.conv.weight, before)
     assert not D.conv.weight.requires_grad
 
 
 def test_which_phases_run_depends_on_the_step_number_alone(tiny):
     lazy = tiny.config(r1_gamma=1.0, d_reg_interval=3, pl_weight=1.0, g_reg_interval=2)
-    names = [[phase.__name__ for phase in step.phases(i, lazy)] for i in range(7)]
+    names = [[phase.__name__ for phase in phases.phases(i, lazy)] for i in range(7)]
     d, dp, g, gp = "d_step", "d_penalty_step", "g_step", "g_penalty_step"
     assert names == [
         [d, dp, g, gp],
@@ -189,8 +189,8 @@ def test_which_phases_run_depends_on_the_step_number_alone(tiny):
         [d, dp, g, gp],
     ]
     eager = tiny.config(r2_gamma=1.0, pl_weight=1.0)
-    assert step.phases(5, eager) == (step.d_full_step, step.g_full_step)
-    assert step.phases(0, tiny.config(d_reg_interval=4)) == (step.d_step, step.g_step)
+    assert phases.phases(5, eager) == (phases.d_full_step, phases.g_full_step)
+    assert phases.phases(0, tiny.config(d_reg_interval=4)) == (phases.d_step, phases.g_step)
 
 
 def gradients(net):
@@ -228,9 +228,9 @@ class LeakyD(nn.Module):
 @pytest.mark.parametrize(
     ("phase", "interval", "main", "penalty"),
     [
-        (step.d_step, 1, True, 0),
-        (step.d_penalty_step, 5, False, 5),
-        (step.d_full_step, 1, True, 1),
+        (phases.d_step, 1, True, 0),
+        (phases.d_penalty_step, 5, False, 5),
+        (phases.d_full_step, 1, True, 1),
     ],
 )
 @pytest.mark.parametrize("method", ["auto", "linearised", "double_backward"])
@@ -262,7 +262,7 @@ def test_objective_and_penalties_share_their_weight_gradients(tiny):
     config = tiny.config(r1_gamma=2.0, r2_gamma=0.5, penalty_method="linearised")
     state = create_state(config, tiny.G(config.model), LeakyD(config.model))
     with WeightGradients() as weights:
-        step.d_full_step(state, tiny.batch(config))
+        phases.d_full_step(state, tiny.batch(config))
     assert weights.count == 2  # the only convolution, once on real and once on fake samples
 
 
@@ -273,12 +273,12 @@ def test_gamma_scale_weighs_the_penalty(tiny):
     state = tiny.state(config)
     scales, rates = [], []
     for position in (0, 4, 8):
-        step.train_step(state, tiny.batch(config, position))
+        phases.train_step(state, tiny.batch(config, position))
         scales.append(state.gamma_scale.item())
         rates.append(state.d_optimizer.param_groups[0]["lr"].item() / config.d_optimizer.lr)
     assert scales == pytest.approx([1, 0.5, 0])
     assert rates == pytest.approx([1, 0.75, 0.5])
-    step.d_penalty_step(state, tiny.batch(config))
+    phases.d_penalty_step(state, tiny.batch(config))
     assert not state.d_optimizer.flat.gradients.any()
 
 
@@ -288,7 +288,7 @@ def test_lazy_path_length_weighs_interval_times(tiny):
         config = tiny.config(pl_weight=2.0, g_reg_interval=interval)
         state = tiny.state(config)
         torch.manual_seed(3)
-        step.g_penalty_step(state, tiny.batch(config))
+        phases.g_penalty_step(state, tiny.batch(config))
         found.append(gradients(state.G))
         assert state.pl_mean > 0
     for one, four in zip(*found, strict=True):
@@ -311,7 +311,7 @@ def test_full_generator_step_is_the_sum_of_both(tiny):
     loss = main + 2.0 * (lengths - 0.3).square().mean()
     expected = torch.autograd.grad(loss, list(G.parameters()))
     torch.manual_seed(3)
-    step.g_full_step(state, batch)
+    phases.g_full_step(state, batch)
     for got, grad in zip(gradients(state.G), expected, strict=True):
         torch.testing.assert_close(got, grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(state.pl_mean, 0.99 * 0.3 + 0.01 * lengths.detach().mean())
@@ -332,7 +332,7 @@ def test_real_and_fake_pass_through_the_same_augmentation(tiny):
     state, batch = tiny.state(config), tiny.batch(config)
     state.augment, inputs = Recorder(), []
     state.D.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
-    step.train_step(state, batch)
+    phases.train_step(state, batch)
     assert len(inputs) == len(state.augment.seen) == 4  # D: real, fake; G: fake, real
     assert all(torch.equal(y, x.flip(3)) for x, y in zip(state.augment.seen, inputs, strict=True))
     assert sum(torch.equal(x, batch.x) for x in state.augment.seen) == 2
@@ -346,7 +346,7 @@ def test_conditions_reach_both_networks(tiny):
     state, batch = tiny.state(config), tiny.batch(config)
     seen = []
     state.D.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
-    step.train_step(state, batch)
+    phases.train_step(state, batch)
     assert len(seen) == 3  # D: real, also for R1, and fake; G: fake
     assert all(torch.equal(c, batch.c) for c in seen)
     changed = state.G.fc.weight[:, state.G.z_dim :] != tiny.state(config).G.fc.weight[:, 5:]
@@ -372,7 +372,7 @@ def test_adaptive_p_follows_the_signs_every_four_steps(tiny):
             state.D.out.bias.fill_(bias)
         for i in range(4):
             assert state.augment.p.item() == pytest.approx(0.5 if bias > 0 else 0.516), i
-            step.train_step(state, tiny.batch(config, i))
+            phases.train_step(state, tiny.batch(config, i))
         assert state.augment.p.item() == pytest.approx(p)
 
 
@@ -390,7 +390,7 @@ def test_a_step_never_waits_for_the_device(tiny):
     state, batch = tiny.state(config), tiny.batch(config)
     with NoHostReads():
         for _ in range(4):
-            step.train_step(state, batch)
+            phases.train_step(state, batch)
         with pytest.raises(AssertionError, match="read a device value"):
             state.pl_mean.item()
 
@@ -399,7 +399,7 @@ def test_counters_and_statistics(tiny):
     config = tiny.config(r1_gamma=1.0, d_reg_interval=2, gp_weight=1.0)
     state = tiny.state(config)
     for i in range(3):
-        step.train_step(state, tiny.batch(config, 4 * i))
+        phases.train_step(state, tiny.batch(config, 4 * i))
     assert (state.step, state.nimg, state.tick) == (3, 12, 0)
     counts = dict(zip(state.stats.names, state.stats.sums[:, 1].tolist(), strict=True))
     assert counts == {
@@ -413,7 +413,7 @@ def test_the_history_has_each_steps_losses(tiny, batch_gpu):
     config = tiny.config(r1_gamma=1.0, d_reg_interval=2, batch_gpu=batch_gpu)
     state, seen = tiny.state(config), []
     for i in range(4):
-        step.train_step(state, tiny.batch(config, 4 * i))
+        phases.train_step(state, tiny.batch(config, 4 * i))
         seen.append(state.stats.read())
         state.stats.reset()
     history = state.stats.read_history()
@@ -482,7 +482,7 @@ def test_one_all_reduce_per_phase_sees_the_finished_gradient(tiny):
     copies[0].context.all_reduce_gradient = lambda reduced: reduced.mul_(0)
     for copied in copies:
         torch.manual_seed(0)
-        step.g_full_step(copied, batch)
+        phases.g_full_step(copied, batch)
     assert not copies[0].g_optimizer.flat.gradients.any()
     assert copies[0].pl_mean == 0  # the mean length travels with the gradient
     assert copies[1].pl_mean > 0
@@ -494,7 +494,7 @@ def test_the_last_phase_moves_the_average_once(tiny):
     state.nimg = 10**6
     for i in range(2):
         old = [p.detach().clone() for p in state.G_ema.parameters()]
-        step.train_step(state, tiny.batch(config, i))
+        phases.train_step(state, tiny.batch(config, i))
         w = state.ema_weight.item()
         assert 0 < w < 1
         for before, average, p in zip(
@@ -504,14 +504,14 @@ def test_the_last_phase_moves_the_average_once(tiny):
         assert torch.equal(state.G_ema.w_avg, state.G.w_avg)
 
 
-@pytest.mark.parametrize("phase", [step.d_step, step.g_full_step])
+@pytest.mark.parametrize("phase", [phases.d_step, phases.g_full_step])
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny, phase):
     config = tiny.config(pl_weight=1.0)
     state, batch = tiny.state(config), tiny.batch(config)
-    optimizer = state.d_optimizer if phase is step.d_step else state.g_optimizer
+    optimizer = state.d_optimizer if phase is phases.d_step else state.g_optimizer
     before = [t.clone() for t in (optimizer.flat.values, optimizer.steps, state.pl_mean)]
     state.context.all_reduce_gradient = lambda reduced: reduced[:2].fill_(math.nan)
-    if phase is step.g_full_step:
+    if phase is phases.g_full_step:
         state.context.all_reduce_gradient = lambda reduced: reduced.fill_(math.inf)
     phase(state, batch)
     after = (optimizer.flat.values, optimizer.steps, state.pl_mean)

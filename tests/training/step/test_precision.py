@@ -12,7 +12,7 @@ from fastgan.training import StepConfig, TrainConfig, TrainStep
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.run import AugmentConfig
-from fastgan.training.step import phases as step
+from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
 from fastgan.training.step.state import build_state, create_state
@@ -81,7 +81,7 @@ def run_phase(precision, phase, method="double_backward", seed=None, **changes):
     state.rng_key = torch.tensor(12345)  # the same draws in each precision
     if seed is not None:
         roughen(state, torch.Generator().manual_seed(seed))
-    getattr(step, phase)(state, Batch(x=x))
+    getattr(phases, phase)(state, Batch(x=x))
     flat = (state.d_optimizer if phase.startswith("d") else state.g_optimizer).flat
     gradients = dict(zip(flat.names, flat.views(flat.gradients.double()), strict=True))
     return gradients, state.stats.read()
@@ -176,7 +176,7 @@ def test_losses_stay_close_over_steps():
         state = build_state(config(precision, d_reg_interval=3, g_reg_interval=2))
         traces[precision] = []
         for i in range(12):
-            step.train_step(state, batch(i))
+            phases.train_step(state, batch(i))
             traces[precision].append(state.stats.read())
             state.stats.reset()
     for i, (wide, narrow) in enumerate(zip(traces["fp32"], traces["bf16"], strict=True)):
@@ -202,7 +202,7 @@ def test_networks_compute_in_bfloat16_and_give_float32():
     state.context.discriminator.register_forward_hook(
         lambda module, args, output: outer.add(output.dtype)
     )
-    step.train_step(state, batch())
+    phases.train_step(state, batch())
     assert inner == {torch.bfloat16}
     assert caches == {False}
     assert outer == {torch.float32}
@@ -222,17 +222,17 @@ def test_resume_is_bit_exact(tmp_path):
     )
     whole, first = build_state(settings), build_state(settings)
     for i in range(9):
-        step.train_step(whole, batch(i))
+        phases.train_step(whole, batch(i))
     wanted = digest(whole)
     torch.manual_seed(settings.seed)
     first = build_state(settings)
     for i in range(5):
-        step.train_step(first, batch(i))
+        phases.train_step(first, batch(i))
     saved = checkpoint.save(first, tmp_path)
     second = build_state(settings)
     checkpoint.load(second, saved)
     for i in range(5, 9):
-        step.train_step(second, batch(i))
+        phases.train_step(second, batch(i))
     assert digest(second) == wanted
 
 
