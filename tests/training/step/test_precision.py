@@ -78,7 +78,7 @@ def run_phase(precision, phase, method="double_backward", seed=None, **changes):
     if precision == "fp64":
         networks, x = [network.double() for network in networks], x.double()
     state = create_state(settings, *networks)
-    state.rng_key = torch.tensor(12345)  # the same draws in each precision
+    state.context.rng_key = torch.tensor(12345)  # the same draws in each precision
     if seed is not None:
         roughen(state, torch.Generator().manual_seed(seed))
     getattr(phases, phase)(state, Batch(x=x))
