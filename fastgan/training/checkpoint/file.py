@@ -1,9 +1,9 @@
 """A checkpoint on disk: NAME.safetensors with every tensor, NAME.json with the rest.
 
 The JSON holds the tensor file's size and SHA-256, a hash of itself, and a version per field. Both
-are written in a folder beside their places, .writing-PID, forced to the disk and renamed, the JSON
-last: a checkpoint exists when its JSON does. A kill or a power cut at any moment leaves the older
-checkpoints. Neither file can run code.
+are written into a temporary folder, .writing-PID, forced to the disk and renamed, the JSON last: a
+checkpoint exists when its JSON does. After a kill or a power cut at any moment the older
+checkpoints are intact. Neither file can run code.
 """
 
 import hashlib
@@ -75,8 +75,8 @@ def json_of(path: Path) -> Path:
 def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Writes path (.json) and its tensor file; `values`: config, counters, faults, environment.
 
-    Lets other threads run meanwhile. OSError where the disk refuses; then neither of the two new
-    files exists, nor any other trace.
+    Other threads run meanwhile. After an OSError (the disk refuses) neither of the two new files
+    exists, and nothing else is left.
     """
     tensor_path = path.with_suffix(".safetensors")
     scratch = path.with_name(f"{_SCRATCH}{os.getpid()}")
@@ -112,9 +112,9 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes what killed processes left: half-written files, and tensor files with no JSON.
+    """Deletes what killed processes left: incomplete files, and tensor files without a JSON file.
 
-    Call it from the one process that writes there, between two writes.
+    Only the process that writes there may call it, and only between two writes.
     """
     for scratch in folder.glob(f"{_SCRATCH}*"):
         if not _is_running_elsewhere(scratch.name.removeprefix(_SCRATCH)):
@@ -169,7 +169,7 @@ def verify(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
-    """All tensors on the CPU; the bytes that are used are the bytes whose hash was compared."""
+    """All tensors, on the CPU, made from the same bytes whose hash was checked."""
     tensor_path = json_of(path).with_suffix(".safetensors")
     try:
         blob = tensor_path.read_bytes()
@@ -221,7 +221,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
 
 
 def _is_running_elsewhere(pid: str) -> bool:
-    """Whether another process of that number lives; ours is not writing now."""
+    """Whether another process with this number is running; this process is not writing now."""
     if not pid.isdigit() or int(pid) == os.getpid():
         return False
     try:

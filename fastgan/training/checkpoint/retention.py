@@ -27,7 +27,7 @@ def free_name(folder: Path, nimg: int) -> Path:
 
 
 def age(path: Path, nimg: int) -> tuple[int, int, Path]:
-    """Sorts checkpoints from old to new; of one moment saved twice, the later copy is newer."""
+    """A key that sorts checkpoints from old to new, also where one moment was saved twice."""
     return nimg, path.stat().st_mtime_ns, path
 
 
@@ -75,8 +75,8 @@ def best(folder: Path) -> Path | None:
 def set_aside_newer(run_dir: Path, nimg: int) -> list[Path]:
     """Moves the checkpoints beyond `nimg` into checkpoints/abandoned; returns their new paths.
 
-    For a run that goes on from an older checkpoint: what came after it belongs to another
-    history, and would count as the newest, and keep the new ones from being kept.
+    Needed by a run that continues from an older checkpoint: later ones belong to another history.
+    They would count as the newest, and new ones would be deleted in their place.
     """
     folder = Path(run_dir) / "checkpoints"
     moved = []
@@ -107,6 +107,6 @@ def _scores(folder: Path) -> dict:
         return {"metric": None, "scores": {}}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"checkpoint: {path} is not what this fastgan writes ({error}); delete it, and the "
-            "best checkpoint so far is no longer kept on purpose"
+            f"checkpoint: {path} is not a file that this fastgan writes ({error}); delete it; the "
+            "best checkpoint so far is then no longer protected"
         ) from error

@@ -1,9 +1,9 @@
-"""Moving average of G's weights, the network that is sampled, measured and shared.
+"""Moving average of G's weights: the network that is sampled, measured and exported.
 
 θ_ema ← β·θ_ema + (1 - β)·θ,  β = 0.5^(batch / half_life_nimg)
 half_life_nimg = min(half_life_kimg·1000, rampup_ratio·nimg)
 
-In training the parameters' part is done by the optimiser, in its own pass over memory
+In training the optimiser averages the parameters, in its own pass over memory
 (`fastgan.training.optim.flat_adam`); `update_ema` is for loops without it.
 
 Buffers (batch statistics, w_avg, noise constants) are copied. Karras et al. 2018,

@@ -1,14 +1,15 @@
-"""Adam over flat buffers, with the moving average of the parameters in the same pass.
+"""`FlatAdam`: Adam over flat buffers, with the moving average of the parameters in the same pass.
 
 The update is `fastgan.ops.adam_ema_`: Kingma and Ba's algorithm 1. A step whose gradient has a NaN
 or an infinite element anywhere in the network is not applied, on the device: parameters, moments,
 average and step stay as they are, and `nonfinite` counts the elements.
 
 A parameter to which a phase gives no gradient has gradient 0 in it: its moments decay and, with
-β1 > 0, it moves on along its momentum. torch.optim.Adam would leave it out, as it does where
-`.grad` is None; but whether autograd finds a path to a parameter whose derivative is 0 depends on
-how an op is written, a rank can't know what the others found, and lazy regularisation's β^c
-(arXiv 1912.04958, appendix B) counts k + 1 updates of every parameter for k steps.
+β1 > 0, it still moves by its momentum. torch.optim.Adam skips such a parameter where `.grad` is
+None. FlatAdam does not, for three reasons: whether autograd finds a path to a parameter whose
+derivative is 0 depends on how an op is written; a rank can't know what the others found; and lazy
+regularisation's β^c (arXiv 1912.04958, appendix B) counts k + 1 updates of every parameter for k
+steps.
 """
 
 from collections.abc import Iterable
@@ -29,10 +30,12 @@ class FlatAdam:
     """Adam of one network's trainable parameters, which become views of flat buffers.
 
     Args:
-        module: its parameters are re-pointed, float32 or float64, all on one device.
-        lr: kept as a device tensor, `param_groups[0]["lr"]`, that the host may fill.
-        betas: two numbers in [0, 1), ints or floats.
-        average: a copy of the module whose parameters become the moving average (None: none).
+        module: its parameters, float32 or float64 on one device, are moved into a flat buffer.
+        lr: learning rate, kept in the device tensor `param_groups[0]["lr"]`, which the host may
+            fill; default 1e-3.
+        betas: two numbers in [0, 1), ints or floats; default (0.9, 0.999).
+        eps: default 1e-8.
+        average: a copy of the module whose parameters become the moving average; default: none.
 
     `param_groups` and `state` read as torch.optim.Adam's: state[p] holds "step" (float32 []),
     "exp_avg" and "exp_avg_sq" (like p). They are views: writing into them sets the optimiser.
@@ -74,7 +77,7 @@ class FlatAdam:
         }
 
     def zero_grad(self) -> None:
-        """All gradients become 0, in one call; each p.grad is its view again."""
+        """Sets all gradients to 0 in one call; each p.grad is its view again afterwards."""
         self.flat.attach()
         self.flat.zero()
 
@@ -116,12 +119,12 @@ class FlatAdam:
             self.flat.check_adopted(self._averages, self.ema)
 
     def reset(self) -> None:
-        """Moments and steps become 0, in place, as before the first step."""
+        """Sets moments and steps to 0 in place, as before the first step."""
         for buffer in (self.exp_avg, self.exp_avg_sq, self.steps):
             buffer.zero_()
 
     def to_adam_state_dict(self) -> dict[str, Any]:
-        """What `torch.optim.Adam(module's trainable parameters).load_state_dict` takes: copies."""
+        """Copies for `torch.optim.Adam(module's trainable parameters).load_state_dict`."""
         group = self.param_groups[0]
         adam = torch.optim.Adam(
             group["params"], lr=float(group["lr"]), betas=group["betas"], eps=group["eps"]

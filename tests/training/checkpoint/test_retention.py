@@ -123,5 +123,5 @@ def test_scores_that_are_not_ours_are_refused_by_name(tiny, config, tmp_path):
     state = tiny.state(config)
     save_at(state, tmp_path, 0)
     (tmp_path / "checkpoints" / "scores.json").write_text("[]")
-    with pytest.raises(CheckpointError, match=r"scores.json is not what .*; delete it"):
+    with pytest.raises(CheckpointError, match=r"scores.json is not a file that .*; delete it"):
         checkpoint.save(state, tmp_path)
