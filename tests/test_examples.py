@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -83,15 +84,17 @@ def test_modulated_unet(faces):
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_r1_on_your_critic():
+def test_r1_on_your_critic(monkeypatch, capsys):
     example = load("r1_on_your_critic")
     torch.manual_seed(0)
     critic, real = example.SetCritic(width=16).double(), torch.randn(4, 5, 2, dtype=torch.float64)
     double = example.gradients(critic, real, "double_backward")
     for ours, expected in zip(example.gradients(critic, real, "linearised"), double, strict=True):
         torch.testing.assert_close(ours, expected)
-    printed = run("r1_on_your_critic.py", "--samples", 2, "--rounds", 1)
-    assert "linearised" in printed
+    script = str(EXAMPLES / "r1_on_your_critic.py")
+    monkeypatch.setattr(sys, "argv", [script, "--samples", "2", "--rounds", "1"])
+    runpy.run_path(script, run_name="__main__")
+    assert "linearised" in capsys.readouterr().out
 
 
 def test_own_loop():
