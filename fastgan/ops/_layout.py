@@ -7,9 +7,10 @@ from torch._C import _functorch
 def dense_format(x: torch.Tensor) -> torch.memory_format:
     """channels_last(_3d) where `x` is dense in it (and not also contiguous), else contiguous.
 
-    Under vmap, where torch cannot tell, it is contiguous.
+    Under vmap, where torch cannot tell, it is contiguous. torch.compile traces through vmap by
+    itself and cannot trace the question, so that it is not asked there.
     """
-    if not x.is_contiguous() and not _is_batched(x):
+    if not x.is_contiguous() and (torch.compiler.is_compiling() or not _is_batched(x)):
         if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
             return torch.channels_last
         if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
