@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from fastgan._extras import Extra
-from fastgan.atomic import sync_folder, write_atomic
+from fastgan.atomic import sync_folder
 
 safetensors = Extra("safetensors", "train")
 safetensors_torch = Extra("safetensors.torch", "train")
@@ -92,7 +92,8 @@ def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> Non
         }
         document["sha256"] = _document_hash(document)
         text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
-        write_atomic(new_document, text, is_durable=True)
+        new_document.write_text(text, encoding="utf-8")
+        _sync_file(new_document)
         path.unlink(missing_ok=True)
         new_tensors.replace(tensor_path)
         sync_folder(path.parent)
@@ -215,9 +216,14 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
     except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
     path.chmod(0o644)
+    _sync_file(path)
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_running_elsewhere(pid: str) -> bool:

@@ -185,7 +185,7 @@ def test_full_disk_leaves_older_checkpoints_and_no_traces(tiny, config, tmp_path
 
 
 @pytest.mark.parametrize("is_same_moment", [True, False])
-@pytest.mark.parametrize("failing", range(5))
+@pytest.mark.parametrize("failing", range(4))
 def test_a_crash_at_any_sync_keeps_an_intact_checkpoint(
     tiny, config, tmp_path, monkeypatch, failing, is_same_moment
 ):
