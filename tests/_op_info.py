@@ -92,13 +92,20 @@ def first_gradient(call: Callable[..., torch.Tensor]) -> Callable[..., torch.Ten
 
 
 def load() -> dict[str, OpInfo]:
-    """The table of every op that has sources, by the op's name."""
+    """Every table of the folder, by the name of the op: of each op with sources, and of functions
+    made of several ops, where they have one."""
     found = {}
-    for folder in sorted(path for path in CSRC.iterdir() if path.is_dir()):
-        path = OPS / f"test_{folder.name}.py"
-        spec = importlib.util.spec_from_file_location(f"_samples_of_{folder.name}", path)
+    for path in sorted(OPS.glob("test_*.py")):
+        name = path.stem.removeprefix("test_")
+        if "OP_INFO = " not in path.read_text(encoding="utf-8"):
+            continue
+        spec = importlib.util.spec_from_file_location(f"_samples_of_{name}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        if hasattr(module, "OP_INFO"):
-            found[folder.name] = module.OP_INFO
+        found[name] = module.OP_INFO
     return found
+
+
+def has_kernel(op: str, ending: str) -> bool:
+    """Whether `op` has a <op>_<ending>; a function made of several ops has what these have."""
+    return not (CSRC / op).is_dir() or (CSRC / op / f"{op}_{ending}").is_file()

@@ -1,9 +1,11 @@
+import functools
 import importlib
 import math
 
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo
 from _tolerances import assert_accurate, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -435,13 +437,6 @@ ERRORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, changes = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call(**changes)
-
-
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     n=st.integers(0, 70),
@@ -486,3 +481,10 @@ def test_the_cpu_kernel_has_the_references_bits(options, dtype, isa):
             torch.testing.assert_close(got, want, rtol=1e-14, atol=1e-14)
         else:
             assert torch.equal(got, want), name
+
+
+OP_INFO = OpInfo(
+    errors={name: (error, message, functools.partial(call, **changes))
+            for name, (error, message, changes) in ERRORS.items()},
+    has_derivatives=False,
+)  # fmt: skip

@@ -1,8 +1,10 @@
+import functools
 import math
 
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, numpy64
 
 from fastgan.ops import anti_aliased_snake, kaiser_sinc_filter, use_backend
@@ -263,79 +265,6 @@ def test_the_window_is_kaisers(half_width):
     assert window_beta(kaiser_sinc_filter(0.25, half_width, 12)) == pytest.approx(want, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["published", "no overlap", "3 to 2", "2 to 5"])
-@pytest.mark.parametrize("has_beta", [True, False])
-def test_gradients_to_second_order(name, has_beta, device, seed):
-    inputs = tensors((2, 2, 5), torch.float64, device, has_beta)
-    ratios = RATIOS[name]
-    f = filters(ratios, device)
-
-    def call(x, alpha, beta=None):
-        return anti_aliased_snake(x, alpha, beta, *f, *ratios[:2])
-
-    leaves = [t.requires_grad_() for t in inputs.values()]
-    assert torch.autograd.gradcheck(call, leaves)
-    assert torch.autograd.gradgradcheck(call, leaves)
-
-
-def test_third_order(device, seed):
-    inputs = tensors((1, 1, 3), torch.float64, device)
-    f = filters(RATIOS["published"], device)
-    leaves = [t.requires_grad_() for t in inputs.values()]
-
-    def slope(*tensors):
-        y = anti_aliased_snake(*tensors, *f)
-        return torch.autograd.grad(y.square().sum(), tensors, create_graph=True)
-
-    assert torch.autograd.gradgradcheck(slope, leaves)
-
-
-@pytest.mark.parametrize("wanted", [("x",), ("alpha",), ("beta",), ("alpha", "beta")], ids=str)
-def test_only_what_is_wanted(wanted, device, seed):
-    """Each subset of the gradients is the same as all of them, above the size where it is asked."""
-    inputs = tensors((2, 2, 9000), torch.float32, device)
-    ratios = RATIOS["published"]
-    dy, f = gradient_like(inputs, ratios), filters(ratios, device)
-    want = run(inputs, dy, ratios)
-    leaves = {k: t.detach().requires_grad_(k in wanted) for k, t in inputs.items()}
-    y = anti_aliased_snake(*leaves.values(), *f)
-    grads = torch.autograd.grad(y, [leaves[k] for k in wanted], dy)
-    for k, g in zip(wanted, grads, strict=True):
-        torch.testing.assert_close(g, want[f"d{k}"], rtol=1e-5, atol=1e-5, msg=k)
-
-
-def test_opcheck(device, seed):
-    op = torch.ops.fastgan.anti_aliased_snake.default
-    backward = torch.ops.fastgan.anti_aliased_snake_backward.default
-    ratios = RATIOS["2 to 5"]
-    inputs = [t.requires_grad_() for t in tensors((1, 2, 3), torch.float32, device).values()]
-    f = [t.float() for t in filters(ratios, device)]
-    torch.library.opcheck(op, (*inputs, *f, *ratios[:2]))
-    dy = gradient_like({"x": inputs[0]}, ratios).requires_grad_()
-    torch.library.opcheck(backward, (dy, *inputs, *f, *ratios[:2], True, True))
-    for has_dx, has_sums in ((True, False), (False, True)):
-        args = (dy, *inputs, *f, *ratios[:2], has_dx, has_sums)
-        torch.library.opcheck(backward, args, test_utils=("test_schema", "test_faketensor"))
-
-
-def test_compile(device, seed):
-    inputs = tensors((2, 3, 17), torch.float32, device)
-    ratios = RATIOS["published"]
-    f = filters(ratios, device)
-    compiled = torch.compile(
-        lambda x, alpha, beta: anti_aliased_snake(x, alpha, beta, *f),
-        fullgraph=True,
-        backend="aot_eager",
-    )
-    leaves = [t.detach().requires_grad_() for t in inputs.values()]
-    dy = gradient_like(inputs, ratios)
-    y = compiled(*leaves)
-    want = run(inputs, dy, ratios)
-    got = dict(zip(want, (y, *torch.autograd.grad(y, leaves, dy)), strict=True))
-    for k, t in got.items():
-        torch.testing.assert_close(t, want[k], rtol=1e-5, atol=1e-5, msg=k)
-
-
 def test_a_second_derivative_taken_under_autocast_has_the_same_bits(device, seed):
     given = [torch.randn(2, 3, 32), torch.rand(3) + 0.5, torch.rand(3) + 0.5]
     given = [t.to(device).requires_grad_() for t in given]
@@ -380,15 +309,28 @@ def test_only_the_inputs_are_kept(device):
     assert {t.data_ptr() for t in kept} <= {t.data_ptr() for t in (*inputs, *f)}
 
 
-def test_runs_are_equal_bit_by_bit(backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    inputs = tensors((2, 3, 1500), torch.float32, device)
-    ratios = RATIOS["published"]
-    dy = gradient_like(inputs, ratios)
-    first, second = (run(inputs, dy, ratios) for _ in range(2))
-    for name, t in first.items():
-        assert torch.equal(t, second[name]), name
+def test_filter_errors_name_the_argument():
+    for arguments, message in (
+        ((0.6, 0.3, 12), r"cutoff must be in \[0, 0.5\].*got 0.6"),
+        ((0.25, -1, 12), "half_width must be ≥ 0, got -1"),
+        ((0.25, 0.3, 0), "taps must be an int ≥ 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=f"kaiser_sinc_filter: {message}"):
+            kaiser_sinc_filter(*arguments)
+
+
+def test_opcheck_of_one_gradient(device, seed):
+    """The backward op alone, asked for dx or for the sums."""
+    ratios = RATIOS["2 to 5"]
+    inputs = tensors((1, 2, 3), torch.float32, device)
+    f, dy = [t.float() for t in filters(ratios, device)], gradient_like(inputs, ratios)
+    for has_dx, has_sums in ((True, False), (False, True)):
+        args = (dy, *inputs.values(), *f, *ratios[:2], has_dx, has_sums)
+        torch.library.opcheck(
+            torch.ops.fastgan.anti_aliased_snake_backward.default,
+            args,
+            test_utils=("test_schema", "test_faketensor"),
+        )
 
 
 X, ONES = torch.zeros(2, 3, 8), torch.ones(3)
@@ -426,19 +368,47 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, changes = ERRORS[name]
+def call(**changes):
     arguments = {"x": X, "alpha": ONES, "beta": None, "up_filter": F12, "down_filter": F12}
-    with pytest.raises(error, match=f"anti_aliased_snake: .*{message}"):
-        anti_aliased_snake(**(arguments | changes))
+    return anti_aliased_snake(**(arguments | changes))
 
 
-def test_filter_errors_name_the_argument():
-    for arguments, message in (
-        ((0.6, 0.3, 12), r"cutoff must be in \[0, 0.5\].*got 0.6"),
-        ((0.25, -1, 12), "half_width must be ≥ 0, got -1"),
-        ((0.25, 0.3, 0), "taps must be an int ≥ 1, got 0"),
-    ):
-        with pytest.raises(ValueError, match=f"kaiser_sinc_filter: {message}"):
-            kaiser_sinc_filter(*arguments)
+def snake(name, has_beta=True):
+    """The op as a function of x and of logarithms of its parameters."""
+    ratios, (f, g) = RATIOS[name], filters(RATIOS[name], "cpu")
+
+    def run(x, alpha, beta=None):
+        beta = None if beta is None else (0.3 * beta).exp()
+        taps = (t.to(x.device) for t in (f, g))
+        return anti_aliased_snake(x, (0.3 * alpha).exp(), beta, *taps, *ratios[:2])
+
+    return run if has_beta else lambda x, alpha: run(x, alpha)
+
+
+def of(name, shape, has_beta=True, **more):
+    shapes = {"x": shape, "alpha": (shape[1],), "beta": (shape[1],)}
+    shapes = shapes if has_beta else {k: shapes[k] for k in NAMES[:2]}
+    return Sample(snake(name, has_beta), shapes, wide=("alpha", "beta"), **more)
+
+
+ODD_RATIOS = ("published", "no overlap", "3 to 2", "2 to 5")
+OP_INFO = OpInfo(
+    samples={
+        "published": of("published", (2, 3, 17)),
+        "2 to 5": of("2 to 5", (1, 2, 3)),
+        "no beta": of("3 to 2", (2, 3, 9), False),
+        "16 bits": of("published", (2, 3, 40), dtype=torch.bfloat16),
+    },
+    derivatives={
+        **{f"{name}, {'beta' if has_beta else 'no beta'}": of(name, (2, 2, 5), has_beta)
+           for name in ODD_RATIOS for has_beta in (True, False)},
+        "third order": Sample(
+            first_gradient(snake("published")), {"x": (1, 1, 3), "alpha": (1,), "beta": (1,)}
+        ),
+    },
+    large={"several tiles": of("published", (2, 2, 9001))},
+    errors={
+        name: (error, f"anti_aliased_snake: .*{message}", functools.partial(call, **changes))
+        for name, (error, message, changes) in ERRORS.items()
+    },
+)  # fmt: skip

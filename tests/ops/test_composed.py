@@ -4,6 +4,7 @@ import _plain_definitions as plain
 import pytest
 import torch
 from _both_orders import assert_same
+from _op_info import OpInfo, Sample
 
 from fastgan.ops import conv2d_resample, filtered_lrelu, modulated_conv2d, setup_filter
 
@@ -148,31 +149,35 @@ def test_filtered_lrelu_without_filters_inserts_zeros(device):
     torch.testing.assert_close(y.cpu(), plain.filtered_lrelu(x, up=2, padding=[1, 0, 0, 1]))
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda x: conv2d_resample(x, x[:, :1], up=1), r"w must be \[groups·O, 3 / groups"),
-        (lambda x: conv2d_resample(x, x, up=0), "up must be an int ≥ 1, got 0"),
-        (lambda x: modulated_conv2d(x, x, x[:1, :, 0, 0]), r"styles must have shape \(2, 3\)"),
-        (lambda x: modulated_conv2d(x, x[:, :2], x[:, :, 0, 0]), r"weight must be \[O, I"),
-        (lambda x: filtered_lrelu(x, up=[2, 2]), r"up must be an int ≥ 1, got \[2, 2\]"),
-        (lambda x: filtered_lrelu(x, fd=torch.ones(9, device=x.device)), "smaller than the 9×9"),
-        (lambda x: filtered_lrelu(x[0]), r"x must be \[N, C, H, W\]"),
-    ],
-)
-def test_errors(call, words, device):
-    with pytest.raises(ValueError, match=words):
-        call(torch.randn(2, 3, 4, 4, device=device))
+def of(call, x=(2, 3, 4, 4), **shapes):
+    return Sample(call, {"x": x, **shapes})
 
 
-@pytest.mark.parametrize("name", ["conv2d_resample", "modulated_conv2d", "filtered_lrelu"])
-def test_compiles_whole(name, device):
-    x, w = torch.randn(2, 4, 6, 6, device=device), torch.randn(4, 4, 3, 3, device=device)
-    f = setup_filter([1, 3, 3, 1], device)
-    run = {
-        "conv2d_resample": lambda x: conv2d_resample(x, w, f, up=2, padding=1),
-        "modulated_conv2d": lambda x: modulated_conv2d(x, w, x[:, :, 0, 0], padding=1),
-        "filtered_lrelu": lambda x: filtered_lrelu(x, f, f, x[0, :, 0, 0], 2, 2, 3),
-    }[name]
-    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), run(x))
+X = torch.zeros(2, 3, 4, 4)
+SKEWED = setup_filter([1, 3, 3, 1])
+OP_INFO = OpInfo(
+    samples={
+        "modulated_conv2d": of(
+            lambda x, w, s: modulated_conv2d(x, w, s, padding=1), w=(4, 3, 3, 3), s=(2, 3)
+        ),
+        "conv2d_resample": of(
+            lambda x, w: conv2d_resample(x, w, SKEWED.to(x), up=2, padding=1), w=(4, 3, 3, 3)
+        ),
+    },
+    errors={
+        name: (ValueError, words, call)
+        for name, words, call in (
+            ("channels", r"w must be \[groups·O, 3 / groups",
+             lambda: conv2d_resample(X, X[:, :1], up=1)),
+            ("up", "up must be an int ≥ 1, got 0", lambda: conv2d_resample(X, X, up=0)),
+            ("styles", r"styles must have shape \(2, 3\)",
+             lambda: modulated_conv2d(X, X, X[:1, :, 0, 0])),
+            ("weight", r"weight must be \[O, I",
+             lambda: modulated_conv2d(X, X[:, :2], X[:, :, 0, 0])),
+            ("pairs", r"up must be an int ≥ 1, got \[2, 2\]",
+             lambda: filtered_lrelu(X, up=[2, 2])),
+            ("large filter", "smaller than the 9×9", lambda: filtered_lrelu(X, fd=torch.ones(9))),
+            ("dimensions", r"x must be \[N, C, H, W\]", lambda: filtered_lrelu(X[0])),
+        )
+    },
+)  # fmt: skip

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,84 +132,12 @@ def test_nan_stays(device):
         assert dg[0, 0].isnan()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_derivatives_to_the_third_order(target, device, seed):
-    options = TARGETS[target]
-    grads = [torch.randn(3, 2, dtype=torch.float64, device=device) + 0.5 for _ in range(2)]
-    grads[0][0] *= 0.1  # below the target
-    grads[1][0] *= 0.1
-    grads = [g.requires_grad_() for g in grads]
-    call = lambda *t: gradient_penalty(list(t), *options)  # noqa: E731
-    assert torch.autograd.gradcheck(call, grads)
-    assert torch.autograd.gradgradcheck(call, grads)
-
-    def second(*t):
-        dg = torch.autograd.grad(call(*t).square().sum(), t, create_graph=True)
-        return torch.autograd.grad(sum(d.square().sum() for d in dg), t, create_graph=True)
-
-    assert torch.autograd.gradcheck(second, grads)
-
-
 def test_some_gradients_unused(device):
     """Only one of two inputs asks for a gradient."""
     a = torch.randn(2, 3, dtype=torch.float64, device=device, requires_grad=True)
     b = torch.randn(2, 4, dtype=torch.float64, device=device)
     (da,) = torch.autograd.grad(gradient_penalty([a, b]).sum(), a)
     torch.testing.assert_close(da, 2 * a.detach())
-
-
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("shapes", ["several", "empty batch", "empty samples"])
-def test_opcheck(shapes, target, device, seed):
-    grads = [g.requires_grad_() for g in random(SHAPES[shapes], torch.float32, device)]
-    op = torch.ops.fastgan.gradient_penalty.default
-    torch.library.opcheck(op, (grads, *TARGETS[target]))
-    if target == "zero-centred":
-        c = torch.randn(grads[0].shape[0], device=device, requires_grad=True)
-        torch.library.opcheck(torch.ops.fastgan.gradient_penalty_backward.default, (c, grads))
-
-
-def test_opcheck_channels_last(device, seed):
-    g = torch.randn(2, 3, 4, 5, device=device).contiguous(memory_format=torch.channels_last)
-    c = torch.randn(2, device=device)
-    torch.library.opcheck(torch.ops.fastgan.gradient_penalty_backward.default, (c, [g]))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiles_without_a_graph_break(engine, device, seed):
-    torch.compiler.reset()
-    compiled = torch.compile(gradient_penalty, fullgraph=True, backend=engine)
-    grads = [g.requires_grad_() for g in random(SHAPES["several"], torch.float32, device)]
-    p = compiled(grads, 1.0)
-    got = torch.autograd.grad(p.sum(), grads)
-    want_p, want = run(grads, torch.ones_like(p), 1.0, False)
-    torch.testing.assert_close(p, want_p)
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_autocast_changes_nothing(device, seed):
-    grads = random(SHAPES["several"], torch.float32, device)
-    with torch.autocast(device.type, torch.bfloat16):
-        p = gradient_penalty(grads, 1.0)
-    assert p.dtype == torch.float32
-    assert torch.equal(p, gradient_penalty(grads, 1.0))
-
-
-def test_threads_change_no_bit(backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    grads = random([(16, 3, 64, 65), (16, 20001)], torch.float32, device)
-    results, threads = [], torch.get_num_threads()
-    for count in (1, 2, 2):
-        torch.set_num_threads(count)
-        p, dgrads = run(grads, torch.ones(16, device=device), 1.0, False)
-        results.append([p, *dgrads])
-    torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b)
 
 
 def test_interpolation(dtype, device, seed):
@@ -229,6 +158,18 @@ def test_interpolation_is_differentiable(device, seed):
     inputs = [t.requires_grad_() for t in inputs]
     assert torch.autograd.gradcheck(interpolate_samples, inputs)
     assert torch.autograd.gradgradcheck(interpolate_samples, inputs)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    n=st.integers(0, 4),
+    inner=st.lists(st.lists(st.integers(0, 6), max_size=3), min_size=1, max_size=3),
+    target=st.sampled_from(sorted(TARGETS)),
+)
+def test_random_calls(device, n, inner, target):
+    torch.manual_seed(n)
+    grads = [torch.randn(n, *shape, dtype=torch.float64, device=device) for shape in inner]
+    check_against_oracle(grads, *TARGETS[target])
 
 
 G = torch.zeros(2, 3)
@@ -256,20 +197,41 @@ ERRORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, call = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call()
+def of(target, shapes, **more):
+    value, one_sided = TARGETS[target]
+    names = "abcd"[: len(shapes)]
+
+    def call(*grads):
+        return gradient_penalty(list(grads), value, one_sided)
+
+    return Sample(call, dict(zip(names, shapes, strict=True)), **more)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(
-    n=st.integers(0, 4),
-    inner=st.lists(st.lists(st.integers(0, 6), max_size=3), min_size=1, max_size=3),
-    target=st.sampled_from(sorted(TARGETS)),
-)
-def test_random_calls(device, n, inner, target):
-    torch.manual_seed(n)
-    grads = [torch.randn(n, *shape, dtype=torch.float64, device=device) for shape in inner]
-    check_against_oracle(grads, *TARGETS[target])
+def on_both_sides(target):
+    """Norms below and above the target, so that a one-sided penalty is 0 for one sample."""
+    value, one_sided = TARGETS[target]
+
+    def call(a, b):
+        size = torch.tensor([[0.1], [1.0], [1.0]], dtype=a.dtype, device=a.device)
+        return gradient_penalty([size * (a + 0.5), size * (b + 0.5)], value, one_sided)
+
+    return call
+
+
+TWO = {"a": (3, 2), "b": (3, 2)}
+OP_INFO = OpInfo(
+    samples={
+        **{target: of(target, SHAPES["several"]) for target in TARGETS},
+        "channels_last": of("two-sided", [(2, 3, 4, 5)], layout="channels_last"),
+        "16 bits": of("zero-centred", SHAPES["several"], dtype=torch.bfloat16),
+        "empty batch": of("two-sided", SHAPES["empty batch"]),
+        "empty samples": of("zero-centred", SHAPES["empty samples"]),
+    },
+    derivatives={
+        **{target: Sample(on_both_sides(target), TWO) for target in TARGETS},
+        **{f"third order, {target}": Sample(first_gradient(on_both_sides(target)), TWO)
+           for target in TARGETS},
+    },
+    large={"two tensors": of("two-sided", [(8, 3, 64, 65), (8, 20001)])},
+    errors=ERRORS,
+)  # fmt: skip

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, errors
 from _winograd_scales import conv_scale, weight_scale
 from hypothesis import given, settings
@@ -156,40 +157,12 @@ def test_the_error_is_as_documented(width, native, device, seed):
         assert value <= 1.5 * limit, (found, LARGEST_ERROR[width])
 
 
-@pytest.mark.parametrize("padding", [0, 1, 2, (1, 0)])
-def test_derivatives_to_the_third_order(padding, device, seed):
-    x = torch.randn(1, 4, 4, 4, dtype=torch.float64, device=device, requires_grad=True)
-    w = torch.randn(2, 2, 3, 3, dtype=torch.float64, device=device, requires_grad=True)
-    call = lambda x, w: grouped_conv2d(x, w, 2, padding)  # noqa: E731
-    assert torch.autograd.gradcheck(call, (x, w))
-    assert torch.autograd.gradgradcheck(call, (x, w))
-
-    def second(x, w):
-        dx, dw = torch.autograd.grad(call(x, w).square().sum(), [x, w], create_graph=True)
-        return torch.autograd.grad(dx.square().sum() + dw.square().sum(), [x, w], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x, w))
-
-
 def test_the_weight_op_has_every_derivative(device, seed):
     x = torch.randn(2, 4, 4, 5, dtype=torch.float64, device=device, requires_grad=True)
     dy = torch.randn(2, 6, 4, 5, dtype=torch.float64, device=device, requires_grad=True)
     call = lambda x, dy: WEIGHT(x, dy, 2, 1, 1)  # noqa: E731
     assert torch.autograd.gradcheck(call, (x, dy))
     assert torch.autograd.gradgradcheck(call, (x, dy))
-
-
-@pytest.mark.parametrize("name", ["one pixel", "unequal padding", "groups of 8", "no samples"])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_opcheck(name, transposed, real, device, seed):
-    x, w, dy, groups, padding = make(name, real, device)
-    for fmt in (torch.contiguous_format, CL):
-        x, dy = (t.contiguous(memory_format=fmt) for t in (x, dy))
-        inputs = dy if transposed else x
-        leaves = inputs.detach().requires_grad_(), w.detach().requires_grad_()
-        torch.library.opcheck(CONV, (*leaves, groups, *padding, transposed))
-        if not transposed:
-            torch.library.opcheck(WEIGHT, (x, dy.detach().requires_grad_(), groups, *padding))
 
 
 def test_threads_change_no_bit(native, device, seed):
@@ -234,13 +207,6 @@ ERRORS = {
     "weight": (ValueError, r"grouped_conv2d: w must be \[K, 2, 3, 3\].*got \(6, 1, 3, 3\)",
                lambda: grouped_conv2d(X, W[:, :1], 2)),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, call = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call()
 
 
 # --- conv2d, which chooses
@@ -319,3 +285,27 @@ def test_compiles_without_a_graph_break(device, seed):
     torch.testing.assert_close(y, want_y)
     for a, b in zip(got, torch.autograd.grad(want_y.sum(), [x, w]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+
+
+def of(x, w, padding, first_order=True, **more):
+    def call(x, w):
+        return grouped_conv2d(x, w, 2, padding)
+
+    return Sample(call if first_order else first_gradient(call), {"x": x, "w": w}, **more)
+
+
+TINY = (1, 4, 4, 4), (2, 2, 3, 3)
+OP_INFO = OpInfo(
+    samples={
+        "one group of two": of((1, 8, 6, 5), (6, 4, 3, 3), 1),
+        "channels_last": of((2, 16, 7, 9), (8, 8, 3, 3), 1, layout="channels_last"),
+        "unequal padding": of((1, 14, 5, 6), (4, 7, 3, 3), (2, 0)),
+        "no samples": of((0, 8, 6, 5), (6, 4, 3, 3), 1),
+    },
+    derivatives={
+        **{f"padding {padding}": of(*TINY, padding) for padding in [0, 1, 2, (1, 0)]},
+        "third order": of((1, 2, 3, 3), (2, 1, 3, 3), 1, first_order=False),
+    },
+    large={"parts of tiles": of((2, 32, 32, 36), (32, 16, 3, 3), 1, layout="channels_last")},
+    errors=ERRORS,
+)

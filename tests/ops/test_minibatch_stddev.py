@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, numpy64
 
 from fastgan.ops import minibatch_stddev, use_backend
@@ -145,6 +146,10 @@ def test_nan_is_never_hidden(device):
         assert dx.isnan().sum() == 4
 
 
+def of(shape, *options, **more):
+    return Sample(lambda x: minibatch_stddev(x, *options), {"x": shape}, **more)
+
+
 GRAPHS = {
     "pairs": ((4, 3), 2, 1),
     "two runs": ((3, 2, 2), 3, 2),
@@ -152,129 +157,36 @@ GRAPHS = {
     "alone": ((1, 2, 2), 4, 1),
     "prime": ((5, 2), 4, 2),
 }
-
-
-@pytest.mark.parametrize("case", GRAPHS)
-def test_two_orders_of_derivative(case, device, seed):
-    shape, *options = GRAPHS[case]
-    x = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    f = lambda x: minibatch_stddev(x, *options)  # noqa: E731
-    assert torch.autograd.gradcheck(f, (x,))
-    assert torch.autograd.gradgradcheck(f, (x,))
-
-
-def test_third_derivative(device, seed):
-    x = torch.randn(4, 2, dtype=torch.float64, device=device, requires_grad=True)
-
-    def second(x):
-        y = minibatch_stddev(x, 2)
-        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return torch.autograd.grad(dx.square().sum(), x, create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x,))
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_r1_of_a_small_critic_equals_plain_pytorch(channels_last, device, seed):
-    """Gradients of ‖∂D/∂x‖² by both weights, each by name: what a wrong second order spoils."""
-    x = torch.randn(8, 3, 2, 3, dtype=torch.float64, device=device)
-    params = {
-        "w1": torch.randn(4, 3, 1, 1, dtype=torch.float64, device=device),
-        "w2": torch.randn(2, 1, dtype=torch.float64, device=device),
-    }
-    if channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-
-    def penalty_gradients(name):
-        leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
-        leaf = x.clone().requires_grad_()
-        with use_backend(name):
-            h = torch.nn.functional.conv2d(leaf, leaves["w1"]).tanh()
-            out = minibatch_stddev(h, 4, 2).tanh() @ leaves["w2"]
-            (g,) = torch.autograd.grad(out.sum(), leaf, create_graph=True)
-            loss = g.square().sum() + out.square().sum()
-            return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-
-    ours, plain = penalty_gradients("auto"), penalty_gradients("reference")
-    for name in params:
-        torch.testing.assert_close(ours[name], plain[name], rtol=1e-11, atol=1e-12, msg=name)
-
-
-SAMPLES = {
-    "images": ((8, 4, 3, 5), 4, 2, torch.float32),
-    "channels_last": ((4, 8, 3, 5), 2, 2, torch.float32),
-    "16 bits": ((4, 8), 4, 1, torch.bfloat16),
-    "alone": ((1, 2, 3), 1, 1, torch.float32),
-    "empty": ((0, 2, 3), 1, 1, torch.float32),
-}
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_opcheck(sample, device, seed):
-    shape, group, num_channels, dtype = SAMPLES[sample]
-    x, dy = random(shape, num_channels, dtype, device)
-    if sample == "channels_last":
-        x = x.contiguous(memory_format=torch.channels_last)
-    x.requires_grad_(), dy.requires_grad_()
-    ops = torch.ops.fastgan
-    torch.library.opcheck(ops.minibatch_stddev.default, (x, group, num_channels))
-    torch.library.opcheck(ops.minibatch_stddev_backward.default, (dy, x, group, num_channels))
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
-@pytest.mark.parametrize(
-    "engine",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)],
-)
-def test_compiles_without_a_graph_break(engine, device, seed):
-    x, dy = random((8, 4, 3, 5), 2, torch.float32, device)
-    torch.compiler.reset()
-    compiled = torch.compile(minibatch_stddev, fullgraph=True, backend=engine)
-    y = compiled(x.requires_grad_(), 4, 2)
-    (dx,) = torch.autograd.grad(y, x, dy)
-    for got, value in zip((y, dx), run(x, dy, 4, 2), strict=True):
-        torch.testing.assert_close(got, value, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_the_same_bits_every_time(fmt, backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    x, _ = random((4, 24, 33, 31), 2, torch.float32, device)
-    x = x.contiguous(memory_format=fmt)
-    first = minibatch_stddev(x, 4, 2)
-    for _ in range(2):
-        assert torch.equal(minibatch_stddev(x, 4, 2), first)
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("channels", [6, 16])
-def test_64_bit_indices_change_no_bit(channels, fmt, dtype, backend, device, seed, monkeypatch):
-    if backend != "emulator":
-        pytest.skip("only the emulator lowers the limit of 32-bit indices")
-    x, dy = random((4, channels, 5, 3), 2, dtype, device)
-    x = x.contiguous(memory_format=fmt)
-    results = []
-    for limit in (x.numel(), x.numel() - 1):
-        monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", str(limit))
-        results.append(run(x, dy, 4, 2))
-    for narrow, wide in zip(*results, strict=True):
-        assert torch.equal(narrow, wide)
-
-
 X = torch.zeros(4, 6, 2)
-ERRORS = {
-    "integer x": (TypeError, r"minibatch_stddev: x must be .*int64; cast", (X.long(),)),
-    "group_size": (ValueError, r"minibatch_stddev: group_size must be at least 1, got 0", (X, 0)),
-    "num_channels": (ValueError, r"minibatch_stddev: num_channels must be at least 1", (X, 4, 0)),
-    "undivided": (ValueError, r"C a multiple of num_channels=4 .*got shape \(4, 6, 2\)", (X, 4, 4)),
-    "dims": (ValueError, r"minibatch_stddev: x must be \[N, C, \.\.\.\]", (X[0, 0],)),
-    "empty samples": (ValueError, r"no empty sample, got shape \(4, 6, 0\)", (X[:, :, :0],)),
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, args = ERRORS[name]
-    with pytest.raises(error, match=message):
-        minibatch_stddev(*args)
+OP_INFO = OpInfo(
+    samples={
+        "images": of((8, 4, 3, 5), 4, 2),
+        "channels_last": of((4, 16, 5, 3), 2, 2, layout="channels_last"),
+        "ragged channels_last": of((4, 6, 5, 3), 4, 2, layout="channels_last"),
+        "16 bits": of((4, 8), 4, 1, dtype=torch.bfloat16),
+        "alone": of((1, 2, 3), 1, 1),
+        "empty": of((0, 2, 3), 1, 1),
+    },
+    derivatives={
+        **{name: of(*case) for name, case in GRAPHS.items()},
+        "third order": Sample(first_gradient(lambda x: minibatch_stddev(x, 2)), {"x": (4, 2)}),
+    },
+    large={
+        layout: of((4, 24, 33, 31), 4, 2, layout=layout)
+        for layout in ("contiguous", "channels_last")
+    },
+    errors={
+        "integer x": (TypeError, r"minibatch_stddev: x must be .*int64; cast",
+                      lambda: minibatch_stddev(X.long())),
+        "group_size": (ValueError, r"minibatch_stddev: group_size must be at least 1, got 0",
+                       lambda: minibatch_stddev(X, 0)),
+        "num_channels": (ValueError, r"minibatch_stddev: num_channels must be at least 1",
+                         lambda: minibatch_stddev(X, 4, 0)),
+        "undivided": (ValueError, r"C a multiple of num_channels=4 .*got shape \(4, 6, 2\)",
+                      lambda: minibatch_stddev(X, 4, 4)),
+        "dims": (ValueError, r"minibatch_stddev: x must be \[N, C, \.\.\.\]",
+                 lambda: minibatch_stddev(X[0, 0])),
+        "empty samples": (ValueError, r"no empty sample, got shape \(4, 6, 0\)",
+                          lambda: minibatch_stddev(X[:, :, :0])),
+    },
+)  # fmt: skip

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from _op_info import OpInfo, Sample
 from _tolerances import assert_accurate, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,33 +256,6 @@ def test_the_backward_pass_is_the_adjoint(case, device, seed):
     assert torch.allclose((ax * y).sum(), (x * aty).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("case", ["up 2", "down 2", "general", "up 3 down 2", "crop", "flipped"])
-def test_two_orders_of_derivative(case, device, seed):
-    f, options = CASES[case]
-    x = torch.randn(1, 2, 4, 5, dtype=torch.float64, device=device, requires_grad=True)
-    call = lambda x: upfirdn2d(x, f.to(device), **options).square()  # noqa: E731
-    assert torch.autograd.gradcheck(call, x)
-    assert torch.autograd.gradgradcheck(call, x)
-
-
-@pytest.mark.parametrize("case", ["identity", "up 2", "separable 12", "x and y differ"])
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_opcheck(case, fmt, device, seed):
-    f, options = CASES[case]
-    f = torch.ones(1, 1) if f is None else f
-    up, down = options.get("up", 1), options.get("down", 1)
-    up, down = (v if isinstance(v, tuple) else (v, v) for v in (up, down))
-    x = torch.randn(2, 3, 5, 6, device=device).contiguous(memory_format=fmt).requires_grad_()
-    args = (x, f.to(device), *up, *down, *four_pads(options.get("padding", 0)), False, 1.5)
-    torch.library.opcheck(torch.ops.fastgan.upfirdn2d.default, args)
-
-
-def test_opcheck_without_planes(device):
-    x = torch.randn(0, 3, 5, 6, device=device, requires_grad=True)
-    args = (x, taps(3, 3).to(device), 2, 2, 1, 1, 1, 1, 1, 1, False, 1.0)
-    torch.library.opcheck(torch.ops.fastgan.upfirdn2d.default, args)
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_dynamic", [False, True], ids=["static", "dynamic"])
@@ -309,22 +283,6 @@ def test_autocast_keeps_the_dtype_of_x(device, seed):
         assert y.dtype == dtype
         assert torch.equal(y, want)
         assert torch.autograd.grad(y.sum(), x)[0].dtype == dtype
-
-
-@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_threads_change_no_bit(fmt, backend, device, seed):
-    if backend == "reference":
-        pytest.skip("plain PyTorch promises no order of summation")
-    x = random((4, 24, 61, 59), torch.float32, device).contiguous(memory_format=fmt)
-    f = setup_filter([1, 3, 3, 1], device=device)
-    results, threads = [], torch.get_num_threads()
-    for count in (1, 2, 2):
-        torch.set_num_threads(count)
-        results.append(run(x, f, torch.ones_like, {"up": 2, "padding": (2, 1, 2, 1)}))
-    torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b)
 
 
 # What GANs call: 4 taps by 2 up, 2 down or neither, and 12 separable taps by 2 up or 2 down; an odd
@@ -601,13 +559,6 @@ ERRORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, call = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call()
-
-
 FACTORS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
@@ -645,3 +596,33 @@ def test_integers_of_numpy(device):
     assert torch.equal(got, upfirdn2d(x, f, up=2, padding=[1, 2, 0, 3]))
     with pytest.raises(ValueError, match="padding must be an int"):
         upfirdn2d(x, f, padding=1.5)
+
+
+def of(case, shape=(2, 3, 5, 6), power=1, **more):
+    f, options = (CASES | SPECIAL)[case]
+
+    def call(x):
+        return upfirdn2d(x, None if f is None else f.to(x.device), **options).pow(power)
+
+    return Sample(call, {"x": shape}, **more)
+
+
+OP_INFO = OpInfo(
+    samples={
+        **{case: of(case) for case in ("up 2", "separable 12", "x and y differ", "general")},
+        "one tap": of("one tap up"),
+        "channels_last": of("up 2", (2, 8, 5, 6), layout="channels_last"),
+        "ragged channels_last": of("down 2", layout="channels_last"),
+        "16 bits": of("up 2", (2, 3, 5, 8), dtype=torch.bfloat16),
+        "no planes": of("up 2", (0, 3, 5, 6)),
+    },
+    derivatives={  # of the square: the op is linear
+        case: of(case, (1, 2, 4, 5), 2)
+        for case in ("up 2", "down 2", "general", "up 3 down 2", "crop", "flipped")
+    },
+    large={
+        layout: of("up 2", (2, 24, 61, 59), layout=layout)
+        for layout in ("contiguous", "channels_last")
+    },
+    errors=ERRORS,
+)

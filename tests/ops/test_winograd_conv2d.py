@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, errors, numpy64
 from _winograd_scales import conv_scale, weight_scale
 from hypothesis import given, settings
@@ -158,21 +159,6 @@ def test_the_error_is_as_documented(channels, native, device, seed):
         assert got <= 1.5 * limit, (found, LARGEST_ERROR[channels])
 
 
-@pytest.mark.parametrize("padding", [0, 1, 2, (1, 0)])
-def test_derivatives_to_the_third_order(padding, device, seed):
-    x = torch.randn(1, 2, 5, 4, dtype=torch.float64, device=device, requires_grad=True)
-    w = torch.randn(2, 2, 3, 3, dtype=torch.float64, device=device, requires_grad=True)
-    call = lambda x, w: winograd_conv2d(x, w, padding)  # noqa: E731
-    assert torch.autograd.gradcheck(call, (x, w))
-    assert torch.autograd.gradgradcheck(call, (x, w))
-
-    def second(x, w):
-        dx, dw = torch.autograd.grad(call(x, w).square().sum(), [x, w], create_graph=True)
-        return torch.autograd.grad(dx.square().sum() + dw.square().sum(), [x, w], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x, w))
-
-
 def test_the_weight_op_has_every_derivative(device, seed):
     x = torch.randn(2, 2, 4, 5, dtype=torch.float64, device=device, requires_grad=True)
     dy = torch.randn(2, 3, 4, 5, dtype=torch.float64, device=device, requires_grad=True)
@@ -213,20 +199,6 @@ def test_only_the_gradient_that_is_wanted_is_computed(wanted_input, device, monk
     with Listen():
         torch.autograd.grad(y.sum(), inputs[wanted_input])
     assert [CONV in called, WEIGHT in called] == [wanted_input == 0, wanted_input == 1]
-
-
-@pytest.mark.parametrize("name", ["one pixel", "unequal padding", "vectors and one", "no samples"])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_opcheck(name, transposed, real, device, seed):
-    n, c, k, h, w, (pad_y, pad_x) = SHAPES[name]
-    for fmt in (torch.contiguous_format, CL):
-        x = random((n, c, h, w), real, device).contiguous(memory_format=fmt).requires_grad_()
-        shape = (c, k, 3, 3) if transposed else (k, c, 3, 3)
-        weight = random(shape, real, device).requires_grad_()
-        torch.library.opcheck(CONV, (x, weight, pad_y, pad_x, transposed))
-        if not transposed:
-            dy = torch.randn_like(CONV(x, weight, pad_y, pad_x, False)).requires_grad_()
-            torch.library.opcheck(WEIGHT, (x.detach(), dy, pad_y, pad_x))
 
 
 def test_threads_change_no_bit(native, device, seed):
@@ -277,13 +249,6 @@ ERRORS = {
     "setting": (ValueError, r"use_winograd: setting must be one of auto, 0, 1, got 'yes'",
                 lambda: use_winograd("yes").__enter__()),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, call = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call()
 
 
 # --- conv2d, which chooses
@@ -404,3 +369,28 @@ def test_compiles_without_a_graph_break(engine, device, seed):
     torch.testing.assert_close(y, want_y)
     for a, b in zip(got, torch.autograd.grad(want_y.sum(), [x, w]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+
+
+def of(x, w, padding, first_order=True, **more):
+    def call(x, w):
+        return winograd_conv2d(x, w, padding)
+
+    return Sample(call if first_order else first_gradient(call), {"x": x, "w": w}, **more)
+
+
+TINY = (1, 2, 5, 4), (2, 2, 3, 3)
+OP_INFO = OpInfo(
+    samples={
+        "one pixel": of((1, 1, 1, 1), (1, 1, 3, 3), 1),
+        "channels_last": of((2, 4, 8, 8), (4, 4, 3, 3), 1, layout="channels_last"),
+        "unequal padding": of((1, 7, 5, 6), (2, 7, 3, 3), (2, 0)),
+        "vectors and one": of((1, 17, 5, 6), (9, 17, 3, 3), 1),
+        "no samples": of((0, 3, 8, 8), (4, 3, 3, 3), 1),
+    },
+    derivatives={
+        **{f"padding {padding}": of(*TINY, padding) for padding in [0, 1, 2, (1, 0)]},
+        "third order": of((1, 1, 3, 3), (2, 1, 3, 3), 1, first_order=False),
+    },
+    large={"chunks of channels": of((2, 72, 21, 22), (70, 72, 3, 3), 1, layout="channels_last")},
+    errors=ERRORS,
+)

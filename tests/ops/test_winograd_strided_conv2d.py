@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, errors, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -276,21 +277,6 @@ def test_the_error_is_as_documented(channels, native, device, seed):
         assert got <= 1.5 * limit, (found, LARGEST_ERROR[channels])
 
 
-@pytest.mark.parametrize("padding", [0, 1, (2, 0)])
-def test_derivatives_to_the_third_order(padding, device, seed):
-    x = torch.randn(1, 2, 6, 5, dtype=torch.float64, device=device, requires_grad=True)
-    w = torch.randn(2, 2, 3, 3, dtype=torch.float64, device=device, requires_grad=True)
-    call = lambda x, w: winograd_strided_conv2d(x, w, padding)  # noqa: E731
-    assert torch.autograd.gradcheck(call, (x, w))
-    assert torch.autograd.gradgradcheck(call, (x, w))
-
-    def second(x, w):
-        dx, dw = torch.autograd.grad(call(x, w).square().sum(), [x, w], create_graph=True)
-        return torch.autograd.grad(dx.square().sum() + dw.square().sum(), [x, w], create_graph=True)
-
-    assert torch.autograd.gradcheck(second, (x, w))
-
-
 @pytest.mark.parametrize("output_padding", [0, (0, 1)])
 def test_derivatives_of_the_transpose(output_padding, device, seed):
     x = torch.randn(1, 2, 3, 2, dtype=torch.float64, device=device, requires_grad=True)
@@ -322,18 +308,6 @@ def test_a_penalty_on_the_gradient_equals_torchs(device, seed):
     expected = penalty(lambda x, w: F.conv2d(x, w, stride=2))
     for got, want in zip(penalty(winograd_strided_conv2d), expected, strict=True):
         torch.testing.assert_close(got, want)
-
-
-@pytest.mark.parametrize("name", ["one pixel", "unequal padding", "vectors and one", "no samples"])
-def test_opcheck(name, real, device, seed):
-    n, c, k, h, w, pads = SHAPES[name]
-    for fmt in (torch.contiguous_format, CL):
-        x = random((n, c, h, w), real, device).contiguous(memory_format=fmt).requires_grad_()
-        weight = random((k, c, 3, 3), real, device).requires_grad_()
-        torch.library.opcheck(CONV, (x, weight, *pads))
-        dy = torch.randn_like(CONV(x, weight, *pads)).requires_grad_()
-        torch.library.opcheck(TRANSPOSED, (dy, weight, *pads, h, w))
-        torch.library.opcheck(WEIGHT, (x.detach(), dy, *pads))
 
 
 def test_threads_change_no_bit(native, device, seed):
@@ -386,13 +360,6 @@ ERRORS = {
         ValueError, r"winograd_strided_conv_transpose2d: x must be.*pixels left after cropping",
         lambda: winograd_strided_conv_transpose2d(X[:, :, :1], W.transpose(0, 1), 2)),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_argument(name):
-    error, message, call = ERRORS[name]
-    with pytest.raises(error, match=message):
-        call()
 
 
 # --- conv2d and conv_transpose2d, which choose
@@ -473,3 +440,28 @@ def test_compiles_without_a_graph_break(which, engine, device, seed):
     torch.testing.assert_close(y, want_y)
     for a, b in zip(got, torch.autograd.grad(want_y.sum(), [x, w]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+
+
+def of(x, w, padding, first_order=True, **more):
+    def call(x, w):
+        return winograd_strided_conv2d(x, w, padding)
+
+    return Sample(call if first_order else first_gradient(call), {"x": x, "w": w}, **more)
+
+
+TINY = (1, 2, 6, 5), (2, 2, 3, 3)
+OP_INFO = OpInfo(
+    samples={
+        "one pixel": of((1, 1, 1, 1), (1, 1, 3, 3), 1),
+        "channels_last": of((2, 4, 9, 11), (4, 4, 3, 3), 0, layout="channels_last"),
+        "unequal padding": of((1, 7, 10, 6), (2, 7, 3, 3), (2, 0)),
+        "vectors and one": of((1, 17, 10, 5), (9, 17, 3, 3), 0),
+        "no samples": of((0, 3, 9, 9), (4, 3, 3, 3), 0),
+    },
+    derivatives={
+        **{f"padding {padding}": of(*TINY, padding) for padding in [0, 1, (2, 0)]},
+        "third order": of((1, 1, 3, 3), (2, 1, 3, 3), 1, first_order=False),
+    },
+    large={"chunks of channels": of((2, 72, 25, 29), (70, 72, 3, 3), 0, layout="channels_last")},
+    errors=ERRORS,
+)
