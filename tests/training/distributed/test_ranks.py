@@ -80,7 +80,7 @@ def together(tmp_path, given, ranks=2):
 def flat_moments(tensors):
     """The moments of each optimiser as the one vector that its flat buffer is."""
     found = {}
-    for name, t in tensors.items():
+    for name, t in sorted(tensors.items()):
         is_moment = name.partition(".")[0].endswith("_optimizer")
         key = f"{name.partition('.')[0]}.{name.rpartition('.')[2]}" if is_moment else name
         found.setdefault(key, []).append(t.reshape(-1))
