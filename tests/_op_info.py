@@ -52,6 +52,8 @@ class OpInfo:
     errors: name → (exception, pattern of its message, call that raises it).
     by_matmul: gradients, such as `dw`, that torch's own matrix products sum: with another number of
         threads in another order.
+    has_bits_of_64: whether tensors above the limit of 32-bit indices get the same bits; an op that
+        takes another kernel there has a test of its own.
     has_derivatives: whether the op is differentiable; one that writes in place is not.
     """
 
@@ -62,6 +64,7 @@ class OpInfo:
         default_factory=dict
     )
     by_matmul: tuple[str, ...] = ()
+    has_bits_of_64: bool = True
     has_derivatives: bool = True
 
 

@@ -180,4 +180,5 @@ OP_INFO = OpInfo(
             ("dimensions", r"x must be \[N, C, H, W\]", lambda: filtered_lrelu(X[0])),
         )
     },
+    has_bits_of_64=False,
 )  # fmt: skip

@@ -159,7 +159,7 @@ def test_autocast_changes_no_bit(op, sample, device, seed):
         assert_equal_bits(with_gradients(sample, tensors), want)
 
 
-@table("samples")
+@table("samples", where=lambda op, sample: TABLES[op].has_bits_of_64)
 def test_64_bit_indices_change_no_bit(op, sample, dtype, backend, device, seed, monkeypatch):
     if backend != "emulator":
         pytest.skip("only the emulator lowers the limit of 32-bit indices")

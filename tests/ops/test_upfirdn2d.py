@@ -625,4 +625,5 @@ OP_INFO = OpInfo(
         for layout in ("contiguous", "channels_last")
     },
     errors=ERRORS,
+    has_bits_of_64=False,
 )
