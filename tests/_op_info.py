@@ -50,6 +50,7 @@ class OpInfo:
     derivatives: more of them, tiny, for gradcheck and gradgradcheck alone.
     large: tensors of several blocks and parts, with ragged ends, whose sums depend on their order.
     errors: name → (exception, pattern of its message, call that raises it).
+    constants: arguments of the op's schemas that take no gradient, such as filters.
     by_matmul: gradients, such as `dw`, that torch's own matrix products sum: with another number of
         threads in another order.
     has_bits_of_64: whether tensors above the limit of 32-bit indices get the same bits; an op that
@@ -63,6 +64,7 @@ class OpInfo:
     errors: Mapping[str, tuple[type[Exception], str, Callable[[], object]]] = field(
         default_factory=dict
     )
+    constants: tuple[str, ...] = ()
     by_matmul: tuple[str, ...] = ()
     has_bits_of_64: bool = True
     has_derivatives: bool = True

@@ -91,17 +91,15 @@ def _load_emulator(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselects what has no place in this run; pytest's closing line counts it."""
-    is_quick, is_native = config.getoption("--quick"), config.getoption("--backend") == "cpu"
+    """Deselects what --quick leaves out; pytest's closing line counts it."""
+    if not config.getoption("--quick"):
+        return
     kept, left_out, seen = [], [], set()
     for item in items:
-        is_left_out = not is_native and item.get_closest_marker("any_backend")
-        if is_quick:
-            op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
-            case = (item.nodeid.partition("[")[0], op)
-            is_left_out = is_left_out or case in seen or _is_long(item)
-            seen.add(case)
-        (left_out if is_left_out else kept).append(item)
+        op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
+        case = (item.nodeid.partition("[")[0], op)
+        (left_out if case in seen or _is_long(item) else kept).append(item)
+        seen.add(case)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 

@@ -407,6 +407,7 @@ OP_INFO = OpInfo(
         ),
     },
     large={"several tiles": of("published", (2, 2, 9001))},
+    constants=("f", "fu", "fd", "up_filter", "down_filter"),
     errors={
         name: (error, f"anti_aliased_snake: .*{message}", functools.partial(call, **changes))
         for name, (error, message, changes) in ERRORS.items()

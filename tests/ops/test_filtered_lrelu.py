@@ -209,6 +209,7 @@ OP_INFO = OpInfo(
         "2:3": of("2:3", (1, 2, 4, 5)),
     },
     large={"StyleGAN3": of("StyleGAN3", (2, 3, 70, 75)), "bands": of("bands", (1, 2, 150, 67))},
+    constants=("f", "fu", "fd", "up_filter", "down_filter"),
     errors={
         "b": (ValueError, r"b must have shape \(3,\)", lambda: call(X, torch.zeros(4))),
         "integer x": (TypeError, "filtered_lrelu: x must be float64", lambda: call(X.int())),

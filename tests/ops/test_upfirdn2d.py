@@ -624,6 +624,7 @@ OP_INFO = OpInfo(
         layout: of("up 2", (2, 24, 61, 59), layout=layout)
         for layout in ("contiguous", "channels_last")
     },
+    constants=("f", "fu", "fd", "up_filter", "down_filter"),
     errors=ERRORS,
     has_bits_of_64=False,
 )
