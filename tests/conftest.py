@@ -1,5 +1,6 @@
 """`--backend`, `--quick`: what runs on which kernels; the fixtures that every op test shares."""
 
+import importlib.util
 import os
 import sys
 import zlib
@@ -57,6 +58,8 @@ def pytest_configure(config):
     if name == "cuda":
         _make_cuda_exact()
     if name == "cpu":
+        if sanitize := config.getoption("--sanitize"):
+            _load_sanitized_cpu_library(sanitize)
         from fastgan.ops import _backend
 
         if _backend.native_module() is None:
@@ -69,6 +72,19 @@ def _make_cuda_exact():
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
+
+
+def _load_sanitized_cpu_library(sanitize):
+    """The module `fastgan._C` under a sanitizer, before fastgan looks for the installed one."""
+    import _tolerances
+    import native_build
+    import torch  # noqa: F401  (the library links to it)
+
+    path = native_build.cpu_library(sanitize)
+    spec = importlib.util.spec_from_file_location("fastgan._C", path)
+    sys.modules["fastgan._C"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["fastgan._C"])
+    _tolerances.times = _tolerances.TIMES_UNDER_A_SANITIZER
 
 
 def _load_emulator(config):

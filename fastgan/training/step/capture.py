@@ -14,8 +14,8 @@ host (the configuration, Adam's β and ε, train or eval mode) are compared befo
 one of them changed, the phases are warmed up and captured again. A parameter or gradient that is no
 longer in its flat buffer, and a batch of another shape, raise an error that names it.
 
-Validation: an earlier version of this code has run on one H200 (tests/gpu/results). The host's part
-below is tested without a GPU, with graphs that record operators and run them again
+Validation: an earlier version of this code has run on one H200 (benchmarks/results/gpu). The host's
+part below is tested without a GPU, with graphs that record operators and run them again
 (tests/training/step/test_capture.py), and `make capture-lint` checks that no phase of a shipped
 recipe does what a graph can't contain.
 """
