@@ -169,7 +169,7 @@ def test_a_hung_rank_is_named_and_the_run_goes_on(tmp_path, images, undisturbed)
     print(f"first tick {time.monotonic() - stopped:.1f} s after the stop")
     output = finish(process)
     assert "rank 0 of 2: no progress for " in output
-    assert "which other ranks reached: rank 1 (last seen at " in output
+    assert "but these did not: rank 1 (last seen at " in output
     assert newest(only_run(tmp_path))["tensors"]["sha256"] == undisturbed
 
 
@@ -182,7 +182,7 @@ def test_a_rank_that_hangs_for_good_ends_the_run(tmp_path, images):
     os.kill(ranks_of(process.pid)[0], signal.SIGSTOP)
     output = finish(process, code=70)
     assert "rank 1 of 2: no progress for " in output
-    assert "reached: rank 0 (last seen at " in output
+    assert "but these did not: rank 0 (last seen at " in output
     assert "rank 1 ended with exit status 70" in output
 
 
