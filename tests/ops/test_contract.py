@@ -138,7 +138,6 @@ def as_leaf(argument):
     return argument
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @table("samples")
 def test_compiles_without_a_graph_break(op, sample, engine, device, seed):
@@ -222,8 +221,6 @@ def test_reverse_transforms(op, sample, device, seed):
     near(torch.einsum("i,i...->...", 2 * y.flatten(), rows), want)
 
 
-# torch's own, from its forward-mode formulas.
-@pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
 @table("samples", where=has_elements)
 def test_forward_transforms(op, sample, device, seed):
     run, x = of_first(sample, device)

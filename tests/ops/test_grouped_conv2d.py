@@ -273,7 +273,6 @@ def test_conv2d_is_what_it_says(has_bias, native, device, seed):
     assert "channels_last" in choice.reason or native.active_isa() == "baseline"
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_compiles_without_a_graph_break(device, seed):
     torch.compiler.reset()
     x = torch.randn(2, 64, 32, 32, device=device).contiguous(memory_format=CL).requires_grad_()

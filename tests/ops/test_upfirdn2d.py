@@ -256,7 +256,6 @@ def test_the_backward_pass_is_the_adjoint(case, device, seed):
     assert torch.allclose((ax * y).sum(), (x * aty).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_dynamic", [False, True], ids=["static", "dynamic"])
 def test_compiles_without_a_graph_break(engine, is_dynamic, device, seed):

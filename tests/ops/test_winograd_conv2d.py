@@ -356,7 +356,6 @@ def test_autocast_goes_to_torch(device, seed):
     assert y.dtype == torch.bfloat16
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_without_a_graph_break(engine, device, seed):
     torch.compiler.reset()

@@ -425,7 +425,6 @@ def test_the_choice_of_the_transpose_explains_itself(name, native):
     assert reason in choice.reason
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("which", CALLS)
 def test_compiles_without_a_graph_break(which, engine, device, seed):

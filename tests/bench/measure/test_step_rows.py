@@ -282,7 +282,6 @@ def test_without_compile_drops_what_names_it():
     assert quick.pairs == [("reference", "native")]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_compiled_parts_keep_names_and_can_be_run_uncompiled():
     network = nn.Sequential(nn.Linear(2, 2))
     names = list(network.state_dict())
@@ -307,7 +306,6 @@ def test_every_file_has_quick_and_named_cases(kind):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_compile_sees_plain_torch_draws_the_same_and_is_right():
     config = stylegan2.Config(
         img_height=8, img_width=8, z_dim=4, w_dim=4, channel_base=32, channel_max=4,
