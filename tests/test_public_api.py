@@ -23,7 +23,8 @@ NAMES = {
     "fastgan.models.vocoders": "load_vocoder vocoders",
     "fastgan.compat": "FAMILIES Family Patch patch",
     "fastgan.compat.weights": """
-        Imported ReadWeights WeightsError export_weights import_weights read_weights
+        Imported PickledModule PickledNetwork ReadWeights WeightsError export_weights import_weights
+        read_weights
     """,
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack

@@ -107,7 +107,7 @@ def test_a_pickle_of_nvidias_form(name, files, tmp_path):
         with torch.no_grad():
             images = [net(z, labels(config, 2), noise_mode="const") for net in (G, theirs)]
         assert torch.equal(*images)
-    assert set(D.state_dict()) == set(read_weights(path).networks["D"])
+    assert set(D.state_dict()) == set(read_weights(path).networks["D"].weights)
     assert "non-commercial" in done.terms or name == "r3gan"
 
 
@@ -468,6 +468,8 @@ def test_a_file_of_modules_without_end_is_refused():
     vars(network)["_modules"] = {"a": network}
     with pytest.raises(allow_list.Refused, match="without end"):
         list(allow_list.modules(network))
+    with pytest.raises(allow_list.Refused, match="modules in modules without end"):
+        allow_list.attributes(network)
 
 
 def shared(n):
@@ -487,8 +489,15 @@ def test_what_is_shared_does_not_multiply(monkeypatch):
         list(allow_list.modules(module))
     with pytest.raises(allow_list.Refused, match="lists in lists without end"):
         allow_list.plain(values)
+    with pytest.raises(allow_list.Refused, match="modules in modules without end"):
+        allow_list.attributes(module)
+    vars(module)["_modules"] = {}
+    vars(module)["values"] = values
+    with pytest.raises(allow_list.Refused, match="attributes in attributes without end"):
+        allow_list.attributes(module)
     module, values = shared(3)
     assert list(allow_list.modules(module)) == []
+    assert len(allow_list.attributes(module)) == 15
     assert allow_list.plain(values)[0] == [[[1], [1]]] * 2
 
 
@@ -502,6 +511,22 @@ def test_numbers_of_numpy_come_as_plain_ones(protocol):
     }
     read = allow_list.plain(allow_list.load(io.BytesIO(pickle.dumps(given, protocol=protocol))))
     assert read == {k: v.tolist() for k, v in given.items()}
+
+
+def test_attributes_of_modules_are_plain_values():
+    network, layer = allow_list._record_class("Net")(), allow_list._record_class("Layer")()
+    vars(network)["_modules"] = {"fc": layer, "none": None}
+    vars(layer).update(
+        act="lrelu", gain=0.5, clamp=None, up=[2, 1], dtype=torch.float16, path={"a": (1,)},
+        _hidden=1, weight=allow_list.Held(torch.zeros(1)), long=[0] * 999, big=2**99, other=network,
+    )  # fmt: skip
+    assert allow_list.attributes(network) == {
+        "": {"class": "Net", "attributes": {}},
+        "fc": {"class": "Layer", "attributes": {
+            "act": "lrelu", "gain": 0.5, "clamp": None, "up": [2, 1], "dtype": "float16",
+            "path": {"a": [1]}, "weight": "<Held>", "long": "<list>", "big": "<int>",
+            "other": "<Net>"}},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ["a/b", 3])
@@ -544,7 +569,7 @@ def test_the_source_in_a_file_is_not_run(files):
     assert b"source code in a file was run" in path.read_bytes()
     read = read_weights(path)
     assert read.values["training_set_kwargs"] == {"path": "faces.zip", "use_labels": False}
-    assert read.arguments["G_ema"]["synthesis_kwargs"] == {"conv_clamp": 256.0}
+    assert read.networks["G_ema"].arguments["synthesis_kwargs"] == {"conv_clamp": 256.0}
 
 
 VOCODERS = {

@@ -7,10 +7,18 @@
 
 from fastgan.compat.weights.exporting import export_weights
 from fastgan.compat.weights.importing import Imported, import_weights
-from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weights
+from fastgan.compat.weights.reading import (
+    PickledModule,
+    PickledNetwork,
+    ReadWeights,
+    WeightsError,
+    read_weights,
+)
 
 __all__ = [
     "Imported",
+    "PickledModule",
+    "PickledNetwork",
     "ReadWeights",
     "WeightsError",
     "export_weights",

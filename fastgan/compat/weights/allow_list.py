@@ -20,6 +20,7 @@ import torch
 
 MOST_DEPTH = 100  # of modules in modules, and of lists in lists
 MOST_VALUES = 10**6  # of plain values, and of modules, so that what is shared can't multiply
+MOST_OF_AN_ATTRIBUTE = 256  # letters or values; the attributes that change a network are short
 
 
 class Refused(Exception):
@@ -312,6 +313,52 @@ def _items(state: dict[str, Any], kind: str) -> list[tuple[Any, Any]]:
     if not isinstance(found, dict):
         raise Refused(f"a module whose {kind} are not a dict")
     return list(found.items())
+
+
+def attributes(network: Record) -> dict[str, dict[str, Any]]:
+    """{name of a module: {"class": …, "attributes": {…}}} of a record and the modules in it.
+
+    Attributes are the public ones, as JSON. What is not plain, and what is long, is named by its
+    type, so that a reader of it never takes it for None.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    met = itertools.count(1)
+
+    def of(value: Any, depth: int) -> Any:
+        if depth > MOST_DEPTH or next(met) > MOST_VALUES:
+            raise Refused("attributes in attributes without end")
+        if isinstance(value, Array):
+            value = value.values
+        if value is None or isinstance(value, bool | float):
+            return value
+        if isinstance(value, torch.dtype):
+            return str(value).removeprefix("torch.")
+        if isinstance(value, str) and len(value) <= MOST_OF_AN_ATTRIBUTE:
+            return value
+        if isinstance(value, int) and value.bit_length() <= 64:
+            return value
+        if isinstance(value, list | tuple | dict) and len(value) <= MOST_OF_AN_ATTRIBUTE:
+            if isinstance(value, dict):
+                return {
+                    str(k): of(v, depth + 1) for k, v in value.items() if isinstance(k, str | int)
+                }
+            return [of(v, depth + 1) for v in value]
+        return f"<{value.class_name if isinstance(value, Record) else type(value).__name__}>"
+
+    def add(module: Record, name: str, depth: int) -> None:
+        if depth > MOST_DEPTH or next(met) > MOST_VALUES:
+            raise Refused("modules in modules without end")
+        public = {k: v for k, v in vars(module).items() if _is_public(k)}
+        found[name] = {
+            "class": module.class_name,
+            "attributes": {k: of(v, 0) for k, v in public.items()},
+        }
+        for key, child in _items(vars(module), "_modules"):
+            if isinstance(child, Record):
+                add(child, f"{name}.{key}" if name else str(key), depth + 1)
+
+    add(network, "", 0)
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -19,7 +19,14 @@ import safetensors.torch
 import torch
 
 from fastgan.compat.weights import allow_list
-from fastgan.compat.weights.allow_list import Record, Refused, modules, plain, tensor_of
+from fastgan.compat.weights.allow_list import (
+    Record,
+    Refused,
+    attributes,
+    modules,
+    plain,
+    tensor_of,
+)
 
 REFUSED = 3
 NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "params", "params_ema")
@@ -87,8 +94,12 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     tensors: dict[str, torch.Tensor] = {}
     about: dict[str, Any] = {"networks": {}, "values": {}}
 
-    def add(network: str, named: Any, class_name: str, arguments: Any) -> None:
-        about["networks"][network] = {"class": class_name, "arguments": plain(arguments)}
+    def add(network: str, named: Any, record: Record | None = None) -> None:
+        about["networks"][network] = {
+            "class": "" if record is None else record.class_name,
+            "arguments": {} if record is None else plain(vars(record).get("_init_kwargs", {})),
+            "modules": {} if record is None else attributes(record),
+        }
         for name, tensor in named:
             tensors[f"{network}/{name}"] = tensor.detach().clone().contiguous()
 
@@ -102,14 +113,14 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise Refused(f"the name {strange[0]!r}, which is no name of a network")
     is_flat = found and all(isinstance(v, torch.Tensor) for v in found.values())
     if is_flat:
-        add("state_dict", found.items(), "", {})
+        add("state_dict", found.items())
     for key, value in found.items():
         if isinstance(value, Record) and "_modules" in vars(value):
-            add(key, modules(value), value.class_name, vars(value).get("_init_kwargs", {}))
+            add(key, modules(value), value)
         elif key in NETWORKS and isinstance(value, dict):
             if not all(isinstance(t, torch.Tensor) for t in value.values()):
                 raise Refused(f"{key} with other values than tensors")
-            add(key, value.items(), "", {})
+            add(key, value.items())
         elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
             tensors[f"/{key}"] = value.detach().clone().contiguous()
         elif isinstance(value, Record | dict | int | float | str):

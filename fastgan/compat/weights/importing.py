@@ -1,17 +1,21 @@
 """Convert weights of other projects into run folders."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastgan.atomic import new_folder
 from fastgan.compat.weights import rosinality
-from fastgan.compat.weights.configs import CONFIGS, architecture_of
-from fastgan.compat.weights.reading import ReadWeights, WeightsError, read_weights
+from fastgan.compat.weights.configs.architectures import CONFIGS, architecture_of
+from fastgan.compat.weights.reading import (
+    PickledNetwork,
+    ReadWeights,
+    WeightsError,
+    read_weights,
+)
 from fastgan.compat.weights.strict import load_strictly, refuse_names
 from fastgan.compat.weights.vocoder import vocoder_of
 from fastgan.nn import MappingNetwork
@@ -90,10 +94,14 @@ def import_weights(
     if folder.exists():
         raise WeightsError(f"import_weights: {folder} exists already; choose another folder")
     read = read_weights(path)
-    g, raw, d, arguments = _networks(read)
-    found = architecture_of(g)
+    g, raw, d = _networks(read)
+    found = architecture_of(g.weights)
     if found is None or kind not in (None, found):
-        what = f"a {found} generator" if found else f"G with names like {', '.join(sorted(g)[:3])}"
+        what = (
+            f"a {found} generator"
+            if found
+            else f"G with names like {', '.join(sorted(g.weights)[:3])}"
+        )
         raise WeightsError(
             f"import_weights: {read.path} holds {what}; expected {kind or ', '.join(KINDS)}"
         )
@@ -104,11 +112,11 @@ def import_weights(
                if config is None else "known from its weights; leave config (--config) out")
         )  # fmt: skip
     if config is not None:
-        vocoder = vocoder_of(read.path, found, g, Path(config))
+        vocoder = vocoder_of(read.path, found, g.weights, Path(config))
         with new_folder(folder) as scratch:
             vocoder.save_pretrained(scratch)
         return Imported(folder, found, ("generator",), TERMS["vocoder"], read.sha256)
-    names, write_run, architecture = _run_of(read, found, g, raw, d, arguments)
+    names, write_run, architecture = _run_of(read, found, g, raw, d)
     with new_folder(folder) as scratch:
         write_run(scratch)
     terms = TERMS.get(found, TERMS["nvidia"])
@@ -118,17 +126,16 @@ def import_weights(
 def _run_of(
     read: ReadWeights,
     kind: str,
-    g: dict[str, Tensor],
-    raw: dict[str, Tensor] | None,
-    d: dict[str, Tensor] | None,
-    arguments: dict[str, Any],
+    g: PickledNetwork,
+    raw: PickledNetwork | None,
+    d: PickledNetwork | None,
 ) -> tuple[tuple[str, ...], Callable[[Path], None], str]:
     """(networks found, function that writes the run into a folder, architecture)."""
     architecture = "stylegan2" if kind == "rosinality" else kind
     if kind == "rosinality":
         g, raw, d = _from_rosinality(read, g, raw, d)
     try:
-        model = CONFIGS[architecture](g, d, arguments)
+        model = CONFIGS[architecture](g, d)
     except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         raise WeightsError(
             f"import_weights: {read.path} looks like {kind}, but no configuration fits: {error}"
@@ -144,10 +151,10 @@ def _run_of(
         batch=32,
     )
     state = build_state(config)
-    load_strictly(read.path, "G_ema", state.G_ema, g)
-    load_strictly(read.path, "G", state.G, g if raw is None else raw)
+    load_strictly(read.path, "G_ema", state.G_ema, g.weights)
+    load_strictly(read.path, "G", state.G, (raw or g).weights)
     if d is not None:
-        load_strictly(read.path, "D", state.D, d)
+        load_strictly(read.path, "D", state.D, d.weights)
     staged = contents.stage(state)
 
     def write_run(folder: Path) -> None:
@@ -160,29 +167,26 @@ def _run_of(
 
 def _networks(
     read: ReadWeights,
-) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Tensor] | None, dict[str, Any]]:
-    """(averaged G, G as trained, D, arguments of their constructors in NVIDIA's file)."""
-    found = {name: _names_alone(weights) for name, weights in read.networks.items()}
+) -> tuple[PickledNetwork, PickledNetwork | None, PickledNetwork | None]:
+    """(averaged G, G as trained, D)."""
+    found = {
+        name: replace(network, weights=_names_alone(network.weights))
+        for name, network in read.networks.items()
+        if network.weights
+    }
     averaged = next(
         (n for n in ("G_ema", "g_ema", "params_ema", "generator", "state_dict", "params")
-         if found.get(n)), None,
+         if n in found), None,
     )  # fmt: skip
-    raw = next((n for n in ("G", "g") if found.get(n)), None)
+    raw = next((n for n in ("G", "g") if n in found), None)
     if averaged is None and raw is None:
         raise WeightsError(
             f"import_weights: {read.path} has no generator; its networks are "
             f"{', '.join(found) or 'none'}"
         )
-    d = next((n for n in ("D", "d") if found.get(n)), None)
+    d = next((n for n in ("D", "d") if n in found), None)
     name = averaged or raw
-    arguments = dict(read.arguments.get(name, {}))
-    arguments["d"] = read.arguments.get(d, {}) if d else {}
-    return (
-        found[name],
-        found[raw] if raw and averaged else None,
-        found[d] if d else None,
-        arguments,
-    )
+    return found[name], found[raw] if raw and averaged else None, found[d] if d else None
 
 
 def _names_alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -192,7 +196,8 @@ def _names_alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _from_rosinality(read, g, raw, d):
+def _from_rosinality(read, of_g, of_raw, of_d):
+    g, raw, d = (None if of is None else of.weights for of in (of_g, of_raw, of_d))
     resolution = 4
     while f"to_rgbs.{resolution.bit_length() - 3}.conv.weight" in g:
         resolution *= 2
@@ -227,7 +232,7 @@ def _from_rosinality(read, g, raw, d):
         new[f"b{resolution}.fromrgb.resample_filter"] = f
         new["b4.conv.resample_filter"] = f
         d = new
-    return ours(g), ours(raw), d
+    return tuple(None if of is None else PickledNetwork(of) for of in (ours(g), ours(raw), d))
 
 
 def _average_latent(g: Mapping[str, Tensor], layers: int) -> Tensor:

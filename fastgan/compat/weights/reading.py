@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,52 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True)
+class PickledModule:
+    """A module of a network in a file.
+
+    Args:
+        class_name: name of its class, without the module that defines it.
+        attributes: its public attributes: numbers, strings, None, and short lists and dicts of
+            them. A dtype is its name. In the place of any other value stands its type, as
+            "<OrderedDict>".
+    """
+
+    class_name: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PickledNetwork:
+    """A network in a file. In a dict of weights alone, it has nothing but those.
+
+    Args:
+        weights: {name: tensor}, the names as in its state_dict.
+        class_name: name of its class, without the module that defines it.
+        arguments: keyword arguments of its constructor.
+        modules: {name of a module: the module}, the names as in `named_modules`; "" is the network
+            itself.
+    """
+
+    weights: Mapping[str, Tensor]
+    class_name: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, PickledModule] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ReadWeights:
     """The contents of a file of weights.
 
     Args:
         path: the file.
         sha256: its SHA-256 (hex).
-        networks: {name of a network: {name: tensor}}.
-        arguments: {name of a network: arguments of its constructor}, in NVIDIA's files.
+        networks: {name of a network: the network}.
         values: other small tensors and plain values in the file.
     """
 
     path: Path
     sha256: str
-    networks: dict[str, dict[str, Tensor]]
-    arguments: dict[str, dict[str, Any]]
+    networks: dict[str, PickledNetwork]
     values: dict[str, Any]
 
 
@@ -83,16 +115,23 @@ def read_weights(path: Path | str) -> ReadWeights:
             )
         tensors = safetensors.load((Path(folder) / "tensors.safetensors").read_bytes())
         about = json.loads((Path(folder) / "about.json").read_text(encoding="utf-8"))
-    networks: dict[str, dict[str, Tensor]] = {name: {} for name in about["networks"]}
+    weights: dict[str, dict[str, Tensor]] = {name: {} for name in about["networks"]}
     values: dict[str, Any] = about["values"]
     for name, tensor in tensors.items():
         network, _, key = name.partition("/")
         if network:
-            networks[network][key] = tensor
+            weights[network][key] = tensor
         else:
             values[key] = tensor
-    arguments = {name: of["arguments"] or {} for name, of in about["networks"].items()}
-    return ReadWeights(path, digest, networks, arguments, values)
+    networks = {name: _network(of, weights[name]) for name, of in about["networks"].items()}
+    return ReadWeights(path, digest, networks, values)
+
+
+def _network(about: dict[str, Any], weights: dict[str, Tensor]) -> PickledNetwork:
+    modules = {
+        name: PickledModule(of["class"], of["attributes"]) for name, of in about["modules"].items()
+    }
+    return PickledNetwork(weights, about["class"], about["arguments"] or {}, modules)
 
 
 def _environment() -> dict[str, str]:
