@@ -34,7 +34,7 @@ def block(state, name, x, groups):
 
     w = [state[f"{name}.LinearLayer{k}.Layer.weight"] for k in (1, 2, 3)]
     y = act(F.conv2d(x, w[0]), 1)
-    y = act(F.conv2d(y, w[1], padding=1, groups=groups), 2)
+    y = act(F.conv2d(y, w[1], padding=w[1].shape[-1] // 2, groups=groups), 2)
     return x + F.conv2d(y, w[2])
 
 
@@ -43,7 +43,12 @@ def change(state, name, x):
     return F.conv2d(x, state[key]) if key in state else x
 
 
-KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=torch.float64) / 16
+def kernel_of(weights):
+    """The weights convolved with [1, 1], as an outer product of sum 1."""
+    taps = [a + b for a, b in zip([*weights, 0], [0, *weights], strict=True)]
+    total = sum(taps)
+    rows = [[a * b / total**2 for b in taps] for a in taps]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def generate(c, s, z, label):
@@ -57,7 +62,10 @@ def generate(c, s, z, label):
             x = s[f"{name}.0.Basis"] * scales[:, :, None, None]
         else:  # doubled and filtered with a gain of 4, the centre in the middle
             x = change(s, f"{name}.0", x)
-            x = plain.upfirdn2d(x, KERNEL, (2, 2), pads=(2, 0, 2, 0), gain=4.0)
+            k = len(c.resample_filter) + 1
+            pads = ((k + 1) // 2, (k - 2) // 2) * 2
+            kernel = kernel_of(c.resample_filter)
+            x = plain.upfirdn2d(x, kernel, (2, 2), pads=pads, gain=4.0)
         for k in range(c.blocks[i]):
             x = block(s, f"{name}.{k + 1}", x, c.groups[i])
     return F.conv2d(x, s["Model.AggregationLayer.Layer.weight"])
@@ -71,7 +79,9 @@ def judge(c, s, x, label):
         for k in range(blocks):
             x = block(s, f"{name}.{k}", x, c.groups[n - 1 - i])
         if i < n - 1:
-            x = plain.upfirdn2d(x, KERNEL, down=(2, 2), pads=(1, 0, 1, 0))
+            k = len(c.resample_filter) + 1
+            pads = ((k - 1) // 2, (k - 2) // 2) * 2
+            x = plain.upfirdn2d(x, kernel_of(c.resample_filter), down=(2, 2), pads=pads)
             x = change(s, f"{name}.{blocks}", x)
         else:
             x = F.conv2d(x, s[f"{name}.{blocks}.Basis.weight"], groups=x.shape[1]).flatten(1)
@@ -81,9 +91,20 @@ def judge(c, s, x, label):
     return (x * (label @ s["Model.EmbeddingLayer.weight"].t())).sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("c_dim", [0, 3])
-def test_equals_its_description(c_dim):
-    G, D = make(r3gan.Generator, c_dim=c_dim), make(r3gan.Discriminator, c_dim=c_dim)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"c_dim": 0},
+        {"c_dim": 3},
+        {"c_dim": 3, "embed_dim": 4, "d_embed_dim": 5},
+        {"c_dim": 0, "resample_filter": (1, 5, 2)},
+        {"c_dim": 0, "resample_filter": (1, 4, 6, 4, 1), "blocks": (1, 0, 1)},
+        {"c_dim": 0, "kernel_size": 5, "expansion": 3, "groups": (4, 2, 9)},
+    ],
+)
+def test_equals_its_description(fields):
+    G, D = make(r3gan.Generator, **fields), make(r3gan.Discriminator, **fields)
+    c_dim = G.c_dim
     z = torch.randn(3, 6, dtype=torch.float64)
     label = torch.eye(3, dtype=torch.float64) if c_dim else None
     with torch.no_grad():
@@ -97,6 +118,55 @@ def test_equals_its_description(c_dim):
     with torch.no_grad():
         single = G.float()(z.float(), None if label is None else label.float())
     assert (single - want).abs().max() < 1e-4 * (want.max() - want.min())
+
+
+def test_the_widths_of_embedded_conditions():
+    """G's is the noise's and D's is its 4 × 4 stage's, unless the Config says otherwise."""
+    c = r3gan.Config(**SMALL | {"c_dim": 3})
+    assert r3gan.Generator(c).Model.EmbeddingLayer.weight.shape == (6, 3)
+    assert r3gan.Discriminator(c).Model.EmbeddingLayer.weight.shape == (8, 3)
+
+
+def test_the_kernel_of_the_published_filter():
+    c = r3gan.Config(**SMALL)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    for network in (r3gan.Generator(c), r3gan.Discriminator(c)):
+        kernels = [b for name, b in network.named_buffers() if name.endswith("Resampler.Kernel")]
+        assert len(kernels) == 2
+        assert all(torch.equal(k, taps.outer(taps)) for k in kernels)
+
+
+@pytest.mark.parametrize("stages", [(1, 2), (2,), (0, 1, 2)])
+def test_stages_that_compute_in_bfloat16(stages):
+    """Activations of just these stages are bfloat16; weights, images, logits and gradients are
+    not; the result is near float32's."""
+    nets = []
+    for bf16_stages in ((), stages):
+        c = r3gan.Config(**SMALL | {"c_dim": 3, "bf16_stages": bf16_stages})
+        torch.manual_seed(0)
+        nets.append((r3gan.Generator(c), r3gan.Discriminator(c)))
+    seen = {}
+
+    def note(key):
+        return lambda module, inputs, out: seen.update({key: out.dtype})
+
+    for network in nets[1]:
+        for stage in network.Model.MainLayers:
+            block = next(b for b in stage.Layers if hasattr(b, "LinearLayer3"))
+            block.LinearLayer2.register_forward_hook(note((type(network), stage.stage)))
+    z, label = torch.randn(3, 6), torch.eye(3)
+    full, part = [G(z, label) for G, _ in nets]
+    full_logits, part_logits = [D(full.detach(), label) for _, D in nets]
+    for a, b in ((full, part), (full_logits, part_logits)):
+        assert b.dtype == torch.float32
+        assert 0 < (a - b).abs().max() < 0.05 * (a.max() - a.min())
+    assert len(seen) == 6
+    for (_, stage), dtype in seen.items():
+        assert dtype == (torch.bfloat16 if stage in stages else torch.float32)
+    (part_logits.sum() + part.sum()).backward()
+    for network in nets[1]:
+        for name, p in network.named_parameters():
+            assert p.dtype == p.grad.dtype == torch.float32, name
 
 
 def test_second_derivatives_through_d():
@@ -176,6 +246,10 @@ def test_a_few_steps_with_every_penalty(architecture):
         ({"blocks": (1, 1)}, "one entry per stage, got 3, 2 and 3"),
         ({"groups": (3, 2, 3)}, "groups must divide widths · expansion in each stage, got 3 for 8"),
         ({"kernel_size": 2}, "kernel_size must be odd, got 2"),
+        ({"resample_filter": (1, -1)}, "resample_filter must be weights whose sum is not 0"),
+        ({"bf16_stages": (3,)}, "bf16_stages must be some of the stages 0 to 2, got .3,."),
+        ({"blocks": (1, -1, 1)}, "blocks must be at least 0 in each stage"),
+        ({"d_embed_dim": 0}, "d_embed_dim must be an integer >= 1, got 0"),
     ],
 )
 def test_configs_that_cannot_be(fields, words):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from fastgan.models._checks import check_config
 from fastgan.models._config import ImageConfig
 
@@ -11,8 +13,7 @@ from fastgan.models._config import ImageConfig
 class Config(ImageConfig):
     """Sizes of R3GAN, from 4 × 4 to the image; the defaults are those published for FFHQ 64 × 64.
 
-    Published, by the paper's tables: CIFAR-10 has the first four stages of the defaults, FFHQ 256
-    goes on with widths 192 and 96 and groups 24 and 12. Sizes of other sets: by the user.
+    The five published configurations are in `fastgan.training.config.recipes.r3gan.published`.
 
     Args:
         widths: channels of each stage; as many stages as make 4·2^(stages - 1) the image's side.
@@ -20,7 +21,12 @@ class Config(ImageConfig):
         groups: groups of the 3 × 3 convolutions of each stage.
         expansion: a block's inner width over its outer.
         kernel_size: side of the kernels of a block's grouped convolution, odd.
-        embed_dim: width of the embedded condition; None is z_dim.
+        resample_filter: weights of the filter of up- and down-sampling, which are convolved with
+            [1, 1]: the default gives the taps [1, 3, 3, 1] in each direction.
+        embed_dim: width of the embedded condition in G; None is z_dim.
+        d_embed_dim: width of the embedded condition in D; None is the width of its 4 × 4 stage.
+        bf16_stages: the stages that compute in bfloat16 in G and in D, counted from 0 for 4 × 4;
+            the others compute in the dtype of z and of the image, and weights keep theirs.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -32,12 +38,18 @@ class Config(ImageConfig):
     groups: Sequence[int] = (96, 96, 96, 96, 48)
     expansion: int = 2
     kernel_size: int = 3
+    resample_filter: Sequence[float] = (1, 2, 1)
     embed_dim: int | None = None
+    d_embed_dim: int | None = None
+    bf16_stages: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_config(self, img_height=4, img_width=4, expansion=1, kernel_size=1)
-        for name in ("widths", "blocks", "groups"):
+        for name in ("embed_dim", "d_embed_dim"):
+            if getattr(self, name) is not None:
+                check_config(self, **{name: 1})
+        for name in ("widths", "blocks", "groups", "resample_filter", "bf16_stages"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
         stages = len(self.widths)
         if not stages == len(self.blocks) == len(self.groups) or stages == 0:
@@ -51,6 +63,8 @@ class Config(ImageConfig):
                 f"Config: {stages} stages make images of {side}×{side}, got img_height="
                 f"{self.img_height} and img_width={self.img_width}; add or drop stages"
             )
+        if min(self.blocks) < 0:
+            raise ValueError(f"Config: blocks must be at least 0 in each stage, got {self.blocks}")
         for width, groups in zip(self.widths, self.groups, strict=True):
             if width < 1 or groups < 1 or width * self.expansion % groups:
                 raise ValueError(
@@ -59,8 +73,35 @@ class Config(ImageConfig):
                 )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"Config: kernel_size must be odd, got {self.kernel_size}")
+        if sum(self.resample_filter) == 0:
+            raise ValueError(
+                "Config: resample_filter must be weights whose sum is not 0, got "
+                f"{self.resample_filter}; (1, 2, 1) is the published one"
+            )
+        if not set(self.bf16_stages) <= set(range(stages)):
+            raise ValueError(
+                f"Config: bf16_stages must be some of the stages 0 to {stages - 1}, got "
+                f"{self.bf16_stages}; () computes in one dtype everywhere"
+            )
 
     @property
-    def condition_dim(self) -> int:
-        """Width of the embedded condition."""
+    def g_condition_dim(self) -> int:
+        """Width of the embedded condition in G."""
         return self.z_dim if self.embed_dim is None else self.embed_dim
+
+    @property
+    def d_condition_dim(self) -> int:
+        """Width of the embedded condition in D."""
+        return self.widths[0] if self.d_embed_dim is None else self.d_embed_dim
+
+    def stage_dtype(self, stage: int, dtype: torch.dtype) -> torch.dtype:
+        """The dtype in which a stage computes.
+
+        Args:
+            stage: counted from 0 for 4 × 4.
+            dtype: of the network's input.
+
+        Returns:
+            bfloat16 for a stage of `bf16_stages`, else `dtype`.
+        """
+        return torch.bfloat16 if stage in self.bf16_stages else dtype

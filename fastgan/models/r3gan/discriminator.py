@@ -9,9 +9,9 @@ from fastgan.models._network import SampleDiscriminator
 from fastgan.models.r3gan.config import Config
 from fastgan.models.r3gan.layers import (
     Convolution,
+    Linear,
     Stage,
     Transition,
-    linear,
     residual_blocks,
     scaled_normal,
 )
@@ -24,7 +24,7 @@ class DiscriminativeBasis(nn.Module):
         super().__init__()
         self.Basis = nn.Conv2d(i, i, 4, groups=i, bias=False)
         self.Basis.weight = scaled_normal(self.Basis.weight)
-        self.LinearLayer = linear(i, o)
+        self.LinearLayer = Linear(i, o)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         sums = (x * self.Basis.weight[:, 0].to(x.dtype)).sum((2, 3))  # [N, i]
@@ -35,26 +35,27 @@ class DiscriminatorModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         widths = config.widths[::-1]
-        o = 1
-        if config.c_dim > 0:
-            o = config.condition_dim
-            self.EmbeddingLayer = linear(config.c_dim, o, 1 / math.sqrt(o))
+        features = config.d_condition_dim if config.c_dim > 0 else 1
+        self.ExtractionLayer = Convolution(config.img_channels, widths[0], 1)
         stages = []
         for i, width in enumerate(widths):
-            is_last = i == len(widths) - 1
+            stage = len(widths) - 1 - i  # as in G
             last = (
-                DiscriminativeBasis(width, o)
-                if is_last
-                else Transition(width, widths[i + 1], False)
+                Transition(config, width, widths[i + 1], False)
+                if stage
+                else DiscriminativeBasis(width, features)
             )
-            stages.append(Stage([*residual_blocks(config, len(widths) - 1 - i), last]))
+            stages.append(Stage(config, stage, [*residual_blocks(config, stage), last]))
         self.MainLayers = nn.ModuleList(stages)
-        self.ExtractionLayer = Convolution(config.img_channels, widths[0], 1)
+        if config.c_dim > 0:
+            self.EmbeddingLayer = Linear(config.c_dim, features, 1 / math.sqrt(features))
 
     def forward(self, x: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-        x = self.ExtractionLayer(x)
+        dtype, first = x.dtype, self.MainLayers[0]
+        x = self.ExtractionLayer(x.to(first.config.stage_dtype(first.stage, dtype)))
         for stage in self.MainLayers:
-            x = stage(x)
+            x = stage(x, dtype)
+        x = x.to(dtype)
         return x if c is None else (x * self.EmbeddingLayer(c)).sum(1, keepdim=True)
 
 

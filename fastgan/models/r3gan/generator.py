@@ -5,7 +5,7 @@ from torch import nn
 
 from fastgan.models._network import LatentGenerator
 from fastgan.models.r3gan.config import Config
-from fastgan.models.r3gan.layers import Convolution, Stage, Transition, linear, residual_blocks
+from fastgan.models.r3gan.layers import Convolution, Linear, Stage, Transition, residual_blocks
 
 
 class GenerativeBasis(nn.Module):
@@ -14,7 +14,7 @@ class GenerativeBasis(nn.Module):
     def __init__(self, i: int, o: int) -> None:
         super().__init__()
         self.Basis = nn.Parameter(torch.randn(o, 4, 4))
-        self.LinearLayer = linear(i, o)
+        self.LinearLayer = Linear(i, o)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         scales = self.LinearLayer(z)  # [N, o]
@@ -26,21 +26,22 @@ class GeneratorModel(nn.Module):
         super().__init__()
         widths, features = config.widths, config.z_dim
         if config.c_dim > 0:
-            self.EmbeddingLayer = linear(config.c_dim, config.condition_dim)
-            features += config.condition_dim
+            features += config.g_condition_dim
         stages = []
         for i, width in enumerate(widths):
-            first = Transition(widths[i - 1], width, True) if i else None
+            first = Transition(config, widths[i - 1], width, True) if i else None
             first = first or GenerativeBasis(features, width)
-            stages.append(Stage([first, *residual_blocks(config, i)]))
+            stages.append(Stage(config, i, [first, *residual_blocks(config, i)]))
         self.MainLayers = nn.ModuleList(stages)
         self.AggregationLayer = Convolution(widths[-1], config.img_channels, 1)
+        if config.c_dim > 0:
+            self.EmbeddingLayer = Linear(config.c_dim, config.g_condition_dim)
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
         x = z if c is None else torch.cat([z, self.EmbeddingLayer(c)], 1)
         for stage in self.MainLayers:
-            x = stage(x)
-        return self.AggregationLayer(x)
+            x = stage(x, z.dtype)
+        return self.AggregationLayer(x).to(z.dtype)
 
 
 class Generator(LatentGenerator):

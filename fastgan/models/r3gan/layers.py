@@ -1,16 +1,17 @@
 """The layers of R3GAN, with the names of the published models' parameters."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fastgan.models.r3gan.config import Config
-from fastgan.ops import bias_act, conv2d, downsample2d, setup_filter, upsample2d
+from fastgan.ops import bias_act, conv2d, downsample2d, upsample2d
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2 / (1 + _SLOPE**2))  # of the leaky ReLU, in the weights' initial size
-_RESAMPLING = (1, 2, 1)
 
 
 def scaled_normal(weight: torch.Tensor, gain: float = 1.0) -> nn.Parameter:
@@ -19,11 +20,15 @@ def scaled_normal(weight: torch.Tensor, gain: float = 1.0) -> nn.Parameter:
     return nn.Parameter(torch.randn(weight.shape) * (gain / math.sqrt(fan_in)))
 
 
-def linear(i: int, o: int, gain: float = 1.0) -> nn.Linear:
-    """A linear layer of i and o features with no bias, which starts at size `gain`."""
-    layer = nn.Linear(i, o, bias=False)
-    layer.weight = scaled_normal(layer.weight, gain)
-    return layer
+class Linear(nn.Linear):
+    """i -> o features with no bias, which starts at size `gain` and computes in x's dtype."""
+
+    def __init__(self, i: int, o: int, gain: float = 1.0) -> None:
+        super().__init__(i, o, bias=False)
+        self.weight = scaled_normal(self.weight, gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
 
 
 class Convolution(nn.Module):
@@ -47,7 +52,7 @@ class BiasedActivation(nn.Module):
         self.Bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return bias_act(x, self.Bias, act="lrelu", alpha=_SLOPE, gain=1)
+        return bias_act(x, self.Bias.to(x.dtype), act="lrelu", alpha=_SLOPE, gain=1)
 
 
 class ResidualBlock(nn.Module):
@@ -69,13 +74,21 @@ class ResidualBlock(nn.Module):
         return x + self.LinearLayer3(y)
 
 
-class Resampler(nn.Module):
-    """x [N, C, H, W] -> [N, C, 2·H, 2·W] or [N, C, H / 2, W / 2], with a bilinear filter."""
+def resampling_kernel(weights: Sequence[float]) -> torch.Tensor:
+    """[k, k] of sum 1 for k - 1 weights: the outer product of the weights convolved with [1, 1]."""
+    taps = torch.tensor(weights, dtype=torch.float64)
+    taps = F.pad(taps, (0, 1)) + F.pad(taps, (1, 0))
+    kernel = taps.outer(taps)
+    return (kernel / kernel.sum()).float()
 
-    def __init__(self, is_up: bool) -> None:
+
+class Resampler(nn.Module):
+    """x [N, C, H, W] -> [N, C, 2·H, 2·W], with 4 times the kernel, or [N, C, H / 2, W / 2]."""
+
+    def __init__(self, weights: Sequence[float], is_up: bool) -> None:
         super().__init__()
         self.resample = upsample2d if is_up else downsample2d
-        self.register_buffer("Kernel", setup_filter(_RESAMPLING))
+        self.register_buffer("Kernel", resampling_kernel(weights))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.resample(x, self.Kernel)
@@ -84,10 +97,10 @@ class Resampler(nn.Module):
 class Transition(nn.Module):
     """To another size and, by a 1 × 1 convolution on the smaller map, another width."""
 
-    def __init__(self, i: int, o: int, is_up: bool) -> None:
+    def __init__(self, config: Config, i: int, o: int, is_up: bool) -> None:
         super().__init__()
         self.is_up = is_up
-        self.Resampler = Resampler(is_up)
+        self.Resampler = Resampler(config.resample_filter, is_up)
         if i != o:
             self.LinearLayer = Convolution(i, o, 1)
 
@@ -97,13 +110,16 @@ class Transition(nn.Module):
 
 
 class Stage(nn.Module):
-    """``Layers``, one after the other."""
+    """``Layers``, one after the other, in the dtype of the stage (counted from 0 for 4 × 4)."""
 
-    def __init__(self, layers: list[nn.Module]) -> None:
+    def __init__(self, config: Config, stage: int, layers: list[nn.Module]) -> None:
         super().__init__()
+        self.config, self.stage = config, stage
         self.Layers = nn.ModuleList(layers)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """dtype: of the network's input, in which stages outside `bf16_stages` compute."""
+        x = x.to(self.config.stage_dtype(self.stage, dtype))
         for layer in self.Layers:
             x = layer(x)
         return x

@@ -179,13 +179,14 @@ class TrainConfig(StepConfig):
             size = (self.model.img_height, self.model.img_width)
             require(self.data.resolution in (None, size), "data.resolution",
                     f"the model's {size}", self.data.resolution, "change one of them")  # fmt: skip
-        half = getattr(self.model, "half_dtype", None)
-        if self.precision != "fp32" and half is not None:
-            raise ValueError(
-                f"precision={self.precision!r} casts all that the networks compute, and "
-                f"model.half_dtype={half!r} chooses maps of its own; set precision='fp32' or "
-                "model.half_dtype=None"
-            )
+        for name, off in (("half_dtype", None), ("bf16_stages", ())):
+            value = getattr(self.model, name, off)
+            if self.precision != "fp32" and value != off:
+                raise ValueError(
+                    f"precision={self.precision!r} casts all that the networks compute, and "
+                    f"model.{name}={value!r} chooses maps of its own; set precision='fp32' or "
+                    f"model.{name}={off!r}"
+                )
         if not self.is_image_model and self.augment.mode != "noaug":
             raise ValueError(
                 f"augment.mode={self.augment.mode!r} needs images, but model.data_shape is "
