@@ -1,12 +1,10 @@
 """StyleGAN3 against its formulas in plain float64, its keys, and what it was designed for."""
 
-import math
+import dataclasses
 
-import _plain_definitions as plain
-import numpy as np
+import _plain_stylegan3 as published
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fastgan.models import stylegan3
 from fastgan.models.stylegan3.lowpass import lowpass_filter
@@ -41,140 +39,55 @@ def make(c, seed=0):
     return G
 
 
-# The formulas again, on numpy's window and an integral for the Bessel function.
-
-
-def bessel_j1(x):
-    tau = (np.arange(4096) + 0.5) / 4096 * np.pi
-    return np.cos(tau - x[..., None] * np.sin(tau)).mean(-1)
-
-
-def kaiser(taps, width, fs):
-    a = 2.285 * (taps - 1) * np.pi * width / (fs / 2) + 7.95
-    beta = 0.1102 * (a - 8.7) if a > 50 else 0.5842 * (a - 21) ** 0.4 + 0.07886 * (a - 21)
-    return np.kaiser(taps, beta if a > 21 else 0.0)
-
-
-def design(taps, cutoff, width, fs, is_radial=False):
-    t = (np.arange(taps) - (taps - 1) / 2) / fs
-    w = kaiser(taps, width, fs)
-    if not is_radial:
-        f = 2 * cutoff * np.sinc(2 * cutoff * t) * w
-    else:
-        r = np.hypot(t, t[:, None])
-        f = cutoff * bessel_j1(2 * np.pi * cutoff * r) / np.maximum(r, 1e-30) * np.outer(w, w)
-    return torch.from_numpy(f / f.sum())
-
-
-def linear(state, name, x, lr=1.0, act=False):
-    w = state[f"{name}.weight"] * lr / math.sqrt(x.shape[1])
-    y = x @ w.t() + state[f"{name}.bias"] * lr
-    return F.leaky_relu(y, 0.2) * 2**0.5 if act else y
-
-
-def normalised(x):
-    return x / (x.square().mean(1, keepdim=True) + 1e-8).sqrt()
-
-
-def reference(c, state, z, label=None, psi=1.0, cutoff=None, is_filtered=True):
-    """The whole generator; `c` gives the design's numbers, nothing else of the package is used."""
-    w = normalised(z)
-    if label is not None:
-        w = torch.cat([w, normalised(linear(state, "mapping.embed", label))], 1)
-    for i in range(c.mapping_layers):
-        w = linear(state, f"mapping.fc{i}", w, 0.01, act=True)
-    ws = w[:, None].repeat(1, c.num_layers + 2, 1)
-    n = ws.shape[1] if cutoff is None else cutoff
-    ws[:, :n] = state["mapping.w_avg"] + psi * (ws[:, :n] - state["mapping.w_avg"])
-    R, N = c.img_width, c.num_layers
-    e = np.minimum(np.arange(N + 1) / (N - c.num_critical), 1)
-    cutoffs = c.first_cutoff * (R / 2 / c.first_cutoff) ** e
-    stops = c.first_stopband * (R / 2 * c.last_stopband_rel / c.first_stopband) ** e
-    rates = np.exp2(np.ceil(np.log2(np.minimum(stops * 2, R))))
-    halves = np.maximum(stops, rates / 2) - cutoffs
-    sizes = rates + 2 * c.margin_size
-    sizes[-2:] = R
-    prefix = "synthesis.input."
-    t = linear(state, prefix + "affine", ws[:, 0])
-    t = t / t[:, :2].norm(dim=1, keepdim=True)
-    xs = []
-    for turn in t:  # sample by sample
-        co, si, dx, dy = turn.tolist()
-        r = torch.tensor([[co, -si, 0], [si, co, 0], [0, 0, 1]], dtype=z.dtype)
-        m = torch.tensor([[1, 0, -dx], [0, 1, -dy], [0, 0, 1]], dtype=z.dtype)
-        m = r @ m @ state[prefix + "transform"]
-        phases = state[prefix + "phases"] + state[prefix + "freqs"] @ m[:2, 2]
-        freqs = state[prefix + "freqs"] @ m[:2, :2]
-        fade = 1 - (freqs.norm(dim=1) - cutoffs[0]) / (rates[0] / 2 - cutoffs[0])
-        places = (torch.arange(int(sizes[0]), dtype=z.dtype) + 0.5 - sizes[0] / 2) / rates[0]
-        u = places[None, :, None] * freqs[:, 0] + places[:, None, None] * freqs[:, 1]
-        x = (2 * np.pi * (u + phases)).sin() * fade.clamp(0, 1)
-        weight = state[prefix + "weight"]
-        xs.append((x @ (weight / len(weight) ** 0.5).t()).permute(2, 0, 1))
-    x = torch.stack(xs)
-    names = [k.removesuffix(".magnitude_ema") for k in state if k.endswith(".magnitude_ema")]
-    for i, name in enumerate(names):
-        before = max(i - 1, 0)
-        is_rgb = i == N
-        rate = max(rates[before], rates[i]) * (1 if is_rgb else 2)
-        up, down = int(rate / rates[before]), int(rate / rates[i])
-        taps = [c.filter_size * f if f > 1 and not is_rgb else 1 for f in (up, down)]
-        fu = design(taps[0], cutoffs[before], 2 * halves[before], rate) if taps[0] > 1 else None
-        is_radial = c.use_radial_filters and i < N - c.num_critical
-        fd = design(taps[1], cutoffs[i], 2 * halves[i], rate, is_radial) if taps[1] > 1 else None
-        k = state[f"{name}.weight"].shape[-1]
-        total = (sizes[i] - 1) * down + 1 - (sizes[before] + k - 1) * up + sum(taps) - 2
-        low = (total + up) // 2
-        style = linear(state, f"{name}.affine", ws[:, i + 1])
-        if is_rgb:
-            style = style / (x.shape[1] * k * k) ** 0.5
-        gain = 1 / state[f"{name}.magnitude_ema"].sqrt()
-        x = plain.stylegan3_modulated_conv2d(
-            x, state[f"{name}.weight"], style, not is_rgb, k - 1, gain
-        )
-        pads = [int(low), int(total - low)] * 2
-        act = (1.0, 1.0) if is_rgb else (2**0.5, 0.2)
-        x = plain.filtered_lrelu(x, fu, fd, state[f"{name}.bias"], up, down, pads, *act, 256.0)
-    return x * c.output_scale
+def as_published(G):
+    """The plain writing of the published generator with the settings and weights of `G`."""
+    c = G.config
+    mapping = {
+        "num_layers": c.mapping_layers, "lr_multiplier": c.mapping_lr_multiplier,
+        "w_avg_beta": c.w_avg_beta,
+    }  # fmt: skip
+    same = published.DEFAULTS.keys() & {field.name for field in dataclasses.fields(c)}
+    found = published.Generator(
+        z_dim=c.z_dim, w_dim=c.w_dim, img_resolution=c.img_width, img_channels=c.img_channels,
+        mapping_kwargs=mapping, **{name: getattr(c, name) for name in same},
+    )  # fmt: skip
+    designed, state = found.weights, G.state_dict()
+    assert designed.keys() == state.keys()
+    for name in (name for name in designed if name.endswith("_filter")):
+        # The filters are buffers of float32, as in published checkpoints: here is their rounding.
+        torch.testing.assert_close(state[name].float(), designed[name], rtol=0, atol=1e-7)
+    found.weights = {name: t.double() for name, t in state.items()}
+    return found
 
 
 @pytest.mark.parametrize("c_dim", [0, 3])
-@pytest.mark.parametrize("name", ["t", "r"])
-def test_equals_the_formulas(name, c_dim):
-    c = config(name, c_dim=c_dim, num_layers=8, margin_size=4, channel_max=6)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"conv_kernel": 1, "use_radial_filters": True},
+        {"conv_kernel": 2, "use_radial_filters": True, "num_critical": 0, "filter_size": 4},
+        {"lrelu_upsampling": 4, "conv_clamp": 0.5, "mapping_lr_multiplier": 0.68},
+        {"lrelu_upsampling": 1, "conv_clamp": None, "margin_size": 0, "output_scale": 2.0},
+    ],
+    ids=["t", "r", "mixed", "up 4", "up 1"],
+)
+def test_equals_the_formulas(fields, c_dim):
+    c = config(c_dim=c_dim, **{"num_layers": 8, "margin_size": 4, "channel_max": 6} | fields)
     G = make(c)
+    reference = as_published(G)
     z = torch.randn(3, 6, dtype=torch.float64)
     label = torch.eye(3, dtype=torch.float64) if c_dim else None
-    for options in ({}, {"psi": 0.6}, {"psi": 0.4, "cutoff": 5}):
+    for psi, cutoff in ((1.0, None), (0.6, None), (0.4, 5)):
         with torch.no_grad():
-            got = G(z, label, options.get("psi", 1.0), options.get("cutoff"))
-            want = reference(c, G.state_dict(), z, label, **options)
-        span = (want.max() - want.min()).item()
-        # The filters are buffers of float32, as in published checkpoints: here is their rounding.
-        assert (got - want).abs().max() < 2e-6 * span
-    G = G.double()
-    for module in G.synthesis.children():  # with the formulas' own filters, nothing is left
-        for which in ("up_filter", "down_filter"):
-            if getattr(module, which, None) is not None:
-                setattr(module, which, exact_filter(c, module, which))
+            got = G(z, label, psi, cutoff)
+        want = reference(z, label, psi, cutoff)
+        span = want.max() - want.min()
+        assert (got - want).abs().max() < 1e-9 * span
     with torch.no_grad():
-        assert (G(z, label) - reference(c, G.state_dict(), z, label)).abs().max() < 1e-9 * span
         single = G.float()(z.float(), None if label is None else label.float())
-    assert (single - reference(c, G.double().state_dict(), z, label)).abs().max() < 1e-4 * span
-
-
-def exact_filter(c, layer, which):
-    """The float64 design of a float32 buffer, found by its values."""
-    from fastgan.models.stylegan3.generator import bands
-
-    held = getattr(layer, which)
-    for band in bands(c):
-        for rate in {band.sampling_rate * f for f in (1, 2, 4)}:
-            for is_radial in (False, True):
-                f = design(held.shape[0], band.cutoff, 2 * band.half_width, rate, is_radial)
-                if f.shape == held.shape and (f - held).abs().max() < 1e-7:
-                    return f
-    raise AssertionError(f"no design gives this {which}")
+    want = as_published(G)(z, label)
+    assert (single - want).abs().max() < 1e-4 * (want.max() - want.min())
 
 
 def test_the_published_geometry():
@@ -315,6 +228,18 @@ def test_half_precision_is_near(dtype):
     assert half.dtype == full.dtype == torch.float32
     error = (half - full).norm() / full.norm()
     assert 0 < error < 0.03, error
+    on_cuda_alone = stylegan3.Generator(dataclasses.replace(G.config, half_on_cpu=False)).eval()
+    on_cuda_alone.load_state_dict(G.state_dict())
+    with torch.no_grad():
+        assert torch.equal(on_cuda_alone(z), full)
+
+
+def test_without_a_mean_w_there_is_no_truncation():
+    G = stylegan3.Generator(config(w_avg_beta=None)).eval()
+    assert "mapping.w_avg" not in G.state_dict()
+    with pytest.raises(ValueError, match="truncation_psi must be 1 without w_avg"):
+        G(torch.randn(2, 6), truncation_psi=0.5)
+    assert G(torch.randn(2, 6)).shape == (2, 2, 32, 32)
 
 
 @pytest.mark.parametrize(

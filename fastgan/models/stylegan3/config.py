@@ -28,16 +28,21 @@ class Config(ImageConfig):
         last_stopband_rel: the last stopband over that of the image, R / 2.
         margin_size: samples around a map on each side.
         filter_size: taps of a resampling filter per factor of the resampling.
+        lrelu_upsampling: sampling rate at which a layer bends its signal, over the larger of its
+            own and the rate of its input.
         output_scale: what the last layer's output is multiplied by.
         conv_clamp: bound on every activation; None: none.
         magnitude_ema_beta: how much of a layer's mean magnitude stays at each step; the published
             models have 0.5^(batch / 20000).
         mapping_layers: layers of G's mapping network.
         mapping_lr_multiplier: learning rate of the mapping network over that of the rest.
-        w_avg_beta: how much of the mean w stays at each step, in [0, 1].
+        w_avg_beta: how much of the mean w stays at each step, in [0, 1]; None: there is no mean w,
+            and so no truncation.
         half_dtype: "bfloat16" or "float16": the dtype of the layers at the half_layers largest
             sampling rates; None: that of the latents throughout.
         half_layers: see half_dtype.
+        half_on_cpu: whether half_dtype holds on a CPU, too; False: on CUDA alone, as in the
+            published code.
         d_channel_base: the channel_base of D.
         d_channel_max: the largest width of D.
         d_mapping_layers: layers of D's mapping network, which exists where c_dim > 0.
@@ -62,14 +67,16 @@ class Config(ImageConfig):
     last_stopband_rel: float = 2**0.3
     margin_size: int = 10
     filter_size: int = 6
+    lrelu_upsampling: int = 2
     output_scale: float = 0.25
     conv_clamp: float | None = 256.0
     magnitude_ema_beta: float = 0.999
     mapping_layers: int = 2
     mapping_lr_multiplier: float = 0.01
-    w_avg_beta: float = 0.998
+    w_avg_beta: float | None = 0.998
     half_dtype: str | None = None
     half_layers: int = 4
+    half_on_cpu: bool = True
     d_channel_base: int = 32768
     d_channel_max: int = 512
     d_mapping_layers: int = 8
@@ -79,8 +86,9 @@ class Config(ImageConfig):
         super().__post_init__()
         check_config(self, w_dim=1, img_height=4, img_width=4)
         check_config(self, channel_base=1, channel_max=1, conv_kernel=1, num_layers=2)
-        check_config(self, num_critical=0, margin_size=0, filter_size=1, mapping_layers=1)
-        check_config(self, half_layers=0, d_channel_base=1, d_channel_max=1, d_mapping_layers=1)
+        check_config(self, num_critical=0, margin_size=0, filter_size=1, lrelu_upsampling=1)
+        check_config(self, mapping_layers=1, half_layers=0)
+        check_config(self, d_channel_base=1, d_channel_max=1, d_mapping_layers=1)
         if self.mbstd_group is not None:
             check_config(self, mbstd_group=1)
         check_choice(self, half_dtype=HALF_DTYPES)

@@ -132,8 +132,10 @@ class SynthesisLayer(nn.Module):
     def __init__(self, config: Config, i: int, before: Band, after: Band) -> None:
         super().__init__()
         self.is_torgb = i == config.num_layers
-        is_critical = i >= config.num_layers - config.num_critical
-        rate = max(before.sampling_rate, after.sampling_rate) * (1 if self.is_torgb else 2)
+        self.is_critical = i >= config.num_layers - config.num_critical
+        self.before, self.after = before, after
+        rate = max(before.sampling_rate, after.sampling_rate)
+        rate *= 1 if self.is_torgb else config.lrelu_upsampling
         self.up, self.down = rate // before.sampling_rate, rate // after.sampling_rate
         up_taps, down_taps = (
             config.filter_size * factor if factor > 1 and not self.is_torgb else 1
@@ -155,12 +157,13 @@ class SynthesisLayer(nn.Module):
         )
         name = config.half_dtype
         self.dtype = getattr(torch, name) if name is not None and is_half else None
+        self.half_on_cpu = config.half_on_cpu
         self.affine = EqualLinear(config.w_dim, before.channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(after.channels, before.channels, k, k))
         self.bias = nn.Parameter(torch.zeros(after.channels))
         self.register_buffer("magnitude_ema", torch.ones([]))
         up_filter = lowpass_filter(up_taps, before.cutoff, 2 * before.half_width, rate)
-        is_radial = config.use_radial_filters and not is_critical
+        is_radial = config.use_radial_filters and not self.is_critical
         down_filter = lowpass_filter(
             down_taps, after.cutoff, 2 * after.half_width, rate, is_radial=is_radial
         )
@@ -177,7 +180,8 @@ class SynthesisLayer(nn.Module):
         styles = self.affine(w)  # [N, I]
         if self.is_torgb:
             styles = styles * self.style_gain
-        dtype = w.dtype if is_full or self.dtype is None else self.dtype
+        is_full = is_full or self.dtype is None or (w.is_cpu and not self.half_on_cpu)
+        dtype = w.dtype if is_full else self.dtype
         weight = self.weight if self.weight.dtype == w.dtype else self.weight.to(w.dtype)
         x = modulated_conv2d(
             x.to(dtype),
