@@ -75,6 +75,9 @@ OPTIONS = (
             help="Number of layers of the mapping network."),
     _option("--mbstd-group", type=_COUNT, shown=_OF_CFG,
             help="Images per group of the minibatch standard deviation."),
+    _option("--freezed", type=click.IntRange(min=0), default=0,
+            help="Freeze-D: this number of D's layers, counted from the image on, keep the weights "
+                 "that the run starts with (--init-from)."),
     _option("--metrics", shown=_OF_CFG,
             help="Metrics to compute at each snapshot, separated by commas, or 'none'."),
     _option("--tick", type=_POSITIVE, shown=_OF_CFG,
@@ -138,6 +141,7 @@ _TOP = {
     "metrics": "metrics",
     "device": "device",
     "capture": "capture",
+    "freezed": "d_frozen_layers",
 }
 _MODEL = {
     "cbase": "channel_base",
@@ -172,6 +176,8 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
         return any(getattr(config, name) > 0 for name in _PENALTIES)
     if option in _AUGMENT or option == "mirror":
         return config.is_image_model
+    if option == "freezed":
+        return hasattr(config.model, "d_layers_from_image")
     return True
 
 

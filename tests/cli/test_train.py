@@ -105,7 +105,7 @@ def test_a_dry_run_writes_nothing(cli):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--freezed", 4], "No such option '--freezed'"),
+        (["--freezed", 4], "--freezed: has no effect with --cfg faces"),
         (["--fp32", "true", "--bf16"], "--bf16 and --fp32 true exclude each other"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),

@@ -1,8 +1,8 @@
 """One process of a run of the tiny networks: python rank_worker.py SETTINGS.json
 
 Settings: config (changes of Tiny.config), model (of TinyConfig), dtype, steps, out: rank 0 writes
-there what a run ends with, and break: what this process does wrong. Without torchrun's environment
-it is the only process.
+there what a run ends with, break: what this process does wrong, and frozen: names of D's layers
+that are not trained. Without torchrun's environment it is the only process.
 """
 
 import importlib.util
@@ -61,6 +61,8 @@ def _train(tiny, config, dtype, settings):
         # another start on every rank: rank 0's must win
         torch.manual_seed(0 if where is None else where.rank)
         G, D = tiny.G(config.model).to(dtype), GroupingD(config.model).to(dtype)
+        for name in settings.get("frozen", ()):
+            D.get_submodule(name).requires_grad_(False)
         state = create_state(config, G, D)
         replicate(state, ranks)
         context = state.context

@@ -7,7 +7,7 @@ import torch
 
 from fastgan.models._checks import check_choice, check_config
 from fastgan.models._config import PyramidConfig
-from fastgan.models._pyramid import channels_at
+from fastgan.models._pyramid import channels_at, size_name
 
 ARCHITECTURES = ("orig", "skip", "resnet")
 # The two branches of a residual sum keep unit variance together.
@@ -105,3 +105,18 @@ class Config(PyramidConfig):
             Their number, at least 1.
         """
         return channels_at(size, self.channel_base, self.channel_max)
+
+    @property
+    def d_layers_from_image(self) -> tuple[str, ...]:
+        """Names of D's layers whose first ones `d_frozen_layers` freezes, from the image on.
+
+        They are fromrgb, conv0, conv1 and skip of each block, where it has them; the last block
+        (minibatch standard deviation and what follows) and D's mapping network are not among them.
+        """
+        names = []
+        for size in self.sizes[:0:-1]:
+            is_first = size == self.sizes[-1]
+            layers = ["fromrgb"] if is_first or self.d_architecture == "skip" else []
+            layers += ["conv0", "conv1"] + (["skip"] if self.d_architecture == "resnet" else [])
+            names += [f"{size_name(size)}.{layer}" for layer in layers]
+        return tuple(names)

@@ -144,3 +144,8 @@ class Config(ImageConfig):
             half_dtype=self.half_dtype,
             half_sizes=max(self.half_layers, 1),
         )
+
+    @property
+    def d_layers_from_image(self) -> tuple[str, ...]:
+        """Names of D's layers that can be frozen, as in StyleGAN2's Config."""
+        return self.discriminator.d_layers_from_image

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastgan.training.checkpoint.contents import environment
+from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.state import TrainState
 
 __all__ = ["changes_since"]
@@ -22,7 +23,8 @@ def changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...
     Returns:
         Lines such as "batch: 32 → 64".
     """
-    old = document["config"] | {"environment": document["environment"]}
+    saved = TrainConfig.from_dict(document["config"])  # with the defaults of newer fields
+    old = saved.to_dict() | {"environment": document["environment"]}
     new = state.config.to_dict() | {"environment": environment(state)}
     return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
                               {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip

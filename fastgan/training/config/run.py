@@ -123,6 +123,9 @@ class TrainConfig(StepConfig):
         model: the architecture's Config.
         data: the images.
         augment: the augmentation of what D sees.
+        d_frozen_layers: how many of D's layers keep the weights that the run starts with, counted
+            from the image on (Freeze-D, Mo et al. 2020, arXiv 2002.10964); default 0. The layers
+            are `model.d_layers_from_image`, which StyleGAN2's and StyleGAN3's Config have.
         total_kimg: thousands of real images after which the run is finished; default 1000.
         tick_kimg: thousands of real images between two ticks (log lines); default 4.
         snapshot_every_ticks: ticks between two snapshots (checkpoint, picture, metrics); default
@@ -145,6 +148,7 @@ class TrainConfig(StepConfig):
     model: Any
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    d_frozen_layers: int = 0
     total_kimg: float = 1000.0
     tick_kimg: float = 4.0
     snapshot_every_ticks: int = 10
@@ -165,6 +169,7 @@ class TrainConfig(StepConfig):
             known = ", ".join(METRICS)
             require(name in METRICS, "metrics", f"some of {known}", name, "() computes none")
         self._check_model()
+        self._check_frozen_layers()
         self._check_objective()
 
     def _check_model(self) -> None:
@@ -192,6 +197,20 @@ class TrainConfig(StepConfig):
                 f"augment.mode={self.augment.mode!r} needs images, but model.data_shape is "
                 f"{self.model.data_shape}; set augment.mode='noaug'"
             )
+
+    def _check_frozen_layers(self) -> None:
+        layers = getattr(self.model, "d_layers_from_image", None)
+        n = self.d_frozen_layers
+        if n and layers is None:
+            raise ValueError(
+                f"d_frozen_layers={n} (--freezed) needs an architecture that names the layers of "
+                f"its D from the image on, which {self.architecture} does not; take stylegan2 or "
+                "stylegan3, or set 0"
+            )
+        most = len(layers or ())
+        is_fine = isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= most
+        require(is_fine, "d_frozen_layers", f"a whole number from 0 to {most}, the layers of D "
+                "before its last block", n, "0 trains all of D")  # fmt: skip
 
     def _check_objective(self) -> None:
         objective = load_objective(self.objective)

@@ -146,16 +146,18 @@ def build_state(config: TrainConfig) -> TrainState:
     """
     torch.manual_seed(config.seed)
     architecture = load_architecture(config.architecture)
-    return create_state(
-        config, architecture.Generator(config.model), architecture.Discriminator(config.model)
-    )
+    G, D = architecture.Generator(config.model), architecture.Discriminator(config.model)
+    if config.d_frozen_layers:
+        for name in config.model.d_layers_from_image[: config.d_frozen_layers]:
+            D.get_submodule(name).requires_grad_(False)
+    return create_state(config, G, D)
 
 
 def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
     """The state at step 0 of any generator G(z, c) and discriminator D(x, c).
 
     Args:
-        config: of the run; `architecture` and `model` are not used here.
+        config: of the run; `architecture`, `model` and `d_frozen_layers` are not used here.
         G: has `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`.
             Moved to `config.device` in place. Parameters with requires_grad False stay as they are.
         D: the same.

@@ -108,6 +108,16 @@ def test_two_ranks_are_one(tmp_path):
     assert one["pl_mean"] > 0
 
 
+def test_two_ranks_keep_a_frozen_layer(tmp_path):
+    given = settings(tmp_path, "lazy", steps=5) | {"frozen": ["conv"]}
+    one, two = rank_worker.run(given), together(tmp_path, given)
+    assert_close(one, two, 1e-10)
+    start = rank_worker.run(given | {"steps": 0})
+    for name, t in two.items():
+        if name.startswith("D."):
+            assert torch.equal(t, start[name]) is name.startswith("D.conv."), name
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_accumulation_is_one_batch(tmp_path, case):
     one = rank_worker.run(settings(tmp_path, case, steps=5))
