@@ -16,6 +16,7 @@ from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.optim.flat_parameters import shared_parameters
 from fastgan.training.step.context import StepContext, make_context
 from fastgan.training.step.fault_record import FaultRecord
+from fastgan.training.step.frozen_layers import freeze_layers
 from fastgan.training.step.precision import check_networks
 from fastgan.training.step.state_tensors import StateTensor, list_tensors
 from fastgan.training.step.statistics import Statistics
@@ -147,9 +148,7 @@ def build_state(config: TrainConfig) -> TrainState:
     torch.manual_seed(config.seed)
     architecture = load_architecture(config.architecture)
     G, D = architecture.Generator(config.model), architecture.Discriminator(config.model)
-    if config.d_frozen_layers:
-        for name in config.model.d_layers_from_image[: config.d_frozen_layers]:
-            D.get_submodule(name).requires_grad_(False)
+    freeze_layers(D, config)
     return create_state(config, G, D)
 
 
