@@ -84,9 +84,9 @@ def as_theirs(module, kwargs=None, *, by_name=False, path=""):
             for name, child in module.named_children()
             if child.state_dict()
         ),
-        "size": torch.Size([4, 4]),
-        "dtype": torch.float32,
     }
+    if not by_name:  # R3GAN's modules have no such attributes
+        state |= {"size": torch.Size([4, 4]), "dtype": torch.float32}
     if not path:
         state |= {"_init_args": (), "_init_kwargs": EasyDict(kwargs or {})}
     if by_name and path:

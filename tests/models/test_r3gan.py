@@ -2,10 +2,9 @@
 
 import math
 
-import _plain_definitions as plain
 import pytest
 import torch
-import torch.nn.functional as F
+from _published_r3gan import generate, judge
 
 from fastgan.models import r3gan, stylegan3
 from fastgan.training import TrainStep
@@ -26,69 +25,6 @@ def make(network, **fields):
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
     return net
-
-
-def block(state, name, x, groups):
-    def act(y, k):
-        return F.leaky_relu(y + state[f"{name}.NonLinearity{k}.Bias"][:, None, None], 0.2)
-
-    w = [state[f"{name}.LinearLayer{k}.Layer.weight"] for k in (1, 2, 3)]
-    y = act(F.conv2d(x, w[0]), 1)
-    y = act(F.conv2d(y, w[1], padding=w[1].shape[-1] // 2, groups=groups), 2)
-    return x + F.conv2d(y, w[2])
-
-
-def change(state, name, x):
-    key = f"{name}.LinearLayer.Layer.weight"
-    return F.conv2d(x, state[key]) if key in state else x
-
-
-def kernel_of(weights):
-    """The weights convolved with [1, 1], as an outer product of sum 1."""
-    taps = [a + b for a, b in zip([*weights, 0], [0, *weights], strict=True)]
-    total = sum(taps)
-    rows = [[a * b / total**2 for b in taps] for a in taps]
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def generate(c, s, z, label):
-    if label is not None:
-        z = torch.cat([z, label @ s["Model.EmbeddingLayer.weight"].t()], 1)
-    x = None
-    for i in range(len(c.widths)):
-        name = f"Model.MainLayers.{i}.Layers"
-        if i == 0:
-            scales = z @ s[f"{name}.0.LinearLayer.weight"].t()
-            x = s[f"{name}.0.Basis"] * scales[:, :, None, None]
-        else:  # doubled and filtered with a gain of 4, the centre in the middle
-            x = change(s, f"{name}.0", x)
-            k = len(c.resample_filter) + 1
-            pads = ((k + 1) // 2, (k - 2) // 2) * 2
-            kernel = kernel_of(c.resample_filter)
-            x = plain.upfirdn2d(x, kernel, (2, 2), pads=pads, gain=4.0)
-        for k in range(c.blocks[i]):
-            x = block(s, f"{name}.{k + 1}", x, c.groups[i])
-    return F.conv2d(x, s["Model.AggregationLayer.Layer.weight"])
-
-
-def judge(c, s, x, label):
-    x = F.conv2d(x, s["Model.ExtractionLayer.Layer.weight"])
-    n = len(c.widths)
-    for i in range(n):
-        name, blocks = f"Model.MainLayers.{i}.Layers", c.blocks[n - 1 - i]
-        for k in range(blocks):
-            x = block(s, f"{name}.{k}", x, c.groups[n - 1 - i])
-        if i < n - 1:
-            k = len(c.resample_filter) + 1
-            pads = ((k - 1) // 2, (k - 2) // 2) * 2
-            x = plain.upfirdn2d(x, kernel_of(c.resample_filter), down=(2, 2), pads=pads)
-            x = change(s, f"{name}.{blocks}", x)
-        else:
-            x = F.conv2d(x, s[f"{name}.{blocks}.Basis.weight"], groups=x.shape[1]).flatten(1)
-            x = x @ s[f"{name}.{blocks}.LinearLayer.weight"].t()
-    if label is None:
-        return x
-    return (x * (label @ s["Model.EmbeddingLayer.weight"].t())).sum(1, keepdim=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""Published R3GAN files: what their networks answer, and every argument of their constructors."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from _published_r3gan import generate, judge, random_weights
+from safetensors.torch import load_file
+
+from fastgan.compat.weights import export_weights, import_weights, read_weights
+from fastgan.compat.weights.configs.r3gan import r3gan_config
+from fastgan.compat.weights.reading import PickledModule, PickledNetwork
+from fastgan.models import r3gan
+from fastgan.training import build_state
+from fastgan.training.checkpoint.checkpoint import latest, load, load_generator, read_config
+
+FILES = Path(__file__).parent / "published"
+BASE = r3gan.Config(
+    z_dim=6, widths=(8, 8, 6), blocks=(1, 2, 1), groups=(4, 2, 3), c_dim=3, embed_dim=5,
+    d_embed_dim=8, img_height=16, img_width=16,
+)  # fmt: skip
+
+
+def network(c, *, is_d, attributes=None):
+    """A network as it is read from a file, with the arguments of c; attributes: of more modules."""
+    modules = {}
+    for i in range(len(c.widths)):
+        stage = len(c.widths) - 1 - i if is_d else i
+        dtype = "bfloat16" if stage in c.bf16_stages else "float32"
+        modules[f"Model.MainLayers.{i}"] = {"DataType": dtype}
+    modules[""] = {} if is_d else {"z_dim": c.z_dim, "c_dim": c.c_dim, "img_resolution": 16}
+    modules = {name: PickledModule("", values) for name, values in modules.items()}
+    return PickledNetwork(
+        random_weights(c, is_d=is_d, seed=is_d), modules=modules | (attributes or {})
+    )
+
+
+def imported(path, folder):
+    """(G, D) of the run into which the file is imported."""
+    import_weights(path, folder)
+    G, _ = load_generator(folder)
+    state = build_state(read_config(latest(folder)))
+    load(state, latest(folder))
+    return G, state.D
+
+
+def largest(found, wanted):
+    return ((found - wanted).abs().max() / (wanted.max() - wanted.min())).item()
+
+
+@pytest.mark.parametrize("name", ["r3_plain", "r3_cond"])
+def test_a_published_file_answers_as_its_own_networks(name, tmp_path):
+    path, want = FILES / f"{name}.pkl", load_file(FILES / f"{name}.expected.safetensors")
+    G, D = imported(path, tmp_path / "run")
+    c = want["c"] if want["c"].shape[1] else None
+    with torch.no_grad():
+        assert largest(G(want["z"], c), want["G_ema(z, c) psi=1.0"]) < 1e-5
+        assert largest(D(want["x"], c), want["D(x, c)"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["r3_plain", "r3_cond"])
+def test_a_published_file_is_exported_bit_for_bit(name, tmp_path):
+    import_weights(FILES / f"{name}.pkl", tmp_path / "run")
+    export_weights(tmp_path / "run", tmp_path / "out.safetensors", "nvidia")
+    back = load_file(tmp_path / "out.safetensors")
+    for prefix, network in read_weights(FILES / f"{name}.pkl").networks.items():
+        for key, t in network.weights.items():
+            assert torch.equal(back.pop(f"{prefix}.{key}"), t), key
+    assert not back
+
+
+def test_parameters_are_in_the_order_of_a_published_file():
+    """The optimisers in such a file count parameters by it."""
+    for cls, is_d in ((r3gan.Generator, False), (r3gan.Discriminator, True)):
+        ours = list(cls(BASE).state_dict())
+        weights = random_weights(BASE, is_d=is_d, seed=0)
+        assert ours == list(weights)
+
+
+CHANGES = {
+    "none": {},
+    "NoiseDimension": {"z_dim": 7},
+    "WidthPerStage": {"widths": (8, 6, 6)},
+    "CardinalityPerStage": {"groups": (2, 4, 1)},
+    "BlocksPerStage": {"blocks": (2, 0, 1), "groups": (4, 1, 3)},
+    "ExpansionFactor": {"expansion": 3},
+    "KernelSize": {"kernel_size": 5},
+    "ResamplingFilter": {"resample_filter": (1.0, 5.0, 2.0)},
+    "ResamplingFilter of 5": {"resample_filter": (1.0, 4.0, 6.0, 4.0, 1.0)},
+    "c_dim": {"c_dim": 0, "embed_dim": None, "d_embed_dim": None},
+    "ConditionEmbeddingDimension of G": {"embed_dim": 4},
+    "ConditionEmbeddingDimension of D": {"d_embed_dim": 7},
+    "FP16Stages": {"bf16_stages": (1, 2)},
+}
+
+
+@pytest.mark.parametrize("argument", CHANGES)
+def test_each_argument_of_the_constructors_is_taken_over(argument):
+    """The result is that of the published description, in float64, with the changed argument."""
+    c = dataclasses.replace(BASE, **CHANGES[argument])
+    files = network(c, is_d=False), network(c, is_d=True)
+    assert r3gan_config(*files) == c
+    G, D = r3gan.Generator(c), r3gan.Discriminator(c)
+    G.load_state_dict(files[0].weights)
+    D.load_state_dict(files[1].weights)
+    z, x = torch.randn(3, c.z_dim), torch.randn(3, 3, 16, 16)
+    label = torch.eye(3) if c.c_dim else None
+    wanted = []
+    for run, value, file in zip((generate, judge), (z, x), files, strict=True):
+        weights = {k: t.double() for k, t in file.weights.items()}
+        wanted.append(run(c, weights, value.double(), None if label is None else label.double()))
+    with torch.no_grad():
+        found = G(z, label), D(x, label)
+    for mine, theirs in zip(found, wanted, strict=True):
+        if c.bf16_stages:  # rounded to 8 bits at every layer of two stages
+            assert 1e-4 < largest(mine, theirs) < 0.1
+        else:
+            assert largest(mine, theirs) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"widths": (8, 8, 12)}, "WidthPerStage of D, .* is .8, 8, 12.; expected G's, .8, 8, 6."),
+        ({"groups": (4, 2, 1)}, "CardinalityPerStage of D"),
+        ({"blocks": (1, 1, 1)}, "BlocksPerStage of D"),
+        ({"expansion": 4}, "ExpansionFactor of D"),
+        ({"kernel_size": 5}, "KernelSize of D"),
+        ({"resample_filter": (1, 1, 1)}, "ResamplingFilter of D"),
+        ({"bf16_stages": (1,)}, "FP16Stages of D"),
+        ({"c_dim": 2}, "c_dim of D"),
+        ({"img_channels": 1}, "img_channels of D"),
+    ],
+)
+def test_a_discriminator_with_other_arguments_than_its_generator(fields, words):
+    d = network(dataclasses.replace(BASE, **fields), is_d=True)
+    with pytest.raises(ValueError, match=words):
+        r3gan_config(network(BASE, is_d=False), d)
+
+
+BLOCK = "Model.MainLayers.1.Layers.1"
+
+
+@pytest.mark.parametrize(
+    ("module", "class_name", "attributes", "words"),
+    [
+        ("Model.MainLayers.1", "GeneratorStage", {"DataType": "float16"},
+         r"Model.MainLayers.1.DataType is float16; expected one of float32, bfloat16"),
+        (f"{BLOCK}.NonLinearity1", "BiasedActivationCUDA", {"Gain": 1.5},
+         "G.Model.*NonLinearity1.Gain is 1.5; expected no such attribute"),
+        (f"{BLOCK}.NonLinearity1", "Swish", {}, "is a Swish; expected a class BiasedActivation"),
+        ("Model.MainLayers.1.Layers.0.Resampler", "InplaceUpsampler", {},
+         "is a InplaceUpsampler; expected a class Interpolative"),
+        ("Model.MainLayers.1.Layers.0.Resampler", "InterpolativeUpsampler", {"FilterRadius": 2},
+         "Resampler.FilterRadius is 2; expected 1"),
+        (f"{BLOCK}.LinearLayer2.Layer", "Conv2d", {"stride": [2, 2], "kernel_size": [3, 3]},
+         r"LinearLayer2.Layer.stride is \[2, 2\]; expected \[1, 1\]"),
+        (f"{BLOCK}.LinearLayer2.Layer", "Conv2d",
+         {"stride": [1, 1], "kernel_size": [3, 3], "padding": [0, 0]},
+         r"LinearLayer2.Layer.padding is \[0, 0\]; expected \[1, 1\]"),
+        ("", "Generator", {"img_resolution": 32}, "img_resolution is 32; expected 16"),
+        ("", "Generator", {"z_dim": 7}, "z_dim is 7; expected 6"),
+    ],
+)  # fmt: skip
+def test_what_a_module_does_otherwise_is_refused_by_name(module, class_name, attributes, words):
+    g = network(BASE, is_d=False, attributes={module: PickledModule(class_name, attributes)})
+    with pytest.raises(ValueError, match=words):
+        r3gan_config(g, None)
+
+
+def test_a_kernel_that_no_filter_gives_is_refused():
+    g = network(BASE, is_d=False)
+    g.weights["Model.MainLayers.1.Layers.0.Resampler.Kernel"].mul_(2)
+    with pytest.raises(ValueError, match="ResamplingFilter: the first"):
+        r3gan_config(g, None)
+
+
+def test_attributes_come_out_of_a_file():
+    G = read_weights(FILES / "r3_cond.pkl").networks["G"]
+    assert G.modules["Model.MainLayers.1"].attributes["DataType"] == "float32"
+    convolution = G.modules[f"{BLOCK}.LinearLayer2.Layer"]
+    assert (convolution.class_name, convolution.attributes["stride"]) == ("Conv2d", [1, 1])
+    assert G.modules[f"{BLOCK}.NonLinearity1"].class_name == "BiasedActivationCUDA"
