@@ -45,6 +45,14 @@ class Layer:
         self.__dict__.update(state)
 
 
+class Resampler(Layer):
+    pass
+
+
+class Activation(Layer):
+    pass
+
+
 @contextlib.contextmanager
 def their_modules():
     """While a file is written: the modules that it names."""
@@ -63,6 +71,8 @@ def their_modules():
     put("torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
     put("R3GAN")
     put("R3GAN.Networks", Generator=Layer)
+    put("R3GAN.Resamplers", InterpolativeUpsamplerCUDA=Resampler)
+    put("R3GAN.FusedOperators", BiasedActivationCUDA=Activation)
     sys.modules.update(made)
     try:
         yield
@@ -90,7 +100,9 @@ def as_theirs(module, kwargs=None, *, by_name=False, path=""):
     if not path:
         state |= {"_init_args": (), "_init_kwargs": EasyDict(kwargs or {})}
     if by_name and path:
-        return Layer(state)
+        kinds = {"Kernel": Resampler, "Bias": Activation}
+        own = [*state["_buffers"], *state["_parameters"]]
+        return kinds.get(own[0] if own else "", Layer)(state)
     return Persistent(type(module).__name__, state)
 
 
