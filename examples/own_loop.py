@@ -13,6 +13,7 @@ import os
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # keeps the process group that exists at its import: none
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 

@@ -26,6 +26,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Before a process group exists. Its functions take the group that exists at their import as a
+# default argument, so that destroy_process_group cannot end the group's threads; and one of them
+# that frees a tensor while Python ends aborts the process. torch.optim imports it at a first use.
+import torch.distributed.nn.functional
 from torch import Tensor
 
 from fastgan.training.distributed.rendezvous import RankError, fresh_store
