@@ -21,7 +21,7 @@ NAMES = {
     "fastgan.losses": "load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",
-    "fastgan.compat": "FAMILIES Family Patch patch",
+    "fastgan.compat": "COPIES FAMILIES Family Patch patch",
     "fastgan.compat.weights": """
         Imported PickledModule PickledNetwork ReadWeights WeightsError export_weights import_weights
         read_weights

@@ -21,9 +21,16 @@ _spec = _machinery.PathFinder.find_spec("sitecustomize", _paths)
 if _spec is not None and _spec.loader is not None:
     _spec.loader.exec_module(_util.module_from_spec(_spec))
 
-from fastgan.compat.patching import Patch
+from fastgan.compat.patching import Patch as _Patch
 
-Patch({family!r}, {package!r})
+def _note(name):
+    # An empty file for each module that is replaced: `fastgan patch` counts them at its end.
+    try:
+        open(_here + "/made/" + name, "w").close()
+    except OSError:  # it has ended before this process
+        pass
+
+_Patch({family!r}, {package!r}, is_deferred=True, on_made=_note)
 """
 
 
@@ -42,21 +49,27 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
     fastgan patch stylegan3 -- python train.py --outdir out --cfg stylegan3-t ...
     fastgan patch rosinality --package models.stylegan2.op -- python train.py ...
 
-    FAMILY: stylegan2-ada, stylegan3, r3gan, rosinality, basicsr, mmcv or bigvgan.
+    FAMILY: stylegan2-ada, stylegan3, r3gan, studiogan, rosinality, basicsr, mmcv or bigvgan; or a
+    code base built on one: projected-gan, stylegan-xl, stylegan-t, eg3d, draggan, diffaugment,
+    swagan, psp, e4e, restyle, gfpgan, real-esrgan, mmgeneration.
+    The package is looked for beside the script, in this folder and where Python looks.
     The exit code is that of COMMAND.
     """
-    from fastgan.compat.patching import Patch
+    from fastgan.compat.families import family_of
+    from fastgan.compat.patching import describe, survey
 
+    words = words[1:] if words[0] == "--" else words
+    is_python = words[0] in ("python", "python3") or words[0] == sys.executable
     try:
-        with Patch(family, package) as done:
-            click.echo(str(done), err=True)
+        spec = family_of(family, package)
+        found = survey(family, package, _paths(words)) if is_python else {}
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="FAMILY") from error
-    if words[0] == "--":
-        words = words[1:]
+        raise click.BadParameter(str(error), param_hint="FAMILY or --package") from error
+    click.echo(f"fastgan patch: {describe(family, spec, found)}", err=True)
     with tempfile.TemporaryDirectory(prefix="fastgan-patch-") as folder:
         startup = _STARTUP.format(family=family, package=package)
         (Path(folder) / "sitecustomize.py").write_text(startup, encoding="utf-8")
+        (Path(folder) / "made").mkdir()
         paths = [folder, str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         line = [sys.executable, *words[1:]] if words[0] in ("python", "python3") else list(words)
@@ -64,4 +77,16 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
             code = subprocess.run(line, env=environment, check=False).returncode
         except OSError as error:
             raise click.ClickException(f"{words[0]} can't be started: {error}") from error
+        if not any((Path(folder) / "made").iterdir()):
+            names = ", ".join(spec.packages)
+            click.echo(f"fastgan patch: nothing was replaced: no process of {words[0]} imported an "
+                       f"op of {family} from {names}", err=True)  # fmt: skip
     ctx.exit(code if code >= 0 else 128 - code)
+
+
+def _paths(words: tuple[str, ...]) -> list[str]:
+    """Where the Python program `words` finds its modules, and the current folder."""
+    scripts = [Path(word) for word in words[1:] if word.endswith(".py")]
+    folders = [str(scripts[0].absolute().parent)] if scripts else []
+    given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return [*folders, str(Path.cwd()), *given, *sys.path]

@@ -5,7 +5,7 @@ the names and signatures of that project; `patch` puts them where the project's 
 own. No code of those projects is contained.
 """
 
-from fastgan.compat.families import FAMILIES, Family
+from fastgan.compat.families import COPIES, FAMILIES, Family
 from fastgan.compat.patching import Patch, patch
 
-__all__ = ["FAMILIES", "Family", "Patch", "patch"]
+__all__ = ["COPIES", "FAMILIES", "Family", "Patch", "patch"]

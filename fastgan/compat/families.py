@@ -1,8 +1,23 @@
-"""Which modules of each project are replaced, and by which of ours."""
+"""Which ops the projects define, and which modules of ours replace them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Op:
+    """A module of a project that defines an op, and ours in its place.
+
+    Args:
+        defines: functions and classes that a module defines if it is this one.
+        ours: our module.
+        names: what is taken from it; empty: all of its names, private ones included.
+    """
+
+    defines: tuple[str, ...]
+    ours: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,79 +25,107 @@ class Family:
     """One kind of code base.
 
     Args:
-        package: package that holds its ops; the `package=` of `patch` replaces it.
-        modules: {name of a module below `package`, "" for the package itself: (our module, names to
-            take from it)}; no names are all of its names, private ones included.
-        absent: the same for packages that are made only if the code base has none.
-        fixes: names in `legacy_apis.FIXES`: older APIs of Python packages that its code uses.
+        packages: packages that hold its ops; the `package=` of `patch` replaces them.
+        ops: what is replaced in any module of these packages that defines it. Of several with the
+            same `defines`, the first with the parameters of the project's function is taken.
+        absent: {package: names} that are made if the code base has none.
     """
 
-    package: str
-    modules: Mapping[str, tuple[str, tuple[str, ...]]]
-    absent: Mapping[str, tuple[str, tuple[str, ...]]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    fixes: tuple[str, ...] = ()
+    packages: tuple[str, ...]
+    ops: tuple[Op, ...]
+    absent: Mapping[str, Op] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def _nvidia(*ops: str) -> Family:
-    modules = {f"ops.{op}": (f"fastgan.compat.nvlabs.{op}", ()) for op in ops}
-    return Family(
-        package="torch_utils",
-        modules=modules | {"custom_ops": ("fastgan.compat.nvlabs.custom_ops", ())},
-        fixes=("pkg_resources", "adam_betas", "sampler"),
-    )
+def _nvidia(name: str, *defines: str) -> Op:
+    return Op(defines or (name,), f"fastgan.compat.nvlabs.{name}")
 
 
-_STYLEGAN2 = (
-    "bias_act", "upfirdn2d", "conv2d_resample", "conv2d_gradfix", "grid_sample_gradfix", "fma",
-)  # fmt: skip
-_OP = "fastgan.compat.rosinality.op"
-_BASICSR = "fastgan.compat.basicsr"
+_GRADFIX = _nvidia("conv2d_gradfix", "conv2d", "conv_transpose2d")
+_NVIDIA = (
+    _nvidia("custom_ops", "get_plugin"),
+    *map(_nvidia, ("bias_act", "upfirdn2d", "conv2d_resample", "filtered_lrelu", "fma")),
+    _nvidia("grid_sample_gradfix", "grid_sample"),
+    _GRADFIX,
+)
+
+_FUSED = ("FusedLeakyReLU", "fused_leaky_relu")
+_ROSINALITY = (
+    Op(_FUSED, "fastgan.compat.rosinality.op", _FUSED),
+    Op(_FUSED, "fastgan.compat.basicsr", _FUSED),  # always with a bias: another constructor
+    Op(("upfirdn2d",), "fastgan.compat.rosinality.op", ("upfirdn2d", "upfirdn2d_native")),
+    _GRADFIX,
+)
+
 _MMCV = "fastgan.compat.mmcv"
-_BIGVGAN = "fastgan.compat.bigvgan"
-_MMCV_OPS = {
-    "fused_bias_leakyrelu": (_MMCV, ("fused_bias_leakyrelu", "FusedBiasLeakyReLU")),
-    "bias_act": (_MMCV, ("bias_act",)),
-    "upfirdn2d": (_MMCV, ("upfirdn2d", "filter2d", "upsample2d", "downsample2d")),
-    "filtered_lrelu": (_MMCV, ("filtered_lrelu",)),
-    "conv2d_gradfix": (_MMCV, ("conv2d", "conv_transpose2d")),
+_FUSED_BIAS = ("fused_bias_leakyrelu", "FusedBiasLeakyReLU")
+_MMCV_2 = {
+    "fused_bias_leakyrelu": Op(_FUSED_BIAS, _MMCV, _FUSED_BIAS),
+    "bias_act": Op(("bias_act",), _MMCV, ("bias_act",)),
+    "upfirdn2d": Op(("upfirdn2d",), _MMCV, ("upfirdn2d", "filter2d", "upsample2d", "downsample2d")),
+    "filtered_lrelu": Op(("filtered_lrelu",), _MMCV, ("filtered_lrelu",)),
+    "conv2d_gradfix": Op(("conv2d", "conv_transpose2d"), _MMCV, ("conv2d", "conv_transpose2d")),
 }
+# mmcv 1.x calls upfirdn2d as rosinality does; mmgeneration holds a copy of stylegan3's ops.
+_MMCV_OPS = (*_MMCV_2.values(), *_ROSINALITY, *_NVIDIA)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "stylegan2-ada": _nvidia(*_STYLEGAN2),
-        "stylegan3": _nvidia(*_STYLEGAN2, "filtered_lrelu"),
-        "r3gan": _nvidia(*_STYLEGAN2, "filtered_lrelu"),
-        "rosinality": Family(
-            package="op",
-            modules={
-                "fused_act": (_OP, ("FusedLeakyReLU", "fused_leaky_relu")),
-                "upfirdn2d": (_OP, ("upfirdn2d", "upfirdn2d_native")),
-                "conv2d_gradfix": ("fastgan.compat.nvlabs.conv2d_gradfix", ()),
-            },
-            fixes=("adam_betas", "jit_get_operation"),
-        ),
-        "basicsr": Family(
-            package="basicsr.ops",
-            modules={
-                "fused_act.fused_act": (_BASICSR, ("FusedLeakyReLU", "fused_leaky_relu")),
-                "upfirdn2d.upfirdn2d": (_BASICSR, ("upfirdn2d",)),
-            },
-            fixes=("adam_betas", "functional_tensor"),
-        ),
+        "stylegan2-ada": Family(packages=("torch_utils",), ops=_NVIDIA),
+        "stylegan3": Family(packages=("torch_utils",), ops=_NVIDIA),
+        "r3gan": Family(packages=("torch_utils",), ops=_NVIDIA),
+        "studiogan": Family(packages=("utils.style_ops",), ops=_NVIDIA),
+        "rosinality": Family(packages=("op",), ops=_ROSINALITY),
+        "basicsr": Family(packages=("basicsr.ops",), ops=_ROSINALITY),
         "mmcv": Family(
-            package="mmcv.ops",
-            modules=_MMCV_OPS,
-            absent={"": (_MMCV, ())},
-            fixes=("adam_betas",),
+            packages=("mmcv.ops",),
+            ops=_MMCV_OPS,
+            absent=MappingProxyType(
+                {"mmcv.ops": Op((), _MMCV)}
+                | {f"mmcv.ops.{name}": op for name, op in _MMCV_2.items()}
+            ),
         ),
         "bigvgan": Family(
-            package="alias_free_activation",
-            modules={
-                "torch.act": (_BIGVGAN, ("Activation1d",)),
-                "cuda.activation1d": (_BIGVGAN, ("Activation1d",)),
-            },
+            packages=("alias_free_activation",),
+            ops=(Op(("Activation1d",), "fastgan.compat.bigvgan", ("Activation1d",)),),
         ),
     }
 )
+
+# Code bases that were built on those: {name: (family, packages that hold their ops)}.
+COPIES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("projected-gan", "stylegan-xl", "stylegan-t", "eg3d", "draggan"),
+            ("stylegan3", ("torch_utils",)),
+        ),
+        "diffaugment": ("stylegan2-ada", ("torch_utils",)),
+        "swagan": ("rosinality", ("op",)),
+        **dict.fromkeys(("psp", "e4e", "restyle"), ("rosinality", ("models.stylegan2.op",))),
+        "gfpgan": ("basicsr", ("basicsr.ops",)),
+        "real-esrgan": ("basicsr", ("basicsr.ops",)),
+        "mmgeneration": ("mmcv", ("mmcv.ops", "mmgen.ops")),
+    }
+)
+
+
+def family_of(name: str, package: str | None = None) -> Family:
+    """The family of this name, or of the code base of this name.
+
+    Args:
+        name: one of `FAMILIES` or of `COPIES`.
+        package: the package that holds the ops, or None for the usual ones.
+
+    Raises:
+        ValueError: there is no such family.
+    """
+    if name not in FAMILIES and name not in COPIES:
+        raise ValueError(
+            f"patch: family must be one of {', '.join(FAMILIES)}, or a code base built on one "
+            f"({', '.join(COPIES)}), got {name!r}; for a copy of these ops in another package, "
+            "name the family and that package (package=)"
+        )
+    kind, packages = COPIES.get(name, (name, None))
+    family = FAMILIES[kind]
+    if package is not None:
+        packages = (package,)
+    return family if packages is None else replace(family, packages=packages)

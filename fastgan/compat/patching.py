@@ -1,216 +1,306 @@
 """`patch`: fastgan's ops in the places where a project's own code imports its ops.
 
-A module that is not imported yet is made by an import finder before all others. In a module that
-is already imported the functions are replaced, and so are the references that other modules got by
-`from ... import`. `Patch.undo` restores everything.
+The modules are found by what they define, anywhere below the packages of the family. One that is
+not imported yet is made by an import finder before all others. In one that is already imported the
+functions are replaced, and so are the references that other modules got by `from ... import`.
+`Patch.check` proves it, and `Patch.undo` restores everything.
 """
 
-import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Self
 
-from fastgan.compat.families import FAMILIES, Family
-from fastgan.compat.legacy_apis import FIXES
+from fastgan.compat import definitions
+from fastgan.compat.changes import Changes
+from fastgan.compat.definitions import Exports, Parameters
+from fastgan.compat.families import Family, family_of
+from fastgan.compat.legacy_apis import FIXES, fixes
 
 _log = logging.getLogger("fastgan")
-Undo = Callable[[], None]
-Exports = Mapping[str, Any]
-
-
-def _exports(target: str, names: tuple[str, ...]) -> Exports:
-    """The contents of a replaced module: `names` of ours, or all names that fastgan defines."""
-    ours = vars(importlib.import_module(target))
-    if names:
-        return {name: ours[name] for name in names}
-    return {
-        name: value
-        for name, value in ours.items()
-        if not name.startswith("__")
-        and not isinstance(value, ModuleType)
-        and getattr(value, "__module__", target).startswith("fastgan.")
-    }
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes the modules of `table`, and the packages of `absent` if nothing else makes them."""
+    """Makes the modules that define ops, and the absent packages if nothing else makes them."""
 
-    def __init__(self, table: Mapping[str, Exports], absent: Mapping[str, Exports]) -> None:
-        self.table = table
-        self.absent = absent
-        self._is_asking = False
+    def __init__(
+        self, family: Family, absent: Mapping[str, Exports], on_made: Callable[[str], None]
+    ) -> None:
+        self.family, self.absent, self.on_made = family, absent, on_made
+        self.made: dict[str, Exports] = {}
+        self._asking: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname in self.table:
-            return importlib.machinery.ModuleSpec(fullname, self, origin="fastgan.compat")
-        if fullname in self.absent and not self._is_asking and not self._exists(fullname):
-            return importlib.machinery.ModuleSpec(
-                fullname, self, origin="fastgan.compat", is_package=True
-            )
-        return None
+        is_below = any(f"{fullname}.".startswith(f"{p}.") for p in self.family.packages)
+        if fullname in self._asking or not (is_below or fullname in self.absent):
+            return None
+        theirs = self._others(fullname, path, target)
+        if theirs is None:
+            ours, is_package = self.absent.get(fullname), True
+        else:
+            ours, is_package = self._replacement(fullname, theirs), False
+        if not ours and (theirs is not None or ours is None):
+            return None
+        self.made[fullname] = ours
+        spec = importlib.machinery.ModuleSpec(
+            fullname, self, origin="fastgan.compat", is_package=is_package
+        )
+        if theirs is not None and theirs.submodule_search_locations is not None:
+            spec.submodule_search_locations = list(theirs.submodule_search_locations)
+        return spec
 
-    def _exists(self, fullname: str) -> bool:
-        self._is_asking = True
+    def _others(self, fullname: str, path: Any, target: Any) -> Any:
+        """What Python would load without this finder."""
+        self._asking.add(fullname)
         try:
-            return importlib.util.find_spec(fullname) is not None
-        except ModuleNotFoundError:
-            return False
+            finders = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+            found = (finder.find_spec(fullname, path, target) for finder in finders)
+            return next((spec for spec in found if spec is not None), None)
         finally:
-            self._is_asking = False
+            self._asking.discard(fullname)
+
+    def _replacement(self, fullname: str, theirs: Any) -> Exports:
+        if isinstance(theirs.loader, _Finder):
+            return theirs.loader.made[fullname]
+        if not hasattr(theirs.loader, "get_source"):
+            return {}
+        source = theirs.loader.get_source(fullname)
+        defined = definitions.definitions_in(source) if source else {}
+        try:
+            return _replacement(fullname, defined, self.family)
+        except ValueError as error:
+            raise ImportError(str(error)) from error
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        name = module.__name__
-        module.__dict__.update(self.table.get(name) or self.absent.get(name) or {})
+        module.__dict__.update(self.made[module.__name__])
+        self.on_made(module.__name__)
 
 
 class Patch:
     """What `patch` did; `str()` describes it in one line, and a `with` block ends with `undo`.
 
     Args:
-        family: one of `FAMILIES`.
-        package: package that holds the project's ops, or None for the usual one.
+        family: one of `FAMILIES` or of `COPIES`.
+        package: package that holds the project's ops, or None for the usual ones.
+        is_deferred: whether the package may still be unknown to Python. Then nothing is looked for
+            now, and a module is replaced when it is imported, if it defines one of the ops.
+        on_made: called with the name of each module that is replaced when it is imported.
+
+    Raises:
+        ValueError: there is no such family or package, the package defines none of the ops, or
+            one with other parameters.
     """
 
-    def __init__(self, family: str, package: str | None = None) -> None:
+    def __init__(
+        self,
+        family: str,
+        package: str | None = None,
+        *,
+        is_deferred: bool = False,
+        on_made: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self.family = family
-        self._undo: list[Undo] = []
-        spec = _family(family)
-        package = spec.package if package is None else package
-        table = _table(package, spec.modules)
-        absent = _table(package, spec.absent)
-        absent = _with_parents(absent) if absent else {}
-        loaded = [name for name in table if name in sys.modules]
+        self._spec = family_of(family, package)
+        self._exchanged: dict[str, Exports] = {}
+        self._undo = Changes()
+        absent = {name: definitions.exports(op) for name, op in self._spec.absent.items()}
+        absent = _parents(absent) | absent
+        self.found = {} if is_deferred else survey(family, package)
+        self._finder = _Finder(self._spec, absent, on_made)
         try:
-            for fix in spec.fixes:
-                self._undo.append(FIXES[fix]())
-            for name in loaded:
-                self._exchange(sys.modules[name], table[name])
-            self._find({n: e for n, e in table.items() if n not in loaded}, absent)
+            fixes.install(self._undo, FIXES)
+            for name, ours in self.found.items():
+                if name in sys.modules:
+                    self._exchange(sys.modules[name], ours)
+                    self._exchanged[name] = ours
+            self._undo.callback(fixes.forget_modules, self._finder)
+            sys.meta_path.insert(0, self._finder)
+            self._undo.callback(sys.meta_path.remove, self._finder)
+            self.check()
         except BaseException:
             self.undo()
             raise
-        ops = ", ".join(name.removeprefix(f"{package}.") for name in table)
-        already = f" ({len(loaded)} of them were imported already)" if loaded else ""
-        self.summary = f"fastgan.compat: {package}: {ops} now use the ops of fastgan{already}"
 
     def __str__(self) -> str:
-        return self.summary
+        return f"fastgan.compat: {describe(self.family, self._spec, self.found)}"
 
-    def _exchange(self, module: ModuleType, exports: Exports) -> None:
+    def check(self) -> None:
+        """Prove that the functions of all replaced modules that are imported now are fastgan's.
+
+        Raises:
+            RuntimeError: one is not.
+        """
+        wanted = {**self.found, **self._finder.made, **self._exchanged}
+        for name, ours in wanted.items():
+            if name not in sys.modules:
+                continue
+            held = vars(sys.modules[name])
+            wrong = [
+                key
+                for key, value in ours.items()
+                if callable(value) and held.get(key) is not value
+                and not isinstance(held.get(key), ModuleType)  # a module of the same name below
+            ]  # fmt: skip
+            if wrong:
+                raise RuntimeError(
+                    f"patch: {name} holds {', '.join(wrong)} of another origin than fastgan (it "
+                    f"comes from {getattr(sys.modules[name], '__file__', None)}): it was imported "
+                    "past the import finder of patch, or set afterwards; call patch after that"
+                )
+
+    def _exchange(self, module: ModuleType, ours: Exports) -> None:
         """Set our objects in `module`, and in all modules that imported its own ones from it."""
         held = vars(module)
-        replaced = {id(held[n]): (held[n], ours) for n, ours in exports.items() if n in held}
-        for name, ours in exports.items():
-            self._set(held, name, ours)
-        for namespace in _namespaces():
-            for name, value in list(namespace.items()):
-                theirs, ours = replaced.get(id(value), (None, None))
-                if theirs is value and callable(value) and ours is not value:
-                    self._set(namespace, name, ours)
-
-    def _set(self, namespace: dict[str, Any], name: str, value: Any) -> None:
-        had, old = name in namespace, namespace.get(name)
-        namespace[name] = value
-
-        def undo() -> None:
-            if had:
-                namespace[name] = old
-            else:
-                namespace.pop(name, None)
-
-        self._undo.append(undo)
-
-    def _find(self, table: Mapping[str, Exports], absent: Mapping[str, Exports]) -> None:
-        finder = _Finder(table, absent)
-        sys.meta_path.insert(0, finder)
-
-        def undo() -> None:
-            sys.meta_path.remove(finder)
-            for name, module in list(sys.modules.items()):
-                if getattr(getattr(module, "__spec__", None), "loader", None) is not finder:
-                    continue
-                del sys.modules[name]
-                parent, _, child = name.rpartition(".")
-                holder = vars(sys.modules[parent]) if parent in sys.modules else {}
-                if holder.get(child) is module:
-                    del holder[child]
-
-        self._undo.append(undo)
+        replaced = {id(held[n]): (held[n], value) for n, value in ours.items() if n in held}
+        for name, value in ours.items():
+            self._undo.set(module, name, value)
+        for other in _modules():
+            for name, value in list(vars(other).items()):
+                theirs, mine = replaced.get(id(value), (None, None))
+                if theirs is value and callable(value) and mine is not value:
+                    self._undo.set(other, name, mine)
 
     def undo(self) -> None:
         """Restore everything; a second call does nothing.
 
         Code that imported a replaced module while it was replaced keeps what it imported.
         """
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.undo()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            if kind is None:
+                self.check()
+        finally:
+            self.undo()
 
 
 def patch(family: str, package: str | None = None) -> Patch:
     """Replace the ops of a project by fastgan's, without changing its code, and log one line.
 
-    Call it before or after the project's modules are imported.
+    Call it before or after the project's modules are imported. Its folder must be in `sys.path`.
 
     Args:
-        family: one of `FAMILIES`: stylegan2-ada, stylegan3, r3gan, rosinality, basicsr, mmcv,
-            bigvgan.
+        family: one of `FAMILIES`: stylegan2-ada, stylegan3, r3gan, studiogan, rosinality, basicsr,
+            mmcv, bigvgan; or the name of a code base built on one, one of `COPIES`.
         package: dotted name of the package that holds the project's ops, if it is not the usual
-            one; for example "models.stylegan2.op" for a copy of rosinality's `op`.
+            one; for example "models.stylegan2.op" for a copy of rosinality's `op`. Any module
+            below it that defines one of the ops is replaced.
 
     Returns:
         A `Patch`: call its `undo()`, or use it as a block: ``with patch("stylegan3"): ...``.
 
     Raises:
-        ValueError: there is no such family.
+        ValueError: there is no such family; Python finds no such package; the package defines none
+            of the ops; or one of them with parameters that ours does not have.
     """
     done = Patch(family, package)
     _log.warning("%s", done)
     return done
 
 
-def _family(name: str) -> Family:
-    if name not in FAMILIES:
+def survey(
+    family: str, package: str | None = None, paths: Sequence[str] | None = None
+) -> dict[str, Exports]:
+    """{module: {name: object of ours}} of what would be replaced; nothing is imported.
+
+    Args:
+        family: one of `FAMILIES` or of `COPIES`.
+        package: package that holds the ops, or None for the usual ones.
+        paths: folders to look for it in; None: as Python finds it now.
+
+    Raises:
+        ValueError: as `patch`.
+    """
+    spec = family_of(family, package)
+    found: dict[str, Exports] = {}
+    seen: dict[str, dict[str, Parameters | None]] = {}
+    missing = []
+    for name in spec.packages:
+        below = definitions.modules_below(name, paths)
+        if below is None:
+            missing.append(name)
+        for module, defined in (below or {}).items():
+            seen[module] = defined
+            found |= {module: ours} if (ours := _replacement(module, defined, spec)) else {}
+    absent = [name for name in missing if name not in spec.absent]
+    if absent and len(missing) == len(spec.packages):
         raise ValueError(
-            f"patch: family must be one of {', '.join(FAMILIES)}, got {name!r}; for a copy of "
-            "these ops in another package, name the package with package="
+            f"patch: Python finds no package {' or '.join(absent)} for the family {family!r}; add "
+            "the folder that holds it to sys.path (or to PYTHONPATH), or name the package that "
+            "holds the ops with package="
         )
-    return FAMILIES[name]
+    if not found and not missing:
+        raise ValueError(_nothing_found(family, spec, seen))
+    return found
 
 
-def _table(package: str, modules: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Exports]:
-    return {
-        f"{package}.{name}".rstrip("."): _exports(target, names)
-        for name, (target, names) in modules.items()
-    }
+def describe(family: str, spec: Family, found: Mapping[str, Exports]) -> str:
+    """One line on what is replaced.
+
+    Args:
+        family: the name that was given.
+        spec: the family.
+        found: what `survey` found; empty if it was not searched.
+    """
+    names = ", ".join(spec.packages)
+    if not found:
+        return f"{names}: modules that define ops of {family} will be fastgan's when imported"
+    (package, *rest) = spec.packages
+    short = [name.removeprefix(f"{package}.") if not rest else name for name in found]
+    now = [n for n, full in zip(short, found, strict=True) if full in sys.modules]
+    later = [n for n, full in zip(short, found, strict=True) if full not in sys.modules]
+    parts = [f"{', '.join(now)} are fastgan's now"] if now else []
+    parts += [f"{', '.join(later)} will be fastgan's when imported"] if later else []
+    return f"{names}: {'; '.join(parts)}"
 
 
-def _with_parents(table: Mapping[str, Exports]) -> dict[str, Exports]:
+def _replacement(module: str, defined: Mapping[str, Parameters | None], family: Family) -> Exports:
+    ours, refused = definitions.matching(defined, family)
+    if refused:
+        others = definitions.families_that_fit(defined)
+        hint = f"; its ops are those of the family {' or '.join(others)}" if others else ""
+        raise ValueError(f"patch: the parameters in {module} differ: {'; '.join(refused)}{hint}")
+    return ours
+
+
+def _nothing_found(
+    family: str, spec: Family, seen: Mapping[str, Mapping[str, Parameters | None]]
+) -> str:
+    expected = ", ".join(sorted({" and ".join(op.defines) for op in spec.ops}))
+    fitting = [definitions.families_that_fit(defined) for defined in seen.values()]
+    others = list(dict.fromkeys(name for names in fitting for name in names))
+    names = sorted({name for defined in seen.values() for name in defined if name[0] != "_"})
+    came = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "nothing"
+    hint = f"; its ops are those of the family {' or '.join(others)}" if others else ""
+    return (
+        f"patch: no module of {', '.join(spec.packages)} defines an op of {family!r}: expected one "
+        f"that defines {expected}; its {len(seen)} modules define {came}{hint}"
+    )
+
+
+def _parents(table: Mapping[str, Exports]) -> dict[str, Exports]:
     """Empty packages above the absent ones: "mmcv" above "mmcv.ops"."""
     parents: dict[str, Exports] = {}
     for name in table:
         while name := name.rpartition(".")[0]:
             parents[name] = {}
-    return parents | dict(table)
+    return parents
 
 
-def _namespaces() -> Iterator[dict[str, Any]]:
-    """The namespaces of all modules except fastgan's."""
+def _modules() -> Iterator[ModuleType]:
+    """All modules except fastgan's."""
     for name, module in list(sys.modules.items()):
         if isinstance(module, ModuleType) and name.partition(".")[0] != "fastgan":
-            yield vars(module)
+            yield module

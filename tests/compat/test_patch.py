@@ -1,20 +1,15 @@
-"""`patch` under small code bases in the style of those that it is for, written here.
-
-Their op modules do what the real ones do today: fail on import, or compile, or answer slowly.
-"""
+"""Small code bases in the style of those that `patch` is for, under it and after it."""
 
 import importlib
 import logging
 import subprocess
 import sys
-import textwrap
 
 import pytest
 import torch
+from code_bases import CODE_BASES, OLDER_OP, module, nvidia, write
 
-from fastgan.compat import FAMILIES, patch
-
-BROKEN = 'raise RuntimeError("ninja: build stopped: subcommand failed")\n'
+from fastgan.compat import patch, patching
 
 NVIDIA_NETWORKS = """
 import torch
@@ -107,26 +102,13 @@ if __name__ == "__main__":
     else:
         train(0, sys.argv[1])
 """
-OPS = (
-    "bias_act", "upfirdn2d", "conv2d_resample", "conv2d_gradfix", "grid_sample_gradfix", "fma",
-    "filtered_lrelu",
-)  # fmt: skip
-
-
-def write(folder, files):
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text))
-    return folder
 
 
 @pytest.fixture
 def nvidia_checkout(tmp_path):
-    files = {f"torch_utils/ops/{op}.py": BROKEN for op in OPS}
-    files |= {"torch_utils/__init__.py": "", "torch_utils/ops/__init__.py": ""}
-    files |= {"torch_utils/custom_ops.py": "import torch.utils.no_such_thing\n"}
-    return write(tmp_path, files | {"networks.py": NVIDIA_NETWORKS, "train.py": NVIDIA_TRAIN})
+    files = nvidia() | {"networks.py": NVIDIA_NETWORKS, "train.py": NVIDIA_TRAIN}
+    files["torch_utils/custom_ops.py"] += "import torch.utils.no_such_thing\n"
+    return write(tmp_path, files)
 
 
 @pytest.fixture
@@ -143,8 +125,11 @@ def importable(monkeypatch):
     for name in set(sys.modules) - before:
         file = str(getattr(sys.modules[name], "__file__", "") or "")
         root = name.partition(".")[0]
-        if "pytest" in file or root in ("op", "models", "torch_utils", "basicsr", "mmcv"):
+        if "pytest" in file or root in ROOTS:
             del sys.modules[name]
+
+
+ROOTS = {name.partition("/")[0] for files in CODE_BASES.values() for name in files}
 
 
 def world():
@@ -159,7 +144,7 @@ def world():
 
 def test_a_broken_checkout_trains(nvidia_checkout, importable, tmp_path):
     importable(nvidia_checkout)
-    with pytest.raises(ModuleNotFoundError, match="no_such_thing"):
+    with pytest.raises(RuntimeError, match="ninja"):
         importlib.import_module("networks")
     before = world()
     with patch("stylegan3"):
@@ -189,17 +174,46 @@ def test_the_command_line(nvidia_checkout, tmp_path, spawn):
     assert done.returncode == 0, done.stderr
     said = [text for text in done.stderr.splitlines() if "fastgan" in text]
     assert len(said) == 1
-    assert "torch_utils: ops.bias_act, ops.upfirdn2d" in said[0]
+    assert "torch_utils: custom_ops, ops.bias_act, ops.conv2d_gradfix" in said[0]
     assert (tmp_path / "losses").read_text().startswith("[[")
 
 
-def test_the_command_line_passes_exit_codes_on_and_refuses_in_words(cli):
-    result = cli("patch", "stylegan2-ada", "--", "python", "-c", "import sys; sys.exit(7)", code=7)
-    assert "now use the ops of fastgan" in result.output
+def test_the_command_line_passes_exit_codes_on_and_refuses_in_words(cli, tmp_path):
+    write(tmp_path, nvidia())
+    code = "import sys; import torch_utils.ops.fma; sys.exit(7)"
+    result = cli("patch", "stylegan2-ada", "--", "python", "-c", code, code=7)
+    assert "will be fastgan's when imported" in result.output
+    assert "nothing was replaced" not in result.output
     result = cli("patch", "stylegan4", "--", "python", "-c", "pass", code=2)
     assert "stylegan2-ada, stylegan3" in result.output
     result = cli("patch", "stylegan3", "--", "no-such-command-anywhere", code=1)
     assert "no-such-command-anywhere can't be started" in result.output
+    result = cli(
+        "patch", "stylegan3", "--package", "no.such.package", "--", "python", "x.py", code=2
+    )
+    assert "Python finds no package no.such.package" in " ".join(result.output.split())
+
+
+def test_the_command_line_says_that_nothing_was_replaced(cli, tmp_path):
+    write(tmp_path, nvidia())
+    result = cli("patch", "stylegan3", "--", "python", "-c", "pass")
+    words = (
+        "nothing was replaced: no process of python imported an op of stylegan3 from torch_utils"
+    )
+    assert words in result.output
+    result = cli(
+        "patch", "stylegan3", "--", "sh", "-c", "exit 3", code=3
+    )  # it may start any program
+    assert "modules that define ops of stylegan3 will be fastgan's when imported" in result.output
+    assert "nothing was replaced" in result.output
+
+
+def test_the_command_line_finds_the_package_beside_the_script(cli, tmp_path):
+    write(tmp_path, {f"code/{name}": text for name, text in nvidia().items()})
+    write(tmp_path, {"code/run.py": "import torch_utils.ops.fma as m; print(m.__spec__.origin)"})
+    result = cli("patch", "stylegan3", "--", "python", "code/run.py")
+    assert "ops.fma" in result.output
+    assert "nothing was replaced" not in result.output
 
 
 ROSINALITY = {
@@ -216,7 +230,7 @@ ROSINALITY = {
                 self.negative_slope, self.scale = 0.2, 2 ** 0.5
             def forward(self, x):
                 return fused_leaky_relu(x, self.bias)
-        def fused_leaky_relu(x, bias, negative_slope=0.2, scale=2 ** 0.5):
+        def fused_leaky_relu(input, bias, negative_slope=0.2, scale=2 ** 0.5):
             raise RuntimeError("the CUDA extension is not built")
     """,
     "op/upfirdn2d.py": """
@@ -233,39 +247,6 @@ ROSINALITY = {
                 self.activate = FusedLeakyReLU(3)
             def forward(self, x):
                 return upfirdn2d(act(self.activate(x), torch.ones(3)), torch.ones(2, 2), pad=(1, 0))
-    """,
-    "non_leaking.py": """
-        import torch
-        from torch.autograd import Function
-
-        class Sample(Function):
-            @staticmethod
-            def forward(ctx, x, grid):
-                ctx.save_for_backward(x, grid)
-                return torch.nn.functional.grid_sample(
-                    x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-            @staticmethod
-            def backward(ctx, dy):
-                return SampleBackward.apply(dy, *ctx.saved_tensors)
-
-        class SampleBackward(Function):
-            @staticmethod
-            def forward(ctx, dy, x, grid):
-                op = torch._C._jit_get_operation("aten::grid_sampler_2d_backward")
-                dx, dgrid = op(dy, x, grid, 0, 0, False)
-                ctx.save_for_backward(grid)
-                return dx, dgrid
-
-            @staticmethod
-            def backward(ctx, ddx, ddgrid):
-                (grid,) = ctx.saved_tensors
-                return Sample.apply(ddx, grid) if ctx.needs_input_grad[0] else None, None, None
-
-        def augment(x, matrices):
-            shape = (x.shape[0], x.shape[1], x.shape[2] + 2, x.shape[3] + 1)
-            grid = torch.nn.functional.affine_grid(matrices, shape, align_corners=False)
-            return Sample.apply(x, grid)
     """,
 }
 
@@ -304,140 +285,15 @@ def test_modules_that_are_imported_already(package, importable, tmp_path):
         old(torch.ones(1, 3, 2, 2))
 
 
-BACKWARD = "aten::grid_sampler_2d_backward"
-MATRICES = torch.tensor([[[0.9, -0.3, 0.1], [0.3, 0.8, -0.2]], [[1.1, 0.2, 0.0], [-0.1, 0.7, 0.3]]])
-
-
-@pytest.fixture(params=["this torch's", "before 2.13"])
-def derivative(request, monkeypatch):
-    """Whether torch's own backward operator of grid_sample has a derivative."""
-    if request.param == "before 2.13":
-        monkeypatch.setattr("fastgan.compat.nvlabs.grid_sample_gradfix._IS_NATIVE", False)
-
-
-@pytest.fixture
-def non_leaking(importable, tmp_path, device):
-    importable(write(tmp_path, ROSINALITY))
-    yield importlib.import_module("non_leaking")
-    sys.modules.pop("non_leaking")
-
-
-def r1_through(augment, device):
-    """R1 of a critic behind an augmentation, and the penalty's gradients."""
-    torch.manual_seed(0)
-    x = torch.randn(2, 3, 6, 5, dtype=torch.float64, device=device, requires_grad=True)
-    w = torch.randn(3, 2, dtype=torch.float64, device=device, requires_grad=True)
-    y = augment(x, MATRICES.to(x))
-    logits = torch.einsum("nchw,ck->nkhw", y, w).square().sum()
-    (dx,) = torch.autograd.grad(logits, x, create_graph=True)
-    penalty = dx.square().sum()
-    return [penalty.detach(), *torch.autograd.grad(penalty, (x, w))]
-
-
-def dense(x, matrices):
-    """The same samples as sums over all pixels of hat functions: any derivative is torch's."""
-    (n, _, height, width), shape = x.shape, (x.shape[2] + 2, x.shape[3] + 1)
-    grid = torch.nn.functional.affine_grid(matrices, (n, 1, *shape), align_corners=False)
-    hats = []
-    for axis, size in ((0, width), (1, height)):
-        place = ((grid[..., axis] + 1) * size - 1) / 2
-        pixels = torch.arange(size, dtype=x.dtype, device=x.device)
-        hats.append((1 - (place[..., None] - pixels).abs()).clamp(min=0))
-    return torch.einsum("nchw,nijw,nijh->ncij", x, *hats)
-
-
-def test_an_augmentation_with_an_operator_of_old(non_leaking, derivative, device):
-    with pytest.raises(TypeError, match="'tuple' object is not callable"):
-        r1_through(non_leaking.augment, device)
-    with patch("rosinality"):  # after the import of the module, which is unmodified
-        found = r1_through(non_leaking.augment, device)
-        x = torch.randn(2, 2, 3, 4, dtype=torch.float64, device=device, requires_grad=True)
-        matrices = MATRICES.to(x)
-        torch.autograd.gradcheck(lambda x: non_leaking.augment(x, matrices), x)
-        torch.autograd.gradgradcheck(lambda x: non_leaking.augment(x, matrices), x)
-    for mine, want in zip(found, r1_through(dense, device), strict=True):
-        torch.testing.assert_close(mine, want)
-    with pytest.raises(TypeError, match="'tuple' object is not callable"):
-        r1_through(non_leaking.augment, device)
-
-
-def test_the_operator_of_old_takes_both_signatures_and_is_differentiable(derivative, device):
-    torch.manual_seed(0)
-    x, dy = (torch.randn(1, 2, 3, 4, dtype=torch.float64, device=device) for _ in range(2))
-    grid = torch.rand(1, 3, 4, 2, dtype=torch.float64, device=device) * 2 - 1
-    dy.requires_grad_()
-    old = torch.ops.aten.grid_sampler_2d_backward
-    with patch("rosinality"):
-        op = torch._C._jit_get_operation(BACKWARD)
-        for modes in ((0, 0, False), (1, 0, False), (0, 2, True)):
-            want = old(dy, x, grid, *modes, [True, True])
-            for got in (op(dy, x, grid, *modes), op(dy, x, grid, *modes, output_mask=(True, True))):
-                torch.testing.assert_close(got[0], want[0])
-                torch.testing.assert_close(got[1], want[1])
-        dx = op(dy, x, grid, 0, 0, False, [True, False])[0]
-        (ddy,) = torch.autograd.grad(dx, dy, x)
-        sampled = torch.nn.functional.grid_sample(x, grid, align_corners=False)
-    torch.testing.assert_close(ddy, sampled)
-
-
-def test_other_operators_and_torchs_own_use_of_them_are_as_they_were():
-    theirs = torch._C._jit_get_operation
-    with patch("rosinality"):
-        for name in ("aten::grid_sampler_2d", "aten::no_such_operator"):
-            found = torch._C._jit_get_operation(name)
-            assert type(found) is tuple
-            assert found[1] == theirs(name)[1]
-        _, overloads = torch._C._jit_get_operation(BACKWARD)  # as torch does for torch.ops
-        assert overloads == ["", "out"]
-        packet = torch._ops._OpNamespace("aten").grid_sampler_2d_backward
-        assert packet.overloads() == ["default", "out"]
-        with pytest.raises(AttributeError, match="cudnn_convolution_backward_weight"):
-            torch._ops._OpNamespace("aten").cudnn_convolution_backward_weight  # noqa: B018
-    assert torch._C._jit_get_operation is theirs
-
-
-CONVOLUTIONS = {
-    "stride 2": (False, (2, 2), (1, 1), (0, 0), (1, 1), 1, (7, 8)),
-    "dilated, in groups": (False, (1, 1), (2, 0), (0, 0), (1, 2), 2, (7, 8)),
-    "transposed": (True, (2, 2), (1, 1), (0, 0), (1, 1), 1, (3, 4)),
-    "transposed, output padding, in groups": (True, (2, 3), (0, 1), (1, 2), (1, 1), 2, (3, 4)),
-}
-
-
-@pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_weight_gradients_by_operators_that_torch_removed(case, device):
-    is_transposed, stride, padding, output_padding, dilation, groups, size = CONVOLUTIONS[case]
-    torch.manual_seed(0)
-    shape = (4, 6 // groups, 3, 3) if is_transposed else (6, 4 // groups, 3, 3)
-    x = torch.randn(2, 4, *size, dtype=torch.float64, device=device, requires_grad=True)
-    w = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    y = torch.ops.aten.convolution(
-        x, w, None, stride, padding, dilation, is_transposed, output_padding, groups
-    )
-    dy = torch.randn_like(y).requires_grad_()
-    (want,) = torch.autograd.grad(y, w, dy, create_graph=True)
-    name = f"aten::cudnn_convolution_{'transpose_' if is_transposed else ''}backward_weight"
-    assert torch._C._jit_get_operation(name) == (None, None)
-    with patch("rosinality"):
-        op = torch._C._jit_get_operation(name)
-        flags = [False, False, False]
-        dw = op(w.shape, dy, x, padding, stride, dilation, groups, *flags)
-    torch.testing.assert_close(dw, want)
-    ddw = torch.randn_like(dw)
-    both = [torch.autograd.grad(dw_, (x, dy), ddw) for dw_ in (dw, want)]
-    for mine, theirs in zip(*both, strict=True):
-        torch.testing.assert_close(mine, theirs)
-
-
 def test_basicsr(importable, tmp_path):
     importable(write(tmp_path, {
         "basicsr/__init__.py": "",
         "basicsr/ops/__init__.py": "",
         "basicsr/ops/fused_act/__init__.py":
             "from .fused_act import FusedLeakyReLU, fused_leaky_relu",
-        "basicsr/ops/fused_act/fused_act.py": BROKEN,
+        "basicsr/ops/fused_act/fused_act.py": module(*OLDER_OP["fused_act.py"]),
         "basicsr/ops/upfirdn2d/__init__.py": "from .upfirdn2d import upfirdn2d",
-        "basicsr/ops/upfirdn2d/upfirdn2d.py": BROKEN,
+        "basicsr/ops/upfirdn2d/upfirdn2d.py": module(*OLDER_OP["upfirdn2d.py"]),
         "basicsr/arch.py": """
             import torch
             from basicsr.ops.fused_act import FusedLeakyReLU, fused_leaky_relu
@@ -468,9 +324,7 @@ def test_mmcv_that_is_not_there_at_all(importable):
 
 def test_bigvgan(importable, tmp_path):
     importable(write(tmp_path, {
-        "alias_free_activation/__init__.py": "",
-        "alias_free_activation/cuda/__init__.py": "",
-        "alias_free_activation/cuda/activation1d.py": BROKEN,
+        **CODE_BASES["bigvgan"],
         "vocoder.py": """
             import torch
             from alias_free_activation.cuda.activation1d import Activation1d
@@ -493,10 +347,11 @@ def test_bigvgan(importable, tmp_path):
     sys.modules.pop("vocoder")
 
 
-def test_one_line_says_what_was_done(caplog):
+def test_one_line_says_what_was_done(caplog, nvidia_checkout, importable):
+    importable(nvidia_checkout)
     with caplog.at_level(logging.WARNING, "fastgan"), patch("stylegan2-ada") as done:
         assert str(done) in caplog.text
-    assert "torch_utils: ops.bias_act, ops.upfirdn2d" in str(done)
+    assert "torch_utils: custom_ops, ops.bias_act, ops.conv2d_gradfix" in str(done)
     assert len(str(done).splitlines()) == len(caplog.records) == 1
 
 
@@ -507,28 +362,30 @@ def test_an_unknown_family_is_refused_and_nothing_is_changed():
     assert world() == before
 
 
-def test_a_patch_that_fails_half_way_leaves_nothing(monkeypatch):
-    from fastgan.compat import legacy_apis
+def test_a_patch_that_fails_half_way_leaves_nothing(monkeypatch, nvidia_checkout, importable):
+    from fastgan.compat.legacy_apis.fixes import Fix
 
+    importable(nvidia_checkout)
     before = world()
 
-    def fail():
+    def fail(module, done):
         raise OSError("no")
 
-    table = dict(legacy_apis.FIXES) | {"sampler": fail}
-    monkeypatch.setattr("fastgan.compat.patching.FIXES", table)
+    monkeypatch.setitem(patching.FIXES, "sampler_argument", Fix("torch.utils.data", fail))
     with pytest.raises(OSError, match="no"):
         patch("stylegan3")
     assert world() == before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_undo_is_exact_and_can_be_repeated(family):
+@pytest.mark.parametrize("family", CODE_BASES)
+def test_undo_is_exact_and_can_be_repeated(family, importable, tmp_path):
+    importable(write(tmp_path, CODE_BASES[family]))
     before = world()
     done = patch(family)
     assert list(sys.meta_path) != before[0]
     done.undo()
     assert world() == before
+    done.undo()
     with patch(family), patch(family):  # nested
         pass
     assert world() == before

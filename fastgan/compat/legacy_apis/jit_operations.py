@@ -9,11 +9,12 @@ conv2d_gradfix outside the package that `patch` replaces. Torch has removed them
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
 
+from fastgan.compat.changes import Changes
 from fastgan.compat.nvlabs import grid_sample_gradfix
 from fastgan.ops._torch_conv import weight_gradient
 
@@ -69,21 +70,20 @@ _CALLS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )  # fmt: skip
 
 
-def jit_get_operation() -> Callable[[], None]:
-    """Install them, and return the function that removes them; other names are not changed.
+def callable_operations(module: ModuleType, done: Changes) -> None:
+    """Make the results callable for these three names; other names are not changed.
 
     A module that looks up an operator while it is imported must be imported after this call.
+
+    Args:
+        module: `torch._C`.
+        done: what undoes it.
     """
-    original = torch._C._jit_get_operation
+    original = module._jit_get_operation
 
     def _jit_get_operation(qualified_name: str) -> Any:
         torchs = original(qualified_name)
         call = _CALLS.get(qualified_name)
         return torchs if call is None else _Operation(torchs, call)
 
-    torch._C._jit_get_operation = _jit_get_operation
-
-    def undo() -> None:
-        torch._C._jit_get_operation = original
-
-    return undo
+    done.set(module, "_jit_get_operation", _jit_get_operation)
