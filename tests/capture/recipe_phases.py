@@ -134,11 +134,12 @@ def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[],
     """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
     config = state.config
     period = config.d_reg_interval * config.g_reg_interval
-    plans = [phases.phases(i, config) for i in range(period)]
-    for phase in dict.fromkeys(phase for plan in plans for phase in plan[:-1]):
-        yield phase.__name__, partial(phase, state, batch)
-    for phase in dict.fromkeys(plan[-1] for plan in plans):
-        yield f"{phase.__name__} + average", partial(phase, state, batch, is_last=True)
+    calls = [call for i in range(period) for call in phases.planned(i, config)]
+    for phase, options in {
+        (phase, tuple(options)): (phase, options) for phase, options in calls
+    }.values():
+        name = f"{phase.__name__} + average" if "averages" in options else phase.__name__
+        yield name, partial(phase, state, batch, **options)
     if state.ada is not None:
         nimg = config.batch * phases.ADA_INTERVAL
         yield "ada.update", lambda: state.ada.update(state.augment, nimg)

@@ -133,7 +133,7 @@ class ComposedTraining(OptimizerLoop):
         G, mixing = self.G, self.config.style_mixing_prob
         ws = G.mapping(torch.randn([n, G.z_dim]))
         if mixing > 0:
-            other = G.mapping(torch.randn([n, G.z_dim]))
+            other = G.mapping(torch.randn([n, G.z_dim]), update_w_avg=False)
             ws = mix_styles(ws, other, sample_cutoff(n, G.num_ws, mixing))
         return synthesis(ws), ws
 

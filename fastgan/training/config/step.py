@@ -22,6 +22,10 @@ __all__ = [
 
 CAPTURE = ("auto", "off")
 PRECISIONS = ("fp32", "bf16")
+PENALTY_AT = ("images", "augmented")
+PL_TARGETS = ("mean_before", "mean_after")
+NETWORKS = ("D", "G")
+UPDATE_EMAS = ("all", "d_step")
 
 
 def require(is_fine: bool, name: str, expected: str, got: Any, way_out: str) -> None:
@@ -149,7 +153,7 @@ class StepConfig:
         loss of D = objective + (r1_gamma/2)·mean R1 + (r2_gamma/2)·mean R2 + gp_weight·mean GP
         loss of G = objective + pl_weight·mean PL
 
-    Penalties are computed at D's own input, which is augmented.
+    The defaults are ours; `fastgan.training.config.recipes` has the published settings.
 
     Args:
         objective: name of an objective of `fastgan.losses`; default "non_saturating".
@@ -165,11 +169,30 @@ class StepConfig:
         gp_weight: weight of WGAN-GP (arXiv 1704.00028), >= 0; default 0.
         penalty_method: how penalties are computed, one of
             `fastgan.losses.gradient_penalty.METHODS`; default "auto" (exact).
-        d_reg_interval: steps between two updates of D by its penalties, each with weight ×
-            interval; default 1, which adds them to the loss of every step.
+        penalty_at: what a penalty's gradient is taken with respect to. "images" (default): the
+            images before blur and augmentation, through both, as published (arXiv 2006.06676,
+            2501.05441); "augmented": D's own input, which costs less.
+        d_reg_interval: steps k between two updates of D by its penalties, each with weight × k;
+            default 1, which adds them to the loss of every step. Above 1, Adam of D has
+            lr' = lr·k/(k+1) and β' = β^(k/(k+1)) where D has a penalty (arXiv 1912.04958,
+            appendix B).
         pl_weight: weight of the path-length penalty (arXiv 1912.04958), >= 0; default 0.
-        g_reg_interval: steps between two updates of G by it, with weight × interval; default 1.
+        pl_decay: how far the mean path length moves toward a batch's, in (0, 1]; default 0.01.
+        pl_batch_shrink: a lazy path-length step takes 1/pl_batch_shrink of the batch; default 2.
+        pl_target: what path lengths are compared with. "mean_before" (default): the moving mean
+            before this batch, so that the result does not depend on how a batch is split;
+            "mean_after": as published, the mean that has already moved toward the lengths that
+            are computed at once (a process's share, or batch_gpu of it), with its gradient.
+        g_reg_interval: steps between two updates of G by it, as d_reg_interval; default 1.
         style_mixing_prob: share of generated samples with latents of two z, in [0, 1]; default 0.
+        first_network: the network that a step trains first, "D" (default) or, as in StyleGAN2
+            and StyleGAN3, "G".
+        update_emas: which passes of G move its running means (w_avg, magnitude_ema): "all"
+            (default), or "d_step", as in StyleGAN3: only the one whose samples train D.
+        blur_init_sigma: pixels, >= 0; default 0 (off). All that D sees is blurred at first with
+            weights 2^-(x/σ)² (`fastgan.augment.BlurFade`), as for StyleGAN3-R.
+        blur_fade_kimg: thousands of real images over which σ falls from blur_init_sigma to 0,
+            linearly; > 0 where blur_init_sigma is; default 0.
         ema: the moving average of G.
         schedule: how learning rates and penalties change during a run.
         capture: "auto" (default): each phase is one CUDA graph where the device has them; "off":
@@ -190,17 +213,25 @@ class StepConfig:
     r2_gamma: float = 0.0
     gp_weight: float = 0.0
     penalty_method: str = "auto"
+    penalty_at: str = "images"
     d_reg_interval: int = 1
     pl_weight: float = 0.0
+    pl_decay: float = 0.01
+    pl_batch_shrink: int = 2
+    pl_target: str = "mean_before"
     g_reg_interval: int = 1
     style_mixing_prob: float = 0.0
+    first_network: str = "D"
+    update_emas: str = "all"
+    blur_init_sigma: float = 0.0
+    blur_fade_kimg: float = 0.0
     ema: EmaConfig = field(default_factory=EmaConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     capture: str = "auto"
     precision: str = "fp32"
 
     def __post_init__(self):
-        for name in ("batch", "d_reg_interval", "g_reg_interval"):
+        for name in ("batch", "d_reg_interval", "g_reg_interval", "pl_batch_shrink"):
             require_whole(name, getattr(self, name))
         is_fine = self.batch_gpu is None or (
             self.batch_gpu >= 1 and self.batch % self.batch_gpu == 0
@@ -212,6 +243,22 @@ class StepConfig:
             require(value >= 0, name, "a number >= 0", value, "0 switches the penalty off")
         require(0 <= self.style_mixing_prob <= 1, "style_mixing_prob", "a probability",
                 self.style_mixing_prob, "0.9 is StyleGAN's")  # fmt: skip
+        require(0 < self.pl_decay <= 1, "pl_decay", "a number in (0, 1]", self.pl_decay,
+                "0.01 is StyleGAN2's")  # fmt: skip
+        for name, known in (
+            ("penalty_at", PENALTY_AT),
+            ("pl_target", PL_TARGETS),
+            ("first_network", NETWORKS),
+            ("update_emas", UPDATE_EMAS),
+        ):
+            value = getattr(self, name)
+            require(value in known, name, f"one of {', '.join(known)}", value,
+                    f"{known[0]} is the default")  # fmt: skip
+        require(self.blur_init_sigma >= 0, "blur_init_sigma", "a number of pixels >= 0",
+                self.blur_init_sigma, "0 switches the blur off")  # fmt: skip
+        is_fine = self.blur_fade_kimg > 0 or self.blur_init_sigma == 0
+        require(is_fine, "blur_fade_kimg", "a positive number with blur_init_sigma > 0",
+                self.blur_fade_kimg, "batch·200/32 is StyleGAN3's")  # fmt: skip
         require(self.penalty_method in METHODS, "penalty_method", f"one of {', '.join(METHODS)}",
                 self.penalty_method, "auto is exact")  # fmt: skip
         require(self.capture in CAPTURE, "capture", f"one of {', '.join(CAPTURE)}", self.capture,
@@ -222,6 +269,19 @@ class StepConfig:
         require(is_fine, "penalty_method", f"an exact method with precision={self.precision!r}",
                 self.penalty_method, "bf16 rounds away the differences that it takes")  # fmt: skip
         load_objective(self.objective)
+
+    def blur_sigma(self, nimg: int) -> float:
+        """The blur of a step.
+
+        Args:
+            nimg: real images shown before it.
+
+        Returns:
+            σ in pixels: blur_init_sigma at 0, 0 from blur_fade_kimg on.
+        """
+        if self.blur_init_sigma == 0:
+            return 0.0
+        return max(1 - nimg / (self.blur_fade_kimg * 1000), 0.0) * self.blur_init_sigma
 
     @property
     def has_d_penalty(self) -> bool:

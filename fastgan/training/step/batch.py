@@ -69,7 +69,7 @@ def check_split(config: TrainConfig, world_size: int) -> None:
 
     Raises:
         ValueError: when batch is no multiple of world_size, when batch_gpu does not divide a rank's
-            share, or when a lazy path-length step could not halve that share.
+            share, or when pl_batch_shrink does not divide it for a lazy path-length step.
     """
     batch, at_once = config.batch, config.batch_gpu
     if batch % world_size:
@@ -84,11 +84,12 @@ def check_split(config: TrainConfig, world_size: int) -> None:
             f"over {world_size} processes), got {at_once}; leave it out to compute all of them at "
             "once"
         )
-    is_halved = config.pl_weight > 0 and config.g_reg_interval > 1
-    if is_halved and world_size > 1 and share % 2:
+    is_shrunk = config.pl_weight > 0 and config.g_reg_interval > 1
+    shrink = config.pl_batch_shrink
+    if is_shrunk and world_size > 1 and share % shrink:
         raise ValueError(
-            f"batch: expected a multiple of {2 * world_size}, got {batch}; a lazy path-length step "
-            f"uses half of each process's {share} samples"
+            f"batch: expected a multiple of {shrink * world_size}, got {batch}; a lazy path-length "
+            f"step uses 1/{shrink} of each process's {share} samples"
         )
 
 

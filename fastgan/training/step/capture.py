@@ -23,7 +23,7 @@ recipe does what a graph can't contain.
 import contextlib
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,7 +131,7 @@ class PhaseRunner:
         self._graphs = None
         if reason is None:
             self._graphs = CudaGraphs(device) if graphs is None else graphs
-        self._phases: dict[tuple[str, bool], _Phase] = {}
+        self._phases: dict[tuple[str, Hashable], _Phase] = {}
         self._batch: Batch | None = None
         self._host_values: tuple[Any, ...] | None = None
         _log.info("%s", self.note)
@@ -173,15 +173,16 @@ class PhaseRunner:
         call: Callable[[], None],
         networks: Mapping[str, nn.Module],
         *,
-        is_last: bool,
+        variant: Hashable = None,
     ) -> None:
         """Runs one phase.
 
         Args:
-            name: of the phase. Its graph is found again by (name, is_last).
+            name: of the phase. Its graph is found again by (name, variant).
             call: runs the phase on the batch of `begin_step`.
             networks: name → module, for the message of a CaptureError.
-            is_last: whether the call also ends the step (EMA, statistics).
+            variant: tells calls of one phase apart that do not do the same, such as the one
+                that also ends the step.
 
         Raises:
             CaptureError: when the phase can't be captured.
@@ -189,7 +190,7 @@ class PhaseRunner:
         if self._graphs is None:
             call()
             return
-        phase = self._phases.setdefault((name, is_last), _Phase())
+        phase = self._phases.setdefault((name, variant), _Phase())
         phase.calls += 1
         if phase.replay is None and phase.calls > WARM_UPS:
             with capture_guard(name, networks, self._device, is_strict=False):

@@ -5,7 +5,7 @@ A checkpoint holds none of it.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -29,6 +29,10 @@ class StepContext:
         latent_shape: of one z.
         g_takes_c: whether G is called as G(z, c), not G(z).
         d_takes_c: whether D is called as D(x, c), not D(x).
+        mapping_options: what keeps a call of G.mapping from moving w_avg: {"update_w_avg": False},
+            or {} where it takes no such argument.
+        synthesis_options: the same for G.synthesis and its means: {"update_emas": False}, or {}.
+        images_critic: D of images before blur and augmentation, made by the first penalty.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
         rng_key: int64 [], the key of the current step, with which every sample draws random
             numbers of its own (`fastgan.sample_rng`); None: torch's global generator.
@@ -49,6 +53,9 @@ class StepContext:
     latent_shape: tuple[int, ...]
     g_takes_c: bool
     d_takes_c: bool
+    mapping_options: dict[str, bool] = field(default_factory=dict)
+    synthesis_options: dict[str, bool] = field(default_factory=dict)
+    images_critic: nn.Module | None = None
     runner: PhaseRunner | None = None
     rng_key: Tensor | None = None
     rank: int = 0
@@ -67,6 +74,8 @@ def make_context(
         latent_shape=latent_shape,
         g_takes_c=takes_condition(G),
         d_takes_c=takes_condition(D),
+        mapping_options=_options(getattr(G, "mapping", None), "update_w_avg"),
+        synthesis_options=_options(getattr(G, "synthesis", None), "update_emas"),
     )
 
 
@@ -77,3 +86,11 @@ def takes_condition(module: nn.Module) -> bool:
         return True
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(positional) >= 2
+
+
+def _options(call: Callable[..., Tensor] | None, name: str) -> dict[str, bool]:
+    """{name: False} if `call`, a module or a function, takes an argument of this name."""
+    if call is None:
+        return {}
+    signature = inspect.signature(call.forward if isinstance(call, nn.Module) else call)
+    return {name: False} if name in signature.parameters else {}

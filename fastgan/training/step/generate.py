@@ -10,30 +10,40 @@ from fastgan.training.step.state import StepState
 __all__ = ["draw_latents", "generate"]
 
 
-def generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def generate(
+    state: StepState, n: int, c: Tensor | None, *, is_for_d: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """n samples of G under the real samples' conditions, and their ws (None without mapping).
 
     Computed in config.precision, given in the networks' dtype.
 
     With probability style_mixing_prob a sample takes the latents after a uniformly drawn layer
-    from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1).
+    from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1). The second latents do not
+    move w_avg, and G's running means move at all as config.update_emas says. is_for_d: D is trained
+    on these samples, in its objective.
     """
+    is_moving = is_for_d or state.config.update_emas == "all"
     with autocast(state.config.precision, state.device):
-        return _generate(state, n, c)
+        return _generate(state, n, c, is_moving)
 
 
-def _generate(state: StepState, n: int, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    G, config = state.G, state.config
-    conditions = () if c is None or not state.context.g_takes_c else (c,)
+def _generate(
+    state: StepState, n: int, c: Tensor | None, is_moving: bool
+) -> tuple[Tensor, Tensor | None]:
+    G, config, context = state.G, state.config, state.context
+    conditions = () if c is None or not context.g_takes_c else (c,)
     z = draw_latents(state, n)
-    if config.pl_weight == 0 and config.style_mixing_prob == 0:
+    if config.pl_weight == 0 and config.style_mixing_prob == 0 and is_moving:
         return _wide(state, G(z, *conditions)), None
-    ws = _wide(state, G.mapping(z, *conditions))  # [N, num_ws, w_dim]
+    options = {} if is_moving else context.mapping_options
+    ws = _wide(state, G.mapping(z, *conditions, **options))  # [N, num_ws, w_dim]
     if config.style_mixing_prob > 0:
-        other = _wide(state, G.mapping(draw_latents(state, n), *conditions))
+        z = draw_latents(state, n)
+        other = _wide(state, G.mapping(z, *conditions, **context.mapping_options))
         cutoff = sample_cutoff(n, G.num_ws, config.style_mixing_prob, state.device)
         ws = mix_styles(ws, other, cutoff)
-    return _wide(state, G.synthesis(ws)), ws
+    options = {} if is_moving else context.synthesis_options
+    return _wide(state, G.synthesis(ws, **options)), ws
 
 
 def _wide(state: StepState, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ share: the micro-batch's part of the whole batch, for the statistics.
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.path_length import path_lengths
@@ -24,9 +24,11 @@ __all__ = [
     "logits_with_penalty",
     "move_pl_mean",
     "path_length",
+    "penalty_inputs",
+    "seen_by_d",
 ]
 
-PL_DECAY = 0.01  # how far the mean path length moves toward a batch's
+Critic = nn.Module
 
 
 def d_condition(state: StepState, part: Batch) -> Tensor | None:
@@ -34,15 +36,63 @@ def d_condition(state: StepState, part: Batch) -> Tensor | None:
     return part.c if state.context.d_takes_c else None
 
 
-def _logits(state: StepState, x: Tensor, c: Tensor | None) -> Tensor:
-    return state.context.discriminator(x) if c is None else state.context.discriminator(x, c)
+def _logits(D: Critic, x: Tensor, c: Tensor | None) -> Tensor:
+    return D(x) if c is None else D(x, c)
+
+
+def seen_by_d(state: StepState, x: Tensor) -> Tensor:
+    """Samples [N, ...] as D's objective sees them: blurred where the run blurs, and augmented."""
+    return state.augment(x if state.blur is None else state.blur(x))
 
 
 def d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Real and fake samples [N, ...], both augmented, without a graph."""
+    """Real and fake samples [N, ...] as D sees them, without a graph."""
     with torch.no_grad():
-        fake, _ = generate(state, batch.x.shape[0], batch.c)
-        return state.augment(batch.x), state.augment(fake)
+        fake, _ = generate(state, batch.x.shape[0], batch.c, is_for_d=True)
+        return seen_by_d(state, batch.x), seen_by_d(state, fake)
+
+
+class _ImagesCritic(nn.Module):
+    """D of images before blur and augmentation: what a penalty at the images differentiates.
+
+    A module, so that method="auto" remembers what it found out about it.
+    """
+
+    def __init__(self, blur: nn.Module | None, augment: nn.Module, D: nn.Module):
+        super().__init__()
+        self.blur, self.augment, self.D = blur, augment, D
+
+    def forward(self, x: Tensor, *c: Tensor) -> Tensor:
+        return self.D(self.augment(x if self.blur is None else self.blur(x)), *c)
+
+
+def _images_critic(state: StepState) -> Critic:
+    context = state.context
+    made = context.images_critic
+    if made is None or made.augment is not state.augment or made.D is not context.discriminator:
+        made = context.images_critic = _ImagesCritic(
+            state.blur, state.augment, context.discriminator
+        )
+    return made
+
+
+def penalty_inputs(
+    state: StepState, batch: Batch, *, with_fake: bool = True, is_for_d: bool = False
+) -> tuple[Critic, Tensor, Tensor | None]:
+    """The critic whose gradient is penalised, and the real and fake samples [N, ...] to do it at.
+
+    Samples have no graph. fake is None unless with_fake.
+    """
+    is_changed = state.blur is not None or not isinstance(state.augment, nn.Identity)
+    with torch.no_grad():
+        real, fake = batch.x, None
+        if with_fake:
+            fake, _ = generate(state, real.shape[0], batch.c, is_for_d=is_for_d)
+        if is_changed and state.config.penalty_at == "images":
+            return _images_critic(state), real, fake
+        real = seen_by_d(state, real)
+        fake = None if fake is None else seen_by_d(state, fake)
+    return state.context.discriminator, real, fake
 
 
 def d_losses(
@@ -53,22 +103,22 @@ def d_losses(
     Where the objective is a sum over real and over fake samples these are two, so that the first
     one's backward pass can free its activations before the second one's forward pass.
     """
-    objective = state.context.objective
-    real_logits = _logits(state, real, c)
+    objective, D = state.context.objective, state.context.discriminator
+    real_logits = _logits(D, real, c)
     if objective.is_separable:
         constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
         yield objective.discriminator_loss(real_logits, constant)
         real_logits = real_logits.detach()
-    yield d_objective(state, real_logits, _logits(state, fake, c), share)
+    yield d_objective(state, real_logits, _logits(D, fake, c), share)
 
 
 def logits_with_penalty(
-    state: StepState, x: Tensor, c: Tensor | None, gamma: float
+    state: StepState, critic: Critic, x: Tensor, c: Tensor | None, gamma: float
 ) -> tuple[Tensor, Tensor | None]:
-    """D's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
+    """The critic's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
     if gamma == 0:
-        return _logits(state, x, c), None
-    return logits_and_penalty(state.context.discriminator, x, c, method=state.config.penalty_method)
+        return _logits(critic, x, c), None
+    return logits_and_penalty(critic, x, c, method=state.config.penalty_method)
 
 
 def d_objective(state: StepState, real_logits: Tensor, fake_logits: Tensor, share: float) -> Tensor:
@@ -84,6 +134,7 @@ def d_objective(state: StepState, real_logits: Tensor, fake_logits: Tensor, shar
 
 def d_penalty(
     state: StepState,
+    critic: Critic,
     real: Tensor,
     fake: Tensor | None,
     c: Tensor | None,
@@ -92,14 +143,14 @@ def d_penalty(
     at_fake: Tensor | None = None,
 ) -> Tensor:
     """The weighted sum of the penalties; `at_real` and `at_fake` are R1 and R2 where known."""
-    D, config, loss = state.context.discriminator, state.config, None
+    config, loss = state.config, None
     method = config.penalty_method
     terms: list[tuple[str, float, Callable[[], Tensor]]] = [
         ("r1", config.r1_gamma / 2,
-         lambda: r1(D, real, c, method=method) if at_real is None else at_real),
+         lambda: r1(critic, real, c, method=method) if at_real is None else at_real),
         ("r2", config.r2_gamma / 2,
-         lambda: r2(D, fake, c, method=method) if at_fake is None else at_fake),
-        ("gp", config.gp_weight, lambda: wgan_gp(D, real, fake, c, method=method)),
+         lambda: r2(critic, fake, c, method=method) if at_fake is None else at_fake),
+        ("gp", config.gp_weight, lambda: wgan_gp(critic, real, fake, c, method=method)),
     ]  # fmt: skip
     for name, weight, penalty in terms:
         if weight > 0:
@@ -113,21 +164,24 @@ def g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor
     """G's objective; `fake` [N, ...] carries G's graph."""
     objective = state.context.objective
     c = d_condition(state, batch)
-    fake_logits, real_logits = _logits(state, state.augment(fake), c), None
+    D = state.context.discriminator
+    fake_logits, real_logits = _logits(D, seen_by_d(state, fake), c), None
     if objective.needs_real_for_g:
         with torch.no_grad():
-            real_logits = _logits(state, state.augment(batch.x), c)
+            real_logits = _logits(D, seen_by_d(state, batch.x), c)
     loss = objective.generator_loss(fake_logits, real_logits)
     state.stats.add("Loss/G", loss, share)
     return loss
 
 
 def path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Tensor:
-    """pl_weight × the penalty, against the mean before this phase: that of the whole
-    batch is known at its end only."""
+    """pl_weight × the penalty, against the mean that config.pl_target says."""
     lengths = path_lengths(fake, ws)  # [N]
     state.g_optimizer.flat.scalars[0].add_(lengths.detach().mean() * share)
-    penalty = (lengths - state.pl_mean.to(lengths.dtype)).square().mean()
+    target = state.pl_mean.to(lengths.dtype)
+    if state.config.pl_target == "mean_after":
+        target = target.lerp(lengths.mean(), state.config.pl_decay)
+    penalty = (lengths - target).square().mean()
     state.stats.add("Loss/pl", penalty, share)
     return penalty * state.config.pl_weight
 
@@ -135,5 +189,5 @@ def path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Ten
 def move_pl_mean(state: StepState) -> None:
     """Moves pl_mean toward the batch's mean length, over all ranks, unless it is not finite."""
     mean = state.g_optimizer.flat.scalars[0].to(state.pl_mean.dtype)
-    moved = state.pl_mean.lerp(mean, PL_DECAY)
+    moved = state.pl_mean.lerp(mean, state.config.pl_decay)
     state.pl_mean.copy_(torch.where(moved.isfinite(), moved, state.pl_mean))

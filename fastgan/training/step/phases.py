@@ -13,9 +13,10 @@ Each phase sets the flat gradient of one network to zero and adds up the gradien
 `config.batch_gpu` samples at a time (None: all at once), so that the sum is the mean over the whole
 batch. It then calls `context.all_reduce_gradient` once and the optimiser once. The other network's
 parameters are not changed and get no gradient. A phase gives its losses one after another to
-`_update`, the only place that calls backward. With is_last=True a phase of G, the last one of a
-step, updates the moving average in the optimiser's pass and ends the step's statistics. No function
-here waits for the device. `phases` says which of them a step runs; `train_step` runs them.
+`_update`, the only place that calls backward. The last phase of G in a step also moves the average
+of its parameters, in the optimiser's pass; the last phase of a step (is_last) ends its statistics
+and copies G's buffers to G_ema. No function here waits for the device. `phases` says which of them
+a step runs, `planned` with which options; `train_step` runs them.
 
 A step draws random numbers by `fastgan.sample_rng`: from torch's global generator, or where
 `context.rng_key` is set from one sequence for each phase and sample of the whole batch, so that
@@ -28,7 +29,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastgan import sample_rng
@@ -48,6 +48,7 @@ from fastgan.training.step.losses import (
     logits_with_penalty,
     move_pl_mean,
     path_length,
+    penalty_inputs,
 )
 from fastgan.training.step.moving_buffers import BufferMean
 from fastgan.training.step.state import StepState, frozen
@@ -61,15 +62,15 @@ __all__ = [
     "g_penalty_step",
     "g_step",
     "phases",
+    "planned",
     "train_step",
 ]
 
-PhaseFn = Callable[..., None]  # (state, batch), those of G also is_last=
+PhaseFn = Callable[..., None]  # (state, batch, is_last=), those of G also averages=
 Losses = Callable[[Batch, float], Iterator[Tensor]]  # (micro-batch, its share of the batch)
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
 _D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # numbers of the random streams
-PL_BATCH_SHRINK = 2  # a lazy path-length step takes half a batch (arXiv 1912.04958, appendix B)
 
 
 def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
@@ -80,22 +81,43 @@ def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
         config: of the step.
 
     Returns:
-        One or two phases of D, then one or two of G.
+        One or two phases of D and one or two of G, those of `config.first_network` first.
     """
-    plan: list[PhaseFn] = []
-    if not config.has_d_penalty:
-        plan.append(d_step)
-    elif config.d_reg_interval == 1:
-        plan.append(d_full_step)
-    else:
-        plan += [d_step, d_penalty_step] if step % config.d_reg_interval == 0 else [d_step]
-    if config.pl_weight == 0:
-        plan.append(g_step)
-    elif config.g_reg_interval == 1:
-        plan.append(g_full_step)
-    else:
-        plan += [g_step, g_penalty_step] if step % config.g_reg_interval == 0 else [g_step]
-    return tuple(plan)
+    of_d: list[PhaseFn] = [d_step]
+    if config.has_d_penalty:
+        if config.d_reg_interval == 1:
+            of_d = [d_full_step]
+        elif step % config.d_reg_interval == 0:
+            of_d = [d_step, d_penalty_step]
+    of_g: list[PhaseFn] = [g_step]
+    if config.pl_weight > 0:
+        if config.g_reg_interval == 1:
+            of_g = [g_full_step]
+        elif step % config.g_reg_interval == 0:
+            of_g = [g_step, g_penalty_step]
+    return tuple(of_d + of_g if config.first_network == "D" else of_g + of_d)
+
+
+def planned(step: int, config: StepConfig) -> tuple[tuple[PhaseFn, dict[str, bool]], ...]:
+    """`phases` with the options that `train_step` calls each of them with.
+
+    Args:
+        step: its number, from 0.
+        config: of the step.
+
+    Returns:
+        Per phase {}, or averages=True for the last one of G, and is_last=True for the last one.
+    """
+    plan = phases(step, config)
+    last_of_g = [phase for phase in plan if phase in _PHASES_OF_G][-1]
+    return tuple(
+        (
+            phase,
+            ({"averages": True} if phase is last_of_g else {})
+            | ({"is_last": True} if phase is plan[-1] else {}),
+        )
+        for phase in plan
+    )
 
 
 def train_step(state: StepState, batch: Batch) -> None:
@@ -127,80 +149,81 @@ def train_step(state: StepState, batch: Batch) -> None:
             optimizer.check()
         batch = context.runner.begin_step(batch, _host_values(state))
     networks = {"augment": state.augment, "D": state.D, "G": state.G}
-    *others, last = phases(state.step, state.config)
-    for phase in others:
-        call = partial(phase, state, batch)
-        context.runner(phase.__name__, call, networks, is_last=False)
-    call = partial(last, state, batch, is_last=True)
-    context.runner(last.__name__, call, networks, is_last=True)
+    for phase, options in planned(state.step, state.config):
+        call = partial(phase, state, batch, **options)
+        context.runner(phase.__name__, call, networks, variant=tuple(options))
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:
         state.ada.update(state.augment, state.config.batch * ADA_INTERVAL)
 
 
-def d_step(state: StepState, batch: Batch) -> None:
+def d_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
     """Updates D by its objective on real and generated samples.
 
     Args:
         state: its D, d_optimizer, statistics and ADA's sums change.
         batch: this rank's samples x [N, ...].
+        is_last: whether this is the last phase of a step.
     """
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         real, fake = d_inputs(state, part)
         yield from d_losses(state, real, fake, d_condition(state, part), share)
 
-    _update(state, _D, state.d_optimizer, batch, losses)
+    _update(state, _D, state.d_optimizer, batch, losses, is_last=is_last)
 
 
-def d_penalty_step(state: StepState, batch: Batch) -> None:
+def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
     """Updates D by its gradient penalties alone, weighted by d_reg_interval.
 
     Args:
         state: its D, d_optimizer and statistics change.
         batch: this rank's samples x [N, ...].
+        is_last: whether this is the last phase of a step.
     """
     config = state.config
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
-        if config.r2_gamma > 0 or config.gp_weight > 0:
-            real, fake = d_inputs(state, part)
-        else:
-            with torch.no_grad():
-                real, fake = state.augment(part.x), None  # R1 alone needs no fake samples
+        # R1 alone needs no fake samples.
+        with_fake = config.r2_gamma > 0 or config.gp_weight > 0
+        critic, real, fake = penalty_inputs(state, part, with_fake=with_fake)
         c = d_condition(state, part)
-        yield d_penalty(state, real, fake, c, share) * config.d_reg_interval
+        yield d_penalty(state, critic, real, fake, c, share) * config.d_reg_interval
 
-    _update(state, _D_PENALTY, state.d_optimizer, batch, losses)
+    _update(state, _D_PENALTY, state.d_optimizer, batch, losses, is_last=is_last)
 
 
-def d_full_step(state: StepState, batch: Batch) -> None:
+def d_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
     """Updates D by its objective and its penalties in one backward pass.
 
     Args:
         state: its D, d_optimizer, statistics and ADA's sums change.
         batch: this rank's samples x [N, ...].
+        is_last: whether this is the last phase of a step.
     """
     config = state.config
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         c = d_condition(state, part)
-        real, fake = d_inputs(state, part)
-        real_logits, at_real = logits_with_penalty(state, real, c, config.r1_gamma)
-        fake_logits, at_fake = logits_with_penalty(state, fake, c, config.r2_gamma)
+        critic, real, fake = penalty_inputs(state, part, is_for_d=True)
+        real_logits, at_real = logits_with_penalty(state, critic, real, c, config.r1_gamma)
+        fake_logits, at_fake = logits_with_penalty(state, critic, fake, c, config.r2_gamma)
         objective = d_objective(state, real_logits, fake_logits, share)
-        yield objective + d_penalty(state, real, fake, c, share, at_real, at_fake)
+        yield objective + d_penalty(state, critic, real, fake, c, share, at_real, at_fake)
 
-    _update(state, _D_FULL, state.d_optimizer, batch, losses)
+    _update(state, _D_FULL, state.d_optimizer, batch, losses, is_last=is_last)
 
 
-def g_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
+def g_step(
+    state: StepState, batch: Batch, *, averages: bool = False, is_last: bool = False
+) -> None:
     """Updates G by its objective.
 
     Args:
-        state: its G, g_optimizer and statistics change; with is_last also G_ema.
+        state: its G, g_optimizer and statistics change; with averages also G_ema.
         batch: this rank's samples x [N, ...].
+        averages: whether this is the last phase of G in a step.
         is_last: whether this is the last phase of a step.
     """
 
@@ -209,36 +232,45 @@ def g_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
         yield g_loss(state, fake, part, share)
 
     with frozen(state.d_optimizer):
-        _update(state, _G, state.g_optimizer, batch, losses, is_last=is_last)
+        options = {"averages": averages, "is_last": is_last}
+        _update(state, _G, state.g_optimizer, batch, losses, **options)
 
 
-def g_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
-    """Updates G by the path-length penalty alone, weighted by g_reg_interval, on half a batch.
+def g_penalty_step(
+    state: StepState, batch: Batch, *, averages: bool = False, is_last: bool = False
+) -> None:
+    """Updates G by the path-length penalty alone, weighted by g_reg_interval, on part of a batch.
 
     Args:
-        state: its G, g_optimizer, pl_mean and statistics change; with is_last also G_ema.
-        batch: this rank's samples x [N, ...], of which the first half counts.
+        state: its G, g_optimizer, pl_mean and statistics change; with averages also G_ema.
+        batch: this rank's samples x [N, ...], of which the first N / pl_batch_shrink count.
+        averages: whether this is the last phase of G in a step.
         is_last: whether this is the last phase of a step.
     """
-    n = max(batch.x.shape[0] // PL_BATCH_SHRINK, 1)
+    shrink = state.config.pl_batch_shrink
+    n = max(batch.x.shape[0] // shrink, 1)
     at_once = state.config.batch_gpu
-    at_once = None if at_once is None else max(at_once // PL_BATCH_SHRINK, 1)
+    at_once = None if at_once is None else max(at_once // shrink, 1)
     batch = Batch(x=batch.x[:n], c=None if batch.c is None else batch.c[:n])
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         fake, ws = generate(state, part.x.shape[0], part.c)
         yield path_length(state, ws, fake, share) * state.config.g_reg_interval
 
-    _update(state, _G_PENALTY, state.g_optimizer, batch, losses, at_once=at_once, is_last=is_last)
+    options = {"averages": averages, "is_last": is_last}
+    _update(state, _G_PENALTY, state.g_optimizer, batch, losses, at_once=at_once, **options)
     move_pl_mean(state)
 
 
-def g_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
+def g_full_step(
+    state: StepState, batch: Batch, *, averages: bool = False, is_last: bool = False
+) -> None:
     """Updates G by its objective and the path-length penalty in one backward pass.
 
     Args:
-        state: its G, g_optimizer, pl_mean and statistics change; with is_last also G_ema.
+        state: its G, g_optimizer, pl_mean and statistics change; with averages also G_ema.
         batch: this rank's samples x [N, ...].
+        averages: whether this is the last phase of G in a step.
         is_last: whether this is the last phase of a step.
     """
 
@@ -247,8 +279,12 @@ def g_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> Non
         yield g_loss(state, fake, part, share) + path_length(state, ws, fake, share)
 
     with frozen(state.d_optimizer):
-        _update(state, _G_FULL, state.g_optimizer, batch, losses, is_last=is_last)
+        options = {"averages": averages, "is_last": is_last}
+        _update(state, _G_FULL, state.g_optimizer, batch, losses, **options)
     move_pl_mean(state)
+
+
+_PHASES_OF_G = (g_step, g_penalty_step, g_full_step)
 
 
 def _update(
@@ -259,6 +295,7 @@ def _update(
     losses: Losses,
     *,
     at_once: int | None = None,
+    averages: bool = False,
     is_last: bool = False,
 ) -> None:
     """One phase: the gradient over all micro-batches, one all_reduce, one optimiser pass.
@@ -280,7 +317,7 @@ def _update(
         moving.end()
     if state.context.all_reduce_gradient is not None:
         state.context.all_reduce_gradient(optimizer.flat.gradients_and_scalars)
-    optimizer.step(state.ema_weight if is_last else None)
+    optimizer.step(state.ema_weight if averages else None)
     if is_last:
         if state.context.all_reduce_means is not None:
             state.context.all_reduce_means()
@@ -313,6 +350,8 @@ def _set_scalars(state: StepState) -> None:
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)
     state.gamma_scale.fill_(config.schedule.gamma_factor(state.kimg))
+    if state.blur is not None:
+        state.blur.set_sigma(config.blur_sigma(state.nimg))
     beta = ema_beta(config.ema, nimg=state.nimg, batch=config.batch)
     state.ema_weight.fill_(1 - beta)
 
@@ -321,7 +360,8 @@ def _host_values(state: StepState) -> tuple[Any, ...]:
     """All that the phases read on the host, and that a graph therefore keeps as it was."""
     context = state.context
     values: list[Any] = [
-        id(state.config), id(context.all_reduce_gradient), id(state.augment), context.objective
+        id(state.config), id(context.all_reduce_gradient), id(state.augment), context.objective,
+        state.blur is not None and state.blur.is_active,
     ]  # fmt: skip
     for optimizer in (state.g_optimizer, state.d_optimizer):
         group = optimizer.param_groups[0]

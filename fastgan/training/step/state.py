@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastgan.augment import AdaController, AugmentPipe
+from fastgan.augment import AdaController, AugmentPipe, BlurFade
 from fastgan.models import load_architecture
 from fastgan.training.config.run import AdamConfig, StepConfig, TrainConfig
 from fastgan.training.optim.flat_adam import FlatAdam
@@ -61,6 +61,7 @@ class StepState:
         d_optimizer: Adam of D.
         augment: `AugmentPipe`, or Identity for none.
         ada: the controller of augment.p, or None.
+        blur: what D sees passes it before augment, or None; σ is written before every step.
         pl_mean: [], the moving mean of the path length.
         ema_weight: [], 1 - β of the moving average, written before every step.
         gamma_scale: [], the annealing factor of every penalty of D, written before every step.
@@ -80,6 +81,7 @@ class StepState:
     d_optimizer: FlatAdam
     augment: nn.Module
     ada: AdaController | None
+    blur: BlurFade | None
     pl_mean: Tensor
     ema_weight: Tensor = field(metadata={"is_saved": False})
     gamma_scale: Tensor = field(metadata={"is_saved": False})
@@ -222,6 +224,11 @@ def _step_fields(
                 f"{name}={value} needs a generator with mapping and synthesis, which "
                 f"{type(G).__name__} has not; set {name}=0"
             )
+    if config.update_emas == "d_step" and not hasattr(G, "mapping"):
+        raise ValueError(
+            "update_emas='d_step' needs a generator with mapping and synthesis, which "
+            f"{type(G).__name__} has not; set update_emas='all'"
+        )
     check_networks(config.precision, G, D)
     shared = list(shared_parameters(G, D))
     if shared:
@@ -229,24 +236,28 @@ def _step_fields(
             f"create_state: G and D share D's {', '.join(shared)}; give each parameters of its own"
         )
     G, D = G.to(device).train(), D.to(device).train()
-    is_g_lazy = config.pl_weight > 0 and config.g_reg_interval > 1
-    is_d_lazy = config.has_d_penalty and config.d_reg_interval > 1
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-    g_interval = config.g_reg_interval if is_g_lazy else None
-    d_interval = config.d_reg_interval if is_d_lazy else None
+    g_interval = config.g_reg_interval if config.pl_weight > 0 else 1
+    d_interval = config.d_reg_interval if config.has_d_penalty else 1
+    g_optimizer = make_adam(G, config.g_optimizer, g_interval, average=G_ema)
+    blur = None
+    if config.blur_init_sigma > 0:
+        blur = BlurFade(config.blur_init_sigma).to(device)
+    scalar = g_optimizer.flat.values.new_zeros([])
     return {
         "config": config,
         "device": device,
         "G": G,
         "D": D,
         "G_ema": G_ema,
-        "g_optimizer": make_adam(G, config.g_optimizer, g_interval, average=G_ema),
+        "g_optimizer": g_optimizer,
         "d_optimizer": make_adam(D, config.d_optimizer, d_interval),
         "augment": nn.Identity() if augment is None else augment,
         "ada": ada,
-        "pl_mean": torch.zeros([], device=device),
-        "ema_weight": torch.ones([], device=device),
-        "gamma_scale": torch.ones([], device=device),
+        "blur": blur,
+        "pl_mean": scalar.clone(),
+        "ema_weight": scalar + 1,
+        "gamma_scale": scalar + 1,
         "stats": Statistics(STATISTICS, device),
         "context": make_context(config, G, D, latent_shape),
     }
@@ -255,16 +266,16 @@ def _step_fields(
 def make_adam(
     module: nn.Module,
     config: AdamConfig,
-    lazy_interval: int | None = None,
+    lazy_interval: int = 1,
     *,
     average: nn.Module | None = None,
 ) -> FlatAdam:
     """Adam over the trainable parameters, which it moves into flat buffers, and their `average`.
 
     `lazy_interval` k: regularisation adds one step to every k, so lr' = c·lr, β' = β^c with
-    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). None: no correction.
+    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). 1: no correction.
     """
-    c = 1.0 if lazy_interval is None else lazy_interval / (lazy_interval + 1)
+    c = 1.0 if lazy_interval == 1 else lazy_interval / (lazy_interval + 1)
     betas = (config.betas[0] ** c, config.betas[1] ** c)
     return FlatAdam(module, lr=config.lr * c, betas=betas, eps=config.eps, average=average)
 
