@@ -32,7 +32,7 @@ NAMES = {
     "fastgan.sample_rng": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
-    "fastgan.augment": "AdaController AugmentPipe GROUPS",
+    "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
         AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
         Observer RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick TrainConfig TrainState
