@@ -32,7 +32,7 @@ class BlurFade(nn.Module):
             without the blur is another one.
 
     Raises:
-        ValueError: sigma_max is not > 0, or set_sigma gets a σ outside [0, sigma_max].
+        ValueError: sigma_max is not a finite number > 0.
 
     Source: Karras et al. 2021, appendix D (the discriminator's blur of configuration R).
     """
@@ -61,6 +61,9 @@ class BlurFade(nn.Module):
 
         Args:
             sigma: pixels, in [0, sigma_max].
+
+        Raises:
+            ValueError: for a σ outside that range.
         """
         if not 0 <= sigma <= self.sigma_max:
             raise ValueError(
@@ -73,7 +76,11 @@ class BlurFade(nn.Module):
         self.radius.fill_(radius)
 
     def taps(self) -> Tensor:
-        """The filter, float32 [2·⌊3·sigma_max⌋ + 1]."""
+        """The filter of the present σ.
+
+        Returns:
+            float32 [2·⌊3·sigma_max⌋ + 1], sum 1.
+        """
         # At σ = 0 the middle tap alone remains: 0 / 0.001 is 0, and 2^-10⁶ is 0.
         f = (self.offsets / self.sigma.clamp(min=1e-3)).square().neg().exp2()
         f = f.masked_fill(self.offsets.abs() > self.radius, 0.0)
