@@ -35,9 +35,9 @@ NAMES = {
     "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
         AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
-        Observer RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick TrainConfig TrainState
-        TrainStep TrainingDiverged build_state create_state digest load_generator load_recipe
-        sample_grid train train_step
+        InitConfig Observer RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick TrainConfig
+        TrainState TrainStep TrainingDiverged build_state create_state digest load_generator
+        load_recipe sample_grid start_from train train_step
     """,
 }
 

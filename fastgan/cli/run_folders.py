@@ -61,10 +61,13 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def _require_checkpoint(run_dir: Path, flag: str) -> Path:
+    from fastgan.training.checkpoint.other_kinds import advice_on
+
     newest = newest_checkpoint(run_dir)
     if newest is None:
         raise click.BadParameter(
-            f"{run_dir} holds no intact checkpoint (checkpoints/ckpt-*.safetensors); "
+            advice_on(run_dir)
+            or f"{run_dir} holds no intact checkpoint (checkpoints/ckpt-*.safetensors); "
             "the run may have ended before its first one was written",
             param_hint=flag,
         )
@@ -83,9 +86,11 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
                 return _require_checkpoint(run_dir, flag)
         raise click.BadParameter(
             f"no run with a checkpoint in {outdir}; name the folder of the runs with "
-            f"{'--outdir' if flag == '--resume' else '--runs'}",
+            f"{'--outdir' if flag in ('--resume', '--init-from') else '--runs'}",
             param_hint=flag,
         )
+    from fastgan.training.checkpoint.other_kinds import advice_on
+
     path = Path(text)
     if path.suffix == ".json":
         path = path.with_suffix(".safetensors")
@@ -98,7 +103,8 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
         if text == run_dir.name or (text.isdigit() and int(text) == int(number)):
             return _require_checkpoint(run_dir, flag)
     raise click.BadParameter(
-        f"expected 'latest', a run folder, the number of a run in {outdir}, or a checkpoint "
+        advice_on(path)
+        or f"expected 'latest', a run folder, the number of a run in {outdir}, or a checkpoint "
         f"(.safetensors); found nothing at {text!r}",
         param_hint=flag,
     )

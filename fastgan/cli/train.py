@@ -16,7 +16,13 @@ from fastgan._extras import require
 from fastgan.cli.progress_bar import count_bar, is_terminal
 from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_empty, run_of
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
-from fastgan.cli.train_config import continue_config, data_path, describe_run, new_config
+from fastgan.cli.train_config import (
+    continue_config,
+    data_path,
+    describe_run,
+    new_config,
+    refuse_imported,
+)
 from fastgan.cli.train_launch import (
     DIVERGED,
     is_launched,
@@ -116,8 +122,15 @@ def _configure(options: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Pat
 
     check_metric_names(given.get("metrics", ()))
     if options["resume"] is not None:
+        if options["init_from"] is not None:
+            raise click.BadParameter(
+                "excludes --resume: a resumed run has its own weights; leave one of them out",
+                param_hint="--init-from",
+            )
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
-        config, description = continue_config(read_config(checkpoint), given), ""
+        config = read_config(checkpoint)
+        refuse_imported(config, options["resume"])
+        config, description = continue_config(config, given), ""
     else:
         checkpoint = None
         config, data_name = new_config(options, given)
@@ -141,6 +154,8 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
         )
         return
     print_device(config)
+    if config.init_from is not None and checkpoint is None:
+        _print_copied_weights(config)
     if options["dry_run"]:
         click.echo(json.dumps(config.to_dict(), indent=2))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
@@ -148,6 +163,18 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
         return
     with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
         _run(options, config, checkpoint, description, ranks)
+
+
+def _print_copied_weights(config: Any) -> None:
+    """Print what a new run takes over from other weights, and which settings follow from that."""
+    from fastgan.training.checkpoint.transfer import plan_copy
+
+    for line in plan_copy(config).lines:
+        click.echo(f"weights     {line}")
+    click.echo(
+        f"            for transfer, ADA moves p within {config.augment.ada_kimg:g} kimg and the "
+        "average of G has no ramp-up"
+    )
 
 
 def _run(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
 from fastgan.cli.train_options import (
     AVATARS,
@@ -15,6 +16,7 @@ from fastgan.cli.train_options import (
     cfg_names,
     has_effect,
     option_name,
+    refuse_other_sizes,
     refuse_without_effect,
 )
 
@@ -49,8 +51,43 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
 
     config = make(options["cfg"])
     passed = {k: v for k, v in given.items() if k not in ("cfg", "data", "resolution", "cond")}
+    if options["init_from"] is not None:
+        config = _with_weights(config, options, passed)
     refuse_without_effect(passed, config, _others(make, options["cfg"]))
+    if passed.get("freezed") and options["init_from"] is None:
+        raise click.BadParameter(
+            "keeps layers of trained weights as they are, and this run starts with new ones; add "
+            "--init-from, or leave it out",
+            param_hint="--freezed",
+        )
     return apply_options(config, passed), name
+
+
+def _with_weights(
+    config: "TrainConfig", options: dict[str, Any], given: Mapping[str, Any]
+) -> "TrainConfig":
+    """`config` with the model of the weights of --init-from, which `given` must not contradict."""
+    from fastgan.training.checkpoint.checkpoint import read_config
+    from fastgan.training.checkpoint.transfer import start_from
+    from fastgan.training.config.recipes import load_recipe
+
+    path = find_checkpoint(options["init_from"], options["outdir"], flag="--init-from")
+    architecture = read_config(path).architecture
+    if architecture != config.architecture:
+        fitting = []
+        for name in cfg_names():
+            with contextlib.suppress(ValueError):
+                if load_recipe(name)(resolution=(64, 64)).architecture == architecture:
+                    fitting.append(name)
+        advice = f"pass --cfg {' or '.join(fitting)}" if fitting else "no recipe trains that one"
+        raise click.BadParameter(
+            f"{path} holds weights of {architecture}, and --cfg {config.name} trains "
+            f"{config.architecture}; {advice}",
+            param_hint="--init-from",
+        )
+    config = start_from(config, path)
+    refuse_other_sizes(given, config)
+    return config
 
 
 def data_path(data: str) -> str | None:
@@ -94,6 +131,20 @@ def describe_run(config: "TrainConfig", data_name: str, text: str) -> str:
     parts += [f"gamma{max(gammas):g}"] if gammas else []
     parts += [text] if text else []
     return "-".join(parts)
+
+
+def refuse_imported(config: "TrainConfig", text: str) -> None:
+    """click.BadParameter for a folder of `fastgan import`, which has weights and nothing else.
+
+    `text` is what was typed for --resume.
+    """
+    if config.name.startswith("imported "):
+        raise click.BadParameter(
+            f"{text} was written by `fastgan import`: it has weights, but no settings and no "
+            "optimizers, so that there is no run to continue. Start a new run with its weights: "
+            f"fastgan train --cfg {config.architecture} --init-from {text} --data DATA",
+            param_hint="--resume",
+        )
 
 
 def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainConfig":

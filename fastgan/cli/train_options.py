@@ -89,6 +89,10 @@ OPTIONS = (
             help="Device to train on: cpu, cuda or cuda:N."),
     _option("--resume", metavar="latest|RUN|CKPT", shown="start a new run",
             help="Continue a run in its folder, with the options that it was started with."),
+    _option("--init-from", metavar="latest|RUN|CKPT|DIR", shown="new weights",
+            help="Start a new run with the weights of another run, or of a folder that `fastgan "
+                 "import` wrote. The networks' sizes are those of the weights; all other settings "
+                 "are those of --cfg and of the options."),
     _option("--gpus", type=_COUNT, default=1,
             help="Number of processes on this machine that share each batch: one per GPU; with "
                  "--device cpu, all on the CPU."),
@@ -118,6 +122,7 @@ NOT_CONFIG = frozenset(
     [
         "outdir",
         "resume",
+        "init_from",
         "minutes",
         "desc",
         "dry_run",
@@ -196,6 +201,22 @@ def refuse_without_effect(
             raise click.BadParameter(
                 f"has no effect with --cfg {config.name} (architecture {config.architecture}); "
                 f"{where}; leave it out otherwise",
+                param_hint=option_name(option),
+            )
+
+
+def refuse_other_sizes(options: Mapping[str, Any], config: "TrainConfig") -> None:
+    """click.BadParameter for an option that contradicts the weights that the run starts with.
+
+    `config` has their model. Of the options of the model, --mbstd-group alone may differ: it is a
+    size of the batches, which the weights do not know.
+    """
+    for option in _MODEL.keys() & options.keys() - {"mbstd_group"}:
+        own = getattr(config.model, _MODEL[option], None)
+        if options[option] != own:
+            raise click.BadParameter(
+                f"{options[option]} does not fit the weights of --init-from, whose "
+                f"{_MODEL[option]} is {own}; leave it out: sizes are those of the weights",
                 param_hint=option_name(option),
             )
 

@@ -1,8 +1,9 @@
 """Training: configurations, the step, the loop, checkpoints, logs and recipes.
 
 `load_recipe(name)` gives a function that makes a `TrainConfig`; `train(config, run_dir)` runs it;
-`load_generator(run_dir)` loads its generator. `TrainStep` is one step of any two networks, for a
-user's own loop. Each package imports from those above it only:
+`load_generator(run_dir)` loads its generator, and `start_from` begins a new run with its weights.
+`TrainStep` is one step of any two networks, for a user's own loop. Each package imports from those
+above it only:
 
     config       what a run is made of, and recipes
     optim        Adam and moving average over flat buffers
@@ -15,12 +16,14 @@ user's own loop. Each package imports from those above it only:
 
 from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
 from fastgan.training.checkpoint.contents import digest
+from fastgan.training.checkpoint.transfer import start_from
 from fastgan.training.config.recipes import load_recipe
 from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    InitConfig,
     ScheduleConfig,
     StepConfig,
     TrainConfig,
@@ -43,6 +46,7 @@ __all__ = [
     "DataConfig",
     "EmaConfig",
     "FaultPolicy",
+    "InitConfig",
     "Observer",
     "RunInfo",
     "RunLog",
@@ -60,6 +64,7 @@ __all__ = [
     "load_generator",
     "load_recipe",
     "sample_grid",
+    "start_from",
     "train",
     "train_step",
 ]

@@ -13,12 +13,21 @@ from fastgan.models import load_architecture
 from fastgan.training.checkpoint import file, retention
 from fastgan.training.checkpoint.contents import Contents, all_tensors, fill, stage
 from fastgan.training.checkpoint.file import CheckpointError
+from fastgan.training.checkpoint.other_kinds import advice_on
 from fastgan.training.config.run import TrainConfig, load_model_config
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.state import TrainState
 from fastgan.training.step.state_tensors import counters, mismatches
 
-__all__ = ["CheckpointError", "latest", "load", "load_generator", "read_config", "save"]
+__all__ = [
+    "CheckpointError",
+    "checkpoint_of",
+    "latest",
+    "load",
+    "load_generator",
+    "read_config",
+    "save",
+]
 
 
 def save(
@@ -179,6 +188,22 @@ def read_config(path: Path) -> TrainConfig:
     return TrainConfig.from_dict(file.read_document(path)["config"])
 
 
+def checkpoint_of(path: Path | str) -> Path:
+    """The .safetensors file of a checkpoint, or the newest intact one of a run's folder.
+
+    Raises:
+        CheckpointError: when there is none; it says what the folder is.
+    """
+    path = Path(path)
+    newest = latest(path) if path.is_dir() else None
+    if newest is None and (path.is_dir() or advice_on(path)):
+        advice = advice_on(path)
+        raise CheckpointError(
+            advice or f"checkpoint: {path} holds no intact checkpoint (checkpoints/ckpt-*)"
+        )
+    return newest or file.json_of(path).with_suffix(".safetensors")
+
+
 def load_generator(
     path_or_run_dir: Path | str, *, ema: bool = True, device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, dict[str, Any]]:
@@ -200,12 +225,7 @@ def load_generator(
         G, config = load_generator("runs/00000-faces")
         images = G(torch.randn(16, G.z_dim))  # [16, C, H, W] in about [-1, 1]
     """
-    path = Path(path_or_run_dir)
-    if path.is_dir():
-        newest = latest(path)
-        if newest is None:
-            raise CheckpointError(f"load_generator: no intact checkpoint in {path}")
-        path = newest
+    path = checkpoint_of(path_or_run_dir)
     document = file.read_document(path)
     config = document["config"]
     prefix = "G_ema." if ema else "G."

@@ -45,8 +45,9 @@ def from_json(cls: type, values: dict[str, Any], where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_json(hint, value, where)
+    for kind in (hint, *typing.get_args(hint)):  # the second: of a dataclass or None
+        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+            return from_json(kind, value, where)
     return _frozen(value)
 
 

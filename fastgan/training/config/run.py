@@ -29,6 +29,7 @@ __all__ = [
     "AugmentConfig",
     "DataConfig",
     "EmaConfig",
+    "InitConfig",
     "ScheduleConfig",
     "StepConfig",
     "TrainConfig",
@@ -112,6 +113,19 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The weights that a new run starts with (`fastgan.training.start_from`).
+
+    Args:
+        path: of the checkpoint, its .safetensors file.
+        sha256: of that file, in hexadecimal digits.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(StepConfig):
     """One training run: its step, data, model, augmentation and length.
 
@@ -123,6 +137,7 @@ class TrainConfig(StepConfig):
         model: the architecture's Config.
         data: the images.
         augment: the augmentation of what D sees.
+        init_from: the weights that a new run starts with; default None: initialised by the seed.
         d_frozen_layers: how many of D's layers keep the weights that the run starts with, counted
             from the image on (Freeze-D, Mo et al. 2020, arXiv 2002.10964); default 0. The layers
             are `model.d_layers_from_image`, which StyleGAN2's and StyleGAN3's Config have.
@@ -148,6 +163,7 @@ class TrainConfig(StepConfig):
     model: Any
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    init_from: InitConfig | None = None
     d_frozen_layers: int = 0
     total_kimg: float = 1000.0
     tick_kimg: float = 4.0

@@ -20,6 +20,7 @@ from fastgan.training.checkpoint import checkpoint, random_state, retention
 from fastgan.training.checkpoint.changes import changes_since
 from fastgan.training.checkpoint.contents import Contents
 from fastgan.training.checkpoint.saver import Saver
+from fastgan.training.checkpoint.transfer import copy_weights
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.replica import replicate, shared_tensors
@@ -78,7 +79,8 @@ def train(
     sample draws random numbers of its own (`fastgan.sample_rng`).
 
     Args:
-        config: of the run.
+        config: of the run. A new run starts with the weights of its `init_from`, where it has one
+            (`start_from`).
         run_dir: folder of the run, made where it does not exist. Checkpoints go into its folder
             checkpoints/; all other files are the observers'.
         resume: a checkpoint to continue from: bit for bit on the CPU when config, data and thread
@@ -96,7 +98,8 @@ def train(
         The state at the end. `state.reason` says why: "finished" or "interrupted".
 
     Raises:
-        ValueError: when data and model, or batch and ranks, do not fit.
+        ValueError: when data and model, batch and ranks, or `config.init_from` and model do not
+            fit.
         CheckpointError: when a checkpoint can't be read or written.
         TrainingDiverged: when there are more NaN than `faults` allows.
 
@@ -108,6 +111,8 @@ def train(
     state = build_state(config)
     random_state.seed_others(config.seed)
     document = None if resume is None else checkpoint.load(state, resume)
+    is_transfer = resume is None and config.init_from is not None
+    copied = copy_weights(state) if is_transfer else None
     rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
@@ -132,6 +137,7 @@ def train(
         dataset_size=None if dataset is None else len(dataset),
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),
+        copied_weights=copied,
         resumed_from=resume,
         resumed_kimg=state.kimg,
         changes=() if document is None else changes_since(document, state),

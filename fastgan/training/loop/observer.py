@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fastgan.training.checkpoint.transfer import CopiedWeights
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.state import TrainState
 
@@ -25,6 +26,8 @@ class RunInfo:
         dataset_size: the number of images; None for a loader of the user's.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
+        copied_weights: what a new run takes over from other weights; None where it starts from
+            none.
         resumed_from: the checkpoint that the run continues; None for a new run.
         resumed_kimg: thousands of images that it had shown.
         changes: settings that differ from those of that checkpoint, as "batch: 32 → 64"; empty
@@ -39,6 +42,7 @@ class RunInfo:
     dataset_size: int | None
     g_parameters: int
     d_parameters: int
+    copied_weights: CopiedWeights | None = None
     resumed_from: Path | None = None
     resumed_kimg: float = 0.0
     changes: tuple[str, ...] = ()

@@ -53,6 +53,8 @@ class RunLog(Observer):
         self._say(f"data set: {info.dataset_name}{size}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
+        for line in () if info.copied_weights is None else info.copied_weights.lines:
+            self._say(line)
         if info.resumed_from is not None:
             self._say(f"resumed from {info.resumed_from.name} at kimg {info.resumed_kimg:.3f}")
         if info.changes:

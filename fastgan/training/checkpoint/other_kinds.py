@@ -1,0 +1,57 @@
+"""What a path that is no run and no checkpoint holds, in words, and what to do with it."""
+
+import json
+import re
+from pathlib import Path
+
+__all__ = ["advice_on"]
+
+_OF_OTHERS = (".pkl", ".pt", ".pth", ".ckpt", ".bin")
+_VOCODER_FILE = re.compile(r"(g|do)_\d+")
+_RUN = re.compile(r"\d{5,}(-.*)?")
+
+
+def advice_on(path: Path) -> str:
+    """One sentence on a file or folder without a checkpoint of a run; "" where it is unknown."""
+    if path.is_dir():
+        return _of_pretrained(path) or _of_runs(path) or _of_files(path)
+    return _of_file(path)
+
+
+def _of_pretrained(folder: Path) -> str:
+    """On a folder of `save_pretrained`, as `fastgan import` writes it for vocoders."""
+    try:
+        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture, network = document["architecture"], document["network"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    what = f"{network} of {architecture}"
+    if str(architecture).startswith("vocoders."):
+        what = f"vocoder ({what}), which makes sound of spectrograms and has no images"
+    return (
+        f"{folder} is the folder of a {what}, and not a run; load it in Python: fastgan.load("
+        f"{str(folder)!r})"
+    )
+
+
+def _of_runs(folder: Path) -> str:
+    runs = sorted(p.name for p in folder.iterdir() if p.is_dir() and _RUN.fullmatch(p.name))
+    if not runs:
+        return ""
+    return f"{folder} holds {len(runs)} runs; name one of them, such as {folder / runs[-1]}"
+
+
+def _of_files(folder: Path) -> str:
+    for path in sorted(folder.iterdir()):
+        if advice := _of_file(path):
+            return f"{folder} is no run of fastgan; {advice}"
+    return ""
+
+
+def _of_file(path: Path) -> str:
+    if not path.is_file() or not (path.suffix in _OF_OTHERS or _VOCODER_FILE.fullmatch(path.name)):
+        return ""
+    return (
+        f"{path} is a file of another project; convert it first: fastgan import {path} --out DIR, "
+        "and name DIR"
+    )
