@@ -163,9 +163,9 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(after.channels))
         self.register_buffer("magnitude_ema", torch.ones([]))
         up_filter = lowpass_filter(up_taps, before.cutoff, 2 * before.half_width, rate)
-        is_radial = config.use_radial_filters and not self.is_critical
+        self.is_radial = config.use_radial_filters and not self.is_critical
         down_filter = lowpass_filter(
-            down_taps, after.cutoff, 2 * after.half_width, rate, is_radial=is_radial
+            down_taps, after.cutoff, 2 * after.half_width, rate, is_radial=self.is_radial
         )
         self.register_buffer("up_filter", up_filter)
         self.register_buffer("down_filter", down_filter)
@@ -213,8 +213,11 @@ class SynthesisNetwork(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.config = config
         self.w_dim = config.w_dim
         self.num_ws = config.num_layers + 2
+        self.img_channels = config.img_channels
+        self.img_resolution = max(config.img_height, config.img_width)
         self.output_scale = config.output_scale
         found = bands(config)
         self.input = SynthesisInput(config.w_dim, found[0])
@@ -252,9 +255,9 @@ class Generator(StyleGenerator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.img_channels = config.img_channels
-        self.img_resolution = max(config.img_height, config.img_width)
         self.synthesis = SynthesisNetwork(config)
+        self.img_channels = self.synthesis.img_channels
+        self.img_resolution = self.synthesis.img_resolution
         self._add_mapping(self.synthesis.num_ws, config.w_avg_beta)
 
     def forward(

@@ -2,52 +2,178 @@
 
 from typing import Any
 
+import torch
+
+from fastgan.compat.weights.configs.attributes import Attributes, attribute, refuse_differences
 from fastgan.compat.weights.configs.shapes import sizes_of, width_fields
-from fastgan.compat.weights.configs.stylegan2 import (
-    discriminator_fields,
-    mapping_fields,
-    synthesis_arguments,
-)
+from fastgan.compat.weights.configs.stylegan2 import discriminator_fields
 from fastgan.compat.weights.reading import PickledNetwork
 from fastgan.models import stylegan3
 
-_MOST = 4096  # largest value accepted for an argument from a file; filters have such sizes
-_RADIAL = 2  # dimensions of a filter that is not separable
+_MOST = 4096  # of a number that something is made as often as
+
+# What of our modules must equal the attributes of the file's.
+_LINEAR = {
+    "in_features": lambda m: m.in_features,
+    "out_features": lambda m: m.out_features,
+    "activation": lambda m: m.activation,
+    "weight_gain": lambda m: m.weight_gain,
+    "bias_gain": lambda m: m.bias_gain,
+}
+_LATENTS = {
+    "z_dim": lambda m: m.z_dim,
+    "c_dim": lambda m: m.c_dim,
+    "w_dim": lambda m: m.w_dim,
+    "num_ws": lambda m: m.num_ws,
+}
+_IMAGE = {
+    "img_resolution": lambda m: m.img_resolution,
+    "img_channels": lambda m: m.img_channels,
+}
+_GENERATOR: Attributes = {
+    "Generator": _LATENTS | _IMAGE,
+    "MappingNetwork": _LATENTS
+    | {
+        "num_layers": lambda m: m.num_layers,
+        # None leaves w_avg as it is, so ours is 1.
+        "w_avg_beta": lambda m: {1.0, None} if m.w_avg_beta == 1 else m.w_avg_beta,
+        "embed": lambda m: None,  # a module, and no attribute, where there is one
+    },
+    "SynthesisNetwork": _IMAGE
+    | {
+        "w_dim": lambda m: m.w_dim,
+        "num_ws": lambda m: m.num_ws,
+        "num_layers": lambda m: m.config.num_layers,
+        "num_critical": lambda m: m.config.num_critical,
+        "margin_size": lambda m: m.config.margin_size,
+        "output_scale": lambda m: m.output_scale,
+        "num_fp16_res": lambda m: m.config.half_layers,
+        "layer_names": lambda m: m.layer_names,
+    },
+    "SynthesisInput": {
+        "w_dim": lambda m: m.affine.in_features,
+        "channels": lambda m: m.weight.shape[0],
+        "size": lambda m: m.size[::-1],
+        "sampling_rate": lambda m: m.sampling_rate,
+        "bandwidth": lambda m: m.bandwidth,
+    },
+    "SynthesisLayer": {
+        "w_dim": lambda m: m.affine.in_features,
+        "is_torgb": lambda m: m.is_torgb,
+        "is_critically_sampled": lambda m: m.is_critical,
+        "use_fp16": lambda m: m.dtype is not None,
+        "in_channels": lambda m: m.weight.shape[1],
+        "out_channels": lambda m: m.weight.shape[0],
+        "in_size": lambda m: m.before.size[::-1],
+        "out_size": lambda m: m.after.size[::-1],
+        "in_sampling_rate": lambda m: m.before.sampling_rate,
+        "out_sampling_rate": lambda m: m.after.sampling_rate,
+        "tmp_sampling_rate": lambda m: m.before.sampling_rate * m.up,
+        "in_cutoff": lambda m: m.before.cutoff,
+        "out_cutoff": lambda m: m.after.cutoff,
+        "in_half_width": lambda m: m.before.half_width,
+        "out_half_width": lambda m: m.after.half_width,
+        "conv_kernel": lambda m: m.kernel_size,
+        "conv_clamp": lambda m: m.clamp,
+        "magnitude_ema_beta": lambda m: m.magnitude_beta,
+        "up_factor": lambda m: m.up,
+        "up_taps": lambda m: _taps(m.up_filter),
+        "down_factor": lambda m: m.down,
+        "down_taps": lambda m: _taps(m.down_filter),
+        "down_radial": lambda m: m.is_radial,
+        "padding": lambda m: m.padding,
+    },
+    "FullyConnectedLayer": _LINEAR,
+}
+_HARMLESS = {"training": "an imported network is put in the mode in which it is used"}
 
 
-def stylegan3_config(
-    network: PickledNetwork, discriminator: PickledNetwork | None
-) -> stylegan3.Config:
-    g, made_with = network.weights, synthesis_arguments(network)
-    names = sorted(
-        {k.split(".")[1] for k in g if k.startswith("synthesis.L")},
-        key=lambda name: int(name[1:].split("_")[0]),
-    )
-    top = int(names[-1].split("_")[1])
-    kernel = g[f"synthesis.{names[0]}.weight"].shape[-1]
-    radial = any(k.endswith("down_filter") and t.dim() == _RADIAL for k, t in g.items())
-    fields: dict[str, Any] = mapping_fields(g)
+def _taps(f: torch.Tensor | None) -> int:
+    return 1 if f is None else f.shape[0]
+
+
+def stylegan3_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan3.Config:
+    if not g.modules:
+        raise ValueError(
+            "it holds weights alone, from which conv_clamp, output_scale and other settings of G "
+            "can't be seen; give the .pkl that stylegan3's scripts write, whose modules hold them"
+        )
+    try:
+        fields = _generator_fields(g)
+        if d is not None:
+            fields |= _discriminator_fields(d)
+        config = stylegan3.Config(**fields)
+        with torch.device("meta"):  # sizes from a file cost no memory
+            network = stylegan3.Generator(config)
+        refuse_differences(network, g, _GENERATOR, _HARMLESS)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Expected is a Generator of NVIDIA's stylegan3; those of projects that build "
+            "on it, such as stylegan-xl and stylegan-t, have other parts and can't be imported"
+        ) from error
+    return config
+
+
+def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
+    """Arguments of the constructor, from the modules' attributes where these have them."""
+
+    def of(module: str, name: str) -> Any:
+        return attribute(g, module, name)
+
+    def size(module: str, name: str) -> int:
+        value = of(module, name)
+        if not isinstance(value, int) or value > _MOST:
+            raise ValueError(f"{name} must be an integer of at most {_MOST}, got {value!r}")
+        return value
+
+    names = of("synthesis", "layer_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names[:1]):
+        raise ValueError(f"layer_names of synthesis must be a list of names, got {names!r}")
+    first = f"synthesis.{names[0]}"
+    rate = max(of(first, "in_sampling_rate"), of(first, "out_sampling_rate"))
+    side, half_layers = size("", "img_resolution"), size("synthesis", "num_fp16_res")
+    beta = of("mapping", "w_avg_beta")
+    fields = {name: size("", name) for name in ("z_dim", "c_dim", "w_dim", "img_channels")}
     fields |= {
-        "img_channels": int(names[-1].split("_")[2]),
-        "conv_kernel": kernel,
-        "use_radial_filters": radial,
-        "num_layers": len(names) - 1,
-        "channel_base": made_with.get("channel_base", 65536 if kernel == 1 else 32768),
-        "channel_max": max(int(name.split("_")[2]) for name in names[:-1]),
+        name: size("synthesis", name) for name in ("num_layers", "num_critical", "margin_size")
     }
-    for name in ("num_critical", "first_cutoff", "first_stopband", "last_stopband_rel",
-                 "margin_size", "filter_size", "output_scale", "conv_clamp",
-                 "magnitude_ema_beta"):  # fmt: skip
-        value = made_with.get(name)
-        if isinstance(value, int | float) and value > _MOST:
-            raise ValueError(f"{name} is {value}, which no network has")
-        if value is not None:
-            fields[name] = value
-    if discriminator is not None:
-        d = discriminator.weights
-        blocks = sizes_of(d, "b{}.conv0.weight", first=8)
-        channels = {s: d[f"b{s}.conv0.weight"].shape[0] for s in blocks}
-        channels[4] = d["b4.conv.weight"].shape[0]
-        fields |= {f"d_{name}": n for name, n in width_fields(channels).items()}
-        fields |= discriminator_fields(discriminator)
-    return stylegan3.Config(img_height=top, img_width=top, **fields)
+    fields |= {name: of(first, name) for name in ("conv_clamp", "magnitude_ema_beta")}
+    # These have no attributes of their own: the sizes, bands and filters that come of them have.
+    for name in ("channel_base", "channel_max", "first_stopband", "last_stopband_rel"):
+        if name in g.arguments:
+            fields[name] = g.arguments[name]
+    return fields | {
+        "img_height": side,
+        "img_width": side,
+        "output_scale": of("synthesis", "output_scale"),
+        "first_cutoff": of("synthesis.input", "bandwidth"),
+        "conv_kernel": size(first, "conv_kernel"),
+        "use_radial_filters": of(first, "down_radial"),
+        "filter_size": _filter_size(g, names),
+        "lrelu_upsampling": size(first, "tmp_sampling_rate") // rate,
+        "mapping_layers": size("mapping", "num_layers"),
+        "mapping_lr_multiplier": of("mapping.fc0", "bias_gain"),
+        "w_avg_beta": 1.0 if beta is None and "mapping.w_avg" in g.weights else beta,
+        "half_dtype": "float16" if half_layers else None,
+        "half_layers": half_layers,
+    }
+
+
+def _discriminator_fields(d: PickledNetwork) -> dict[str, Any]:
+    blocks = sizes_of(d.weights, "b{}.conv0.weight", first=8)
+    channels = {s: d.weights[f"b{s}.conv0.weight"].shape[0] for s in blocks}
+    channels[4] = d.weights["b4.conv.weight"].shape[0]
+    widths = {f"d_{name}": n for name, n in width_fields(channels).items()}
+    return widths | discriminator_fields(d)
+
+
+def _filter_size(g: PickledNetwork, names: list[str]) -> int:
+    """Of the first layer that has a filter; without one, it changes nothing."""
+    for name in names:
+        for way in ("up", "down"):
+            factor, taps = (
+                attribute(g, f"synthesis.{name}", f"{way}_{kind}") for kind in ("factor", "taps")
+            )
+            if factor > 1 and taps > 1:
+                return taps // factor
+    return 6
