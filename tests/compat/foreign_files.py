@@ -106,11 +106,40 @@ def as_theirs(module, kwargs=None, *, by_name=False, path=""):
     return Persistent(type(module).__name__, state)
 
 
+def as_described(network, path=""):
+    """As `as_theirs`, of a description: `modules` {name: (class, attributes)}, `weights`, and
+    `arguments`, the constructor's."""
+    class_name, attributes = network.modules[path]
+
+    def direct(names):
+        start = f"{path}." if path else ""
+        found = {n.removeprefix(start): n for n in names if n and n.startswith(start)}
+        return {short: name for short, name in found.items() if "." not in short}
+
+    state = {
+        **attributes,
+        "_parameters": collections.OrderedDict(),
+        "_buffers": collections.OrderedDict(
+            (short, network.weights[name]) for short, name in direct(network.weights).items()
+        ),
+        "_non_persistent_buffers_set": set(),
+        "_modules": collections.OrderedDict(
+            (short, as_described(network, name)) for short, name in direct(network.modules).items()
+        ),
+    }
+    if not path:
+        state |= {"_init_args": (), "_init_kwargs": EasyDict(network.arguments)}
+    return Persistent(class_name, state)
+
+
 def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4):
-    """{"G": ..., "D": ..., "G_ema": ..., "training_set_kwargs": ...} as one pickle."""
+    """{"G": ..., "D": ..., "G_ema": ..., "training_set_kwargs": ...} as one pickle; networks are
+    nn.Modules or descriptions."""
     with their_modules(), path.open("wb") as file:
         content = {
             name: as_theirs(net, (kwargs or {}).get(name), by_name=by_name)
+            if isinstance(net, torch.nn.Module)
+            else as_described(net)
             for name, net in networks.items()
         }
         content["augment_pipe"] = None

@@ -26,7 +26,7 @@ from fastgan.compat.weights import (
     read_weights,
 )
 from fastgan.compat.weights.vocoder import vocoder_of
-from fastgan.models import r3gan, rosinality, stylegan2, stylegan3
+from fastgan.models import r3gan, rosinality, stylegan2
 from fastgan.training import load_generator
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
@@ -51,21 +51,12 @@ NETWORKS = {
     "stylegan2 with labels": (stylegan2, stylegan2.Config(
         z_dim=8, w_dim=6, c_dim=3, channel_base=128, channel_max=16, d_mapping_layers=2,
         g_architecture="orig", d_architecture="skip", mbstd_group=2, **SIZE)),
-    "stylegan3": (stylegan3, stylegan3.Config(
-        z_dim=8, w_dim=6, channel_base=128, channel_max=8, d_channel_base=128, d_channel_max=16,
-        num_layers=6, margin_size=4, **SIZE)),
-    "stylegan3 R": (stylegan3, stylegan3.Config.rotation(
-        z_dim=8, w_dim=6, channel_base=64, channel_max=4, d_channel_base=128, d_channel_max=16,
-        **SIZE)),
     "r3gan": (r3gan, r3gan.Config(
         z_dim=6, c_dim=2, widths=(8, 8, 4), blocks=(1, 2, 1), groups=(4, 2, 2), **SIZE)),
 }  # fmt: skip
 KWARGS = {
     "stylegan2": {"synthesis_kwargs": {"conv_clamp": 256.0}},
     "stylegan2 with labels": {},
-    # stylegan3's generators take what stylegan2-ada-pytorch's have in synthesis_kwargs as their own
-    "stylegan3": {"channel_base": 128, "channel_max": 8, "num_layers": 6, "margin_size": 4},
-    "stylegan3 R": {"channel_base": 128, "channel_max": 8},
     "r3gan": {},
 }  # fmt: skip
 D_KWARGS = {"epilogue_kwargs": {"mbstd_group_size": 2}}
@@ -83,7 +74,7 @@ def files(tmp_path_factory):
             {"G": raw, "D": D, "G_ema": average},
             {"G_ema": KWARGS[name], "D": D_KWARGS if "labels" in name else {}},
             by_name=name == "r3gan",
-            protocol=3 if name == "stylegan3" else 4,  # Python 3.7's and today's
+            protocol=3 if name == "stylegan2" else 4,  # Python 3.7's and today's
         )
         found[name] = path, average, raw, D
     return found
@@ -124,10 +115,10 @@ def test_the_networks_come_back_to_the_bit(files, tmp_path):
     assert not back
 
 
-@pytest.mark.parametrize("name", ["stylegan2", "stylegan3"])
 @pytest.mark.parametrize("group", [None, 2, 4])
-def test_the_group_of_a_discriminators_statistic(name, group, tmp_path):
+def test_the_group_of_a_discriminators_statistic(group, tmp_path):
     """None is the whole batch, here 6 samples; a file that does not say has groups of 4."""
+    name = "stylegan2"
     module, config = NETWORKS[name]
     config = dataclasses.replace(config, mbstd_group=group)
     G, D = moved(module.Generator(config), 1), moved(module.Discriminator(config), 3)
@@ -640,14 +631,6 @@ def test_what_the_file_must_hold(files, tmp_path):
         import_weights(tmp_path / "x.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert import_weights(path, tmp_path / "run", kind="stylegan2").architecture == "stylegan2"
-
-
-def test_what_a_file_claims_of_a_network_is_bounded(tmp_path):
-    module, config = NETWORKS["stylegan3"]
-    networks = {"G_ema": module.Generator(config)}
-    claims = {"G_ema": KWARGS["stylegan3"] | {"filter_size": 10**9}}
-    with pytest.raises(WeightsError, match="filter_size is 1000000000, which no network has"):
-        import_weights(write_nvidia(tmp_path / "x.pkl", networks, claims), tmp_path / "run")
 
 
 def test_a_rosinality_file_of_a_training(tmp_path):
