@@ -217,18 +217,17 @@ def test_every_parameter_gets_a_gradient_and_sizes_need_not_be_square():
             assert p.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_near(dtype):
+def test_half_precision_is_near():
     """Of the layers at the largest rates; force_fp32 is the whole in float32 again."""
     torch.manual_seed(0)
-    G = stylegan3.Generator(config(half_dtype=dtype, half_layers=1)).eval()
+    G = stylegan3.Generator(config(half_dtype="bfloat16", half_layers=1)).eval()
     z = torch.randn(2, 6)
     with torch.no_grad():
         half, full = G(z), G(z, force_fp32=True)
     assert half.dtype == full.dtype == torch.float32
     error = (half - full).norm() / full.norm()
     assert 0 < error < 0.03, error
-    on_cuda_alone = stylegan3.Generator(dataclasses.replace(G.config, half_on_cpu=False)).eval()
+    on_cuda_alone = stylegan3.Generator(dataclasses.replace(G.config, half_dtype="float16")).eval()
     on_cuda_alone.load_state_dict(G.state_dict())
     with torch.no_grad():
         assert torch.equal(on_cuda_alone(z), full)

@@ -16,7 +16,6 @@ from fastgan.compat.weights.reading import PickledNetwork
 # {class in the file: {attribute: what it must be, of our module}}; a set is any of its members.
 Attributes = Mapping[str, Mapping[str, Callable[[Any], Any]]]
 _LISTED = 6
-_MISSING = object()
 
 
 def attribute(network: PickledNetwork, module: str, name: str) -> Any:
@@ -38,11 +37,13 @@ def refuse_differences(
     memory. `harmless`: {attribute that changes nothing, in any class: why}.
     """
     ours = dict(network.named_modules())
-    wrong = [
-        f"{name} must have shape {tuple(t.shape)}, got {tuple(pickled.weights[name].shape)}"
-        for name, t in network.state_dict().items()
-        if name in pickled.weights and pickled.weights[name].shape != t.shape
-    ]
+    wrong = []
+    for name, t in network.state_dict().items():
+        found = pickled.weights.get(name)
+        if found is None:
+            wrong.append(f"the weight {name} is missing")
+        elif found.shape != t.shape:
+            wrong.append(f"{name} must have shape {tuple(t.shape)}, got {tuple(found.shape)}")
     for name, module in pickled.modules.items():
         where = name or "the network"
         if name not in ours or module.class_name not in known:
