@@ -46,8 +46,8 @@ CHANGES = {
     "last_stopband_rel": [(1.6, {"last_stopband_rel": 1.6})],
     "margin_size": [(0, {"margin_size": 0}), (5, {"margin_size": 5})],
     "output_scale": [(1, {"output_scale": 1})],
-    "num_fp16_res": [(1, {"half_dtype": "float16", "half_layers": 1}),
-                     (4, {"half_dtype": "float16", "half_layers": 4})],
+    "num_fp16_res": [
+        (n, {"half_dtype": "float16", "half_layers": n, "half_on_cpu": False}) for n in (1, 4)],
     "conv_kernel": [(1, {"conv_kernel": 1}), (2, {"conv_kernel": 2})],
     "filter_size": [(1, {"filter_size": 1}), (4, {"filter_size": 4})],
     "lrelu_upsampling": [(1, {"lrelu_upsampling": 1}), (4, {"lrelu_upsampling": 4})],
@@ -170,7 +170,7 @@ def test_arguments_that_are_left_to_their_defaults():
     theirs = Generator(**SIZES, channel_max=4)
     config = config_of(theirs)
     sizes = {"z_dim": 8, "w_dim": 6, "img_height": 16, "img_width": 16, "channel_max": 4}
-    assert config == stylegan3.Config(**sizes, half_dtype="float16")
+    assert config == stylegan3.Config(**sizes, half_dtype="float16", half_on_cpu=False)
     assert_computes(config, theirs)
 
 

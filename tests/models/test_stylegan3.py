@@ -227,7 +227,7 @@ def test_half_precision_is_near():
     assert half.dtype == full.dtype == torch.float32
     error = (half - full).norm() / full.norm()
     assert 0 < error < 0.03, error
-    on_cuda_alone = stylegan3.Generator(dataclasses.replace(G.config, half_dtype="float16")).eval()
+    on_cuda_alone = stylegan3.Generator(dataclasses.replace(G.config, half_on_cpu=False)).eval()
     on_cuda_alone.load_state_dict(G.state_dict())
     with torch.no_grad():
         assert torch.equal(on_cuda_alone(z), full)

@@ -39,9 +39,10 @@ class Config(ImageConfig):
         w_avg_beta: how much of the mean w stays at each step, in [0, 1]; None: there is no mean w,
             and so no truncation.
         half_dtype: "bfloat16" or "float16": the dtype of the layers at the half_layers largest
-            sampling rates; None: that of the latents throughout. "float16" is for CUDA: on a CPU,
-            such layers keep the dtype of the latents, as those of the published networks do.
+            sampling rates; None: that of the latents throughout.
         half_layers: see half_dtype.
+        half_on_cpu: whether half_dtype holds on a CPU, too; False: on CUDA alone, as in the
+            published code.
         d_channel_base: the channel_base of D.
         d_channel_max: the largest width of D.
         d_mapping_layers: layers of D's mapping network, which exists where c_dim > 0.
@@ -75,6 +76,7 @@ class Config(ImageConfig):
     w_avg_beta: float | None = 0.998
     half_dtype: str | None = None
     half_layers: int = 4
+    half_on_cpu: bool = True
     d_channel_base: int = 32768
     d_channel_max: int = 512
     d_mapping_layers: int = 8

@@ -157,6 +157,7 @@ class SynthesisLayer(nn.Module):
         )
         name = config.half_dtype
         self.dtype = getattr(torch, name) if name is not None and is_half else None
+        self.half_on_cpu = config.half_on_cpu
         self.affine = EqualLinear(config.w_dim, before.channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(after.channels, before.channels, k, k))
         self.bias = nn.Parameter(torch.zeros(after.channels))
@@ -179,7 +180,7 @@ class SynthesisLayer(nn.Module):
         styles = self.affine(w)  # [N, I]
         if self.is_torgb:
             styles = styles * self.style_gain
-        is_full = is_full or self.dtype is None or (self.dtype == torch.float16 and not w.is_cuda)
+        is_full = is_full or self.dtype is None or (w.is_cpu and not self.half_on_cpu)
         dtype = w.dtype if is_full else self.dtype
         weight = self.weight if self.weight.dtype == w.dtype else self.weight.to(w.dtype)
         x = modulated_conv2d(

@@ -156,6 +156,7 @@ def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
         "w_avg_beta": 1.0 if beta is None and "mapping.w_avg" in g.weights else beta,
         "half_dtype": "float16" if half_layers else None,
         "half_layers": half_layers,
+        "half_on_cpu": not half_layers,  # the published code has float16 on CUDA alone
     }
 
 
