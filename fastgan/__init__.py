@@ -3,8 +3,9 @@
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
 `fastgan.losses` objectives and penalties, `fastgan.training` the engine, `fastgan.compat` other
 projects' names and weights, `fastgan.export` generators for ONNX; `fastgan.memory` is the
-allocator's policy, `fastgan.sample_rng` random numbers that belong to a sample. Importing this
-package compiles nothing, needs no compiler and no GPU, and loads none of those until it is used.
+allocator's policy, `fastgan.sample_rng` random numbers that belong to a sample. `fastgan.load`
+gives the networks of a run. Importing this package compiles nothing, needs no compiler and no GPU,
+and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -15,6 +16,7 @@ __all__ = [
     "compat",
     "data",
     "export",
+    "load",
     "losses",
     "memory",
     "metrics",
@@ -25,14 +27,17 @@ __all__ = [
     "training",
 ]
 
-_ROOMS = frozenset(__all__) - {"__version__"}
+_FUNCTIONS = {"load": "fastgan.training.checkpoint.networks"}
+_PACKAGES = frozenset(__all__) - {"__version__", *_FUNCTIONS}
 
 
 def __getattr__(name: str):
-    if name in _ROOMS:
-        import importlib
+    import importlib
 
+    if name in _PACKAGES:
         return importlib.import_module(f"fastgan.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'fastgan' has no attribute {name!r}")
 
 

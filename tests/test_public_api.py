@@ -9,7 +9,7 @@ from fastgan import ops
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat data export losses memory metrics models nn ops sample_rng
+        __version__ augment compat data export load losses memory metrics models nn ops sample_rng
         training
     """,
     "fastgan.nn": """

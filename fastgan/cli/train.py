@@ -172,8 +172,8 @@ def _print_copied_weights(config: Any) -> None:
     for line in plan_copy(config).lines:
         click.echo(f"weights     {line}")
     click.echo(
-        f"            for transfer, ADA moves p within {config.augment.ada_kimg:g} kimg and the "
-        "average of G has no ramp-up"
+        f"            for transfer, ADA moves p within {config.augment.ada_kimg:g} kimg, the "
+        "average of G has no ramp-up, and nothing is blurred at first"
     )
 
 

@@ -34,7 +34,7 @@ def test_an_imported_folder_starts_a_run_with_the_settings_of_the_cfg(cli, image
                        0.001, "--aug", "ada", "--mbstd-group", 2, "--freezed", 2))  # fmt: skip
     assert "weights copied from" in out
     assert "weights newly initialised: nothing weights left out: nothing" in out
-    assert "ADA moves p within 100 kimg and the average of G has no ramp-up" in out
+    assert "ADA moves p within 100 kimg, the average of G has no ramp-up" in out
     (run_dir,) = (cli.folder / "runs").iterdir()
     options = options_of(run_dir)
     assert (options["name"], options["r1_gamma"], options["d_reg_interval"]) == ("stylegan2", 3, 16)

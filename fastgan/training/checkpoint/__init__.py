@@ -7,6 +7,7 @@ saver         writes in the background
 background    one thread at a time
 retention     which checkpoints are kept
 changes       how a resumed run differs from the saved one
+networks      fastgan.load: the networks of a run, with what is known of it
 other_kinds   what a path without a checkpoint holds
 transfer      a new run from the weights of another
 random_state  the global random generators

@@ -21,6 +21,7 @@ from fastgan.training.step.state_tensors import counters, mismatches
 
 __all__ = [
     "CheckpointError",
+    "check_tensors",
     "checkpoint_of",
     "latest",
     "load",
@@ -113,7 +114,7 @@ def load(state: TrainState, path: Path) -> dict[str, Any]:
     if document["environment"]["device"] != state.device.type:
         saved.pop("rng.cuda", None)
         live.pop("rng.cuda", None)
-    _check_tensors(path, saved, live)
+    check_tensors(path, saved, live)
     for what, names in (("counters", counters(state)), ("faults", FaultRecord().to_dict())):
         if sorted(document[what]) != sorted(names):
             raise CheckpointError(
@@ -233,12 +234,13 @@ def load_generator(
     weights = {n.removeprefix(prefix): t for n, t in saved.items() if n.startswith(prefix)}
     model = load_model_config(config["architecture"], config["model"])
     G = load_architecture(config["architecture"]).Generator(model)
-    _check_tensors(path, weights, G.state_dict())
+    check_tensors(path, weights, G.state_dict())
     G.load_state_dict(weights, strict=True)
     return G.to(device).eval().requires_grad_(False), config
 
 
-def _check_tensors(path: Path, saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
+def check_tensors(path: Path, saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
+    """CheckpointError where names, shapes or dtypes of `saved` are not those of `live`."""
     problems = mismatches(saved, live)
     if problems:
         raise CheckpointError(

@@ -103,6 +103,8 @@ def start_from(config: TrainConfig, path: Path | str) -> TrainConfig:
         model=model,
         augment=dataclasses.replace(config.augment, ada_kimg=ADA_KIMG),
         ema=dataclasses.replace(config.ema, rampup_ratio=None),
+        blur_init_sigma=0.0,
+        blur_fade_kimg=0.0,
         init_from=InitConfig(path=str(path), sha256=document["tensors"]["sha256"]),
     )
 

@@ -84,12 +84,15 @@ def test_sizes_are_those_of_the_weights_and_settings_those_of_the_configuration(
         fields={"d_architecture": "orig", "mapping_lr_multiplier": 0.5},
         g_optimizer=AdamConfig(lr=0.5), r1_gamma=7.0, d_reg_interval=16, batch=8, seed=3,
         augment=AugmentConfig(mode="ada", target=0.7), ema=EmaConfig(half_life_kimg=3.0),
+        blur_init_sigma=10.0, blur_fade_kimg=50.0,
     )  # fmt: skip
     found = start_from(config, path)
     assert found.model == old.config.model
     assert (found.augment.ada_kimg, found.ema.rampup_ratio) == (100, None)
+    assert (found.blur_init_sigma, found.blur_fade_kimg) == (0, 0)
     assert (found.augment.target, found.ema.half_life_kimg) == (0.7, 3.0)
-    rest = {f.name for f in dataclasses.fields(config)} - {"model", "augment", "ema", "init_from"}
+    changed = {"model", "augment", "ema", "init_from", "blur_init_sigma", "blur_fade_kimg"}
+    rest = {f.name for f in dataclasses.fields(config)} - changed
     assert all(getattr(found, name) == getattr(config, name) for name in rest)
     assert TrainConfig.from_dict(found.to_dict()) == found
 

@@ -1,0 +1,124 @@
+"""`fastgan.load`: the networks of a run, imported weights or a vocoder, and their settings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastgan.models import load_architecture
+from fastgan.models.vocoders import load_vocoder
+from fastgan.training.checkpoint import file
+from fastgan.training.checkpoint.checkpoint import check_tensors, checkpoint_of
+from fastgan.training.checkpoint.file import CheckpointError
+from fastgan.training.config.run import TrainConfig
+
+__all__ = ["LoadedNetworks", "load"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedNetworks:
+    """What `fastgan.load` found.
+
+    Attributes:
+        path: the checkpoint, or the folder of a single network.
+        architecture: name of it in `fastgan.models`, such as "stylegan2" or "vocoders.hifigan".
+        G: the generator as trained; None in the folder of a single discriminator.
+        G_ema: its moving average, which makes the better samples; None in the folder of a single
+            network.
+        D: the discriminator; None in the folder of a single generator, and where imported weights
+            had none.
+        config: of the run; None in the folder of a single network, which has a `config` itself.
+        kimg: thousands of images shown in training, 0 for imported weights; None in the folder of a
+            single network.
+    """
+
+    path: Path
+    architecture: str
+    G: nn.Module | None = None
+    G_ema: nn.Module | None = None
+    D: nn.Module | None = None
+    config: TrainConfig | None = None
+    kimg: float | None = None
+
+
+def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetworks:
+    """The networks of a run, with the configuration that trained them.
+
+    It also loads a folder that `fastgan import` wrote, of images or of a vocoder, and one that
+    `save_pretrained` wrote. Nothing is downloaded, and no file can run code.
+
+    Args:
+        path: the folder of a run, of which the newest intact checkpoint is used; a checkpoint
+            (.safetensors or .json); or the folder of a single network.
+        device: where the networks are put; default "cpu".
+
+    Returns:
+        The networks, in eval mode, with parameters that need no gradient (`requires_grad_()` makes
+        them trainable), and what is known of their training.
+
+    Raises:
+        CheckpointError: there is no such folder, no intact checkpoint in it, or it is damaged; a
+            file of another project is named as such.
+        ValueError: the folder of a single network is damaged.
+
+    Example:
+        run = fastgan.load("runs/00000-faces")
+        images = run.G_ema(torch.randn(16, run.G_ema.z_dim))  # [16, C, H, W] in about [-1, 1]
+    """
+    path = Path(path)
+    if not path.exists() and not path.with_suffix(".json").exists():
+        raise CheckpointError(
+            f"fastgan.load: there is nothing at {path}; expected the folder of a run, a checkpoint "
+            "(.safetensors), or a folder that `fastgan import` or save_pretrained wrote"
+        )
+    if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
+        return _single(path, device)
+    path = checkpoint_of(path)
+    document = file.read_document(path)
+    saved = file.read_tensors(path, document)
+    config = TrainConfig.from_dict(document["config"])
+    architecture = load_architecture(config.architecture)
+    networks = {
+        name: _filled(kind(config.model), name, path, saved, device)
+        for name, kind in (
+            ("G", architecture.Generator),
+            ("G_ema", architecture.Generator),
+            ("D", architecture.Discriminator),
+        )
+    }
+    return LoadedNetworks(
+        path=path,
+        architecture=config.architecture,
+        config=config,
+        kimg=document["counters"]["nimg"] / 1000,
+        **networks,
+    )
+
+
+def _single(folder: Path, device: torch.device | str) -> LoadedNetworks:
+    """The network of a folder of `save_pretrained`."""
+    try:
+        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture, network = document["architecture"], document["network"]
+        kind, _, name = architecture.rpartition(".")
+        module = load_vocoder(name) if kind == "vocoders" else load_architecture(architecture)
+        field = {"Generator": "G", "Discriminator": "D"}[network]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"fastgan.load: {folder}/config.json is not one that save_pretrained wrote ({error}); "
+            "expected the folder of a run, or of one of fastgan's networks"
+        ) from error
+    made = getattr(module, network).from_pretrained(folder, device=device).requires_grad_(False)
+    return LoadedNetworks(path=folder, architecture=architecture, **{field: made})
+
+
+def _filled(
+    network: nn.Module, name: str, path: Path, saved: dict[str, Tensor], device: torch.device | str
+) -> nn.Module:
+    prefix = f"{name}."
+    weights = {n.removeprefix(prefix): t for n, t in saved.items() if n.startswith(prefix)}
+    check_tensors(path, weights, network.state_dict())
+    network.load_state_dict(weights, strict=True)
+    return network.to(device).eval().requires_grad_(False)
