@@ -141,8 +141,8 @@ def use_backend(name: str) -> Iterator[None]:
 
     Where a kernel is missing, an op falls back to its reference but keeps fastgan's derivative
     formulas. "reference" leaves the derivatives to PyTorch, too: it is what the ops are tested
-    against, and it can be differentiated as often as PyTorch can. Do not switch it inside a
-    function under `torch.compile`.
+    against, and it can be differentiated as often as PyTorch can. Under `torch.compile` a block
+    around a compiled function does not count, one inside it does.
 
     Args:
         name: "reference", or "auto" to undo it in an inner block.
@@ -159,6 +159,14 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if name not in ("reference", "auto"):
         raise ValueError(f"use_backend: name must be 'reference' or 'auto', got {name!r}")
+    global _traced_reference
+    if torch.compiler.is_compiling():  # a ContextVar would break the graph
+        before, _traced_reference = _traced_reference, name == "reference"
+        try:
+            yield
+        finally:
+            _traced_reference = before
+        return
     token = _forced_reference.set(name == "reference")
     try:
         yield

@@ -250,8 +250,11 @@ def setup_filter(
         )
     if normalize:
         total = f.sum()
-        if not bool(total):
-            raise ValueError("setup_filter: the taps sum to 0; pass normalize=False")
+        words = "setup_filter: the taps sum to 0; pass normalize=False"
+        if torch.compiler.is_compiling():  # where a branch on a value would break the graph
+            torch._assert_async(total != 0, words)
+        elif not bool(total):
+            raise ValueError(words)
         f = f / total
     if flip_filter:
         f = f.flip(list(range(f.dim())))

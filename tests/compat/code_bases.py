@@ -8,6 +8,49 @@ import textwrap
 
 BROKEN = 'raise RuntimeError("ninja: build stopped: subcommand failed")\n'
 
+NVIDIA_NETWORKS = """
+import torch
+from torch_utils import custom_ops
+from torch_utils.ops import bias_act, conv2d_gradfix, conv2d_resample, fma, upfirdn2d
+from torch_utils.ops import filtered_lrelu, grid_sample_gradfix
+
+class Layer(torch.nn.Module):
+    def __init__(self, n_in, n_out, activation="lrelu", up=1, down=1):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(n_out, n_in, 3, 3) / (3 * n_in ** 0.5))
+        self.bias = torch.nn.Parameter(torch.zeros(n_out))
+        self.register_buffer("resample_filter", upfirdn2d.setup_filter([1, 3, 3, 1]))
+        self.activation, self.up, self.down = activation, up, down
+        self.act_gain = bias_act.activation_funcs[activation].def_gain
+
+    def forward(self, x):
+        x = conv2d_resample.conv2d_resample(
+            x=x, w=self.weight.to(x.dtype), f=self.resample_filter, up=self.up, down=self.down,
+            padding=1, flip_weight=(self.up == 1))
+        return bias_act.bias_act(x, self.bias.to(x.dtype), act=self.activation,
+                                 gain=self.act_gain, clamp=256)
+
+class Generator(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Layer(4, 8, up=2), Layer(8, 3, "linear")
+
+    def forward(self, z):
+        x = self.first(z.reshape(-1, 4, 4, 4))
+        x = filtered_lrelu.filtered_lrelu(x, fu=self.first.resample_filter,
+            fd=self.first.resample_filter, up=2, down=2, padding=3, clamp=256)
+        return fma.fma(self.second(x), torch.ones([]), torch.zeros([]))
+
+class Discriminator(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(Layer(3, 8, down=2), Layer(8, 8, down=2))
+        self.out = torch.nn.Linear(32, 1)
+
+    def forward(self, x):
+        return self.out(self.layers(x).flatten(1))
+"""
+
 _RESAMPLED = "padding=0, flip_filter=False, gain=1, impl='cuda'"
 NVIDIA = {
     "bias_act": [
