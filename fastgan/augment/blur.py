@@ -27,7 +27,7 @@ class BlurFade(nn.Module):
         sigma_max: the largest σ, pixels, > 0; also the first one.
 
     Attributes:
-        sigma: 0-dim float32 buffer, not part of the state_dict: `set_sigma` writes it.
+        sigma: 0-dim float64 buffer, not part of the state_dict: `set_sigma` writes it.
         is_active: whether any image changes, that is σ ≥ 1/3. Read by the host: a captured step
             without the blur is another one.
 
@@ -50,9 +50,9 @@ class BlurFade(nn.Module):
             )
         self.sigma_max = float(sigma_max)
         most = math.floor(sigma_max * _TAILS)
-        self.register_buffer("sigma", torch.zeros([]), persistent=False)
-        self.register_buffer("radius", torch.zeros([]), persistent=False)
-        offsets = torch.arange(-most, most + 1).float()
+        self.register_buffer("sigma", torch.zeros([], dtype=torch.float64), persistent=False)
+        self.register_buffer("radius", torch.zeros([], dtype=torch.float64), persistent=False)
+        offsets = torch.arange(-most, most + 1, dtype=torch.float64)
         self.register_buffer("offsets", offsets, persistent=False)
         self.set_sigma(self.sigma_max)
 
@@ -79,7 +79,7 @@ class BlurFade(nn.Module):
         """The filter of the present σ.
 
         Returns:
-            float32 [2·⌊3·sigma_max⌋ + 1], sum 1.
+            float64 [2·⌊3·sigma_max⌋ + 1], sum 1.
         """
         # At σ = 0 the middle tap alone remains: 0 / 0.001 is 0, and 2^-10⁶ is 0.
         f = (self.offsets / self.sigma.clamp(min=1e-3)).square().neg().exp2()

@@ -36,8 +36,8 @@ def draw_lognormal(executed: Tensor, std: float) -> Tensor:
 
 
 def draw_integer(executed: Tensor, count: int) -> Tensor:
-    """U{0, …, count - 1} as float32 of executed's shape where executed, else 0."""
+    """U{0, …, count - 1} as floats of executed's shape where executed, else 0."""
     value = sample_rng.integers(
-        0, count, *executed.shape, device=executed.device, dtype=torch.float32
+        0, count, *executed.shape, device=executed.device, dtype=torch.get_default_dtype()
     )
     return value.masked_fill(~executed, 0.0)

@@ -1,0 +1,57 @@
+"""Steps of the published configurations of StyleGAN3 against plain ones in float64."""
+
+import pytest
+import torch
+from _published_steps import largest_differences
+
+from fastgan.models.stylegan3 import Discriminator, Generator
+from fastgan.training.config.recipes import stylegan3
+
+SMALL = {
+    "z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 6, "num_layers": 6, "margin_size": 3,
+    "d_channel_base": 64, "d_channel_max": 8, "d_mapping_layers": 1, "half_dtype": None,
+}  # fmt: skip
+CASES = [("stylegan3-t", 0), ("stylegan3-r", 0), ("stylegan3-r", 3)]
+FADE = {"blur_fade_kimg": 0.03}  # σ is 10, 7.3, 4.7, 2 and 0 at steps of 8 images
+
+
+def small(name, c_dim=0, **changes):
+    settings = {"model": SMALL, "batch_gpu": None, "augment": {"p": 0.4}, "r1_gamma": 2.0} | changes
+    return stylegan3.published(name, resolution=(16, 16), batch=8, c_dim=c_dim, **settings)
+
+
+def networks(config):
+    torch.manual_seed(0)
+    G, D = Generator(config.model).double(), Discriminator(config.model).double()
+    with torch.no_grad():  # biases start at 0, and would hide what is done to them
+        for network in (G, D):
+            for key, p in network.named_parameters():
+                if key.endswith(".bias") and "affine" not in key:
+                    p.normal_().mul_(0.1)
+    return G, D
+
+
+@pytest.mark.parametrize(("name", "c_dim"), CASES)
+def test_five_steps_are_the_published_ones(name, c_dim):
+    """Losses, every parameter and buffer of G, D and G_ema, ADA's p; the blur of R fades out."""
+    config = small(name, c_dim, **(FADE if name == "stylegan3-r" else {}))
+    found = largest_differences(config, *networks(config), c_dim)
+    assert found.keys() >= {"Loss/G", "Loss/D", "Loss/r1", "G", "D", "G_ema", "p"}
+    for key, difference in found.items():
+        assert difference <= 1e-12, f"{key}: {difference}"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"penalty_at": "augmented"}, "Loss/r1"),
+        ({"update_emas": "all"}, "G"),
+        ({"blur_init_sigma": 9.0}, "Loss/D"),
+        ({"blur_fade_kimg": 0.025}, "D"),
+        ({"d_optimizer": {"lr": 0.0025}}, "D"),
+    ],
+)
+def test_another_setting_is_seen(change, where):
+    config = small("stylegan3-r", **FADE)
+    found = largest_differences(config, *networks(config), steps=2, **change)
+    assert found[where] > 1e-6, found
