@@ -88,6 +88,8 @@ class TerminalDisplay(Observer):
         self._rows["losses"] = "  ".join(f"{n} {v:.3f}" for n, v in tick.losses.items())
         if tick.augment:
             self._rows["augment"] = f"p {tick.augment:.3f}"
+        if tick.scheduled:
+            self._rows["schedule"] = "  ".join(f"{n} {v:.5g}" for n, v in tick.scheduled.items())
         self._draw()
 
     def on_snapshot(self, snapshot: Snapshot) -> None:

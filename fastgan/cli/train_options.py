@@ -243,7 +243,9 @@ def apply_options(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainCo
     if data:
         changes["data"] = dataclasses.replace(config.data, **data)
     if options.keys() & _AUGMENT.keys():
-        changes["augment"] = _augment(config, options)
+        changes["augment"] = augment = _augment(config, options)
+        if "p" in options or augment.mode != config.augment.mode:  # a p that is given is constant
+            changes["schedule"] = dataclasses.replace(config.schedule, augment_p_end=None)
     return dataclasses.replace(config, **changes)
 
 
@@ -258,7 +260,9 @@ def _augment(config: "TrainConfig", options: Mapping[str, Any]) -> Any:
             f"has no effect with --aug {mode}; add --aug ada", param_hint="--target"
         )
     p = options.get("p", config.augment.p if mode == config.augment.mode else 0.0)
-    if mode == "fixed" and p == 0:
+    is_scheduled = mode == config.augment.mode and "p" not in options
+    is_scheduled &= config.schedule.augment_p_end is not None
+    if mode == "fixed" and p == 0 and not is_scheduled:
         raise click.BadParameter("fixed needs a probability; add --p 0.2", param_hint="--aug")
     target = options.get("target", config.augment.target)
     return dataclasses.replace(config.augment, mode=mode, p=p, target=target)

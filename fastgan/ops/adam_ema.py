@@ -43,7 +43,7 @@ def adam_ema_ref(
     lr: torch.Tensor,
     ema_weight: torch.Tensor | None,
     beta1: float,
-    beta2: float,
+    beta2: float | torch.Tensor,
     eps: float,
     weight_decay: float,
     grad_scale: float,
@@ -51,7 +51,7 @@ def adam_ema_ref(
     """The definition of `fastgan.ops.adam_ema_` in PyTorch, without a branch on the host.
 
     Every operation rounds by itself. Arguments are those of `fastgan.ops.adam_ema_`, all given and
-    in the order of the op, with `betas` as `beta1` and `beta2`.
+    in the order of the op, with `betas` as `beta1` and `beta2`, which may be a tensor.
     """
     g = grad.to(param.dtype) * grad_scale
     count = g.isfinite().logical_not().sum()
@@ -67,26 +67,20 @@ def adam_ema_ref(
     )  # torch's float32 root is off by a bit now and then
     new = param - lr * m_hat / (root + eps)
     if ema is not None:
-        average = torch.where(ema_weight < 0.5, _near(ema, new, ema_weight),
-                              _far(ema, new, ema_weight))  # fmt: skip
-        ema.copy_(torch.where(is_applied, average, ema))
+        ema.copy_(torch.where(is_applied, _toward(ema, new, ema_weight), ema))
     for old, value in ((param, new), (exp_avg, m), (exp_avg_sq, v)):
         old.copy_(torch.where(is_applied, value, old))
     step += is_applied
     nonfinite += count
 
 
-def _toward(old: torch.Tensor, new: torch.Tensor, weight: float) -> torch.Tensor:
+def _toward(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
     """old + weight·(new - old), exact at weight 0 and at 1."""
-    return _near(old, new, weight) if weight < 0.5 else _far(old, new, weight)
-
-
-def _near(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
-    return old + weight * (new - old)
-
-
-def _far(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
-    return new - (1 - weight) * (new - old)
+    rest = 1 - weight
+    if isinstance(weight, torch.Tensor):
+        weight, rest, is_near = weight.to(old.dtype), rest.to(old.dtype), weight < 0.5
+        return torch.where(is_near, old + weight * (new - old), new - rest * (new - old))
+    return old + weight * (new - old) if weight < 0.5 else new - rest * (new - old)
 
 
 _op = define_op(
@@ -108,6 +102,7 @@ def adam_ema_(
     nonfinite: torch.Tensor,
     lr: torch.Tensor,
     betas: tuple[float, float] = (0.9, 0.999),
+    beta2: torch.Tensor | None = None,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     grad_scale: float = 1.0,
@@ -131,6 +126,9 @@ def adam_ema_(
         nonfinite: [], int64: the number of NaN and infinite elements met so far; written to.
         lr: [], of param.dtype, the learning rate.
         betas: β1 and β2 in [0, 1), ints or floats. β1 = 0 saves the reading of exp_avg.
+        beta2: [], float64: β2 of this step, in the place of that of betas, for one that changes
+            from step to step; also the correction 1 - β2^t takes it. No kernel reads it: the update
+            is then the reference's, about a dozen passes over memory. None: β2 is that of betas.
         eps: ε ≥ 0, added after the root.
         weight_decay: ≥ 0, added to the gradient before the moments, not to the update.
         grad_scale: factor on grad, such as 1 / world size after a summing all_reduce.
@@ -144,6 +142,8 @@ def adam_ema_(
     """
     flat = {"param": param, "grad": grad, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
     scalars = {"step": step, "nonfinite": nonfinite, "lr": lr}
+    if beta2 is not None:
+        scalars["beta2"] = beta2
     if (ema is None) != (ema_weight is None):
         missing = "ema" if ema is None else "ema_weight"
         raise ValueError(
@@ -178,11 +178,12 @@ def adam_ema_(
                     f"adam_ema_: {name} requires a gradient, and an update in place has none; "
                     "call it under torch.no_grad()"
                 )
-    run = adam_ema_ref if reference_is_forced() else _op
-    beta1, beta2 = betas
+    is_native = beta2 is None and not reference_is_forced()
+    run = _op if is_native else adam_ema_ref
     run(
         param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight,
-        float(beta1), float(beta2), float(eps), float(weight_decay), float(grad_scale),
+        float(betas[0]), float(betas[1]) if beta2 is None else beta2,
+        float(eps), float(weight_decay), float(grad_scale),
     )  # fmt: skip
 
 
@@ -197,6 +198,7 @@ def _check_tensor(name: str, t: torch.Tensor, param: torch.Tensor) -> None:
         "nonfinite": (torch.int64,),
         "param": (torch.float32, torch.float64),
         "grad": (torch.float32, torch.bfloat16, torch.float16),
+        "beta2": (torch.float64,),
     }
     dtypes = expected.get(name, (param.dtype,))
     if name == "grad" and param.dtype == torch.float64:

@@ -33,7 +33,9 @@ CLASSES = 3
 # multiple of itself and another number among the last three, up to 8; 16 as well.
 STEPS = (0, 15, 16, 42)
 # Python numbers of the schedule that change from step to step
-SCHEDULE = {"anneal_kimg": 1.0, "lr_end": 0.1, "gamma_end": 0.5}
+SCHEDULE = {
+    "anneal_kimg": 1.0, "lr_end": 0.1, "gamma_end": 0.5, "ema_half_life_end_kimg": 1.0,
+}  # fmt: skip
 
 FAST = ("shipped", "conditional")
 VARIANTS = (
@@ -88,7 +90,8 @@ def variant_config(name: str, variant: str) -> TrainConfig:
         case "augmented":
             is_relative = load_objective(config.objective).needs_real_for_g
             augment = {"groups": "bgcfnc", "p": 0.1, "mode": "fixed" if is_relative else "ada"}
-            return config.with_changes(augment=augment)
+            schedule = {"beta2_end": 0.5, "augment_p_end": 0.5 if is_relative else None}
+            return config.with_changes(augment=augment, schedule=schedule)
         case "all penalties, lazy":
             return config.with_changes(**penalties, d_reg_interval=4, g_reg_interval=4)
         case "all penalties, every step":

@@ -127,7 +127,8 @@ class TorchAdam:
         }
 
     @torch.no_grad()
-    def __call__(self, run):
+    def __call__(self, run, **group):
+        self.optimizer.param_groups[0] |= group
         self.param.grad = run.grad.to(self.param.dtype) * self.grad_scale
         self.optimizer.param_groups[0]["lr"] = run.lr.item()
         self.optimizer.step()
@@ -156,6 +157,20 @@ def test_twenty_steps_are_those_of_torch_adam(options, dtype, device, seed):
     check(run, oracle, theirs.state())
     assert run.step.item() == 20
     assert run.nonfinite.item() == 0
+
+
+def test_a_changing_beta2_is_that_of_each_step(dtype, device, seed):
+    run = Run(203, dtype, device)
+    oracle, theirs = Oracle(run), TorchAdam(run, betas=(0.5, 0.9))
+    beta2 = torch.tensor(0.9, dtype=torch.float64, device=device)
+    for k in range(20):
+        run.grad.copy_(torch.randn(203))
+        beta2.fill_(0.3 + 0.03 * k)  # on both sides of 0.5
+        run(betas=(0.5, 0.9), beta2=beta2)
+        oracle(run, betas=(0.5, beta2.item()))
+        theirs(run, betas=(0.5, beta2.item()))
+    check(run, oracle, theirs.state())
+    assert run.step.item() == 20
 
 
 @pytest.mark.parametrize("has_ema", [True, False], ids=["average", "no average"])
@@ -425,6 +440,8 @@ ERRORS = {
                             {"lr": torch.ones(1)}),
     "devices": (ValueError, r"adam_ema_: grad must be on cpu like param, got meta",
                 {"grad": X.to("meta")}),
+    "a narrow beta2": (TypeError, r"adam_ema_: beta2 must be torch\.float64, got torch\.float32",
+                       {"beta2": torch.tensor(0.9)}),
     "no weight": (ValueError, r"adam_ema_: ema_weight must come with its counterpart",
                   {"ema_weight": None}),
     "no average": (ValueError, r"adam_ema_: ema must come with its counterpart", {"ema": None}),

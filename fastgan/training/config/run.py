@@ -75,9 +75,9 @@ class AugmentConfig:
     """Augmentation of everything that D sees (Karras et al. 2020, arXiv 2006.06676).
 
     Args:
-        mode: "noaug" (default): none; "fixed": each transform of `groups` with probability `p`;
-            "ada": the same, where p starts at `p` and is controlled so that E[sign D(real)] comes
-            near `target`.
+        mode: "noaug" (default): none; "fixed": each transform of `groups` with probability `p`, or
+            with one that goes from `p` to `schedule.augment_p_end`; "ada": the same, where p starts
+            at `p` and is controlled so that E[sign D(real)] comes near `target`.
         p: probability in [0, 1]; default 0.
         target: of ADA, in (-1, 1); default 0.6.
         groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
@@ -101,9 +101,6 @@ class AugmentConfig:
         if self.mode == "noaug":
             require(self.p == 0, "augment.p", "0 with augment.mode='noaug'", self.p,
                     "choose mode='fixed' for a constant p")  # fmt: skip
-        if self.mode == "fixed":
-            require(self.p > 0, "augment.p", "a positive p with augment.mode='fixed'", self.p,
-                    "choose mode='noaug' for none")  # fmt: skip
         require(self.groups in GROUPS, "augment.groups", f"one of {', '.join(GROUPS)}",
                 self.groups, "bgc is the paper's")  # fmt: skip
         require(-1 < self.target < 1, "augment.target", "a number in (-1, 1)", self.target,
@@ -184,9 +181,22 @@ class TrainConfig(StepConfig):
         for name in self.metrics:
             known = ", ".join(METRICS)
             require(name in METRICS, "metrics", f"some of {known}", name, "() computes none")
+        self._check_augment()
         self._check_model()
         self._check_frozen_layers()
         self._check_objective()
+
+    def _check_augment(self) -> None:
+        mode, last = self.augment.mode, self.schedule.augment_p_end
+        if mode == "fixed":
+            require(self.augment.p > 0 or last, "augment.p",
+                    "a positive p, or schedule.augment_p_end, with augment.mode='fixed'",
+                    self.augment.p, "choose mode='noaug' for none")  # fmt: skip
+        elif last is not None:
+            raise ValueError(
+                f"schedule.augment_p_end={last} needs augment.mode='fixed', got {mode!r}; "
+                + ("ADA controls p itself: leave one of them out" if mode == "ada" else "choose it")
+            )
 
     def _check_model(self) -> None:
         require(dataclasses.is_dataclass(self.model), "model", "an architecture's Config",

@@ -4,6 +4,7 @@ It fits any two networks; `fastgan.training.config.run.TrainConfig` adds a run's
 snapshots.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,30 +93,74 @@ class EmaConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Cosine factors from 1 at 0 kimg to their end value at `anneal_kimg`, constant afterwards.
+    """What changes in a run: half a cosine from 0 kimg to `anneal_kimg`, constant afterwards.
 
-        factor(kimg) = end + (1 - end)·(1 + cos(π·min(kimg / anneal_kimg, 1))) / 2
+        value(kimg) = last + (first - last)·(1 + cos(π·min(kimg / anneal_kimg, 1))) / 2
+
+    The first value is that of the configuration itself. Source: Huang et al. 2024,
+    arXiv 2501.05441, appendix.
 
     Args:
-        anneal_kimg: thousands of real images, > 0 where an end is not 1; default 0.
-        lr_end: end value of the factor of both learning rates, >= 0; default 1 (constant).
-        gamma_end: end value of the factor of r1_gamma, r2_gamma and gp_weight, >= 0; default 1.
+        anneal_kimg: thousands of real images, > 0 where something changes; default 0.
+        lr_end: last value of the factor of both learning rates, >= 0, whose first is 1; default 1
+            (constant).
+        gamma_end: the same of r1_gamma, r2_gamma and gp_weight; default 1.
+        beta2_end: last value of Adam's β2 of G and of D, in [0, 1); default None (constant). Update
+            t takes its own β2 for the average of squares, v ← β2·v + (1 - β2)·g², and for its
+            correction, v / (1 - β2^t), as torch.optim.Adam whose `betas` are set before each step.
+        ema_half_life_end_kimg: last value of ema.half_life_kimg, >= 0; default None (constant).
+        augment_p_end: last value of the augmentation's probability, in [0, 1]; default None
+            (constant, or controlled by ADA).
 
     Raises:
         ValueError: when a value is out of range.
+
+    Example:
+        schedule = ScheduleConfig(anneal_kimg=20_000, lr_end=0.25, gamma_end=0.1, beta2_end=0.99)
     """
 
     anneal_kimg: float = 0.0
     lr_end: float = 1.0
     gamma_end: float = 1.0
+    beta2_end: float | None = None
+    ema_half_life_end_kimg: float | None = None
+    augment_p_end: float | None = None
 
     def __post_init__(self):
-        require(self.lr_end >= 0, "schedule.lr_end", "a number >= 0", self.lr_end, "1 is constant")
-        require(self.gamma_end >= 0, "schedule.gamma_end", "a number >= 0", self.gamma_end,
-                "1 is constant")  # fmt: skip
-        is_fine = self.anneal_kimg > 0 or (self.lr_end == 1 and self.gamma_end == 1)
-        require(is_fine, "schedule.anneal_kimg", "a positive number where an end is not 1",
+        for name in ("lr_end", "gamma_end"):
+            value = getattr(self, name)
+            require(value >= 0, f"schedule.{name}", "a number >= 0", value, "1 is constant")
+        for name, low, expected in (
+            ("beta2_end", 0 <= (self.beta2_end or 0) < 1, "None or a number in [0, 1)"),
+            ("ema_half_life_end_kimg", (self.ema_half_life_end_kimg or 0) >= 0,
+             "None or a number >= 0"),
+            ("augment_p_end", 0 <= (self.augment_p_end or 0) <= 1, "None or a probability"),
+        ):  # fmt: skip
+            require(low, f"schedule.{name}", expected, getattr(self, name), "None is constant")
+        is_fine = self.anneal_kimg > 0 or not self._changes
+        require(is_fine, "schedule.anneal_kimg", "a positive number where something changes",
                 self.anneal_kimg, "say over how many kimg to anneal")  # fmt: skip
+
+    @property
+    def _changes(self) -> bool:
+        optional = (self.beta2_end, self.ema_half_life_end_kimg, self.augment_p_end)
+        return (self.lr_end, self.gamma_end) != (1, 1) or optional != (None,) * 3
+
+    def at(self, kimg: float, first: float, last: float | None) -> float:
+        """A value on its way from the first to the last.
+
+        Args:
+            kimg: thousands of real images shown.
+            first: the value at 0 kimg.
+            last: the value from anneal_kimg on; None: `first`.
+
+        Returns:
+            The value at `kimg`.
+        """
+        if last is None or last == first:
+            return first
+        progress = min(kimg / self.anneal_kimg, 1.0)
+        return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
     def lr_factor(self, kimg: float) -> float:
         """The factor of both learning rates.
@@ -126,7 +171,7 @@ class ScheduleConfig:
         Returns:
             1 at 0 kimg, lr_end from anneal_kimg on.
         """
-        return self._factor(self.lr_end, kimg)
+        return self.at(kimg, 1.0, self.lr_end)
 
     def gamma_factor(self, kimg: float) -> float:
         """The factor of every penalty of D.
@@ -137,13 +182,7 @@ class ScheduleConfig:
         Returns:
             1 at 0 kimg, gamma_end from anneal_kimg on.
         """
-        return self._factor(self.gamma_end, kimg)
-
-    def _factor(self, end: float, kimg: float) -> float:
-        if end == 1:
-            return 1.0
-        progress = min(kimg / self.anneal_kimg, 1.0)
-        return end + (1 - end) * (1 + math.cos(math.pi * progress)) / 2
+        return self.at(kimg, 1.0, self.gamma_end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +233,7 @@ class StepConfig:
         blur_fade_kimg: thousands of real images over which σ falls from blur_init_sigma to 0,
             linearly; > 0 where blur_init_sigma is; default 0.
         ema: the moving average of G.
-        schedule: how learning rates and penalties change during a run.
+        schedule: how learning rates, penalties, β2, the average and the augmentation change.
         capture: "auto" (default): each phase is one CUDA graph where the device has them; "off":
             phases run eagerly (`fastgan.training.step.capture`).
         precision: "fp32" (default): the networks' own dtype; "bf16": float32 networks compute in
@@ -287,3 +326,37 @@ class StepConfig:
     def has_d_penalty(self) -> bool:
         """Whether D has a gradient penalty."""
         return self.r1_gamma > 0 or self.r2_gamma > 0 or self.gp_weight > 0
+
+    def ema_at(self, kimg: float) -> EmaConfig:
+        """`ema` with the half-life that `schedule` gives.
+
+        Args:
+            kimg: thousands of real images shown.
+
+        Returns:
+            The moving average of a step.
+        """
+        first, last = self.ema.half_life_kimg, self.schedule.ema_half_life_end_kimg
+        return dataclasses.replace(self.ema, half_life_kimg=self.schedule.at(kimg, first, last))
+
+    def scheduled_values(self, kimg: float) -> dict[str, float]:
+        """What `schedule` changes, but the augmentation's p, as a tick reports it.
+
+        Args:
+            kimg: thousands of real images shown.
+
+        Returns:
+            Some of "lr_factor", "gamma_factor", "beta2" (G's) and "ema_kimg", with their values.
+        """
+        schedule = self.schedule
+        values = {
+            "lr_factor": (1.0, schedule.lr_end),
+            "gamma_factor": (1.0, schedule.gamma_end),
+            "beta2": (self.g_optimizer.betas[1], schedule.beta2_end),
+            "ema_kimg": (self.ema.half_life_kimg, schedule.ema_half_life_end_kimg),
+        }
+        return {
+            name: schedule.at(kimg, first, last)
+            for name, (first, last) in values.items()
+            if last not in (None, first)
+        }

@@ -267,6 +267,7 @@ class _Run:
                 cpumem_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
                 gpumem_gb=torch.cuda.max_memory_allocated(state.device) / 2**30 if is_cuda else 0.0,
                 augment=float(getattr(state.augment, "p", 0.0)),
+                scheduled=state.config.scheduled_values(state.kimg),
                 losses=losses,
                 data_wait_percent=100 * self.data_wait_sec / seconds,
                 eta_sec=max(state.config.total_kimg - state.kimg, 0) * seconds / kimg,

@@ -65,6 +65,8 @@ class Tick:
         cpumem_gb: the peak resident memory of the process, in GiB.
         gpumem_gb: the peak memory allocated on the GPU since the last tick, in GiB.
         augment: the augmentation's probability p.
+        scheduled: what `TrainConfig.schedule` changes besides, at this moment:
+            `StepConfig.scheduled_values`.
         losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use
             ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl": means without their weights).
         eta_sec: estimated seconds until the run is finished.
@@ -81,6 +83,7 @@ class Tick:
     cpumem_gb: float
     gpumem_gb: float
     augment: float
+    scheduled: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float]
     eta_sec: float
 

@@ -36,6 +36,10 @@ class FlatAdam:
         betas: two numbers in [0, 1), ints or floats; default (0.9, 0.999).
         eps: default 1e-8.
         average: a copy of the module whose parameters become the moving average; default: none.
+        has_changing_beta2: whether β2 is read from the device tensor `param_groups[0]["beta2"]`,
+            float64 [], which the host may fill before each step; the update is then made of
+            PyTorch's ops (`fastgan.ops.adam_ema_`). Default False: "beta2" is None, and β2 is that
+            of betas.
 
     `param_groups` and `state` read as torch.optim.Adam's: state[p] holds "step" (float32 []),
     "exp_avg" and "exp_avg_sq" (like p). They are views: writing into them sets the optimiser.
@@ -50,6 +54,7 @@ class FlatAdam:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         average: nn.Module | None = None,
+        has_changing_beta2: bool = False,
     ):
         self.flat = flat = FlatParameters(module)
         like = flat.values
@@ -66,6 +71,11 @@ class FlatAdam:
                 "betas": (float(betas[0]), float(betas[1])),
                 "eps": eps,
                 "base_lr": lr,
+                "beta2": (
+                    torch.tensor(float(betas[1]), dtype=torch.float64, device=like.device)
+                    if has_changing_beta2
+                    else None
+                ),
             }
         ]
         columns = zip(
@@ -104,7 +114,8 @@ class FlatAdam:
         adam_ema_(
             flat.values, flat.gradients, self.exp_avg, self.exp_avg_sq,
             step=self.applied, nonfinite=self.nonfinite, lr=group["lr"], betas=group["betas"],
-            eps=group["eps"], ema=None if ema_weight is None else self.ema, ema_weight=ema_weight,
+            beta2=group["beta2"], eps=group["eps"], ema=None if ema_weight is None else self.ema,
+            ema_weight=ema_weight,
         )  # fmt: skip
         self.steps.copy_(self.applied)
         # The kernel wrote to the buffer, not to its views: autograd must know that they changed.
@@ -126,8 +137,10 @@ class FlatAdam:
     def to_adam_state_dict(self) -> dict[str, Any]:
         """Copies for `torch.optim.Adam(module's trainable parameters).load_state_dict`."""
         group = self.param_groups[0]
+        beta1, beta2 = group["betas"]
+        beta2 = beta2 if group["beta2"] is None else float(group["beta2"])
         adam = torch.optim.Adam(
-            group["params"], lr=float(group["lr"]), betas=group["betas"], eps=group["eps"]
+            group["params"], lr=float(group["lr"]), betas=(beta1, beta2), eps=group["eps"]
         )
         entries = {
             i: {key: value.clone() for key, value in self.state[p].items()}
@@ -157,6 +170,8 @@ class FlatAdam:
         own["base_lr"] = float(group["lr"])
         own["lr"].fill_(own["base_lr"])
         own["betas"] = (float(group["betas"][0]), float(group["betas"][1]))
+        if own["beta2"] is not None:
+            own["beta2"].fill_(own["betas"][1])
         own["eps"] = float(group["eps"])
 
     def _require_fit(self, groups: list[dict[str, Any]], entries: list[dict[str, Any]]) -> None:

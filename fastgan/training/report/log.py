@@ -21,7 +21,8 @@ class RunLog(Observer):
                             line per tick (`format_tick`), at the end the digest of the whole state
                             (`fastgan.training.digest`)
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
-                            ("Loss/D" …), and `timestamp` (seconds since 1970); per alarm
+                            ("Loss/D" …) and `scheduled` ("Schedule/beta2" …), and
+                            `timestamp` (seconds since 1970); per alarm
                             {"alarm": kind, "kimg", "message", "timestamp"}
     metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
                             "timestamp"}
@@ -69,8 +70,9 @@ class RunLog(Observer):
         """
         self._kimg = tick.kimg
         self._say(format_tick(tick))
-        values = {key: value for key, value in vars(tick).items() if key != "losses"}
-        self._append("stats.jsonl", values | tick.losses)
+        values = {k: v for k, v in vars(tick).items() if k not in ("losses", "scheduled")}
+        scheduled = {f"Schedule/{name}": value for name, value in tick.scheduled.items()}
+        self._append("stats.jsonl", values | scheduled | tick.losses)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Writes a line of log.txt and one of metric-<name>.jsonl for each metric.
@@ -120,13 +122,14 @@ class RunLog(Observer):
 
 
 def format_tick(tick: Tick) -> str:
-    """One line of log.txt, in the layout of StyleGAN's log."""
+    """One line of log.txt, in the layout of StyleGAN's log; what a schedule changes comes last."""
+    scheduled = "".join(f" {name} {value:.5g}" for name, value in tick.scheduled.items())
     return (
         f"tick {tick.tick:<5d} kimg {tick.kimg:<8.1f} time {format_time(tick.total_sec):<12s} "
         f"sec/tick {tick.sec_per_tick:<7.1f} sec/kimg {tick.sec_per_kimg:<7.2f} "
         f"maintenance {tick.maintenance_sec:<6.1f} data-wait {tick.data_wait_percent:.1f}% "
         f"cpumem {tick.cpumem_gb:<6.2f} "
-        f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}"
+        f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}{scheduled}"
     )
 
 

@@ -33,6 +33,7 @@ class StepContext:
             or {} where it takes no such argument.
         synthesis_options: the same for G.synthesis and its means: {"update_emas": False}, or {}.
         images_critic: D of images before blur and augmentation, made by the first penalty.
+        first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
         rng_key: int64 [], the key of the current step, with which every sample draws random
             numbers of its own (`fastgan.sample_rng`); None: torch's global generator.
@@ -56,6 +57,7 @@ class StepContext:
     mapping_options: dict[str, bool] = field(default_factory=dict)
     synthesis_options: dict[str, bool] = field(default_factory=dict)
     images_critic: nn.Module | None = None
+    first_augment_p: float = 0.0
     runner: PhaseRunner | None = None
     rng_key: Tensor | None = None
     rank: int = 0
@@ -65,7 +67,11 @@ class StepContext:
 
 
 def make_context(
-    config: StepConfig, G: nn.Module, D: nn.Module, latent_shape: tuple[int, ...]
+    config: StepConfig,
+    G: nn.Module,
+    D: nn.Module,
+    latent_shape: tuple[int, ...],
+    first_augment_p: float = 0.0,
 ) -> StepContext:
     """The context of one process that trains G and D alone."""
     return StepContext(
@@ -76,6 +82,7 @@ def make_context(
         d_takes_c=takes_condition(D),
         mapping_options=_options(getattr(G, "mapping", None), "update_w_avg"),
         synthesis_options=_options(getattr(G, "synthesis", None), "update_emas"),
+        first_augment_p=first_augment_p,
     )
 
 

@@ -341,19 +341,28 @@ def _sample_stream(
 
 
 def _set_scalars(state: StepState) -> None:
-    """Writes this step's learning rates, penalty scale and EMA weight into device scalars."""
+    """Writes what changes from step to step into device scalars: learning rates, β2, the penalties'
+    scale, the average's weight and the augmentation's p."""
     config = state.config
     if state.context.rng_key is not None:
         state.context.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
-    lr_factor = config.schedule.lr_factor(state.kimg) * state.faults.lr_factor
-    for optimizer in (state.g_optimizer, state.d_optimizer):
+    schedule, kimg = config.schedule, state.kimg
+    lr_factor = schedule.lr_factor(kimg) * state.faults.lr_factor
+    optimizers = ((state.g_optimizer, config.g_optimizer), (state.d_optimizer, config.d_optimizer))
+    for optimizer, adam in optimizers:
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)
-    state.gamma_scale.fill_(config.schedule.gamma_factor(state.kimg))
+            if group["beta2"] is not None:
+                beta2 = schedule.at(kimg, adam.betas[1], schedule.beta2_end)
+                group["beta2"].fill_(beta2 ** group["lazy_exponent"])
+    state.gamma_scale.fill_(schedule.gamma_factor(kimg))
     if state.blur is not None:
         state.blur.set_sigma(config.blur_sigma(state.nimg))
-    beta = ema_beta(config.ema, nimg=state.nimg, batch=config.batch)
+    beta = ema_beta(config.ema_at(kimg), nimg=state.nimg, batch=config.batch)
     state.ema_weight.fill_(1 - beta)
+    if schedule.augment_p_end is not None:
+        first = state.context.first_augment_p
+        state.augment.p.fill_(schedule.at(kimg, first, schedule.augment_p_end))
 
 
 def _host_values(state: StepState) -> tuple[Any, ...]:
@@ -365,7 +374,7 @@ def _host_values(state: StepState) -> tuple[Any, ...]:
     ]  # fmt: skip
     for optimizer in (state.g_optimizer, state.d_optimizer):
         group = optimizer.param_groups[0]
-        values += [group["betas"], group["eps"], id(group["lr"])]
+        values += [group["betas"], group["eps"], id(group["lr"]), id(group["beta2"])]
     for network in (state.G, state.D):
         values += [id(network), tuple(module.training for module in network.modules())]
     return tuple(values)

@@ -173,7 +173,7 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
     device = torch.device(config.device)
     augment, ada = _make_augment(config, device)
     latent_shape = (getattr(G, "z_dim", 0),)
-    fields = _step_fields(config, G, D, device, latent_shape, augment, ada)
+    fields = _step_fields(config, G, D, device, latent_shape, augment, ada, config.augment.p)
     grid_z, grid_c = _make_grid(config, G.z_dim, G.c_dim)
     return TrainState(
         **fields,
@@ -205,7 +205,8 @@ def create_step_state(
         ValueError: as `create_state`.
     """
     device = next(G.parameters()).device
-    return StepState(**_step_fields(config, G, D, device, latent_shape, augment, ada))
+    first_p = float(augment.p) if hasattr(augment, "p") else 0.0
+    return StepState(**_step_fields(config, G, D, device, latent_shape, augment, ada, first_p))
 
 
 def _step_fields(
@@ -216,7 +217,9 @@ def _step_fields(
     latent_shape: tuple[int, ...],
     augment: nn.Module | None,
     ada: AdaController | None,
+    first_augment_p: float,
 ) -> dict[str, Any]:
+    _check_augment_schedule(config, augment, ada)
     for name in ("pl_weight", "style_mixing_prob"):
         value = getattr(config, name)
         if value > 0 and not (hasattr(G, "mapping") and hasattr(G, "synthesis")):
@@ -239,7 +242,10 @@ def _step_fields(
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     g_interval = config.g_reg_interval if config.pl_weight > 0 else 1
     d_interval = config.d_reg_interval if config.has_d_penalty else 1
-    g_optimizer = make_adam(G, config.g_optimizer, g_interval, average=G_ema)
+    changes_beta2 = config.schedule.beta2_end is not None
+    g_optimizer = make_adam(
+        G, config.g_optimizer, g_interval, average=G_ema, has_changing_beta2=changes_beta2
+    )
     blur = None
     if config.blur_init_sigma > 0:
         blur = BlurFade(config.blur_init_sigma).to(device)
@@ -251,7 +257,9 @@ def _step_fields(
         "D": D,
         "G_ema": G_ema,
         "g_optimizer": g_optimizer,
-        "d_optimizer": make_adam(D, config.d_optimizer, d_interval),
+        "d_optimizer": make_adam(
+            D, config.d_optimizer, d_interval, has_changing_beta2=changes_beta2
+        ),
         "augment": nn.Identity() if augment is None else augment,
         "ada": ada,
         "blur": blur,
@@ -259,8 +267,20 @@ def _step_fields(
         "ema_weight": scalar + 1,
         "gamma_scale": scalar + 1,
         "stats": Statistics(STATISTICS, device),
-        "context": make_context(config, G, D, latent_shape),
+        "context": make_context(config, G, D, latent_shape, first_augment_p),
     }
+
+
+def _check_augment_schedule(
+    config: StepConfig, augment: nn.Module | None, ada: AdaController | None
+) -> None:
+    last = config.schedule.augment_p_end
+    if last is not None and (ada is not None or not hasattr(augment, "p")):
+        raise ValueError(
+            f"schedule.augment_p_end={last} changes augment.p, but "
+            + ("augment has no p" if ada is None else "ADA controls it")
+            + "; pass an AugmentPipe without ada, or leave schedule.augment_p_end out"
+        )
 
 
 def make_adam(
@@ -269,15 +289,22 @@ def make_adam(
     lazy_interval: int = 1,
     *,
     average: nn.Module | None = None,
+    has_changing_beta2: bool = False,
 ) -> FlatAdam:
     """Adam over the trainable parameters, which it moves into flat buffers, and their `average`.
 
     `lazy_interval` k: regularisation adds one step to every k, so lr' = c·lr, β' = β^c with
-    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). 1: no correction.
+    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). 1: no correction. The group's
+    "lazy_exponent" is c; with has_changing_beta2 its "beta2" is a tensor on the device.
     """
     c = 1.0 if lazy_interval == 1 else lazy_interval / (lazy_interval + 1)
     betas = (config.betas[0] ** c, config.betas[1] ** c)
-    return FlatAdam(module, lr=config.lr * c, betas=betas, eps=config.eps, average=average)
+    adam = FlatAdam(
+        module, lr=config.lr * c, betas=betas, eps=config.eps, average=average,
+        has_changing_beta2=has_changing_beta2,
+    )  # fmt: skip
+    adam.param_groups[0]["lazy_exponent"] = c
+    return adam
 
 
 @contextmanager

@@ -101,6 +101,8 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
                     yield StateTensor(f"{name}.{path}.{key}", tensor)
             for group in value.param_groups:
                 yield StateTensor(f"{name}.lr", group["lr"], is_saved=False)
+                if group["beta2"] is not None:
+                    yield StateTensor(f"{name}.beta2", group["beta2"], is_saved=False)
         case Statistics():
             yield StateTensor(f"{name}.sums", value.sums, is_averaged=True)
             yield StateTensor(f"{name}.step_sums", value.step_sums, False, is_averaged=True)

@@ -15,7 +15,7 @@ from fastgan.training.checkpoint.contents import (
     fill,
     stage,
 )
-from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig
+from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state_tensors import counters
@@ -87,7 +87,15 @@ def fresh_state(tiny, config):
     return tiny.state(config.with_changes(seed=5))
 
 
-def test_resumed_run_is_bit_equal(tiny, config, tmp_path):
+SCHEDULE = ScheduleConfig(
+    anneal_kimg=0.05, lr_end=0.1, beta2_end=0.5, ema_half_life_end_kimg=0.5, augment_p_end=0.8
+)
+
+
+@pytest.mark.parametrize("schedule", [ScheduleConfig(), SCHEDULE])
+def test_resumed_run_is_bit_equal(tiny, config, tmp_path, schedule):
+    if schedule == SCHEDULE:
+        config = config.with_changes(schedule=schedule, augment={"mode": "fixed"})
     whole = tiny.state(config)
     run(tiny, whole, BEFORE)
     saved = checkpoint.save(whole, tmp_path)

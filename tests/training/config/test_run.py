@@ -12,6 +12,8 @@ from fastgan.training.config.run import (
     TrainConfig,
 )
 
+RISING_P = ScheduleConfig(anneal_kimg=1.0, augment_p_end=0.5)
+
 
 def mlp_config(**changes) -> TrainConfig:
     return TrainConfig(**({"name": "x", "architecture": "mlp", "model": MlpConfig()} | changes))
@@ -83,6 +85,12 @@ def test_from_dict_names_a_missing_key():
             {"objective": "relativistic", "augment": AugmentConfig(mode="ada")},
             "set augment.mode='fixed'",
         ),
+        ({"augment": AugmentConfig(mode="fixed")}, "augment.p: .*choose mode='noaug'"),
+        ({"schedule": RISING_P}, "schedule.augment_p_end=0.5 needs augment.mode='fixed', got 'noa"),
+        (
+            {"schedule": RISING_P, "augment": AugmentConfig(mode="ada")},
+            "got 'ada'; ADA controls p itself",
+        ),
     ],
 )
 def test_impossible_runs_are_refused_by_name(changes, message):
@@ -100,9 +108,12 @@ def test_impossible_runs_are_refused_by_name(changes, message):
         (EmaConfig, {"half_life_kimg": -1}, "half_life_kimg"),
         (EmaConfig, {"rampup_ratio": 0}, "rampup_ratio"),
         (ScheduleConfig, {"lr_end": 0.1}, "schedule.anneal_kimg"),
+        (ScheduleConfig, {"beta2_end": 0.99}, "schedule.anneal_kimg"),
+        (ScheduleConfig, {"beta2_end": 1.0}, "schedule.beta2_end: expected None or a number in"),
+        (ScheduleConfig, {"ema_half_life_end_kimg": -1}, "schedule.ema_half_life_end_kimg"),
+        (ScheduleConfig, {"augment_p_end": 1.5}, "schedule.augment_p_end: expected None or a prob"),
         (AugmentConfig, {"mode": "on"}, "augment.mode: expected one of noaug, fixed, ada"),
         (AugmentConfig, {"p": 0.5}, "choose mode='fixed'"),
-        (AugmentConfig, {"mode": "fixed"}, "choose mode='noaug'"),
         (AugmentConfig, {"groups": "all"}, "augment.groups: expected one of blit"),
         (DataConfig, {"resolution": (0, 8)}, "data.resolution"),
         (DataConfig, {"max_images": 0}, "data.max_images"),
@@ -121,6 +132,22 @@ def test_schedule_is_a_half_cosine_then_constant():
     assert schedule.lr_factor(10) == schedule.lr_factor(99) == pytest.approx(0.2)
     assert schedule.gamma_factor(10) == pytest.approx(3)
     assert ScheduleConfig().gamma_factor(123.0) == 1
+    assert [schedule.at(kimg, 0.9, 0.99) for kimg in (0, 5, 10, 99)] == pytest.approx(
+        [0.9, 0.945, 0.99, 0.99]
+    )
+    assert schedule.at(5, 0.9, None) == 0.9
+
+
+def test_what_a_tick_reports_of_a_schedule():
+    config = mlp_config(
+        schedule=ScheduleConfig(anneal_kimg=10, lr_end=0.2, beta2_end=0.9,
+                                ema_half_life_end_kimg=30.0, augment_p_end=0.5),
+        augment=AugmentConfig(mode="fixed"),
+    )  # fmt: skip
+    assert config.scheduled_values(5) == pytest.approx(
+        {"lr_factor": 0.6, "beta2": 0.945, "ema_kimg": 20.0}
+    )
+    assert mlp_config().scheduled_values(5) == {}
 
 
 def test_with_changes_reaches_into_nested_configs():

@@ -40,6 +40,34 @@ def test_steps_are_those_of_torch_adam(betas):
     assert (mine.steps == 12).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_changing_beta2_is_torch_adam_whose_betas_are_set_before_each_step(dtype):
+    ours, theirs = make_net().to(dtype), make_net().to(dtype)
+    mine = FlatAdam(ours, lr=0.01, betas=(0.5, 0.9), has_changing_beta2=True)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, betas=(0.5, 0.9))
+    torch.set_default_dtype(dtype)  # of descend's inputs
+    try:
+        for i in range(12):
+            beta2 = 0.3 + 0.05 * i
+            mine.param_groups[0]["beta2"].fill_(beta2)
+            adam.param_groups[0]["betas"] = (0.5, beta2)
+            descend(ours, mine, i, 1)
+            descend(theirs, adam, i, 1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_alike(ours, theirs)
+    assert mine.to_adam_state_dict()["param_groups"][0]["betas"] == pytest.approx((0.5, 0.85))
+
+
+def test_a_beta2_on_the_device_that_does_not_change_gives_the_same_bits():
+    nets = make_net(), make_net()
+    for net, is_changing in zip(nets, (False, True), strict=True):
+        adam = FlatAdam(net, lr=0.01, betas=(0.0, 0.99), has_changing_beta2=is_changing)
+        descend(net, adam, 0, 6)
+    for p, q in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(p, q)
+
+
 @pytest.mark.parametrize("betas", BETAS)
 def test_a_state_of_torch_goes_on_here_and_back(betas):
     """6 + 6 steps with a conversion between them, in both directions, are 12 steps of torch's."""

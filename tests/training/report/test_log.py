@@ -10,12 +10,12 @@ from fastgan.training.loop.run_files import read_run
 from fastgan.training.report.log import RunLog, format_tick, format_time
 
 
-def tick(number, kimg):
+def tick(number, kimg, **changes):
     return Tick(
         tick=number, kimg=kimg, total_sec=190.4, sec_per_tick=15.2, sec_per_kimg=3.8,
         img_per_sec=263.2, maintenance_sec=0.41, data_wait_percent=2.54, cpumem_gb=1.2,
         gpumem_gb=0.0, augment=0.0,
-        losses={"Loss/D": 1.5, "Logits/real": 0.25}, eta_sec=100.0,
+        losses={"Loss/D": 1.5, "Logits/real": 0.25}, eta_sec=100.0, **changes,
     )  # fmt: skip
 
 
@@ -42,6 +42,17 @@ def test_tick_line():
         "tick 12    kimg 48.0     time 3m 10s       sec/tick 15.2    sec/kimg 3.80    "
         "maintenance 0.4    data-wait 2.5% cpumem 1.20   gpumem 0.00   augment 0.000"
     )
+
+
+def test_a_schedule_is_in_the_tick_line_and_in_the_statistics(info):
+    annealed = tick(12, 48.0, scheduled={"lr_factor": 0.25, "beta2": 0.951234567})
+    assert format_tick(annealed).endswith("augment 0.000 lr_factor 0.25 beta2 0.95123")
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    log.on_tick(annealed)
+    (record,) = lines(run_info.run_dir / "stats.jsonl")
+    assert (record["Schedule/lr_factor"], record["Schedule/beta2"]) == (0.25, 0.951234567)
+    assert "scheduled" not in record
 
 
 @pytest.mark.parametrize(

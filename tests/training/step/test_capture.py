@@ -22,6 +22,14 @@ EVERYTHING = {
 }  # fmt: skip
 CASES = {
     "plain": {},
+    "all of a schedule": {
+        "r1_gamma": 2.0, "r2_gamma": 1.0, "ema": EmaConfig(half_life_kimg=0, rampup_ratio=None),
+        "augment": AugmentConfig(mode="fixed"),
+        "schedule": ScheduleConfig(
+            anneal_kimg=0.05, lr_end=0.1, gamma_end=0.5, beta2_end=0.5,
+            ema_half_life_end_kimg=0.05, augment_p_end=0.5,
+        ),
+    },
     "everything, lazy": EVERYTHING,
     "everything, every step": EVERYTHING | {"d_reg_interval": 1, "g_reg_interval": 1},
     "relativistic, in parts": {"objective": "relativistic", "r2_gamma": 1.0, "batch_gpu": 2},

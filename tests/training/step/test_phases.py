@@ -282,6 +282,31 @@ def test_gamma_scale_weighs_the_penalty(tiny):
     assert not state.d_optimizer.flat.gradients.any()
 
 
+def test_a_schedule_sets_what_a_step_reads(tiny):
+    """β2 with the exponent of lazy regularisation, as the constant one; the average's half-life;
+    the augmentation's probability."""
+    config = tiny.config(
+        r1_gamma=1.0, d_reg_interval=3, d_optimizer=AdamConfig(betas=(0.0, 0.9)),
+        ema=EmaConfig(half_life_kimg=0, rampup_ratio=None),
+        augment=AugmentConfig(mode="fixed", p=0.1),
+        schedule=ScheduleConfig(
+            anneal_kimg=0.008, beta2_end=0.5, ema_half_life_end_kimg=0.016, augment_p_end=0.5
+        ),
+    )  # fmt: skip
+    state = tiny.state(config)
+    beta2, weights, p = [], [], []
+    for position in (0, 4, 8, 12):
+        phases.train_step(state, tiny.batch(config, position))
+        beta2.append(state.d_optimizer.param_groups[0]["beta2"].item())
+        weights.append(state.ema_weight.item())
+        p.append(state.augment.p.item())
+    assert beta2 == pytest.approx([b**0.75 for b in (0.9, 0.7, 0.5, 0.5)])
+    assert p == pytest.approx([0.1, 0.3, 0.5, 0.5])
+    batch = config.batch
+    halves = [1 - 0.5 ** (batch / n) for n in (8, 16, 16)]
+    assert weights == pytest.approx([1, *halves])
+
+
 def test_lazy_path_length_weighs_interval_times(tiny):
     found = []
     for interval in (1, 4):

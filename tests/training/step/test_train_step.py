@@ -6,7 +6,7 @@ from torch import nn
 
 from fastgan.augment import AdaController, AugmentPipe
 from fastgan.training import AdamConfig, TrainStep
-from fastgan.training.config.run import EmaConfig
+from fastgan.training.config.run import EmaConfig, ScheduleConfig
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import create_state
 
@@ -104,7 +104,10 @@ def test_a_state_goes_on_bit_for_bit():
         for x in X[first:last]:
             step(x)
 
-    settings = {"r1_gamma": 1.0, "d_reg_interval": 3, "ema": EmaConfig(half_life_kimg=0.01)}
+    settings = {
+        "r1_gamma": 1.0, "d_reg_interval": 3, "ema": EmaConfig(half_life_kimg=0.01),
+        "schedule": ScheduleConfig(anneal_kimg=0.03, beta2_end=0.5, ema_half_life_end_kimg=0.1),
+    }  # fmt: skip
     whole, half, other = make(**settings), make(**settings), make(**settings)
     torch.manual_seed(5)
     run(whole, 0, 6)
