@@ -59,7 +59,7 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
     from fastgan.compat.patching import describe, survey
 
     words = words[1:] if words[0] == "--" else words
-    is_python = words[0] in ("python", "python3") or words[0] == sys.executable
+    is_python = Path(words[0]).name.startswith("python")
     try:
         spec = family_of(family, package)
         found = survey(family, package, _paths(words)) if is_python else {}

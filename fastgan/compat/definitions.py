@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import importlib.machinery
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,6 +136,7 @@ def modules_below(
 def _spec_of(package: str, paths: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     """Where a package is, without an import of it or of its parents."""
     spec, name = None, ""
+    root = package.partition(".")[0]
     for part in package.split("."):
         name = f"{name}.{part}".lstrip(".")
         loaded = sys.modules.get(name) if paths is None else None
@@ -142,6 +144,8 @@ def _spec_of(package: str, paths: Sequence[str] | None) -> importlib.machinery.M
             spec = loaded.__spec__
         else:
             spec = importlib.machinery.PathFinder.find_spec(name, paths)
+        if spec is None and name == root and name not in sys.modules:
+            spec = importlib.util.find_spec(name)  # an editable installation has its own finder
         if spec is None:
             return None
         paths = list(spec.submodule_search_locations or ())

@@ -72,6 +72,9 @@ class Quiet:
     def __init__(self, finders, roots):
         self.finders, self.roots = finders, roots
 
+    def find_distributions(self, *context):
+        return (found for f in self.finders for found in f.find_distributions(*context))
+
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.roots:
             return None
@@ -114,6 +117,15 @@ def case_sampler_argument(stand_ins, unavailable):
 
 def case_loader_next(stand_ins, unavailable):
     assert iter(torch.utils.data.DataLoader([1, 2])).next().tolist() == [1]
+
+
+def case_prefetch_without_workers(stand_ins, unavailable):
+    loader = torch.utils.data.DataLoader([1, 2], num_workers=0, prefetch_factor=2)
+    assert [x.tolist() for x in loader] == [[1], [2]]
+    loader = torch.utils.data.DataLoader([1, 2], num_workers=1, prefetch_factor=2)
+    assert loader.prefetch_factor == 2
+    with pytest.raises(ValueError, match="prefetch_factor"):
+        torch.utils.data.DataLoader([1, 2], num_workers=0, prefetch_factor=3)
 
 
 def case_load_plain_objects(stand_ins, unavailable):
@@ -243,8 +255,14 @@ def case_audio_by_position(stand_ins, unavailable):
 
 def case_pkg_resources(stand_ins, unavailable):
     unavailable("pkg_resources")
+    import pkg_resources
     from pkg_resources import parse_version
 
+    assert pkg_resources.get_distribution("numpy").version == np.__version__
+    with pytest.raises(pkg_resources.DistributionNotFound):
+        pkg_resources.get_distribution("no-such-distribution")
+    assert next(pkg_resources.iter_entry_points("console_scripts")).name
+    assert pkg_resources.resource_filename("fastgan", "py.typed").endswith("fastgan/py.typed")
     assert parse_version("1.7.1") < parse_version("1.10.0") <= parse_version("1.10.0")
 
 
@@ -299,15 +317,6 @@ def case_local_rank(stand_ins, unavailable):
     assert parser.parse_args(["--local-rank=3", "x"]) == argparse.Namespace(local_rank=3, path="x")
     assert parser.parse_args(["--local-rank", "2"]).local_rank == 2
     assert parser.parse_args(["--local_rank=1", "--", "--local"]).local_rank == 1
-
-
-def case_imp(stand_ins, unavailable):
-    unavailable("imp")
-    import imp
-
-    assert imp.new_module("x").__name__ == "x"
-    assert imp.load_source("a_test_of_imp", __file__.replace("test_legacy_apis", "old_apis")).fixed
-    sys.modules.pop("a_test_of_imp")
 
 
 CASES = {name[5:]: case for name, case in list(globals().items()) if name.startswith("case_")}

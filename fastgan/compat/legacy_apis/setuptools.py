@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from functools import total_ordering
+from importlib import metadata, resources
 from typing import Any
 
 from fastgan.compat.legacy_apis.fixes import makes
@@ -20,8 +21,17 @@ def _parse_version(text: str) -> Any:
 
 @makes("pkg_resources")
 def _pkg_resources() -> Mapping[str, Any]:
-    """`pkg_resources`, which setuptools removed; with `parse_version` only."""
-    return {"parse_version": _parse_version}
+    """`pkg_resources`, which setuptools removed; with the names that are used most."""
+    return {
+        "parse_version": _parse_version,
+        "get_distribution": metadata.distribution,
+        "DistributionNotFound": metadata.PackageNotFoundError,
+        "iter_entry_points": lambda group, name=None: iter(
+            metadata.entry_points(group=group, **({} if name is None else {"name": name}))
+        ),
+        "declare_namespace": lambda packageName: None,
+        "resource_filename": lambda package, name: str(resources.files(package).joinpath(name)),
+    }
 
 
 @total_ordering

@@ -1,15 +1,12 @@
 """Python's own modules."""
 
 import collections.abc
-import importlib
-import importlib.util
 import sys
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from fastgan.compat.changes import Changes
-from fastgan.compat.legacy_apis.fixes import changes, makes
+from fastgan.compat.legacy_apis.fixes import changes
 
 
 @changes("collections")
@@ -43,16 +40,3 @@ def _local_rank(argparse: ModuleType, done: Changes) -> None:
         return original(self, args, namespace)
 
     done.set(argparse.ArgumentParser, "parse_known_args", parse_known_args)
-
-
-@makes("imp")
-def _imp() -> Mapping[str, Any]:
-    """`imp`, which Python 3.12 removed; with `reload`, `new_module` and `load_source` only."""
-    return {"reload": importlib.reload, "new_module": ModuleType, "load_source": _load_source}
-
-
-def _load_source(name: str, pathname: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, pathname)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -1,6 +1,7 @@
 """PyTorch."""
 
 import collections.abc
+import functools
 import math
 from collections.abc import Mapping
 from types import ModuleType
@@ -49,6 +50,21 @@ def _loader_next(dataloader: ModuleType, done: Changes) -> None:
     """`iter(loader).next()`, which torch removed in favour of `next(...)`."""
     base = dataloader._BaseDataLoaderIter
     done.set_missing(base, "next", lambda self: next(self))
+
+
+@changes("torch.utils.data")
+def _prefetch_without_workers(data: ModuleType, done: Changes) -> None:
+    """`DataLoader(num_workers=0, prefetch_factor=2)`: 2 was the default, and is refused now."""
+    original = data.DataLoader.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        is_alone = len(args) < 6 and options.get("num_workers", 0) == 0
+        if is_alone and options.get("prefetch_factor") == 2:
+            options["prefetch_factor"] = None
+        original(self, *args, **options)
+
+    done.set(data.DataLoader, "__init__", __init__)
 
 
 @changes("torch.functional")
