@@ -151,7 +151,7 @@ class StyleGenerator(LatentGenerator):
         )
         return self.synthesis(ws, noise_mode=noise_mode)
 
-    def _add_mapping(self, num_ws: int, w_avg_beta: float | None) -> None:
+    def _add_mapping(self, num_ws: int, w_avg_beta: float | None, **options: Any) -> None:
         """Sets ``num_ws``, ``w_dim`` and ``mapping``."""
         config = self.config
         self.num_ws, self.w_dim = num_ws, config.w_dim
@@ -163,6 +163,7 @@ class StyleGenerator(LatentGenerator):
             num_layers=config.mapping_layers,
             lr_multiplier=config.mapping_lr_multiplier,
             w_avg_beta=w_avg_beta,
+            **options,
         )
 
 

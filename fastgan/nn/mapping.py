@@ -13,7 +13,7 @@ class MappingNetwork(nn.Module):
 
         ws = lerp(w_avg, fc_{L−1}(… fc_0([norm(z), norm(embed(c))])), truncation_psi)
 
-    Each fc is an ``EqualLinear`` with leaky ReLU; norm scales to unit second moment. ``forward``
+    Each fc is an ``EqualLinear``; norm scales to unit second moment. ``forward``
     takes z [N, z_dim] and c [N, c_dim], None for the one whose width is 0, and gives ws
     [N, num_ws, w_dim], or [N, w_dim] when ``num_ws`` is None. It raises ValueError for a missing or
     misshapen z or c, and for truncation without ``w_avg``.
@@ -32,6 +32,9 @@ class MappingNetwork(nn.Module):
         lr_multiplier: learning rate of the fc over that of the rest.
         w_avg_beta: how much of ``w_avg`` stays at each step, in [0, 1]; None: there is no ``w_avg``
             (a discriminator's mapping).
+        embed_features: width of embed(c), at least 1; None: w_dim.
+        layer_features: width between the fc, at least 1; None: w_dim.
+        activation: of each fc, a name that ``fastgan.ops.bias_act`` takes.
 
     Raises:
         ValueError: for a size or beta that is out of its range.
@@ -49,8 +52,16 @@ class MappingNetwork(nn.Module):
         num_layers: int = 8,
         lr_multiplier: float = 0.01,
         w_avg_beta: float | None = 0.998,
+        embed_features: int | None = None,
+        layer_features: int | None = None,
+        activation: str = "lrelu",
     ) -> None:
         super().__init__()
+        embed_features = w_dim if embed_features is None else embed_features
+        layer_features = w_dim if layer_features is None else layer_features
+        check_at_least_one(
+            "MappingNetwork", embed_features=embed_features, layer_features=layer_features
+        )
         check_at_least_one("MappingNetwork", w_dim=w_dim, num_layers=num_layers)
         if num_ws is not None:
             check_at_least_one("MappingNetwork", num_ws=num_ws)
@@ -68,16 +79,13 @@ class MappingNetwork(nn.Module):
         self.num_layers = num_layers
         self.w_avg_beta = w_avg_beta
         if c_dim > 0:
-            self.embed = EqualLinear(c_dim, w_dim)
-        features = z_dim + (w_dim if c_dim > 0 else 0)
+            self.embed = EqualLinear(c_dim, embed_features)
+        features = z_dim + (embed_features if c_dim > 0 else 0)
         for i in range(num_layers):
-            layer = EqualLinear(
-                features if i == 0 else w_dim,
-                w_dim,
-                lr_multiplier=lr_multiplier,
-                activation="lrelu",
-            )
+            o = w_dim if i == num_layers - 1 else layer_features
+            layer = EqualLinear(features, o, lr_multiplier=lr_multiplier, activation=activation)
             self.add_module(f"fc{i}", layer)
+            features = o
         self.register_buffer("w_avg", None if w_avg_beta is None else torch.zeros(w_dim))
 
     def forward(

@@ -11,6 +11,7 @@ from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear
 from fastgan.ops import bias_act, demodulation, modulate, noise_bias_act, setup_filter
+from fastgan.ops._modulated_conv2d import without_overflow
 
 
 def modulated_conv2d_and_scale(
@@ -45,6 +46,8 @@ def modulated_conv2d_and_scale(
     Source: Karras et al. 2020, section 2.2.
     """
     n = x.shape[0]
+    if demodulate and x.dtype == torch.float16:
+        weight, styles = without_overflow(weight, styles)
     d = demodulation(weight, styles) if demodulate else None  # [N, O]
     if not fused or n == 0:  # a grouped convolution needs at least one group
         dtype = x.dtype

@@ -24,8 +24,13 @@ from fastgan.ops.noise_bias_act import noise_bias_act
 __all__ = ["modulated_conv2d"]
 
 
-def _largest_one(t: torch.Tensor, dims: list[int]) -> torch.Tensor:
-    return t / t.abs().amax(dims, keepdim=True)
+def without_overflow(
+    weight: torch.Tensor, styles: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest weight [O, I, kh, kw] and style [N, I] taken out, which demodulation makes up
+    for, so that float16 maps do not overflow."""
+    weight = weight / weight.abs().amax([1, 2, 3], keepdim=True) / weight[0].numel() ** 0.5
+    return weight, styles / styles.abs().amax([1], keepdim=True)
 
 
 def modulated_conv2d(
@@ -87,8 +92,7 @@ def modulated_conv2d(
         weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
         styles = styles * styles.square().mean().rsqrt()
     if demodulate and x.dtype == torch.float16:
-        weight = _largest_one(weight, [1, 2, 3]) / weight[0].numel() ** 0.5
-        styles = _largest_one(styles, [1])
+        weight, styles = without_overflow(weight, styles)
     d = demodulation(weight, styles) if demodulate else None  # [N, O]
     if input_gain is not None:
         styles = styles * input_gain

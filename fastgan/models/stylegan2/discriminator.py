@@ -1,5 +1,6 @@
 """StyleGAN2's discriminator."""
 
+import functools
 import math
 
 import torch
@@ -7,7 +8,12 @@ from torch import nn
 
 from fastgan.models._network import SampleDiscriminator
 from fastgan.models._pyramid import size_name
-from fastgan.models.stylegan2.config import HALF_POWER, Config
+from fastgan.models.stylegan2.config import (
+    HALF_POWER,
+    UNUSED_FILTER,
+    Config,
+    default_gain,
+)
 from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev
 from fastgan.nn.resample import downsample_to_ceil
 from fastgan.ops import setup_filter
@@ -20,23 +26,25 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         mid = config.channels(size)
         self.architecture = config.d_architecture
-        self.dtype = config.map_dtype(size)
+        self.map_dtype = functools.partial(config.map_dtype, size)
         is_residual = self.architecture == "resnet"
         scale = HALF_POWER if is_residual else 1.0
         clamp = config.conv_clamp
         f = config.resample_filter
         self.register_buffer("resample_filter", setup_filter(f))
         if is_first or self.architecture == "skip":
-            self.fromrgb = from_rgb(config, mid)
-        self.conv0 = EqualConv2d(mid, mid, 3, activation="lrelu", resample_filter=f, clamp=clamp)
+            self.fromrgb = from_rgb(config, mid, config.activation)
+        self.conv0 = EqualConv2d(
+            mid, mid, 3, activation=config.activation, resample_filter=UNUSED_FILTER, clamp=clamp
+        )
         self.conv1 = EqualConv2d(
             mid,
             o,
             3,
             down=2,
-            activation="lrelu",
+            activation=config.activation,
             resample_filter=f,
-            gain=math.sqrt(2) * scale,
+            gain=default_gain(config.activation) * scale,
             clamp=None if clamp is None else clamp * scale,
         )
         if is_residual:
@@ -47,10 +55,11 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: torch.Tensor | None, img: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if x is not None and self.dtype is not None:
-            x = x.to(self.dtype)
+        dtype = self.map_dtype((img if x is None else x).device)
+        if x is not None and dtype is not None:
+            x = x.to(dtype)
         if hasattr(self, "fromrgb"):
-            y = self.fromrgb(img if self.dtype is None else img.to(self.dtype))
+            y = self.fromrgb(img if dtype is None else img.to(dtype))
             x = y if x is None else x + y
             img = (
                 downsample_to_ceil(img, self.resample_filter, 2)
@@ -62,14 +71,14 @@ class DiscriminatorBlock(nn.Module):
         return self.conv1(self.conv0(x)), img
 
 
-def from_rgb(config: Config, channels: int) -> EqualConv2d:
+def from_rgb(config: Config, channels: int, activation: str) -> EqualConv2d:
     """The 1 × 1 convolution from an image to ``channels`` maps."""
     return EqualConv2d(
         config.img_channels,
         channels,
         1,
-        activation="lrelu",
-        resample_filter=config.resample_filter,
+        activation=activation,
+        resample_filter=UNUSED_FILTER,
         clamp=config.conv_clamp,
     )
 
@@ -80,8 +89,9 @@ class DiscriminatorEpilogue(nn.Module):
     def __init__(self, config: Config, size: tuple[int, int], is_first: bool) -> None:
         super().__init__()
         channels = config.channels(size)
+        activation = config.d_epilogue_activation or config.activation
         if is_first or config.d_architecture == "skip":
-            self.fromrgb = from_rgb(config, channels)
+            self.fromrgb = from_rgb(config, channels, activation)
         self.mbstd = (
             MinibatchStddev(config.mbstd_group, config.mbstd_channels)
             if config.mbstd_channels
@@ -91,12 +101,12 @@ class DiscriminatorEpilogue(nn.Module):
             channels + config.mbstd_channels,
             channels,
             3,
-            activation="lrelu",
-            resample_filter=config.resample_filter,
+            activation=activation,
+            resample_filter=UNUSED_FILTER,
             clamp=config.conv_clamp,
         )
-        self.fc = EqualLinear(channels * math.prod(size), channels, activation="lrelu")
-        self.out = EqualLinear(channels, channels if config.c_dim > 0 else 1)
+        self.fc = EqualLinear(channels * math.prod(size), channels, activation=activation)
+        self.out = EqualLinear(channels, cmap_dim(config) if config.c_dim > 0 else 1)
 
     def forward(
         self, x: torch.Tensor | None, img: torch.Tensor | None, cmap: torch.Tensor | None
@@ -112,11 +122,17 @@ class DiscriminatorEpilogue(nn.Module):
         return y
 
 
+def cmap_dim(config: Config) -> int:
+    """Width of the condition that D's last features are projected on."""
+    return config.cmap_dim or config.channels(config.sizes[0])
+
+
 class Discriminator(SampleDiscriminator):
     """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        config = config.discriminator
         sizes = config.sizes
         self.names = [size_name(size) for size in reversed(sizes)]
         for i in range(len(sizes) - 1, 0, -1):
@@ -129,11 +145,14 @@ class Discriminator(SampleDiscriminator):
             self.mapping = MappingNetwork(
                 0,
                 config.c_dim,
-                config.channels(sizes[0]),
+                cmap_dim(config),
                 None,
                 num_layers=config.d_mapping_layers,
                 lr_multiplier=config.mapping_lr_multiplier,
                 w_avg_beta=None,
+                embed_features=config.embed_features,
+                layer_features=config.layer_features,
+                activation=config.mapping_activation,
             )
 
     def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """StyleGAN2's generator: the layers, blocks and network of its synthesis half, and the whole."""
 
-import math
+import functools
 
 import torch
 from torch import nn
@@ -8,7 +8,12 @@ from torch import nn
 from fastgan.models._checks import check_ws
 from fastgan.models._network import StyleGenerator
 from fastgan.models._pyramid import size_name
-from fastgan.models.stylegan2.config import HALF_POWER, Config
+from fastgan.models.stylegan2.config import (
+    HALF_POWER,
+    UNUSED_FILTER,
+    Config,
+    default_gain,
+)
 from fastgan.nn import EqualConv2d, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode, make_noise
 from fastgan.nn.resample import upsample_to
@@ -16,7 +21,7 @@ from fastgan.ops import setup_filter
 
 
 class SynthesisLayer(ModulatedConv2d):
-    """Modulated 3 × 3 convolution, noise, bias, leaky ReLU; x [N, I, ...] -> [N, O, *size].
+    """Modulated convolution, noise, bias, activation; x [N, I, ...] -> [N, O, *size].
 
     Args:
         config: the Config of the whole model.
@@ -39,21 +44,25 @@ class SynthesisLayer(ModulatedConv2d):
         super().__init__(
             i,
             o,
-            3,
+            config.kernel_size,
             config.w_dim,
             up=up,
-            activation="lrelu",
-            resample_filter=config.resample_filter,
-            gain=math.sqrt(2) * scale,
+            activation=config.activation,
+            resample_filter=config.resample_filter if up > 1 else UNUSED_FILTER,
+            gain=default_gain(config.activation) * scale,
             clamp=None if config.conv_clamp is None else config.conv_clamp * scale,
             fused=config.fused_modconv,
         )
         self.size = size if up > 1 else None
-        self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(*size))
+        self.use_noise = config.use_noise
+        if self.use_noise:
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+            self.register_buffer("noise_const", torch.randn(*size))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
         y, scale = self.convolve(x, w, self.size)
+        if not self.use_noise:
+            return self.activate(y, scale)
         noise = make_noise(y, noise_mode, self.noise_const)
         return self.activate(y, scale, noise, None if noise is None else self.noise_strength)
 
@@ -77,7 +86,7 @@ class SynthesisBlock(nn.Module):
         o = config.channels(size)
         self.architecture = config.g_architecture
         self.size = size
-        self.dtype = config.map_dtype(size)
+        self.map_dtype = functools.partial(config.map_dtype, size)
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         self.num_convs = 1 if i == 0 else 2
         is_residual = self.architecture == "resnet" and i > 0
@@ -122,7 +131,7 @@ class SynthesisBlock(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, next(w), noise_mode)
         else:
-            x = x.to(self.dtype or ws.dtype)
+            x = x.to(self.map_dtype(ws.device) or ws.dtype)
             shortcut = self.skip(x, self.size) if hasattr(self, "skip") else None
             x = self.conv0(x, next(w), noise_mode)
             x = self.conv1(x, next(w), noise_mode)
@@ -183,4 +192,10 @@ class Generator(StyleGenerator):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.synthesis = SynthesisNetwork(config)
-        self._add_mapping(self.synthesis.num_ws, config.w_avg_beta)
+        self._add_mapping(
+            self.synthesis.num_ws,
+            config.w_avg_beta,
+            embed_features=config.embed_features,
+            layer_features=config.layer_features,
+            activation=config.mapping_activation,
+        )
