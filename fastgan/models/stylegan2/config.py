@@ -28,6 +28,10 @@ def default_gain(activation: str) -> float:
     return ACTIVATIONS[activation].gain
 
 
+def dtype_of_maps(half: torch.dtype | None, half_on_cpu: bool, x: torch.Tensor) -> torch.dtype:
+    """``half`` where there is one and it holds on x's device, else x's dtype."""
+    return x.dtype if half is None or (x.is_cpu and not half_on_cpu) else half
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PyramidConfig):
@@ -159,18 +163,15 @@ class Config(PyramidConfig):
                 f"{self.mbstd_channels}; 1 always does"
             )
 
-    def map_dtype(self, size: tuple[int, int], device: torch.device) -> torch.dtype | None:
+    def map_dtype(self, size: tuple[int, int]) -> torch.dtype | None:
         """The dtype of the maps of one size.
 
         Args:
             size: (height, width), one of ``sizes``.
-            device: where they are.
 
         Returns:
             ``half_dtype`` as a dtype where maps of ``size`` have it, else None.
         """
-        if device.type == "cpu" and not self.half_on_cpu:
-            return None
         count = min(self.half_sizes, len(self.sizes) - 1)  # the base is never among them
         if self.half_dtype is None or size not in self.sizes[len(self.sizes) - count :]:
             return None

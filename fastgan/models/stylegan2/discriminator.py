@@ -1,6 +1,5 @@
 """StyleGAN2's discriminator."""
 
-import functools
 import math
 
 import torch
@@ -13,6 +12,7 @@ from fastgan.models.stylegan2.config import (
     UNUSED_FILTER,
     Config,
     default_gain,
+    dtype_of_maps,
 )
 from fastgan.nn import EqualConv2d, EqualLinear, MappingNetwork, MinibatchStddev
 from fastgan.nn.resample import downsample_to_ceil
@@ -25,8 +25,9 @@ class DiscriminatorBlock(nn.Module):
     def __init__(self, config: Config, size: tuple[int, int], o: int, is_first: bool) -> None:
         super().__init__()
         mid = config.channels(size)
+        self.size, self.is_first = size, is_first
         self.architecture = config.d_architecture
-        self.map_dtype = functools.partial(config.map_dtype, size)
+        self.dtype, self.half_on_cpu = config.map_dtype(size), config.half_on_cpu
         is_residual = self.architecture == "resnet"
         scale = HALF_POWER if is_residual else 1.0
         clamp = config.conv_clamp
@@ -55,11 +56,10 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: torch.Tensor | None, img: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        dtype = self.map_dtype((img if x is None else x).device)
-        if x is not None and dtype is not None:
-            x = x.to(dtype)
+        if x is not None:
+            x = x.to(dtype_of_maps(self.dtype, self.half_on_cpu, x))
         if hasattr(self, "fromrgb"):
-            y = self.fromrgb(img if dtype is None else img.to(dtype))
+            y = self.fromrgb(img.to(dtype_of_maps(self.dtype, self.half_on_cpu, img)))
             x = y if x is None else x + y
             img = (
                 downsample_to_ceil(img, self.resample_filter, 2)
@@ -159,7 +159,10 @@ class Discriminator(SampleDiscriminator):
         self._check_inputs(x, c)
         h, img = None, x.contiguous(memory_format=torch.channels_last)
         for name in self.names[:-1]:
-            h, img = self.get_submodule(name)(h, img)
+            block = self.get_submodule(name)
+            if h is not None and block.dtype is None and self.config.half_dtype is not None:
+                h = h.to(x.dtype)  # below the sizes in 16 bits
+            h, img = block(h, img)
         cmap = self.mapping(None, c.to(x.dtype)) if self.c_dim > 0 else None  # [N, C]
         if h is not None:
             h = h.to(x.dtype)

@@ -1,7 +1,5 @@
 """StyleGAN2's generator: the layers, blocks and network of its synthesis half, and the whole."""
 
-import functools
-
 import torch
 from torch import nn
 
@@ -13,6 +11,7 @@ from fastgan.models.stylegan2.config import (
     UNUSED_FILTER,
     Config,
     default_gain,
+    dtype_of_maps,
 )
 from fastgan.nn import EqualConv2d, ModulatedConv2d
 from fastgan.nn.noise import check_noise_mode, make_noise
@@ -53,14 +52,14 @@ class SynthesisLayer(ModulatedConv2d):
             clamp=None if config.conv_clamp is None else config.conv_clamp * scale,
             fused=config.fused_modconv,
         )
-        self.size = size if up > 1 else None
+        self.size = size
         self.use_noise = config.use_noise
         if self.use_noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
             self.register_buffer("noise_const", torch.randn(*size))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
-        y, scale = self.convolve(x, w, self.size)
+        y, scale = self.convolve(x, w, self.size if self.up > 1 else None)
         if not self.use_noise:
             return self.activate(y, scale)
         noise = make_noise(y, noise_mode, self.noise_const)
@@ -86,7 +85,7 @@ class SynthesisBlock(nn.Module):
         o = config.channels(size)
         self.architecture = config.g_architecture
         self.size = size
-        self.map_dtype = functools.partial(config.map_dtype, size)
+        self.dtype, self.half_on_cpu = config.map_dtype(size), config.half_on_cpu
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         self.num_convs = 1 if i == 0 else 2
         is_residual = self.architecture == "resnet" and i > 0
@@ -131,7 +130,7 @@ class SynthesisBlock(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, next(w), noise_mode)
         else:
-            x = x.to(self.map_dtype(ws.device) or ws.dtype)
+            x = x.to(dtype_of_maps(self.dtype, self.half_on_cpu, ws))
             shortcut = self.skip(x, self.size) if hasattr(self, "skip") else None
             x = self.conv0(x, next(w), noise_mode)
             x = self.conv1(x, next(w), noise_mode)

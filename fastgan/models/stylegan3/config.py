@@ -142,7 +142,8 @@ class Config(ImageConfig):
             mbstd_group=self.mbstd_group,
             conv_clamp=self.conv_clamp,
             half_dtype=self.half_dtype,
-            half_sizes=max(self.half_layers, 1),
+            half_sizes=self.half_layers,
+            half_on_cpu=self.half_on_cpu,
         )
 
     @property

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 
 from fastgan.compat.weights.configs.attributes import Attributes, attribute, refuse_differences
-from fastgan.compat.weights.configs.shapes import sizes_of, width_fields
-from fastgan.compat.weights.configs.stylegan2 import discriminator_fields
+from fastgan.compat.weights.configs.stylegan2 import DISCRIMINATOR_FIELDS, discriminator_config
 from fastgan.compat.weights.reading import PickledNetwork
-from fastgan.models import stylegan3
+from fastgan.models import stylegan2, stylegan3
 
 _MOST = 4096  # of a number that something is made as often as
 
@@ -101,8 +100,13 @@ def stylegan3_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan3.C
     try:
         fields = _generator_fields(g)
         if d is not None:
-            fields |= _discriminator_fields(d)
+            of_d = discriminator_config(d)
+            fields |= {"d_channel_base": of_d.channel_base, "d_channel_max": of_d.channel_max,
+                       "d_mapping_layers": of_d.d_mapping_layers,
+                       "mbstd_group": of_d.mbstd_group}  # fmt: skip
         config = stylegan3.Config(**fields)
+        if d is not None:
+            _refuse_other(config.discriminator, of_d)
         with torch.device("meta"):  # sizes from a file cost no memory
             network = stylegan3.Generator(config)
         refuse_differences(network, g, _GENERATOR, _HARMLESS)
@@ -160,12 +164,14 @@ def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
     }
 
 
-def _discriminator_fields(d: PickledNetwork) -> dict[str, Any]:
-    blocks = sizes_of(d.weights, "b{}.conv0.weight", first=8)
-    channels = {s: d.weights[f"b{s}.conv0.weight"].shape[0] for s in blocks}
-    channels[4] = d.weights["b4.conv.weight"].shape[0]
-    widths = {f"d_{name}": n for name, n in width_fields(channels).items()}
-    return widths | discriminator_fields(d)
+def _refuse_other(ours: stylegan2.Config, theirs: stylegan2.Config) -> None:
+    """ValueError for a field of D that StyleGAN3's Config has not, or has from G."""
+    for name in DISCRIMINATOR_FIELDS:
+        if getattr(ours, name) != getattr(theirs, name):
+            raise ValueError(
+                f"{name.removeprefix('d_')} of D is {getattr(theirs, name)!r}, expected "
+                f"{getattr(ours, name)!r}"
+            )
 
 
 def _filter_size(g: PickledNetwork, names: list[str]) -> int:
