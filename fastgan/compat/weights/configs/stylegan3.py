@@ -166,7 +166,10 @@ def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
 
 def _refuse_other(ours: stylegan2.Config, theirs: stylegan2.Config) -> None:
     """ValueError for a field of D that StyleGAN3's Config has not, or has from G."""
+    halves = [[c.map_dtype(size) for size in c.sizes] for c in (ours, theirs)]
     for name in DISCRIMINATOR_FIELDS:
+        if name == "half_sizes" and halves[0] == halves[1]:
+            continue  # more sizes than there are
         if getattr(ours, name) != getattr(theirs, name):
             raise ValueError(
                 f"{name.removeprefix('d_')} of D is {getattr(theirs, name)!r}, expected "
