@@ -253,7 +253,7 @@ def setup_filter(
         words = "setup_filter: the taps sum to 0; pass normalize=False"
         if torch.compiler.is_compiling():  # where a branch on a value would break the graph
             torch._assert_async(total != 0, words)
-        elif not bool(total):
+        elif not f.is_meta and not bool(total):
             raise ValueError(words)
         f = f / total
     if flip_filter:
