@@ -12,6 +12,7 @@ from fastgan.models.vocoders import load_vocoder
 from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.checkpoint import check_tensors, checkpoint_of
 from fastgan.training.checkpoint.file import CheckpointError
+from fastgan.training.checkpoint.other_kinds import has_no_discriminator
 from fastgan.training.config.run import TrainConfig
 
 __all__ = ["LoadedNetworks", "load"]
@@ -87,6 +88,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetwo
             ("G_ema", architecture.Generator),
             ("D", architecture.Discriminator),
         )
+        if name != "D" or not has_no_discriminator(path)
     }
     return LoadedNetworks(
         path=path,

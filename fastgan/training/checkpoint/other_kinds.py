@@ -1,10 +1,10 @@
-"""What a path that is no run and no checkpoint holds, in words, and what to do with it."""
+"""What was not trained here: imported weights, and paths that are no run, in words."""
 
 import json
 import re
 from pathlib import Path
 
-__all__ = ["advice_on"]
+__all__ = ["advice_on", "has_no_discriminator"]
 
 _OF_OTHERS = (".pkl", ".pt", ".pth", ".ckpt", ".bin")
 _VOCODER_FILE = re.compile(r"(g|do)_\d+")
@@ -16,6 +16,15 @@ def advice_on(path: Path) -> str:
     if path.is_dir():
         return _of_pretrained(path) or _of_runs(path) or _of_files(path)
     return _of_file(path)
+
+
+def has_no_discriminator(checkpoint: Path) -> bool:
+    """Whether the file of imported weights had no D, so that the checkpoint's is a random one."""
+    try:
+        text = (checkpoint.parent.parent / "imported.json").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "D" not in json.loads(text)["dtypes"]
 
 
 def _of_pretrained(folder: Path) -> str:

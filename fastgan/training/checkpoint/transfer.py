@@ -21,6 +21,7 @@ from fastgan.models import load_architecture
 from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.checkpoint import checkpoint_of
 from fastgan.training.checkpoint.file import CheckpointError
+from fastgan.training.checkpoint.other_kinds import has_no_discriminator
 from fastgan.training.config.run import InitConfig, TrainConfig, load_model_config
 from fastgan.training.step.state import TrainState
 
@@ -29,6 +30,11 @@ __all__ = ["CopiedWeights", "copy_weights", "plan_copy", "start_from"]
 ADA_KIMG = 100.0  # thousands of images over which ADA moves p by 1 (arXiv 2006.06676, section 3.1)
 _OF_THE_IMAGES = ("c_dim", "img_channels", "img_height", "img_width")
 _NAMED_BY_SIZE = ("stylegan2",)  # layers of one name do the same at another image size
+# G's first layers, which take [z, embed(c)], and whether they are equalised.
+_OF_Z_AND_CLASS = {
+    "mapping.fc0.weight": True,
+    "Model.MainLayers.0.Layers.0.LinearLayer.weight": False,  # R3GAN
+}
 _LEAST_SHARE = 0.1  # of the parameters of G, and of D, that must fit
 _LISTED = 4
 
@@ -159,13 +165,18 @@ def _model_for(path: Path, config: TrainConfig, model: Any) -> Any:
     """The Config of the weights, with config's channels, image size and number of classes."""
     wanted = {name: getattr(config.model, name) for name in _OF_THE_IMAGES}
     old_size, size = ((m.img_height, m.img_width) for m in (model, config.model))
-    if old_size != size and config.architecture not in _NAMED_BY_SIZE:
-        shown = [f"{width}x{height}" for height, width in (old_size, size)]
-        raise ValueError(
-            f"start_from: {path} makes images of {shown[0]} pixels, and this run's have {shown[1]};"
-            f" the layers of {config.architecture} are made for one image size; take images of "
-            f"{shown[0]} (--resolution {shown[0]})"
-        )
+    if old_size != size:
+        if config.architecture not in _NAMED_BY_SIZE:
+            shown = [f"{width}x{height}" for height, width in (old_size, size)]
+            raise ValueError(
+                f"start_from: {path} makes images of {shown[0]} pixels, and this run's have "
+                f"{shown[1]}; the layers of {config.architecture} are made for one image size; "
+                f"take images of {shown[0]} (--resolution {shown[0]})"
+            )
+        for name in ("widths", "d_widths"):  # one per size; a size that is new has the last one's
+            if getattr(model, name, None) is not None:
+                known = dict(zip(model.sizes, getattr(model, name), strict=True))
+                wanted[name] = tuple(known.get(s, known[old_size]) for s in config.model.sizes)
     try:
         return dataclasses.replace(model, **wanted)
     except ValueError as error:
@@ -179,12 +190,13 @@ def _match(
     """(what fits, network → the tensors to copy into it)."""
     path = Path(config.init_from.path)
     saved = _read(config.init_from)
+    is_d_new = has_no_discriminator(path)
     copied, total, found = {}, {}, {"G_ema": {}}
     new, left_out, both = [], [], set()
     refitted = []
     for name, network in networks.items():
         live = network.state_dict()
-        theirs = _of_network(saved, name)
+        theirs = {} if name == "D" and is_d_new else _of_network(saved, name)
         found[name], in_part = _fitting(theirs, live, config.model.z_dim)
         refitted += [f"{name}.{key}" for key in in_part]
         new += [f"{name}.{key}" for key in live if key not in found[name]]
@@ -200,7 +212,7 @@ def _match(
         path, copied, total, _modules(new, both), _modules(left_out, both), tuple(refitted)
     )
     for name, n in copied.items():
-        if n < _LEAST_SHARE * total[name]:
+        if n < _LEAST_SHARE * total[name] and not (name == "D" and is_d_new):
             raise ValueError(
                 f"start_from: {n:,} of {total[name]:,} parameters of {name} have a name and shape "
                 f"that {path} has too, which is too little to start from; newly initialised would "
@@ -244,20 +256,21 @@ def _fitting(
     for key, tensor in theirs.items():
         if key in live and tensor.shape == live[key].shape:
             found[key] = tensor
-        elif key == "mapping.fc0.weight" and key in live:
-            found[key] = _first_layer(tensor, live[key], z_dim)
+        elif key in _OF_Z_AND_CLASS and key in live and len(tensor) == len(live[key]):
+            found[key] = _first_layer(tensor, live[key], z_dim, is_equalised=_OF_Z_AND_CLASS[key])
             in_part.append(key)
     return found, in_part
 
 
-def _first_layer(theirs: Tensor, ours: Tensor, z_dim: int) -> Tensor:
-    """The mapping network's first weight for [z, embed(c)] of another width: that of z is kept.
+def _first_layer(theirs: Tensor, ours: Tensor, z_dim: int, *, is_equalised: bool) -> Tensor:
+    """G's first weight for [z, embed(c)] of another width: that of z is kept.
 
     An equalised layer divides by √width, which the factor undoes. The columns of the condition
     begin at 0, so that G makes for every class what it made without classes.
     """
     weight = torch.zeros_like(ours, device="cpu")
-    weight[:, :z_dim] = theirs[:, :z_dim] * math.sqrt(ours.shape[1] / theirs.shape[1])
+    factor = math.sqrt(ours.shape[1] / theirs.shape[1]) if is_equalised else 1.0
+    weight[:, :z_dim] = theirs[:, :z_dim] * factor
     return weight
 
 

@@ -46,6 +46,14 @@ def test_a_run_gives_its_networks_and_what_is_known_of_them(trained, tmp_path):
     assert {p.device.type for p in fastgan.load(path, device="meta").D.parameters()} == {"meta"}
 
 
+def test_a_d_that_the_imported_file_did_not_have_is_none(trained, tmp_path):
+    for file, has_d in (({"dtypes": {"G_ema": {}}}, False), ({"dtypes": {"D": {}}}, True)):
+        (tmp_path / "run" / "imported.json").write_text(json.dumps(file))
+        run = fastgan.load(tmp_path / "run")
+        assert run.G is not None
+        assert (run.D is not None) is has_d
+
+
 def test_the_folder_of_a_single_network_is_loaded_too(trained, tmp_path):
     state, _ = trained
     config = hifigan.Config(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from fastgan.models import light_skip_gan, stylegan2, stylegan3
+from fastgan.models import light_skip_gan, r3gan, stylegan2, stylegan3
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint.checkpoint import CheckpointError
 from fastgan.training.checkpoint.transfer import copy_weights, plan_copy, start_from
@@ -29,8 +29,13 @@ MODELS = {
         "z_dim": 5, "w_dim": 6, "channel_base": 128, "channel_max": 8, "num_layers": 3,
         "num_critical": 1, "d_channel_base": 64, "d_channel_max": 8, "d_mapping_layers": 1,
     }),
+    "r3gan": (r3gan.Config, {
+        "z_dim": 5, "widths": (16, 8, 8), "blocks": (1, 1, 1), "groups": (2, 2, 2),
+    }),
     "light_skip_gan": (light_skip_gan.Config, {"z_dim": 5, "w_dim": 6, "channel_max": 8}),
 }  # fmt: skip
+
+FIRST = {"r3gan": "Model.MainLayers.0.Layers.0.LinearLayer.weight"}
 
 
 def config_of(architecture="stylegan2", *, size=16, c_dim=0, fields=None, **changes):
@@ -125,24 +130,21 @@ def test_another_number_of_classes_keeps_what_z_does(architecture, before, after
     state, copied = started(config_of(architecture, c_dim=after, seed=5), path)
     z = torch.randn(6, 5)
     c = torch.eye(after)[torch.arange(6) % after] if after else None
-    mapping = old.G_ema.mapping
-    if before == 0:
-        with torch.no_grad():
-            pictures = [old.G_ema(z, noise_mode="const"), state.G_ema(z, c, noise_mode="const")]
-        torch.testing.assert_close(*pictures, rtol=1e-4, atol=1e-5)
-    elif after == 0:
-        with torch.no_grad():  # as if the embedded class were 0
-            weight = mapping.fc0.weight.clone()
-            mapping.fc0.weight[:, 5:] = 0
-            mine = state.G_ema.mapping(z)
-            torch.testing.assert_close(mine, mapping(z, torch.eye(before)[:1].expand(6, -1)),
-                                       rtol=1e-4, atol=1e-5)  # fmt: skip
-            mapping.fc0.weight.copy_(weight)
-    else:
-        assert torch.equal(state.G_ema.mapping.fc0.weight, mapping.fc0.weight)
-    assert ("G.mapping.fc0.weight" in copied.refitted) is (0 in (before, after))
-    named = copied.new if after else copied.left_out
-    assert any(name.startswith("G.mapping.embed") for name in named)
+    first = FIRST.get(architecture, "mapping.fc0.weight")
+    with torch.no_grad():
+        if after == 0:  # as if the embedded class were 0
+            old.G_ema.get_parameter(first)[:, 5:] = 0
+        shown = torch.eye(before)[torch.arange(6) % before] if before else None
+        if before == 0 or after == 0:
+            pictures = [
+                old.G_ema(z, shown, noise_mode="const"),
+                state.G_ema(z, c, noise_mode="const"),
+            ]
+            torch.testing.assert_close(*pictures, rtol=1e-4, atol=1e-5)
+        else:
+            assert torch.equal(*(G.get_parameter(first) for G in (state.G_ema, old.G_ema)))
+    assert (copied.refitted == (f"G.{first}",)) is (0 in (before, after))
+    assert any("mbed" in name for name in (copied.new if after else copied.left_out))
     train_step(state, Batch(x=torch.zeros(4, 3, 16, 16), c=None if c is None else c[:4]))
 
 
@@ -167,6 +169,18 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path):
         plan_copy(config)
     with pytest.raises(CheckpointError, match="holds no intact checkpoint"):
         start_from(config_of(), tmp_path)
+
+
+def test_a_d_that_the_imported_file_did_not_have_is_new(tmp_path):
+    old, path = saved(config_of(), tmp_path)
+    (tmp_path / "imported.json").write_text('{"dtypes": {"G_ema": {}}}')
+    state, copied = started(config_of(seed=5), path)
+    assert copied.new == ("D",)
+    fresh = build_state(state.config).D.state_dict()
+    assert all(torch.equal(t, fresh[name]) for name, t in state.D.state_dict().items())
+    assert torch.equal(state.G.mapping.fc0.weight, old.G.mapping.fc0.weight)
+    with pytest.raises(ValueError, match=r"would keep D\.b16\.fromrgb as it is initialised"):
+        plan_copy(start_from(config_of(d_frozen_layers=1), path))
 
 
 def test_the_weights_must_stay_what_they_were(tmp_path):
