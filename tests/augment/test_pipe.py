@@ -39,6 +39,14 @@ def test_first_and_second_derivatives(groups, shape):
 
 
 @pytest.mark.parametrize("groups", SINGLE)
+def test_second_derivatives_entry_by_entry(groups):
+    """A gradient penalty at the images needs them of every transform."""
+    pipe = AugmentPipe(groups, p=0.8)
+    x = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: seeded(pipe, x), (x,))
+
+
+@pytest.mark.parametrize("groups", SINGLE)
 def test_affine_in_x(groups):
     pipe = AugmentPipe(groups, p=1.0)
     a, b = torch.randn(2, 6, 3, 6, 6, dtype=torch.float64)

@@ -59,7 +59,8 @@ _FIXED: dict[Any, Test | None] = {
     aten.index_select.default: _touches(1),
     aten.flip.default: _touches(1),
     aten.roll.default: _touches(2, []),
-    aten.gather.default: _always,
+    aten.gather.default: _touches(1),  # where dimension 0 is left alone, row n comes from row n
+    aten.masked_fill.Scalar: None,
     # sums
     aten.sum.default: _always,
     aten.sum.dim_IntList: _touches(1),
@@ -84,6 +85,7 @@ _FIXED: dict[Any, Test | None] = {
     aten._upsample_bilinear2d_aa.default: None,
     aten.upsample_bicubic2d.default: None,
     aten._upsample_bicubic2d_aa.default: None,
+    aten.grid_sampler_2d.default: None,  # at places that do not depend on x
     aten.pixel_shuffle.default: None,
     aten.pixel_unshuffle.default: None,
     torch.ops.fastgan.upfirdn2d.default: None,
@@ -100,6 +102,8 @@ def _fixed(tape: Tape, func: Any, args: tuple, kwargs: dict, out: Any) -> None:
     kept = {i: tape.save(a) for i, a in enumerate(rest) if isinstance(a, torch.Tensor)}
     if func is aten.constant_pad_nd.default:
         rest = rest[:1]  # whatever x is padded with, a tangent is padded with 0
+    if func is aten.masked_fill.Scalar:
+        rest = [rest[0], 0.0]  # and filled with 0
     if func is aten.clone.default:
         kwargs = {k: v for k, v in kwargs.items() if k != "memory_format" or v is not None}
 

@@ -227,6 +227,13 @@ def _step_fields(
                 f"{name}={value} needs a generator with mapping and synthesis, which "
                 f"{type(G).__name__} has not; set {name}=0"
             )
+    draws = augment is not None and config.penalty_at == "images" and config.has_d_penalty
+    if draws and config.penalty_method == "finite_difference":
+        raise ValueError(
+            "penalty_method='finite_difference' runs D several times, and with "
+            "penalty_at='images' each run would draw another augmentation; set "
+            "penalty_at='augmented', or an exact penalty_method"
+        )
     if config.update_emas == "d_step" and not hasattr(G, "mapping"):
         raise ValueError(
             "update_emas='d_step' needs a generator with mapping and synthesis, which "
@@ -322,10 +329,10 @@ def frozen(optimizer: FlatAdam) -> Iterator[None]:
 
 def _make_augment(
     config: TrainConfig, device: torch.device
-) -> tuple[nn.Module, AdaController | None]:
+) -> tuple[nn.Module | None, AdaController | None]:
     settings = config.augment
     if settings.mode == "noaug":
-        return nn.Identity(), None
+        return None, None
     pipe = AugmentPipe(groups=settings.groups, p=settings.p).to(device)
     is_ada = settings.mode == "ada"
     return pipe, AdaController(settings.target, settings.ada_kimg).to(device) if is_ada else None

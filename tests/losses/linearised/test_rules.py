@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from linearised_critics import Pointwise, assert_exact
 from torch import nn
 
+from fastgan.augment import AugmentPipe, BlurFade
 from fastgan.ops import (
     bias_act,
     grouped_conv2d,
@@ -26,6 +27,35 @@ def filtered(h, **options):
 
 def with_grid(h):
     return torch.linspace(-1, 1, 6, dtype=h.dtype).expand(h.shape[0], 1, 6, 6)
+
+
+def scattered(h, size):
+    """[N, C, size]: other places of a map in each sample."""
+    index = torch.arange(h.shape[0] * size).reshape(h.shape[0], 1, size) * 7 % size
+    return index.expand(-1, h.shape[1], -1)
+
+
+def spiral(h):
+    """[N, 5, 5, 2]: places within the map and beyond its border."""
+    angle = torch.arange(h.shape[0] * 25, dtype=h.dtype).reshape(-1, 5, 5)
+    return torch.stack([angle.cos(), angle.sin()], -1) * (angle / 60)[..., None]
+
+
+def augmented(h):
+    """Geometry and the corruptions, the same in every call."""
+    torch.manual_seed(5)
+    h = AugmentPipe("bg", p=0.7)(h)
+    return AugmentPipe("cutout", p=0.7)(AugmentPipe("noise", p=0.7)(h))
+
+
+def amplified(h):
+    torch.manual_seed(5)
+    return AugmentPipe("filter", p=0.7)(h)
+
+
+def turned(h):
+    rows = torch.arange(h.shape[0]).roll(1)
+    return rows[:, None, None, None].expand(h.shape)
 
 
 def rows_of_pixels(D, h):
@@ -118,6 +148,12 @@ SAMPLEWISE = {
     "unbind": (lambda D, h: h.unbind(2)[3][:, :, None], 4),
     "flip": (lambda D, h: h.flip(3), 4),
     "roll": (lambda D, h: h.roll(1, 2), 4),
+    "gather": (lambda D, h: h.flatten(2).gather(2, scattered(h, 36)).unflatten(2, (6, 6)), 4),
+    "masked fill": (lambda D, h: h.masked_fill(with_grid(h) > 0.2, 0.7), 4),
+    "grid sample": (
+        lambda D, h: F.grid_sample(h, spiral(h), padding_mode="border", align_corners=False), 4),
+    "augmentation": (lambda D, h: augmented(h), 4),
+    "a blur": (lambda D, h: BlurFade(1.0)(h), 4),
     "channels chosen": (lambda D, h: h.index_select(1, torch.tensor([2, 0])), 2),
     "permute": (lambda D, h: h.permute(0, 1, 3, 2).contiguous(), 4),
     "transpose": (lambda D, h: h.transpose(1, 2).reshape(-1, 4, 6, 6), 4),
@@ -145,6 +181,8 @@ MIXING = {
     "mean over the batch": (lambda D, h: h - h.mean(0, keepdim=True), 4),
     "rolled over everything": (lambda D, h: h.roll(3), 4),
     "rows joined": (lambda D, h: h.transpose(0, 1).reshape(h.shape), 4),
+    "frequency bands": (lambda D, h: amplified(h), 4),
+    "gather along the batch": (lambda D, h: h.gather(0, turned(h)), 4),
     "half of the batch": (lambda D, h: h[:2].repeat(2, 1, 1, 1)[: h.shape[0]], 4),
 }
 

@@ -247,6 +247,143 @@ def test_gradients_of_the_discriminator_phases(tiny, phase, interval, main, pena
         torch.testing.assert_close(got, grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("at", ["images", "augmented"])
+@pytest.mark.parametrize("phase", [phases.d_full_step, phases.d_penalty_step])
+@pytest.mark.parametrize("method", ["auto", "linearised", "double_backward"])
+def test_penalties_at_images_go_through_the_augmentation(tiny, phase, method, at):
+    config = tiny.config(
+        r1_gamma=2.0, r2_gamma=0.5, penalty_method=method, penalty_at=at, blur_init_sigma=1.5,
+        blur_fade_kimg=1.0, augment=AugmentConfig(mode="fixed", p=0.6, groups="bgcfnc"),
+    )  # fmt: skip
+    torch.manual_seed(1)
+    state = create_state(config, tiny.G(config.model), LeakyD(config.model))
+    batch, D = tiny.batch(config), copy.deepcopy(state.D)
+    state.blur.set_sigma(1.2)
+    torch.manual_seed(11)
+    with torch.no_grad():
+        fake = copy.deepcopy(state.G)(torch.randn([4, state.G.z_dim]))
+    loss = 0
+    for x, gamma, sign in ((batch.x, 2.0, -1), (fake, 0.5, 1)):
+        x = x.clone().requires_grad_()
+        seen = state.augment(state.blur(x))
+        logits = D(seen)
+        place = x if at == "images" else seen
+        (g,) = torch.autograd.grad(logits.sum(), place, create_graph=True)
+        loss = loss + gamma / 2 * g.square().sum([1, 2, 3]).mean()
+        if phase is phases.d_full_step:
+            loss = loss + F.softplus(sign * logits).mean()
+    expected = torch.autograd.grad(loss, list(D.parameters()), materialize_grads=True)
+    torch.manual_seed(11)
+    phase(state, batch)
+    for got, grad in zip(gradients(state.D), expected, strict=True):
+        torch.testing.assert_close(got, grad, rtol=1e-4, atol=1e-6)
+
+
+def test_finite_differences_need_one_augmentation(tiny):
+    changes = {"r1_gamma": 1.0, "penalty_method": "finite_difference"}
+    augment = AugmentConfig(mode="fixed", p=0.5)
+    with pytest.raises(ValueError, match="draw another augmentation; set penalty_at='augmented'"):
+        tiny.state(tiny.config(**changes, augment=augment))
+    tiny.state(tiny.config(**changes))
+    tiny.state(tiny.config(**changes, augment=augment, penalty_at="augmented"))
+
+
+def test_which_network_is_first_and_what_ends_a_step(tiny):
+    config = tiny.config(
+        first_network="G", pl_weight=1.0, g_reg_interval=2, r1_gamma=1.0, d_reg_interval=2,
+        ema=EmaConfig(half_life_kimg=0.01),
+    )  # fmt: skip
+    named = [
+        [(phase.__name__, sorted(options)) for phase, options in phases.planned(i, config)]
+        for i in range(2)
+    ]
+    assert named == [
+        [("g_step", []), ("g_penalty_step", ["averages"]), ("d_step", []),
+         ("d_penalty_step", ["is_last"])],
+        [("g_step", ["averages"]), ("d_step", ["is_last"])],
+    ]  # fmt: skip
+    state = tiny.state(config)
+    state.nimg = 10**6
+    for i in range(2):
+        old = [p.detach().clone() for p in state.G_ema.parameters()]
+        phases.train_step(state, tiny.batch(config, i))
+        w = state.ema_weight.item()
+        for before, average, p in zip(
+            old, state.G_ema.parameters(), state.G.parameters(), strict=True
+        ):
+            torch.testing.assert_close(average, before + w * (p - before))
+        assert torch.equal(state.G_ema.w_avg, state.G.w_avg)
+    assert state.stats.recorded == 2
+
+
+class MovingG(nn.Module):
+    """The tiny generator with a mapping and a synthesis that note what moves their means."""
+
+    z_dim, c_dim, num_ws = 5, 0, 3
+
+    def __init__(self, G):
+        super().__init__()
+        self.G, self.moves = G, {"mapping": [], "synthesis": []}
+
+    def mapping(self, z, c=None, *, update_w_avg=True):
+        self.moves["mapping"].append(update_w_avg)
+        return self.G.mapping(z, c)
+
+    def synthesis(self, ws, *, update_emas=True):
+        self.moves["synthesis"].append(update_emas)
+        return self.G.synthesis(ws)
+
+
+@pytest.mark.parametrize("update_emas", ["all", "d_step"])
+def test_what_moves_the_means_of_g(tiny, update_emas):
+    config = tiny.config(
+        update_emas=update_emas, pl_weight=1.0, g_reg_interval=2, style_mixing_prob=0.5,
+        r1_gamma=1.0, r2_gamma=1.0, d_reg_interval=2,
+    )  # fmt: skip
+    G = MovingG(tiny.G(config.model))
+    state = create_state(config, G, tiny.D(config.model))
+    phases.train_step(state, tiny.batch(config))
+    always = update_emas == "all"
+    # d_step, d_penalty_step (R2), g_step, g_penalty_step; the second z of each never moves w_avg
+    assert G.moves["synthesis"] == [True, always, always, always]
+    assert G.moves["mapping"][::2] == G.moves["synthesis"]
+    assert not any(G.moves["mapping"][1::2])
+
+
+@pytest.mark.parametrize("target", ["mean_before", "mean_after"])
+def test_what_path_lengths_are_compared_with(tiny, target):
+    config = tiny.config(pl_weight=1.0, pl_target=target, pl_decay=0.5, pl_batch_shrink=4)
+    state = tiny.state(config)
+    state.pl_mean.fill_(0.3)
+    torch.manual_seed(3)
+    fake, ws = generate(copy.deepcopy(state), 1, None)
+    y = torch.randn_like(fake) / (8 * 7) ** 0.5
+    (J,) = torch.autograd.grad((fake * y).sum(), ws)
+    length = J.square().sum(2).mean(1).sqrt().mean()
+    torch.manual_seed(3)
+    phases.g_penalty_step(state, tiny.batch(config))  # one sample of four
+    compared = 0.3 if target == "mean_before" else (0.3 + length) / 2
+    assert state.stats.read()["Loss/pl"] == pytest.approx(((length - compared) ** 2).item())
+    torch.testing.assert_close(state.pl_mean, (0.3 + length) / 2)
+
+
+def test_the_blur_fades_out_and_then_costs_nothing(tiny):
+    config = tiny.config(blur_init_sigma=2.0, blur_fade_kimg=0.016)
+    state, seen = tiny.state(config), []
+    state.D.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    sigmas = []
+    for i in range(6):
+        batch = tiny.batch(config, 4 * i)
+        phases.train_step(state, batch)
+        sigmas.append(state.blur.sigma.item())
+        is_same = torch.equal(seen[0], batch.x)
+        assert is_same is (i >= 4), i
+        assert state.blur.is_active is (i < 4)
+        seen.clear()
+    assert sigmas == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0, 0.0])
+    assert not any("blur" in name for name in state.saved_tensors())
+
+
 class WeightGradients(TorchDispatchMode):
     def __init__(self):
         super().__init__()
