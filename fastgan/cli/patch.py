@@ -49,9 +49,9 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
     fastgan patch stylegan3 -- python train.py --outdir out --cfg stylegan3-t ...
     fastgan patch rosinality --package models.stylegan2.op -- python train.py ...
 
-    FAMILY: stylegan2-ada, stylegan3, r3gan, studiogan, rosinality, basicsr, mmcv or bigvgan; or a
-    code base built on one: projected-gan, stylegan-xl, stylegan-t, eg3d, draggan, diffaugment,
-    swagan, psp, e4e, restyle, gfpgan, real-esrgan, mmgeneration.
+    FAMILY: stylegan2-ada, stylegan3, r3gan, studiogan, rosinality, basicsr, mmcv, bigvgan or
+    hifigan; or a code base built on one: projected-gan, stylegan-xl, stylegan-t, eg3d, draggan,
+    diffaugment, swagan, psp, e4e, restyle, gfpgan, real-esrgan, mmgeneration.
     The package is looked for beside the script, in this folder and where Python looks.
     The exit code is that of COMMAND.
     """
@@ -77,7 +77,7 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
             code = subprocess.run(line, env=environment, check=False).returncode
         except OSError as error:
             raise click.ClickException(f"{words[0]} can't be started: {error}") from error
-        if not any((Path(folder) / "made").iterdir()):
+        if spec.packages and not any((Path(folder) / "made").iterdir()):
             names = ", ".join(spec.packages)
             click.echo(f"fastgan patch: nothing was replaced: no process of {words[0]} imported an "
                        f"op of {family} from {names}", err=True)  # fmt: skip

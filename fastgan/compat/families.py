@@ -25,7 +25,8 @@ class Family:
     """One kind of code base.
 
     Args:
-        packages: packages that hold its ops; the `package=` of `patch` replaces them.
+        packages: packages that hold its ops; the `package=` of `patch` replaces them. None: it has
+            no ops of its own, and only the older APIs of today's packages are supplied.
         ops: what is replaced in any module of these packages that defines it. Of several with the
             same `defines`, the first with the parameters of the project's function is taken.
         absent: {package: names} that are made if the code base has none.
@@ -88,6 +89,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             packages=("alias_free_activation",),
             ops=(Op(("Activation1d",), "fastgan.compat.bigvgan", ("Activation1d",)),),
         ),
+        "hifigan": Family(packages=(), ops=()),  # for the older APIs that it calls
     }
 )
 
@@ -116,7 +118,7 @@ def family_of(name: str, package: str | None = None) -> Family:
         package: the package that holds the ops, or None for the usual ones.
 
     Raises:
-        ValueError: there is no such family.
+        ValueError: there is no such family, or a package is given for one without ops.
     """
     if name not in FAMILIES and name not in COPIES:
         raise ValueError(
@@ -126,6 +128,8 @@ def family_of(name: str, package: str | None = None) -> Family:
         )
     kind, packages = COPIES.get(name, (name, None))
     family = FAMILIES[kind]
+    if package is not None and not family.ops:
+        raise ValueError(f"patch: {name} has no ops of its own, got package {package!r}; give none")
     if package is not None:
         packages = (package,)
     return family if packages is None else replace(family, packages=packages)

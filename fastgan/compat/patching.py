@@ -193,7 +193,7 @@ def patch(family: str, package: str | None = None) -> Patch:
 
     Args:
         family: one of `FAMILIES`: stylegan2-ada, stylegan3, r3gan, studiogan, rosinality, basicsr,
-            mmcv, bigvgan; or the name of a code base built on one, one of `COPIES`.
+            mmcv, bigvgan, hifigan; or the name of a code base built on one, one of `COPIES`.
         package: dotted name of the package that holds the project's ops, if it is not the usual
             one; for example "models.stylegan2.op" for a copy of rosinality's `op`. Any module
             below it that defines one of the ops is replaced.
@@ -241,7 +241,7 @@ def survey(
             "the folder that holds it to sys.path (or to PYTHONPATH), or name the package that "
             "holds the ops with package="
         )
-    if not found and not missing:
+    if not found and not missing and spec.packages:
         raise ValueError(_nothing_found(family, spec, seen))
     return found
 
@@ -255,6 +255,8 @@ def describe(family: str, spec: Family, found: Mapping[str, Exports]) -> str:
         found: what `survey` found; empty if it was not searched.
     """
     names = ", ".join(spec.packages)
+    if not names:
+        return f"{family} has no ops of its own; older APIs of today's packages work"
     if not found:
         return f"{names}: modules that define ops of {family} will be fastgan's when imported"
     (package, *rest) = spec.packages

@@ -72,6 +72,12 @@ def test_copies_name_a_family(name):
     assert family_of(name).packages == packages
 
 
+def test_a_family_without_ops_supplies_older_apis_alone():
+    with patch("hifigan") as done:
+        assert "no ops of its own" in str(done)
+        assert torch.stft(torch.ones(32), 8, window=torch.ones(8)).shape[-1] == 2
+
+
 def test_studiogans_flat_modules_run(importable):
     importable(CODE_BASES["studiogan"])
     with patch("studiogan"):
@@ -157,6 +163,9 @@ REFUSED = {
         below("kernels", {"act.py": CODE_BASES and (["fused_leaky_relu(input, bias)"],
                                                     {"FusedLeakyReLU": "channel"})}),
         "bigvgan", "kernels", "its ops are those of the family rosinality or basicsr or mmcv",
+    ),
+    "a package for a family without ops": (
+        {}, "hifigan", "kernels", "hifigan has no ops of its own, got package 'kernels'",
     ),
     "a parameter that ours has not": (
         with_packages({"kernels/fma.py": module(["fma(a, b, c, rounding)"])}), "stylegan3",
@@ -257,3 +266,10 @@ def test_the_documented_tables_are_those_of_the_code():
         assert re.findall(r"`([\w.]+)`", kinds[name][1]) == list(FAMILIES[name].packages)
     for name, (family, packages) in COPIES.items():
         assert kinds[name][1:] == [f"`{family}`", ", ".join(f"`{p}`" for p in packages)]
+
+
+def test_the_help_names_every_family():
+    from fastgan.cli.patch import command
+
+    words = set(re.split(r"[\s,;:.]+", command.help))
+    assert {*FAMILIES, *COPIES} <= words
