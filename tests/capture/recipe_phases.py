@@ -41,6 +41,7 @@ FAST = ("shipped", "conditional")
 VARIANTS = (
     *FAST,
     "augmented",
+    "blurred, as published",
     "all penalties, lazy",
     "all penalties, every step",
     "finite difference",
@@ -92,6 +93,12 @@ def variant_config(name: str, variant: str) -> TrainConfig:
             augment = {"groups": "bgcfnc", "p": 0.1, "mode": "fixed" if is_relative else "ada"}
             schedule = {"beta2_end": 0.5, "augment_p_end": 0.5 if is_relative else None}
             return config.with_changes(augment=augment, schedule=schedule)
+        case "blurred, as published":
+            changes = {"blur_init_sigma": 3.0, "blur_fade_kimg": 1.0, "first_network": "G"}
+            if has_mapping:
+                changes |= {"pl_weight": 2.0, "pl_target": "mean_after", "update_emas": "d_step"}
+            augment = {"groups": "bgc", "p": 0.1, "mode": "fixed"}
+            return config.with_changes(**changes, r1_gamma=1.0, augment=augment)
         case "all penalties, lazy":
             return config.with_changes(**penalties, d_reg_interval=4, g_reg_interval=4)
         case "all penalties, every step":

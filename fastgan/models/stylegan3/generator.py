@@ -113,8 +113,9 @@ class SynthesisInput(nn.Module):
         amplitudes = (1 - beyond).clamp(0, 1)  # what was turned or scaled out of the band fades
         height, width = self.size
         theta = torch.zeros(1, 2, 3, dtype=w.dtype, device=w.device)
-        theta[:, 0, 0] = 0.5 * width / self.sampling_rate
-        theta[:, 1, 1] = 0.5 * height / self.sampling_rate
+        # fill_: an assignment would make a tensor on the host, which a CUDA graph can't contain.
+        theta[:, 0, 0].fill_(0.5 * width / self.sampling_rate)
+        theta[:, 1, 1].fill_(0.5 * height / self.sampling_rate)
         grid = F.affine_grid(theta, [1, 1, height, width], align_corners=False)  # [1, H, W, 2]
         turns = grid @ freqs.transpose(1, 2).unsqueeze(1)  # [N, H, W, C]
         x = (2 * math.pi * (turns + phases[:, None, None])).sin() * amplitudes[:, None, None]
