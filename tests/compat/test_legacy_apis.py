@@ -423,6 +423,18 @@ def test_correct_calls_give_what_they_gave():
             np.no_such  # noqa: B018
 
 
+def there_and_back(x, window):
+    # type: (torch.Tensor, torch.Tensor) -> torch.Tensor
+    y = torch.stft(x, 16, hop_length=4, window=window, return_complex=True)
+    return torch.istft(y, 16, 4, 16, window)
+
+
+def test_torchscript_sees_torchs_own():
+    x, window = torch.randn(2, 64), torch.hann_window(16)
+    with fixed():
+        torch.testing.assert_close(torch.jit.script(there_and_back)(x, window), x)
+
+
 class Runs:
     """What a hostile file holds: reading it calls a function."""
 

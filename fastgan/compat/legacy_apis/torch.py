@@ -79,6 +79,7 @@ def _stft_of_real_signals(functional: ModuleType, done: Changes) -> None:
             return original(input, *args, **options)
         return torch.view_as_real(original(input, *args, **options | {"return_complex": True}))
 
+    stft.__prepare_scriptable__ = lambda: original  # TorchScript compiles torch's own
     done.set(functional, "stft", stft)
     done.set(torch, "stft", stft)
     done.set(torch.Tensor, "stft", stft)
@@ -94,6 +95,9 @@ def _istft_of_pairs(module: ModuleType, done: Changes) -> None:
             input = torch.view_as_complex(input.contiguous())
         return original(input, *args, **options)
 
+    builtins = torch.jit._builtins  # TorchScript knows a builtin by its object
+    builtins._register_builtin(istft, "aten::istft")
+    done.callback(builtins._get_builtin_table().pop, id(istft), None)
     done.set(module, "istft", istft)
 
 
