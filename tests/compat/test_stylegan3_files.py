@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,10 @@ def test_weights_without_their_settings_are_refused(tmp_path):
         ("synthesis.L0_22_6", "up_taps", 10**5, "up_filter must have shape"),
         ("", "img_resolution", "16", "img_resolution must be an integer of at most 4096, got '16'"),
         ("synthesis", "layer_names", 3, "layer_names of synthesis must be a list of names, got 3"),
+        ("synthesis", "layer_names", [], "no module 'synthesis.None'"),
+        ("synthesis", "output_scale", math.inf, "output_scale must be a finite number, got inf"),
+        ("synthesis.L0_22_6", "conv_clamp", "256", "conv_clamp must be a finite number, got '256'"),
+        ("synthesis.L0_22_6", "up_taps", None, "up_taps must be a finite number, got None"),
     ],
 )
 def test_what_a_file_claims_of_a_network_is_bounded(module, attribute, value, words):

@@ -248,6 +248,8 @@ def test_without_a_mean_w_there_is_no_truncation():
         ({"num_critical": 14}, "num_critical must be below num_layers = 14"),
         ({"first_cutoff": 9.0}, "first_cutoff must be above 0 and below first_stopband"),
         ({"half_dtype": "float64"}, "half_dtype must be one of"),
+        ({"conv_clamp": -1.0}, "conv_clamp must be None or > 0, got -1.0"),
+        ({"magnitude_ema_beta": 1.5}, r"magnitude_ema_beta must lie in \[0, 1\], got 1.5"),
     ],
 )
 def test_configs_that_cannot_be(fields, words):

@@ -103,6 +103,12 @@ class Config(ImageConfig):
                 f"Config: num_critical must be below num_layers = {self.num_layers}, got "
                 f"{self.num_critical}"
             )
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise ValueError(f"Config: conv_clamp must be None or > 0, got {self.conv_clamp!r}")
+        if not 0 <= self.magnitude_ema_beta <= 1:
+            raise ValueError(
+                f"Config: magnitude_ema_beta must lie in [0, 1], got {self.magnitude_ema_beta!r}"
+            )
         if not 0 < self.first_cutoff < self.first_stopband:
             raise ValueError(
                 "Config: first_cutoff must be above 0 and below first_stopband, got "

@@ -1,5 +1,6 @@
 """StyleGAN3's Config from a file."""
 
+import math
 from typing import Any
 
 import torch
@@ -121,47 +122,57 @@ def stylegan3_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan3.C
 def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
     """Arguments of the constructor, from the modules' attributes where these have them."""
 
-    def of(module: str, name: str) -> Any:
-        return attribute(g, module, name)
+    def number(module: str, name: str) -> float:
+        return _number(name, attribute(g, module, name))
 
     def size(module: str, name: str) -> int:
-        value = of(module, name)
+        value = attribute(g, module, name)
         if not isinstance(value, int) or value > _MOST:
             raise ValueError(f"{name} must be an integer of at most {_MOST}, got {value!r}")
         return value
 
-    names = of("synthesis", "layer_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names[:1]):
+    def number_or_none(module: str, name: str) -> float | None:
+        return None if attribute(g, module, name) is None else number(module, name)
+
+    names = attribute(g, "synthesis", "layer_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"layer_names of synthesis must be a list of names, got {names!r}")
-    first = f"synthesis.{names[0]}"
-    rate = max(of(first, "in_sampling_rate"), of(first, "out_sampling_rate"))
+    first = f"synthesis.{next(iter(names), None)}"
+    rate = max(number(first, "in_sampling_rate"), number(first, "out_sampling_rate"), 1)
     side, half_layers = size("", "img_resolution"), size("synthesis", "num_fp16_res")
-    beta = of("mapping", "w_avg_beta")
+    beta = number_or_none("mapping", "w_avg_beta")
     fields = {name: size("", name) for name in ("z_dim", "c_dim", "w_dim", "img_channels")}
     fields |= {
         name: size("synthesis", name) for name in ("num_layers", "num_critical", "margin_size")
     }
-    fields |= {name: of(first, name) for name in ("conv_clamp", "magnitude_ema_beta")}
     # These have no attributes of their own: the sizes, bands and filters that come of them have.
-    for name in ("channel_base", "channel_max", "first_stopband", "last_stopband_rel"):
-        if name in g.arguments:
-            fields[name] = g.arguments[name]
+    of_bands = ("channel_base", "channel_max", "first_stopband", "last_stopband_rel")
+    given = g.arguments.keys() & set(of_bands)
+    fields |= {name: _number(name, g.arguments[name]) for name in given}
     return fields | {
         "img_height": side,
         "img_width": side,
-        "output_scale": of("synthesis", "output_scale"),
-        "first_cutoff": of("synthesis.input", "bandwidth"),
+        "output_scale": number("synthesis", "output_scale"),
+        "first_cutoff": number("synthesis.input", "bandwidth"),
         "conv_kernel": size(first, "conv_kernel"),
-        "use_radial_filters": of(first, "down_radial"),
+        "conv_clamp": number_or_none(first, "conv_clamp"),
+        "magnitude_ema_beta": number(first, "magnitude_ema_beta"),
+        "use_radial_filters": attribute(g, first, "down_radial") is True,
         "filter_size": _filter_size(g, names),
-        "lrelu_upsampling": size(first, "tmp_sampling_rate") // rate,
+        "lrelu_upsampling": int(size(first, "tmp_sampling_rate") // rate),
         "mapping_layers": size("mapping", "num_layers"),
-        "mapping_lr_multiplier": of("mapping.fc0", "bias_gain"),
+        "mapping_lr_multiplier": number("mapping.fc0", "bias_gain"),
         "w_avg_beta": 1.0 if beta is None and "mapping.w_avg" in g.weights else beta,
         "half_dtype": "float16" if half_layers else None,
         "half_layers": half_layers,
         "half_on_cpu": not half_layers,  # the published code has float16 on CUDA alone
     }
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return value
 
 
 def _refuse_other(ours: stylegan2.Config, theirs: stylegan2.Config) -> None:
@@ -181,9 +192,8 @@ def _filter_size(g: PickledNetwork, names: list[str]) -> int:
     """Of the first layer that has a filter; without one, it changes nothing."""
     for name in names:
         for way in ("up", "down"):
-            factor, taps = (
-                attribute(g, f"synthesis.{name}", f"{way}_{kind}") for kind in ("factor", "taps")
-            )
+            layer, kinds = f"synthesis.{name}", (f"{way}_factor", f"{way}_taps")
+            factor, taps = (_number(kind, attribute(g, layer, kind)) for kind in kinds)
             if factor > 1 and taps > 1:
-                return taps // factor
-    return 6
+                return int(taps // factor)
+    return stylegan3.Config.filter_size
