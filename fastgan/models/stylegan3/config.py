@@ -8,6 +8,21 @@ from fastgan.models._config import ImageConfig
 from fastgan.models.stylegan2.config import HALF_DTYPES
 from fastgan.models.stylegan2.config import Config as StyleGAN2Config
 
+# {field of StyleGAN2's Config that D is made of: the field of this Config}
+D_FIELDS = {
+    "channel_base": "d_channel_base", "channel_max": "d_channel_max", "widths": "d_widths",
+    "activation": "d_activation", "conv_clamp": "d_conv_clamp", "half_sizes": "d_half_sizes",
+    "resample_filter": "d_resample_filter", "mapping_lr_multiplier": "d_mapping_lr_multiplier",
+    "mapping_activation": "d_mapping_activation",
+} | {
+    name: name
+    for name in (
+        "c_dim", "img_channels", "img_height", "img_width", "half_dtype", "half_on_cpu",
+        "d_architecture", "d_epilogue_activation", "d_mapping_layers", "d_embed_features",
+        "d_layer_features", "cmap_dim", "mbstd_group", "mbstd_channels",
+    )
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ImageConfig):
@@ -43,11 +58,25 @@ class Config(ImageConfig):
         half_layers: see half_dtype.
         half_on_cpu: whether half_dtype holds on a CPU, too; False: on CUDA alone, as in the
             published code.
-        d_channel_base: the channel_base of D.
+        d_channel_base: the channel_base of D; this and what follows as in StyleGAN2's Config.
         d_channel_max: the largest width of D.
+        d_widths: channels of D at each size from the base to the image; None: as above.
+        d_architecture: "orig", "skip" or "resnet".
+        d_activation: of D's layers, a name that ``fastgan.ops.bias_act`` takes.
+        d_epilogue_activation: of D's layers at the base; None: d_activation.
+        d_conv_clamp: bound on every activation of D; None: conv_clamp; 0: none.
+        d_resample_filter: taps of the low-pass filter with which D down-samples.
+        d_half_sizes: how many of D's largest sizes have half_dtype; None: half_layers.
         d_mapping_layers: layers of D's mapping network, which exists where c_dim > 0.
+        d_mapping_lr_multiplier: learning rate of D's mapping network over that of the rest.
+        d_mapping_activation: of D's mapping network.
+        d_embed_features: width of the embedded condition in D's mapping network; None: cmap_dim.
+        d_layer_features: width between the layers of D's mapping network; None: cmap_dim.
+        cmap_dim: width of the condition that D's last features are projected on; None: D's channels
+            at the base.
         mbstd_group: samples that D compares in its minibatch standard deviation; None: the whole
             batch.
+        mbstd_channels: maps that hold it; 0: D compares no samples.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -79,8 +108,21 @@ class Config(ImageConfig):
     half_on_cpu: bool = True
     d_channel_base: int = 32768
     d_channel_max: int = 512
+    d_widths: tuple[int, ...] | None = None
+    d_architecture: str = "resnet"
+    d_activation: str = "lrelu"
+    d_epilogue_activation: str | None = None
+    d_conv_clamp: float | None = None
+    d_resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+    d_half_sizes: int | None = None
     d_mapping_layers: int = 8
+    d_mapping_lr_multiplier: float = 0.01
+    d_mapping_activation: str = "lrelu"
+    d_embed_features: int | None = None
+    d_layer_features: int | None = None
+    cmap_dim: int | None = None
     mbstd_group: int | None = 4
+    mbstd_channels: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,9 +130,6 @@ class Config(ImageConfig):
         check_config(self, channel_base=1, channel_max=1, conv_kernel=1, num_layers=2)
         check_config(self, num_critical=0, margin_size=0, filter_size=1, lrelu_upsampling=1)
         check_config(self, mapping_layers=1, half_layers=0)
-        check_config(self, d_channel_base=1, d_channel_max=1, d_mapping_layers=1)
-        if self.mbstd_group is not None:
-            check_config(self, mbstd_group=1)
         check_choice(self, half_dtype=HALF_DTYPES)
         longest = max(self.img_height, self.img_width)
         if longest & (longest - 1):
@@ -114,6 +153,19 @@ class Config(ImageConfig):
                 "Config: first_cutoff must be above 0 and below first_stopband, got "
                 f"{self.first_cutoff} and {self.first_stopband}"
             )
+        for name in ("d_widths", "d_resample_filter"):
+            if getattr(self, name) is not None:  # JSON gives lists
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_discriminator()
+
+    def _check_discriminator(self) -> None:
+        check_config(self, d_channel_base=1, d_channel_max=1)
+        if self.d_conv_clamp is not None and not self.d_conv_clamp >= 0:
+            raise ValueError(
+                "Config: d_conv_clamp must be None (as conv_clamp), 0 (none) or > 0, got "
+                f"{self.d_conv_clamp!r}"
+            )
+        self.discriminator  # noqa: B018  its Config refuses the rest
 
     @classmethod
     def rotation(cls, **fields: object) -> Self:
@@ -137,20 +189,14 @@ class Config(ImageConfig):
     @property
     def discriminator(self) -> StyleGAN2Config:
         """The Config of D, which is StyleGAN2's."""
-        return StyleGAN2Config(
-            c_dim=self.c_dim,
-            img_channels=self.img_channels,
-            img_height=self.img_height,
-            img_width=self.img_width,
-            channel_base=self.d_channel_base,
-            channel_max=self.d_channel_max,
-            d_mapping_layers=self.d_mapping_layers,
-            mbstd_group=self.mbstd_group,
-            conv_clamp=self.conv_clamp,
-            half_dtype=self.half_dtype,
-            half_sizes=self.half_layers,
-            half_on_cpu=self.half_on_cpu,
-        )
+        fields = {name: getattr(self, ours) for name, ours in D_FIELDS.items()}
+        if self.d_conv_clamp is None:
+            fields["conv_clamp"] = self.conv_clamp
+        elif self.d_conv_clamp == 0:
+            fields["conv_clamp"] = None
+        if self.d_half_sizes is None:
+            fields["half_sizes"] = self.half_layers
+        return StyleGAN2Config(**fields)
 
     @property
     def d_layers_from_image(self) -> tuple[str, ...]:

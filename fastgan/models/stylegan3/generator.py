@@ -13,6 +13,7 @@ from torch import nn
 
 from fastgan.models._checks import check_ws
 from fastgan.models._network import StyleGenerator
+from fastgan.models.stylegan2.config import dtype_of_maps
 from fastgan.models.stylegan3.config import Config
 from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
@@ -181,8 +182,7 @@ class SynthesisLayer(nn.Module):
         styles = self.affine(w)  # [N, I]
         if self.is_torgb:
             styles = styles * self.style_gain
-        is_full = is_full or self.dtype is None or (w.is_cpu and not self.half_on_cpu)
-        dtype = w.dtype if is_full else self.dtype
+        dtype = w.dtype if is_full else dtype_of_maps(self.dtype, self.half_on_cpu, w)
         weight = self.weight if self.weight.dtype == w.dtype else self.weight.to(w.dtype)
         x = modulated_conv2d(
             x.to(dtype),

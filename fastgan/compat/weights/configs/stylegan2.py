@@ -334,11 +334,9 @@ _OF_BOTH = ("img_channels", "img_height", "img_width", "c_dim")
 # Fields of G which D has, too: with d_ before the name where it differs.
 _OF_EACH = ("mapping_lr_multiplier", "mapping_activation", "activation", "conv_clamp",
             "resample_filter", "half_sizes")  # fmt: skip
-_CHANNELS = ("channel_base", "channel_max", "widths")
 # Fields that only D has.
 _OF_D = ("d_architecture", "d_epilogue_activation", "mbstd_channels", "mbstd_group", "cmap_dim",
          "d_mapping_layers", "d_embed_features", "d_layer_features")  # fmt: skip
-DISCRIMINATOR_FIELDS = (*_OF_BOTH, *_CHANNELS, *_OF_EACH, *_OF_D)
 
 
 def stylegan2_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan2.Config:

@@ -1,44 +1,36 @@
 """StyleGAN3's Config from a file."""
 
+import dataclasses
 import math
 from typing import Any
 
 import torch
 
+from fastgan.compat.weights.configs.arguments import refuse_arguments
 from fastgan.compat.weights.configs.attributes import Attributes, attribute, refuse_differences
-from fastgan.compat.weights.configs.stylegan2 import DISCRIMINATOR_FIELDS, discriminator_config
+from fastgan.compat.weights.configs.stylegan2 import (
+    FULLY_CONNECTED,
+    HARMLESS,
+    MAPPING,
+    discriminator_config,
+)
 from fastgan.compat.weights.reading import PickledNetwork
 from fastgan.models import stylegan2, stylegan3
+from fastgan.models.stylegan3.config import D_FIELDS
 
 _MOST = 4096  # of a number that something is made as often as
 
 # What of our modules must equal the attributes of the file's.
-_LINEAR = {
-    "in_features": lambda m: m.in_features,
-    "out_features": lambda m: m.out_features,
-    "activation": lambda m: m.activation,
-    "weight_gain": lambda m: m.weight_gain,
-    "bias_gain": lambda m: m.bias_gain,
-}
-_LATENTS = {
-    "z_dim": lambda m: m.z_dim,
-    "c_dim": lambda m: m.c_dim,
-    "w_dim": lambda m: m.w_dim,
-    "num_ws": lambda m: m.num_ws,
-}
+_LATENTS = {name: MAPPING[name] for name in ("z_dim", "c_dim", "w_dim", "num_ws")}
 _IMAGE = {
     "img_resolution": lambda m: m.img_resolution,
     "img_channels": lambda m: m.img_channels,
 }
 _GENERATOR: Attributes = {
     "Generator": _LATENTS | _IMAGE,
-    "MappingNetwork": _LATENTS
-    | {
-        "num_layers": lambda m: m.num_layers,
-        # None leaves w_avg as it is, so ours is 1.
-        "w_avg_beta": lambda m: {1.0, None} if m.w_avg_beta == 1 else m.w_avg_beta,
-        "embed": lambda m: None,  # a module, and no attribute, where there is one
-    },
+    # None leaves w_avg as it is, so ours is 1.
+    "MappingNetwork": MAPPING
+    | {"w_avg_beta": lambda m: {1.0, None} if m.w_avg_beta == 1 else m.w_avg_beta},
     "SynthesisNetwork": _IMAGE
     | {
         "w_dim": lambda m: m.w_dim,
@@ -83,9 +75,15 @@ _GENERATOR: Attributes = {
         "down_radial": lambda m: m.is_radial,
         "padding": lambda m: m.padding,
     },
-    "FullyConnectedLayer": _LINEAR,
+    "FullyConnectedLayer": FULLY_CONNECTED,
 }
-_HARMLESS = {"training": "an imported network is put in the mode in which it is used"}
+_HARMLESS = {"training": HARMLESS["training"]}
+_ARGUMENTS = dict.fromkeys(
+    ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "channel_base", "channel_max",
+     "num_layers", "num_critical", "first_cutoff", "first_stopband", "last_stopband_rel",
+     "margin_size", "output_scale", "num_fp16_res", "conv_kernel", "filter_size",
+     "lrelu_upsampling", "use_radial_filters", "conv_clamp", "magnitude_ema_beta")
+) | {"mapping_kwargs": dict.fromkeys(("num_layers", "lr_multiplier", "w_avg_beta"))}  # fmt: skip
 
 
 def _taps(f: torch.Tensor | None) -> int:
@@ -99,15 +97,8 @@ def stylegan3_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan3.C
             "can't be seen; give the .pkl that stylegan3's scripts write, whose modules hold them"
         )
     try:
-        fields = _generator_fields(g)
-        if d is not None:
-            of_d = discriminator_config(d)
-            fields |= {"d_channel_base": of_d.channel_base, "d_channel_max": of_d.channel_max,
-                       "d_mapping_layers": of_d.d_mapping_layers,
-                       "mbstd_group": of_d.mbstd_group}  # fmt: skip
-        config = stylegan3.Config(**fields)
-        if d is not None:
-            _refuse_other(config.discriminator, of_d)
+        refuse_arguments(g.arguments, _ARGUMENTS, "G")
+        config = stylegan3.Config(**_generator_fields(g))
         with torch.device("meta"):  # sizes from a file cost no memory
             network = stylegan3.Generator(config)
         refuse_differences(network, g, _GENERATOR, _HARMLESS)
@@ -116,7 +107,21 @@ def stylegan3_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan3.C
             f"{error}. Expected is a Generator of NVIDIA's stylegan3; those of projects that build "
             "on it, such as stylegan-xl and stylegan-t, have other parts and can't be imported"
         ) from error
-    return config
+    return config if d is None else _with_discriminator(config, discriminator_config(d))
+
+
+def _with_discriminator(config: stylegan3.Config, d: stylegan2.Config) -> stylegan3.Config:
+    for name in ("c_dim", "img_channels", "img_height", "img_width"):
+        if getattr(d, name) != getattr(config, name):
+            raise ValueError(f"{name} is {getattr(config, name)} in G and {getattr(d, name)} in D")
+    fields = {ours: getattr(d, name) for name, ours in D_FIELDS.items()}
+    if d.conv_clamp == config.conv_clamp:
+        fields["d_conv_clamp"] = None
+    elif d.conv_clamp is None:
+        fields["d_conv_clamp"] = 0
+    if not d.half_sizes:
+        fields |= {"half_dtype": config.half_dtype, "half_on_cpu": config.half_on_cpu}
+    return dataclasses.replace(config, **fields)
 
 
 def _generator_fields(g: PickledNetwork) -> dict[str, Any]:
@@ -173,19 +178,6 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
     return value
-
-
-def _refuse_other(ours: stylegan2.Config, theirs: stylegan2.Config) -> None:
-    """ValueError for a field of D that StyleGAN3's Config has not, or has from G."""
-    halves = [[c.map_dtype(size) for size in c.sizes] for c in (ours, theirs)]
-    for name in DISCRIMINATOR_FIELDS:
-        if name == "half_sizes" and halves[0] == halves[1]:
-            continue  # more sizes than there are
-        if getattr(ours, name) != getattr(theirs, name):
-            raise ValueError(
-                f"{name.removeprefix('d_')} of D is {getattr(theirs, name)!r}, expected "
-                f"{getattr(ours, name)!r}"
-            )
 
 
 def _filter_size(g: PickledNetwork, names: list[str]) -> int:
