@@ -94,6 +94,7 @@ SCHEDULE = ScheduleConfig(
 
 @pytest.mark.parametrize("schedule", [ScheduleConfig(), SCHEDULE])
 def test_resumed_run_is_bit_equal(tiny, config, tmp_path, schedule):
+    config = config.with_changes(blur_init_sigma=1.5, blur_fade_kimg=0.1)
     if schedule == SCHEDULE:
         config = config.with_changes(schedule=schedule, augment={"mode": "fixed"})
     whole = tiny.state(config)

@@ -32,6 +32,10 @@ CASES = {
     },
     "everything, lazy": EVERYTHING,
     "everything, every step": EVERYTHING | {"d_reg_interval": 1, "g_reg_interval": 1},
+    "as published, blurred": EVERYTHING | {
+        "first_network": "G", "update_emas": "d_step", "pl_target": "mean_after",
+        "blur_init_sigma": 2.0, "blur_fade_kimg": 0.2,
+    },
     "relativistic, in parts": {"objective": "relativistic", "r2_gamma": 1.0, "batch_gpu": 2},
     "bf16": {
         "r1_gamma": 1.0, "r2_gamma": 1.0, "pl_weight": 1.0, "g_reg_interval": 2, "batch_gpu": 2,
@@ -95,6 +99,20 @@ def test_what_a_graph_froze_is_captured_anew(tiny):
         change()
         run()
         assert graphs.captured == before + 2
+
+
+def test_the_end_of_the_blur_is_captured_anew(tiny):
+    config = tiny.config(r1_gamma=1.0, blur_init_sigma=2.0, blur_fade_kimg=0.03)
+    found = []
+    for is_captured in (False, True):
+        state = tiny.state(config)
+        graphs = with_graphs(state) if is_captured else None
+        torch.manual_seed(1)
+        for i in range(14):  # the blur ends with the seventh
+            train_step(state, tiny.batch(config, i))
+        found.append(state.saved_tensors())
+    assert graphs.captured == 4
+    assert all(torch.equal(found[1][name], t) for name, t in found[0].items())
 
 
 def test_batches_are_copied_into_the_first_ones_memory(tiny):
