@@ -11,6 +11,7 @@ transforms, appendix B), 2106.12423 (blur, magnitude EMA), 1412.6980 (Adam), 180
 
 import contextlib
 import copy
+import functools
 import math
 from unittest import mock
 
@@ -241,6 +242,10 @@ def blurred(x, sigma):
 
 
 def augment(draws, x, p):
+    return recoloured(draws, moved(draws, x, p), p)
+
+
+def moved(draws, x, p):
     n, _, height, width = x.shape
     tables = [(_blit_matrix(draws, n, height, width, p)), _geom_matrix(draws, n, height, width, p)]
     (blit, _), (geom, has_geom) = tables
@@ -248,7 +253,7 @@ def augment(draws, x, p):
     for k in range(n):
         copied = _copied(x[k], blit[k])
         found.append(_warped(x[k], geom[k] @ blit[k]) if has_geom[k] else copied)
-    return _recoloured(draws, torch.stack(found), p)
+    return torch.stack(found)
 
 
 def _executed(draws, n, p):
@@ -333,6 +338,7 @@ def _wavelet():
     return (f / f.sum()).float().to(F64)
 
 
+@functools.cache
 def _doubling(size):
     """[2·size, size]: one axis up-sampled by 2: up[k] = 2·Σ_m f[k + 5 - 2m]·x[m]."""
     f, matrix = _wavelet(), torch.zeros(2 * size, size, dtype=F64)
@@ -344,6 +350,7 @@ def _doubling(size):
     return matrix
 
 
+@functools.cache
 def _halving(size):
     """[size, 2·size + 10]: y[i] = Σ_t f[t]·s[2i + t], s from position -5 on."""
     f, matrix = _wavelet(), torch.zeros(size, 2 * size + 10, dtype=F64)
@@ -374,7 +381,7 @@ def _warped(x, transform):
     return _halving(height) @ sampled @ _halving(width).T
 
 
-def _recoloured(draws, x, p):
+def recoloured(draws, x, p):
     n = len(x)
     has_brightness, u = _executed(draws, n, p), draws.take(n)
     brightness = 0.2 * u * has_brightness

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "bgcf": ("blit", "geom", "color", "filter"),
     "bgcfn": ("blit", "geom", "color", "filter", "noise"),
     "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
+    "r3gan": ("blit", "geom", "half_color", "cutout"),  # Huang et al. 2024, arXiv 2501.05441
 }
 
 
@@ -37,6 +38,7 @@ class AugmentPipe(nn.Module):
       anti-aliased warp does these together with the image's blit transforms.
     - color: brightness, contrast, luma flip, hue, saturation; C is 3, or 1 (then without hue and
       saturation).
+    - half_color: the same, each with probability p / 2.
     - filter: four frequency bands. noise: Gaussian. cutout: a zeroed rectangle.
 
     The distributions of the parameters are documented in geometry.py, color.py, bands.py and
@@ -95,6 +97,8 @@ class AugmentPipe(nn.Module):
             y = self._move(y)
             if "color" in self._kinds:
                 y = color(y, self.p)
+            if "half_color" in self._kinds:
+                y = color(y, self.p / 2)
             if "filter" in self._kinds:
                 y = amplify_bands(y, self.p, self._bands)
             if "noise" in self._kinds:
@@ -130,7 +134,7 @@ class AugmentPipe(nn.Module):
                 f"AugmentPipe: x must be floating point in about [-1, 1], got {x.dtype}; "
                 "scale bytes by x / 127.5 - 1"
             )
-        if "color" in self._kinds and x.shape[1] not in (1, 3):
+        if not {"color", "half_color"}.isdisjoint(self._kinds) and x.shape[1] not in (1, 3):
             raise ValueError(
                 f"AugmentPipe: groups={self.groups!r} contains color, which needs 1 or 3 channels, "
                 f"got {x.shape[1]}; use groups='bg'"
