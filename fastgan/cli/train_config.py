@@ -151,8 +151,11 @@ def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainCo
     """The configuration of a resumed run: its own, with those of `given` that may change.
 
     An option equal to the run's own is accepted; one that would change it is refused by name,
-    except those of MAY_CHANGE_ON_RESUME (the data may have moved).
+    except those of MAY_CHANGE_ON_RESUME (the data may have moved). ValueError for data that do not
+    fit the model.
     """
+    from fastgan.training.loop.source import open_dataset
+
     for option in sorted(given.keys() - MAY_CHANGE_ON_RESUME):
         if not _agrees(config, option, given[option]):
             value = given[option]
@@ -163,7 +166,12 @@ def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainCo
                 "may change: " + ", ".join(option_name(n) for n in sorted(MAY_CHANGE_ON_RESUME)),
                 param_hint=option_name(option),
             )
-    return apply_options(config, {k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})
+    if "resolution" in given:  # that of the model: other images are resized to it
+        config = config.with_changes(data={"resolution": given["resolution"]})
+    config = apply_options(config, {k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})
+    if given.get("data") is not None:
+        open_dataset(config)  # refused now, and by a dry run
+    return config
 
 
 def _agrees(config: "TrainConfig", option: str, value: Any) -> bool:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,20 @@ def test_a_resumed_run_takes_its_own_options_again(cli, images, trained):
                  "--resolution", 8, "--cond", "false", "--dry-run").output  # fmt: skip
 
     assert "dry run: the run folder would be" in output
+
+
+def test_a_resumed_run_resizes_other_images_when_told_so(cli, images, trained):
+    larger = cli.folder / "larger"
+    larger.mkdir()
+    for i in range(4):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(larger / f"{i}.png")
+    shutil.copytree(trained, cli.folder / "runs" / trained.name)
+    resume = ("train", "--resume", "latest", "--kimg", 0.04, "--data", larger)
+    for flags in (("-n",), ()):
+        output = cli(*resume, *flags, code=1).output
+        assert "the model takes images (3, 8, 8) and c_dim 0, but" in " ".join(output.split())
+    output = cli(*resume, "--resolution", 8).output
+    assert "Training finished at 0.0 kimg" in output
 
 
 def test_minutes_stop_and_save(cli, images):

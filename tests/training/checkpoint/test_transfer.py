@@ -123,6 +123,16 @@ def test_another_image_size_keeps_the_blocks_that_both_have(before, after, kind,
     train_step(state, Batch(x=torch.zeros(4, 3, after, after)))
 
 
+@pytest.mark.parametrize(("size", "widths"), [(8, (8, 6)), (32, (8, 6, 4, 4))])
+def test_widths_of_single_sizes_stay_and_a_new_size_has_those_of_the_last(size, widths, tmp_path):
+    fields = {"widths": (8, 6, 4), "d_widths": (9, 7, 5)}
+    _, path = saved(config_of(fields=fields), tmp_path)
+    state, copied = started(config_of(size=size), path)
+    assert state.config.model.widths == widths
+    assert state.config.model.d_widths == tuple(n + 1 for n in widths)
+    assert "G.synthesis.b8" not in copied.new
+
+
 @pytest.mark.parametrize("architecture", MODELS)
 @pytest.mark.parametrize(("before", "after"), [(0, 3), (3, 0), (3, 2)])
 def test_another_number_of_classes_keeps_what_z_does(architecture, before, after, tmp_path):
