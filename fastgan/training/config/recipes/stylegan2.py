@@ -95,8 +95,7 @@ def published(
 
         config = published("paper256", resolution=(256, 256), gpus=8, device="cuda")
 
-    The maps of the four largest sizes are float16, which is meant for CUDA; on a CPU,
-    `model={"half_dtype": None}` is faster.
+    On a CPU all layers compute in float32 (`half_on_cpu=False`).
 
     Args:
         name: a key of `PUBLISHED`. "auto" follows the resolution and gpus.
@@ -152,6 +151,7 @@ def published(
             conv_clamp=256.0,
             half_dtype="float16",
             half_sizes=4,
+            half_on_cpu=False,
         ),
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
