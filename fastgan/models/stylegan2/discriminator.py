@@ -34,7 +34,7 @@ class DiscriminatorBlock(nn.Module):
         f = config.resample_filter
         self.register_buffer("resample_filter", setup_filter(f))
         if is_first or self.architecture == "skip":
-            self.fromrgb = from_rgb(config, mid, config.activation)
+            self.fromrgb = from_rgb(config, mid, config.activation, clamp)
         self.conv0 = EqualConv2d(
             mid, mid, 3, activation=config.activation, resample_filter=UNUSED_FILTER, clamp=clamp
         )
@@ -71,7 +71,7 @@ class DiscriminatorBlock(nn.Module):
         return self.conv1(self.conv0(x)), img
 
 
-def from_rgb(config: Config, channels: int, activation: str) -> EqualConv2d:
+def from_rgb(config: Config, channels: int, activation: str, clamp: float | None) -> EqualConv2d:
     """The 1 × 1 convolution from an image to ``channels`` maps."""
     return EqualConv2d(
         config.img_channels,
@@ -79,7 +79,7 @@ def from_rgb(config: Config, channels: int, activation: str) -> EqualConv2d:
         1,
         activation=activation,
         resample_filter=UNUSED_FILTER,
-        clamp=config.conv_clamp,
+        clamp=clamp,
     )
 
 
@@ -91,7 +91,9 @@ class DiscriminatorEpilogue(nn.Module):
         channels = config.channels(size)
         activation = config.d_epilogue_activation or config.activation
         if is_first or config.d_architecture == "skip":
-            self.fromrgb = from_rgb(config, channels, activation)
+            # Published, the last image of "skip" is not clamped here; no other comes here.
+            clamp = None if config.d_architecture == "skip" else config.conv_clamp
+            self.fromrgb = from_rgb(config, channels, activation, clamp)
         self.mbstd = (
             MinibatchStddev(config.mbstd_group, config.mbstd_channels)
             if config.mbstd_channels

@@ -159,7 +159,7 @@ def _discriminator_attributes(c: stylegan2.Config) -> Attributes:
             "num_channels": lambda m: m.num_channels,
         },
         "Conv2dLayer": _CONVOLUTION
-        | {"conv_clamp": lambda m: None if m.bias is None else c.conv_clamp},
+        | {"conv_clamp": lambda m: None if m.clamp is None else c.conv_clamp},
     }
 
 
@@ -307,7 +307,7 @@ def discriminator_config(network: PickledNetwork) -> stylegan2.Config:
     }
     if fields["mbstd_channels"]:
         fields["mbstd_group"] = _read(network, "b4.mbstd", "group_size", 4)
-    if "mapping.fc0.weight" in d:
+    if any(name.startswith("mapping.") for name in d):
         found, width = _mapping_fields(network), _mapping_width(d)
         for name in ("embed_features", "layer_features"):
             found[f"d_{name}"] = found.pop(name)
