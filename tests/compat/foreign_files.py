@@ -7,7 +7,10 @@ import sys
 import types
 from pathlib import Path
 
+import _plain_stylegan2
 import torch
+
+from fastgan.models import stylegan2
 
 SOURCE = "raise RuntimeError('source code in a file was run')\n" * 40
 
@@ -132,9 +135,37 @@ def as_described(network, path=""):
     return Persistent(class_name, state)
 
 
+def stylegan2_as_described(network):
+    """A description of one of our StyleGAN2 networks, with its weights."""
+    c, is_g = network.config, isinstance(network, stylegan2.Generator)
+    sizes = {"channel_base": c.channel_base, "channel_max": c.channel_max}
+    arguments = {"c_dim": c.c_dim, "img_resolution": c.img_height, "img_channels": c.img_channels}
+    if is_g:
+        made = sizes | {"architecture": c.g_architecture, "conv_clamp": c.conv_clamp}
+        mapping = {"num_layers": c.mapping_layers, "w_avg_beta": c.w_avg_beta}
+        arguments |= {"z_dim": c.z_dim, "w_dim": c.w_dim}
+        arguments |= {"mapping_kwargs": mapping, "synthesis_kwargs": made}
+        found = _plain_stylegan2.Generator(**arguments)
+    else:
+        arguments |= sizes | {"architecture": c.d_architecture, "conv_clamp": c.conv_clamp}
+        arguments["mapping_kwargs"] = {"num_layers": c.d_mapping_layers}
+        arguments["epilogue_kwargs"] = {
+            "mbstd_group_size": c.mbstd_group, "mbstd_num_channels": c.mbstd_channels,
+        }  # fmt: skip
+        found = _plain_stylegan2.Discriminator(**arguments)
+    found.weights = network.state_dict()
+    return found
+
+
 def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4):
     """{"G": ..., "D": ..., "G_ema": ..., "training_set_kwargs": ...} as one pickle; networks are
     nn.Modules or descriptions."""
+    networks = {
+        name: stylegan2_as_described(net)
+        if isinstance(net, stylegan2.Generator | stylegan2.Discriminator)
+        else net
+        for name, net in networks.items()
+    }
     with their_modules(), path.open("wb") as file:
         content = {
             name: as_theirs(net, (kwargs or {}).get(name), by_name=by_name)

@@ -90,7 +90,7 @@ D_MAPPING_CHANGES = {
 }
 BLOCK_CHANGES = {
     "activation": [
-        (a, {"d_activation": a, "d_epilogue_activation": "lrelu"}) for a in ACTIVATIONS],
+        (a, {"d_activation": a, "d_epilogue_activation": "lrelu"}) for a in ("relu", "swish")],
     "resample_filter": [(f, {"d_resample_filter": tuple(f)}) for f in FILTERS],
     "fp16_channels_last": [(True, {})],
     "freeze_layers": [(2, {})],
@@ -98,7 +98,7 @@ BLOCK_CHANGES = {
 EPILOGUE_CHANGES = {
     "mbstd_group_size": [(2, {"mbstd_group": 2}), (None, {"mbstd_group": None})],
     "mbstd_num_channels": [(0, {"mbstd_channels": 0}), (2, {"mbstd_channels": 2})],
-    "activation": [(a, {"d_epilogue_activation": a}) for a in ACTIVATIONS],
+    "activation": [(a, {"d_epilogue_activation": a}) for a in ("relu", "swish")],
 }
 # Together, in both networks: {arguments of G}, {arguments of D}.
 MIXED = [
