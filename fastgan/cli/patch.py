@@ -56,7 +56,7 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
     The exit code is that of COMMAND.
     """
     from fastgan.compat.families import family_of
-    from fastgan.compat.patching import describe, survey
+    from fastgan.compat.survey import describe, survey
 
     words = words[1:] if words[0] == "--" else words
     is_python = Path(words[0]).name.startswith("python")

@@ -463,7 +463,9 @@ HOSTILE = {
         np._core.multiarray.scalar, np.dtype("O"), Runs(os.system, f"touch {path}")
     ),
     "a type with fields": lambda path: Runs(np.dtype, [("a", "i4")]),
-    "a scalar of another size": lambda path: Runs(np._core.multiarray.scalar, np.dtype("f8"), b"1"),
+    "a scalar of another size": lambda path: Runs(
+        np._core.multiarray.scalar, np.dtype("f8"), bytes(16)
+    ),
 }
 
 
