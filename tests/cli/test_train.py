@@ -24,7 +24,7 @@ def _kimg(run_dir):
     return [json.loads(line)["kimg"] for line in lines]
 
 
-@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "r3gan", "stylegan2"])
+@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "r3gan", "stylegan2", "stylegan3"])
 def test_every_cfg_trains_end_to_end(cli, images, cfg):
     output = cli("train", "--data", images, "--kimg", 0.02, "--cfg", cfg, "--batch", 4).output
     (run_dir,) = (cli.folder / "runs").iterdir()

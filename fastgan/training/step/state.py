@@ -227,7 +227,8 @@ def _step_fields(
                 f"{name}={value} needs a generator with mapping and synthesis, which "
                 f"{type(G).__name__} has not; set {name}=0"
             )
-    draws = augment is not None and config.penalty_at == "images" and config.has_d_penalty
+    is_augmented = not isinstance(augment, nn.Identity | None)
+    draws = is_augmented and config.penalty_at == "images" and config.has_d_penalty
     if draws and config.penalty_method == "finite_difference":
         raise ValueError(
             "penalty_method='finite_difference' runs D several times, and with "

@@ -231,6 +231,26 @@ def test_all_samples_in_one_logit():
     assert not assert_exact(nn.Sequential(D, nn.Flatten(0), nn.Linear(4, 1).double()), x)
 
 
+@pytest.mark.parametrize(("groups", "merges"), [("bgc", True), ("bgcfnc", False)])
+def test_a_critic_behind_blur_and_augmentation(groups, merges):
+    """The frequency bands filter all samples in one convolution of groups."""
+    torch.manual_seed(0)
+    blur, pipe = BlurFade(1.0), AugmentPipe(groups, p=0.6)
+    D = nn.Sequential(nn.Conv2d(3, 6, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(294, 1))
+
+    class Seeded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.D = D.double()
+
+        def forward(self, x):
+            torch.manual_seed(3)
+            return self.D(pipe(blur(x)))
+
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    assert assert_exact(Seeded(), x) is merges
+
+
 def test_maps_of_one_dimension_and_of_three():
     torch.manual_seed(0)
     line = nn.Sequential(

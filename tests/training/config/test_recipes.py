@@ -12,7 +12,7 @@ from fastgan.training.step.state import build_state
 
 
 def test_unknown_recipe_lists_those_that_exist():
-    assert {"dcgan", "faces", "mlp", "r3gan", "stylegan2"} <= set(recipes())
+    assert {"dcgan", "faces", "mlp", "r3gan", "stylegan2", "stylegan3"} <= set(recipes())
     with pytest.raises(ValueError, match=r"must be one of dcgan, faces.*got 'biggan'"):
         load_recipe("biggan")
 
