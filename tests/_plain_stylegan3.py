@@ -11,6 +11,7 @@ import math
 import _plain_definitions as plain
 import numpy as np
 import torch
+from _plain_stylegan2 import Network
 
 DEFAULTS = {
     "c_dim": 0, "mapping_kwargs": {}, "channel_base": 32768, "channel_max": 512, "num_layers": 14,
@@ -46,49 +47,26 @@ def design(taps, cutoff, width, fs, is_radial=False):
     return torch.from_numpy(f / f.sum())
 
 
-def normalised(x):
-    return x / (x.square().mean(1, keepdim=True) + 1e-8).sqrt()
-
-
-class Generator:
+class Generator(Network):
     def __init__(self, seed=0, **arguments):
-        torch.manual_seed(seed)
-        self.arguments = arguments
-        self.settings = {**DEFAULTS, **arguments}
-        self.mapping = {**MAPPING_DEFAULTS, **self.settings["mapping_kwargs"]}
-        self.modules, self.weights = {}, {}
-        s = self.settings
+        super().__init__("stylegan3", seed, arguments)
+        self.s = s = {**DEFAULTS, **arguments}
+        latents, image = (
+            {name: s[name] for name in names}
+            for names in (("z_dim", "c_dim", "w_dim"), ("img_resolution", "img_channels"))
+        )
         self.w_dim, self.c_dim, self.num_ws = s["w_dim"], s["c_dim"], s["num_layers"] + 2
-        shared = {name: s[name] for name in ("img_resolution", "img_channels")}
-        of_latents = {name: s[name] for name in ("z_dim", "c_dim", "w_dim")}
-        self._add("", "Generator", **of_latents, **shared, num_ws=self.num_ws)
-        layers = self.mapping["num_layers"]
-        self._add(
-            "mapping", "MappingNetwork", **of_latents, num_ws=self.num_ws, num_layers=layers,
-            w_avg_beta=self.mapping["w_avg_beta"], **({} if self.c_dim else {"embed": None}),
-        )  # fmt: skip
-        if self.c_dim:
-            self._add_linear("mapping.embed", self.c_dim, self.w_dim)
-        for i in range(layers):
-            into = s["z_dim"] + (self.w_dim if self.c_dim else 0) if i == 0 else self.w_dim
-            multiplier = self.mapping["lr_multiplier"]
-            self._add_linear(f"mapping.fc{i}", into, self.w_dim, multiplier, activation="lrelu")
+        self.add("", "Generator", **latents, **image, num_ws=self.num_ws)
+        given = {**MAPPING_DEFAULTS, **s["mapping_kwargs"]}
+        beta = given.pop("w_avg_beta")
+        self.add_mapping(*latents.values(), self.num_ws, given, beta)
+        if not self.c_dim:
+            self.modules["mapping"][1]["embed"] = None
         self.weights["mapping.w_avg"] = torch.randn(self.w_dim)
-        self._add_synthesis(shared)
-
-    def _add(self, name, class_name, **attributes):
-        self.modules[name] = (class_name, {"training": False, **attributes})
-
-    def _add_linear(self, name, i, o, multiplier=1, bias=0.0, activation="linear"):
-        self._add(
-            name, "FullyConnectedLayer", in_features=i, out_features=o, activation=activation,
-            weight_gain=multiplier / np.sqrt(i), bias_gain=multiplier,
-        )  # fmt: skip
-        self.weights[f"{name}.weight"] = torch.randn(o, i) / multiplier
-        self.weights[f"{name}.bias"] = bias + torch.randn(o) * 0.1 / multiplier
+        self._add_synthesis(image)
 
     def _add_synthesis(self, shared):
-        s = self.settings
+        s = self.s
         n, size = s["num_layers"], s["img_resolution"]
         e = np.minimum(np.arange(n + 1) / (n - s["num_critical"]), 1)
         first, last = s["first_cutoff"], size / 2
@@ -104,7 +82,7 @@ class Generator:
         self.widths = [int(width) for width in widths]
         self.layers = [f"L{i}_{int(self.sizes[i])}_{self.widths[i]}" for i in range(n + 1)]
         names = ("num_layers", "num_critical", "margin_size", "output_scale", "num_fp16_res")
-        self._add(
+        self.add(
             "synthesis", "SynthesisNetwork", w_dim=self.w_dim, num_ws=self.num_ws, **shared,
             **{name: s[name] for name in names}, layer_names=self.layers,
         )  # fmt: skip
@@ -114,14 +92,14 @@ class Generator:
 
     def _add_input(self):
         channels, size = self.widths[0], int(self.sizes[0])
-        self._add(
+        self.add(
             "synthesis.input", "SynthesisInput", w_dim=self.w_dim, channels=channels,
             size=[size, size], sampling_rate=float(self.rates[0]),
             bandwidth=float(self.cutoffs[0]),
         )  # fmt: skip
         radius = torch.rand(channels, 1) * self.cutoffs[0]
         angle = torch.rand(channels) * 2 * math.pi
-        self._add_linear("synthesis.input.affine", self.w_dim, 4)
+        self.add_linear("synthesis.input.affine", self.w_dim, 4)
         self.weights |= {
             "synthesis.input.weight": torch.randn(channels, channels),
             "synthesis.input.freqs": (radius * torch.stack([angle.cos(), angle.sin()], 1)).float(),
@@ -131,7 +109,7 @@ class Generator:
         self.weights["synthesis.input.affine.bias"] += torch.tensor([1.0, 0, 0, 0])
 
     def _add_layer(self, i):
-        s, n = self.settings, self.settings["num_layers"]
+        s, n = self.s, self.s["num_layers"]
         before = max(i - 1, 0)
         is_rgb, is_critical = i == n, i >= n - s["num_critical"]
         rates, cutoffs, halves = (
@@ -146,7 +124,7 @@ class Generator:
         total = (sizes[1] - 1) * down + 1 - (sizes[0] + k - 1) * up + sum(taps) - 2
         low = (total + up) // 2
         name = f"synthesis.{self.layers[i]}"
-        self._add(
+        self.add(
             name, "SynthesisLayer", w_dim=self.w_dim, is_torgb=is_rgb,
             is_critically_sampled=is_critical,
             use_fp16=rates[1] * 2 ** s["num_fp16_res"] > s["img_resolution"],
@@ -159,7 +137,7 @@ class Generator:
             down_factor=down, down_taps=taps[1], down_radial=is_radial,
             padding=[low, total - low] * 2,
         )  # fmt: skip
-        self._add_linear(f"{name}.affine", self.w_dim, self.widths[before], bias=1.0)
+        self.add_linear(f"{name}.affine", self.w_dim, self.widths[before], bias=1.0)
         self.weights |= {
             f"{name}.weight": torch.randn(self.widths[i], self.widths[before], k, k),
             f"{name}.bias": 0.1 * torch.randn(self.widths[i]),
@@ -172,34 +150,23 @@ class Generator:
             f = design(taps[1], cutoffs[1], 2 * halves[1], wide, is_radial)
             self.weights[f"{name}.down_filter"] = f.float()
 
-    def _linear(self, name, x):
-        about = self.modules[name][1]
-        w, b = (self.weights[f"{name}.{kind}"].double() for kind in ("weight", "bias"))
-        y = x @ (w * about["weight_gain"]).t() + b * about["bias_gain"]
-        return plain.bias_act(y, act=about["activation"])
-
     def __call__(self, z, c=None, psi=1.0, cutoff=None):
         """z [N, z_dim] and c [N, c_dim] of float64 -> images [N, C, H, W]."""
-        w = normalised(z)
-        if self.c_dim:
-            w = torch.cat([w, normalised(self._linear("mapping.embed", c))], 1)
-        for i in range(self.mapping["num_layers"]):
-            w = self._linear(f"mapping.fc{i}", w)
-        ws = w[:, None].repeat(1, self.num_ws, 1)
-        mean = self.weights["mapping.w_avg"].double()
+        ws = self.mapped(z, c)[:, None].repeat(1, self.num_ws, 1)
+        mean = self.held("mapping.w_avg")
         ws[:, :cutoff] = mean + psi * (ws[:, :cutoff] - mean)
         x = self._input(ws[:, 0])
         for i in range(len(self.layers)):
             x = self._layer(i, x, ws[:, i + 1])
-        return x * self.settings["output_scale"]
+        return x * self.s["output_scale"]
 
     def _input(self, w):
         held = {
-            name: self.weights[f"synthesis.input.{name}"].double()
+            name: self.held(f"synthesis.input.{name}")
             for name in ("weight", "freqs", "phases", "transform")
         }
         rate, size = self.rates[0], int(self.sizes[0])
-        t = self._linear("synthesis.input.affine", w)
+        t = self.linear("synthesis.input.affine", w)
         t = t / t[:, :2].norm(dim=1, keepdim=True)
         xs = []
         for co, si, dx, dy in t.tolist():  # sample by sample
@@ -223,7 +190,7 @@ class Generator:
             for kind in ("weight", "bias", "magnitude_ema", "up_filter", "down_filter")
         }
         is_rgb, k = about["is_torgb"], about["conv_kernel"]
-        style = self._linear(f"{name}.affine", w)
+        style = self.linear(f"{name}.affine", w)
         if is_rgb:
             style = style / (x.shape[1] * k * k) ** 0.5
         gain = 1 / held["magnitude_ema"].sqrt()

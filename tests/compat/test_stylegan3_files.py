@@ -1,30 +1,28 @@
 """StyleGAN3's files: one of the original project, and each setting of its constructor."""
 
 import copy
+import functools
 import json
 import math
 from pathlib import Path
 
+import _plain_stylegan2 as of_d
 import pytest
 import torch
 from _plain_stylegan3 import DEFAULTS, MAPPING_DEFAULTS, Generator
 from foreign_files import write_nvidia
+from published_table import import_published
 from safetensors.torch import load_file
 
 from fastgan.compat.weights import (
     PickledModule,
     PickledNetwork,
     WeightsError,
-    export_weights,
     import_weights,
     read_weights,
 )
 from fastgan.compat.weights.configs.stylegan3 import stylegan3_config
 from fastgan.models import stylegan3
-from fastgan.training import load_generator
-from fastgan.training.checkpoint import checkpoint
-from fastgan.training.checkpoint import file as checkpoint_file
-from fastgan.training.config.run import TrainConfig
 
 PUBLISHED = Path(__file__).parent / "published"
 SIZES = {"z_dim": 8, "w_dim": 6, "img_resolution": 16, "img_channels": 3}
@@ -63,11 +61,48 @@ CHANGES = {
         ({"w_avg_beta": None}, {"w_avg_beta": 1.0}),  # w_avg stays as it is
     ],
 }  # fmt: skip
+# The same of D, whose images are of 16 × 16, too; a condition is given to both.
+BASE_OF_D = {"img_resolution": 16, "img_channels": 3, "channel_base": 128, "channel_max": 12,
+             "num_fp16_res": 0, "conv_clamp": 256, "c_dim": 0}  # fmt: skip
+CHANGES_OF_D = {
+    "architecture": [("orig", {"d_architecture": "orig"}), ("skip", {"d_architecture": "skip"})],
+    "channel_base": [(96, {"d_channel_base": 96})],
+    "channel_max": [(9, {"d_channel_max": 9})],
+    "num_fp16_res": [
+        (1, {"half_dtype": "float16", "half_on_cpu": False, "d_half_sizes": 1}),
+        (4, {"half_dtype": "float16", "half_on_cpu": False, "d_half_sizes": 2}),
+    ],
+    "conv_clamp": [(None, {"d_conv_clamp": 0}), (0.5, {"d_conv_clamp": 0.5})],
+    "cmap_dim": [(7, {"cmap_dim": 7})],
+    "block_kwargs": [
+        ({"activation": "relu"}, {"d_activation": "relu", "d_epilogue_activation": "lrelu"}),
+        ({"resample_filter": [1, 2, 1]}, {"d_resample_filter": (1, 2, 1)}),
+        ({"fp16_channels_last": True}, {}),  # the same values in another order in memory
+        ({"freeze_layers": 2}, {}),  # of training; in a file, frozen weights are buffers
+    ],
+    "mapping_kwargs": [
+        ({"num_layers": 2}, {"d_mapping_layers": 2}),
+        ({"embed_features": 5}, {"d_embed_features": 5}),
+        ({"layer_features": 5}, {"d_layer_features": 5}),
+        ({"activation": "relu"}, {"d_mapping_activation": "relu"}),
+        ({"lr_multiplier": 0.68}, {"d_mapping_lr_multiplier": 0.68}),
+    ],
+    "epilogue_kwargs": [
+        ({"mbstd_group_size": 2}, {"mbstd_group": 2}),
+        ({"mbstd_group_size": None}, {"mbstd_group": None}),
+        ({"mbstd_num_channels": 3}, {"mbstd_channels": 3}),
+        ({"mbstd_num_channels": 0}, {"mbstd_channels": 0}),
+        ({"activation": "swish"}, {"d_epilogue_activation": "swish"}),
+    ],
+}
 MIXED = [
     {"conv_kernel": 1, "use_radial_filters": True, "num_critical": 0, "c_dim": 2},
     {"conv_kernel": 3, "use_radial_filters": True, "filter_size": 4, "lrelu_upsampling": 4},
     {"channel_base": 128, "num_fp16_res": 4, "conv_clamp": None, "c_dim": 5, "margin_size": 10},
 ]
+
+
+discriminator = functools.partial(of_d.Discriminator, "stylegan3")
 
 
 def read(description):
@@ -77,11 +112,16 @@ def read(description):
         for name, (class_name, attributes) in description.modules.items()
     }
     arguments = json.loads(json.dumps(description.arguments))
-    return PickledNetwork(description.weights, "Generator", arguments, modules)
+    return PickledNetwork(description.weights, modules[""].class_name, arguments, modules)
 
 
-def config_of(description):
-    return stylegan3_config(read(description), None)
+def config_of(description, d=None):
+    return stylegan3_config(read(description), None if d is None else read(d))
+
+
+@functools.cache
+def base_config():
+    return config_of(Generator(**BASE))
 
 
 def assert_computes(config, theirs):
@@ -91,51 +131,54 @@ def assert_computes(config, theirs):
     ours = ours.double().eval()
     z = torch.randn(2, config.z_dim, dtype=torch.float64)
     c = torch.eye(config.c_dim, dtype=torch.float64)[:2] if config.c_dim else None
-    for psi in (1.0, 0.6):
-        with torch.no_grad():
-            got = ours(z, c, truncation_psi=psi)
-        want = theirs(z, c, psi)
-        assert (got - want).abs().max() < 1e-9 * (want.max() - want.min())
+    with torch.no_grad():
+        got = ours(z, c, truncation_psi=0.6)
+    want = theirs(z, c, 0.6)
+    assert (got - want).abs().max() < 1e-9 * (want.max() - want.min())
+
+
+def assert_judges(config, theirs):
+    """The same of D."""
+    ours = stylegan3.Discriminator(config)
+    ours.load_state_dict(theirs.weights, strict=True)
+    ours = ours.double().eval()
+    x = torch.randn(4, *config.sample_shape, dtype=torch.float64)
+    c = torch.eye(config.c_dim, dtype=torch.float64)[[0, 1, 0, 1]] if config.c_dim else None
+    with torch.no_grad():
+        got = ours(x, c)
+    want = theirs(x, c)
+    # The filters are buffers of float32 on both sides.
+    assert (got - want).abs().max() < 1e-9 * (want.max() - want.min())
 
 
 def range_error(got, want):
     return ((got - want).abs().max() / (want.max() - want.min())).item()
 
 
-def test_a_file_of_the_original_project(tmp_path):
+def test_a_file_of_the_original_project():
     """Configuration R: what its networks give, and every weight back to the bit."""
-    expected = load_file(PUBLISHED / "s3_r.expected.safetensors")
-    import_weights(PUBLISHED / "s3_r.pkl", tmp_path / "run")
-    saved = checkpoint.latest(tmp_path / "run")
-    document = checkpoint_file.read_document(saved)
-    tensors = checkpoint_file.read_tensors(saved, document)
-    config = TrainConfig.from_dict(document["config"]).model
-    G, _ = load_generator(tmp_path / "run")
-    D = stylegan3.Discriminator(config).eval()
-    D.load_state_dict({k.removeprefix("D."): t for k, t in tensors.items() if k[:2] == "D."})
-    with torch.no_grad():
-        for psi in (1.0, 0.6):
-            got = G(expected["z"], truncation_psi=psi)
-            assert range_error(got, expected[f"G_ema(z, c) psi={psi}"]) < 1e-5
-        assert range_error(D(expected["x"]), expected["D(x, c)"]) < 1e-5
-    export_weights(tmp_path / "run", tmp_path / "back.safetensors", "nvidia")
-    back = load_file(tmp_path / "back.safetensors")
-    for name, network in read_weights(PUBLISHED / "s3_r.pkl").networks.items():
-        for key, t in network.weights.items():
-            assert torch.equal(back.pop(f"{name}.{key}"), t), (name, key)
-    assert not back
+    row = import_published(PUBLISHED / "s3_r.pkl")
+    assert len(row.differences) == 3
+    assert row.of("G") < 1e-5
+    assert row.of("D") < 1e-5
+    assert row.is_exported
 
 
-def test_the_plain_writing_is_the_original():
+@pytest.mark.parametrize("name", ["G_ema", "D"])
+def test_the_plain_writing_is_the_original(name):
     """So that what the plain writing gives for other settings is what the original would give."""
-    theirs = read_weights(PUBLISHED / "s3_r.pkl").networks["G_ema"]
-    plain = Generator(**json.loads((PUBLISHED / "s3_r.json").read_text())["G"])
+    theirs = read_weights(PUBLISHED / "s3_r.pkl").networks[name]
+    arguments = json.loads((PUBLISHED / "s3_r.json").read_text())
+    plain = discriminator(**arguments["D"]) if name == "D" else Generator(**arguments["G"])
     assert read(plain).modules == theirs.modules
     assert plain.weights.keys() == theirs.weights.keys()
-    for name in (name for name in plain.weights if name.endswith("_filter")):
-        torch.testing.assert_close(plain.weights[name], theirs.weights[name], rtol=0, atol=1e-7)
+    for key in (key for key in plain.weights if key.endswith("_filter")):
+        torch.testing.assert_close(plain.weights[key], theirs.weights[key], rtol=0, atol=1e-7)
     plain.weights = theirs.weights
     expected = load_file(PUBLISHED / "s3_r.expected.safetensors")
+    if name == "D":
+        assert range_error(plain(expected["x"].double()), expected["D(x, c)"]) < 1e-5
+        return
     for psi in (1.0, 0.6):
         got = plain(expected["z"].double(), None, psi)
         assert range_error(got, expected[f"G_ema(z, c) psi={psi}"]) < 2e-6
@@ -147,7 +190,7 @@ def test_the_plain_writing_is_the_original():
 )
 def test_each_argument_of_the_constructor(argument, value, fields):
     theirs = Generator(**BASE | {argument: value})
-    config, base = config_of(theirs), config_of(Generator(**BASE))
+    config, base = config_of(theirs), base_config()
     assert {name: getattr(config, name) for name in fields} == fields
     others = vars(config).keys() - fields.keys()
     assert {n: getattr(config, n) for n in others} == {n: getattr(base, n) for n in others}
@@ -158,6 +201,52 @@ def test_no_argument_is_left_out():
     assert CHANGES.keys() == DEFAULTS.keys() | SIZES.keys()
     of_mapping = {name for value, _ in CHANGES["mapping_kwargs"] for name in value}
     assert of_mapping == MAPPING_DEFAULTS.keys()
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return Generator(**BASE | {"c_dim": 2})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "fields"),
+    [(name, *change) for name, changes in CHANGES_OF_D.items() for change in changes],
+)
+def test_each_argument_of_ds_constructor(argument, value, fields, conditional):
+    base = config_of(conditional, discriminator(**BASE_OF_D | {"c_dim": 2}))
+    theirs = discriminator(**BASE_OF_D | {"c_dim": 2, argument: value})
+    config = config_of(conditional, theirs)
+    assert {name: getattr(config, name) for name in fields} == fields
+    others = vars(config).keys() - fields.keys()
+    assert {n: getattr(config, n) for n in others} == {n: getattr(base, n) for n in others}
+    assert_judges(config, theirs)
+
+
+def test_no_argument_of_d_is_left_out():
+    assert CHANGES_OF_D.keys() == of_d.DISCRIMINATOR_DEFAULTS.keys()
+    for name, defaults in (
+        ("block_kwargs", of_d.BLOCK_DEFAULTS),
+        ("mapping_kwargs", of_d.MAPPING_DEFAULTS),
+        ("epilogue_kwargs", of_d.EPILOGUE_DEFAULTS),
+    ):
+        assert {k for value, _ in CHANGES_OF_D[name] for k in value} == set(defaults)
+
+
+@pytest.mark.parametrize("clamps", [(None, 256), (0.5, None), (0.5, 0.5), (256, 0.25)])
+def test_g_and_d_have_bounds_of_their_own(clamps):
+    G = Generator(**BASE | {"conv_clamp": clamps[0]})
+    D = discriminator(**BASE_OF_D | {"conv_clamp": clamps[1]})
+    config = config_of(G, D)
+    assert (config.conv_clamp, config.discriminator.conv_clamp) == clamps
+    assert_computes(config, G)
+    assert_judges(config, D)
+
+
+def test_a_discriminator_of_other_images_is_refused():
+    with pytest.raises(ValueError, match="img_height is 16 in G and 32 in D"):
+        config_of(Generator(**BASE), discriminator(**BASE_OF_D | {"img_resolution": 32}))
+    with pytest.raises(ValueError, match="c_dim is 2 in G and 0 in D"):
+        config_of(Generator(**BASE, c_dim=2), discriminator(**BASE_OF_D))
 
 
 @pytest.mark.parametrize("arguments", MIXED)
@@ -203,11 +292,6 @@ DECISIVE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def conditional():
-    return Generator(**BASE | {"c_dim": 2})
-
-
 @pytest.mark.parametrize(("module", "attribute"), all_attributes())
 def test_each_attribute_of_a_module(module, attribute, conditional):
     """One that the others do not confirm is refused by name; one that stands alone is taken."""
@@ -246,6 +330,12 @@ def test_generators_of_other_projects_are_refused(change, words):
     with pytest.raises(ValueError, match=words) as refused:
         config_of(theirs)
     assert "such as stylegan-xl and stylegan-t, have other parts" in str(refused.value)
+
+
+def test_an_unknown_argument_is_refused():
+    words = "made with the argument cond_args = 1, which is not known"
+    with pytest.raises(ValueError, match=words):
+        config_of(Generator(**BASE, cond_args=1))
 
 
 def test_a_refused_file_names_the_setting(tmp_path):
