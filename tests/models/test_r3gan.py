@@ -6,6 +6,7 @@ import pytest
 import torch
 from _published_r3gan import generate, judge
 
+from fastgan.losses.gradient_penalty import logits_and_penalty
 from fastgan.models import r3gan, stylegan3
 from fastgan.training import TrainStep
 
@@ -35,6 +36,7 @@ def make(network, **fields):
         {"c_dim": 3, "embed_dim": 4, "d_embed_dim": 5},
         {"c_dim": 0, "resample_filter": (1, 5, 2)},
         {"c_dim": 0, "resample_filter": (1, 4, 6, 4, 1), "blocks": (1, 0, 1)},
+        {"c_dim": 3, "d_widths": (6, 8, 4), "d_blocks": (2, 1, 1), "d_groups": (2, 4, 2)},
         {"c_dim": 0, "kernel_size": 5, "expansion": 3, "groups": (4, 2, 9)},
     ],
 )
@@ -47,7 +49,10 @@ def test_equals_its_description(fields):
         x, y = G(z, label), D(torch.ones(3, 2, 16, 16).double() * z[:, :1, None, None], label)
         want = generate(G.config, G.state_dict(), z, label)
         judged = judge(
-            D.config, D.state_dict(), torch.ones(3, 2, 16, 16) * z[:, :1, None, None], label
+            D.config.discriminator,
+            D.state_dict(),
+            torch.ones(3, 2, 16, 16) * z[:, :1, None, None],
+            label,
         )
     assert (x - want).abs().max() < 1e-9 * (want.max() - want.min())
     assert (y - judged).abs().max() < 1e-9 * judged.abs().max()
@@ -114,6 +119,21 @@ def test_second_derivatives_through_d():
         (dx,) = torch.autograd.grad(run(x).sum(), x, create_graph=True)
         found.append(torch.autograd.grad(dx.square().sum(), p)[0])
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_linearised_penalties_go_through_stages_in_bfloat16():
+    torch.manual_seed(0)
+    D = r3gan.Discriminator(r3gan.Config(**SMALL | {"bf16_stages": (1, 2)}))
+    with torch.no_grad():
+        for p in D.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x, found = torch.randn(4, 2, 16, 16), []
+    for method in ("linearised", "double_backward"):
+        D.zero_grad()
+        logits, penalty = logits_and_penalty(D, x, None, method=method)
+        (logits.mean() + penalty.mean()).backward()
+        found.append(torch.cat([p.grad.flatten() for p in D.parameters()]))
+    assert (found[0] - found[1]).norm() < 0.02 * found[1].norm()
 
 
 def test_the_keys_of_the_state():
@@ -186,6 +206,7 @@ def test_a_few_steps_with_every_penalty(architecture):
         ({"bf16_stages": (3,)}, "bf16_stages must be some of the stages 0 to 2, got .3,."),
         ({"blocks": (1, -1, 1)}, "blocks must be at least 0 in each stage"),
         ({"d_embed_dim": 0}, "d_embed_dim must be an integer >= 1, got 0"),
+        ({"d_widths": (8, 8)}, "one entry per stage, got 2, 3 and 3 .of D, with its fields d_"),
     ],
 )
 def test_configs_that_cannot_be(fields, words):

@@ -1,12 +1,14 @@
 """Sizes of R3GAN."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fastgan.models._checks import check_config
 from fastgan.models._config import ImageConfig
+
+_OF_D = ("widths", "blocks", "groups", "expansion", "kernel_size", "resample_filter", "bf16_stages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,14 @@ class Config(ImageConfig):
         d_embed_dim: width of the embedded condition in D; None is the width of its 4 × 4 stage.
         bf16_stages: the stages that compute in bfloat16 in G and in D, counted from 0 for 4 × 4;
             the others compute in the dtype of z and of the image, and weights keep theirs.
+        d_widths: the same as `widths`, of D alone, also from 4 × 4 up, as all that follow; None, as
+            published: D mirrors G.
+        d_blocks: `blocks` of D.
+        d_groups: `groups` of D.
+        d_expansion: `expansion` of D.
+        d_kernel_size: `kernel_size` of D.
+        d_resample_filter: `resample_filter` of D.
+        d_bf16_stages: `bf16_stages` of D.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -42,6 +52,13 @@ class Config(ImageConfig):
     embed_dim: int | None = None
     d_embed_dim: int | None = None
     bf16_stages: Sequence[int] = ()
+    d_widths: Sequence[int] | None = None
+    d_blocks: Sequence[int] | None = None
+    d_groups: Sequence[int] | None = None
+    d_expansion: int | None = None
+    d_kernel_size: int | None = None
+    d_resample_filter: Sequence[float] | None = None
+    d_bf16_stages: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,8 +66,9 @@ class Config(ImageConfig):
         for name in ("embed_dim", "d_embed_dim"):
             if getattr(self, name) is not None:
                 check_config(self, **{name: 1})
-        for name in ("widths", "blocks", "groups", "resample_filter", "bf16_stages"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        for name in (*_OF_D, *(f"d_{name}" for name in _OF_D)):
+            if isinstance(value := getattr(self, name), Sequence):
+                object.__setattr__(self, name, tuple(value))  # JSON gives lists
         stages = len(self.widths)
         if not stages == len(self.blocks) == len(self.groups) or stages == 0:
             raise ValueError(
@@ -83,6 +101,11 @@ class Config(ImageConfig):
                 f"Config: bf16_stages must be some of the stages 0 to {stages - 1}, got "
                 f"{self.bf16_stages}; () computes in one dtype everywhere"
             )
+        if any(getattr(self, f"d_{name}") is not None for name in _OF_D):
+            try:
+                self.discriminator  # noqa: B018  (its own checks)
+            except ValueError as error:
+                raise ValueError(f"{error} (of D, with its fields d_…)") from error
 
     @property
     def g_condition_dim(self) -> int:
@@ -92,7 +115,14 @@ class Config(ImageConfig):
     @property
     def d_condition_dim(self) -> int:
         """Width of the embedded condition in D."""
-        return self.widths[0] if self.d_embed_dim is None else self.d_embed_dim
+        return self.discriminator.widths[0] if self.d_embed_dim is None else self.d_embed_dim
+
+    @property
+    def discriminator(self) -> "Config":
+        """What D is made of: this Config, in which the fields d_… have replaced G's."""
+        given = {name: getattr(self, f"d_{name}") for name in _OF_D}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **changes, **dict.fromkeys((f"d_{name}" for name in _OF_D), None))
 
     def stage_dtype(self, stage: int, dtype: torch.dtype) -> torch.dtype:
         """The dtype in which a stage computes.

@@ -34,6 +34,7 @@ class DiscriminativeBasis(nn.Module):
 class DiscriminatorModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
+        config = config.discriminator
         widths = config.widths[::-1]
         features = config.d_condition_dim if config.c_dim > 0 else 1
         self.ExtractionLayer = Convolution(config.img_channels, widths[0], 1)

@@ -210,13 +210,13 @@ class TrainConfig(StepConfig):
             size = (self.model.img_height, self.model.img_width)
             require(self.data.resolution in (None, size), "data.resolution",
                     f"the model's {size}", self.data.resolution, "change one of them")  # fmt: skip
-        for name, off in (("half_dtype", None), ("bf16_stages", ())):
-            value = getattr(self.model, name, off)
-            if self.precision != "fp32" and value != off:
+        for name in ("half_dtype", "bf16_stages", "d_bf16_stages"):
+            value = getattr(self.model, name, None)
+            if self.precision != "fp32" and value:
                 raise ValueError(
                     f"precision={self.precision!r} casts all that the networks compute, and "
                     f"model.{name}={value!r} chooses maps of its own; set precision='fp32' or "
-                    f"model.{name}={off!r}"
+                    f"model.{name}={() if isinstance(value, tuple) else None!r}"
                 )
         if not self.is_image_model and self.augment.mode != "noaug":
             raise ValueError(

@@ -47,16 +47,16 @@ def r3gan_config(network: PickledNetwork, discriminator: PickledNetwork | None) 
     if discriminator is not None:
         of_d = _fields(discriminator, is_d=True)
         for name, argument in _ARGUMENTS.items():
-            if of_d[name] != fields[name]:
-                raise ValueError(
-                    f"{argument} of D, from the smallest map to the largest, is {of_d[name]}; "
-                    f"expected G's, {fields[name]}, which D mirrors here; import G alone"
-                )
+            if of_d[name] == fields[name]:
+                continue
+            if name in ("c_dim", "img_channels"):
+                raise ValueError(f"{argument} of D is {of_d[name]}; expected G's, {fields[name]}")
+            fields[f"d_{name}"] = of_d[name]
         of_class = discriminator.weights.get("Model.EmbeddingLayer.weight")
         fields["d_embed_dim"] = None if of_class is None else of_class.shape[0]
     config = r3gan.Config(img_height=side, img_width=side, **fields)
-    for name, of in (("G", network), ("D", discriminator)):
-        _check_attributes(name, of, config)
+    _check_attributes("G", network, config)
+    _check_attributes("D", discriminator, config.discriminator)
     return config
 
 
