@@ -346,7 +346,7 @@ def test_each_attribute_of_a_module(network, module, attribute):
     ("network", "change", "words"),
     [
         ("G", lambda n: n.modules["synthesis"][1].update(rand_embedding=True),
-         "synthesis has the unknown attribute rand_embedding = True"),
+         "G: synthesis has the unknown attribute rand_embedding = True"),
         ("G", lambda n: n.modules.update({"": ("EdgeGenerator", n.modules[""][1])}),
          "the network is a EdgeGenerator, which is unknown there"),
         ("G", lambda n: n.modules["synthesis.b16.conv1"][1].pop("conv_clamp"),
@@ -358,7 +358,7 @@ def test_each_attribute_of_a_module(network, module, attribute):
         ("D", lambda n: n.arguments.update(block_kwargs={"attention": True}),
          "block_kwargs of D was made with the argument attention = True, which is not known"),
         ("D", lambda n: n.modules.update({"b4.head": ("Linear", {})}),
-         "b4.head is a Linear, which is unknown there"),
+         "D: b4.head is a Linear, which is unknown there.*other parts"),
         ("D", lambda n: n.modules.pop("b4.mbstd"), "no module 'b4.mbstd'"),
     ],
 )  # fmt: skip
@@ -389,7 +389,7 @@ def test_what_our_config_cannot_say_is_refused(of_g, of_d, words):
 def test_a_refused_file_names_the_setting(tmp_path):
     theirs = with_attributes(NETWORKS["G"], "synthesis.b8.conv1", conv_clamp=128)
     write_nvidia(tmp_path / "x.pkl", {"G_ema": theirs})
-    with pytest.raises(WeightsError, match=r"conv_clamp of synthesis\.b8\.conv1 must be 256"):
+    with pytest.raises(WeightsError, match=r"G: conv_clamp of synthesis\.b8\.conv1 must be 256"):
         import_weights(tmp_path / "x.pkl", tmp_path / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
 

@@ -255,3 +255,62 @@ def test_wrong_inputs_and_configs_are_refused():
         small(conv_clamp=0)
     with pytest.raises(ValueError, match="mbstd_channels must divide the 8 channels"):
         small(mbstd_channels=3)
+
+
+def dtypes_of_maps(network, *inputs):
+    """{block: dtype of what its last convolution gives}."""
+    found = {}
+    hooks = [
+        block.conv1.register_forward_hook(lambda _, __, y, name=name: found.update({name: y.dtype}))
+        for name, block in network.named_modules()
+        if hasattr(block, "conv1")
+    ]
+    with torch.no_grad():
+        network(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("half_on_cpu", [True, False])
+def test_the_sizes_in_16_bits(half_on_cpu):
+    """The largest of each network, and with half_on_cpu=False none on a CPU."""
+    config = small(
+        img_height=32, img_width=32, half_dtype="bfloat16", half_sizes=1, d_half_sizes=2,
+        half_on_cpu=half_on_cpu,
+    )  # fmt: skip
+    full, half = torch.float32, torch.bfloat16 if half_on_cpu else torch.float32
+    G = Generator(config)
+    got = dtypes_of_maps(G.synthesis, torch.randn(2, G.num_ws, G.w_dim))
+    assert got == {"b4": full, "b8": full, "b16": full, "b32": half}
+    got = dtypes_of_maps(Discriminator(config), torch.randn(2, 3, 32, 32))
+    assert got == {"b32": half, "b16": half, "b8": full}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kernel_size": 2}, "kernel_size must be odd, got 2"),
+        ({"widths": (8, 8)}, "widths must be None or 3 widths >= 1, one per size"),
+        ({"d_widths": (8, 8, 0)}, "d_widths must be None or 3 widths >= 1"),
+        ({"activation": "gelu"}, "activation must be one of linear, relu, lrelu"),
+        ({"d_activation": "gelu"}, "d_activation must be one of None, linear"),
+        ({"d_conv_clamp": -1}, r"d_conv_clamp must be None \(as conv_clamp\), 0 \(none\) or > 0"),
+        ({"d_half_sizes": -1}, "d_half_sizes must be an integer >= 0, got -1"),
+        ({"d_widths": (7, 8, 8), "mbstd_channels": 2}, "must divide the 7 channels at the base"),
+    ],
+)
+def test_configs_that_cannot_be(fields, words):
+    with pytest.raises(ValueError, match=words):
+        small(img_height=16, img_width=16, **fields)
+
+
+def test_d_has_gs_value_where_it_has_none_of_its_own():
+    config = small(
+        img_height=16, img_width=16, conv_clamp=2.0, resample_filter=(1, 2, 1), activation="relu"
+    )
+    of_d = config.discriminator
+    assert (of_d.conv_clamp, of_d.resample_filter, of_d.activation) == (2.0, (1, 2, 1), "relu")
+    own = {"d_conv_clamp": 0, "d_resample_filter": [1, 1], "d_activation": "tanh"}
+    of_d = small(img_height=16, img_width=16, conv_clamp=2.0, **own).discriminator
+    assert (of_d.conv_clamp, of_d.resample_filter, of_d.activation) == (None, (1, 1), "tanh")

@@ -100,6 +100,21 @@ def test_the_epilogue_rounds_bfloat16_once():
     assert ours < 0.6 * theirs
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_float16_does_not_overflow(fused):
+    """x · styles and their sums over channels would be beyond 65504."""
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(64, 4, 3, 5, fused=fused).requires_grad_(False)
+    layer.weight.abs_()
+    layer.affine.bias.fill_(300.0)
+    x, w = 100 + 100 * torch.rand(2, 64, 6, 6), torch.randn(2, 5)
+    want = layer(x, w)
+    got = layer(x.half(), w)
+    assert got.dtype == torch.float16
+    assert got.isfinite().all()
+    assert (got.float() - want).abs().max() < 0.01 * want.abs().max()
+
+
 class WidestTensor(TorchDispatchMode):
     """Records the largest number of dimensions that any operation returns."""
 

@@ -5,8 +5,9 @@ attribute is compared with the network that the Config makes. Constructor argume
 stylegan2-ada-pytorch and the stylegan3 code base have other defaults for the same classes.
 """
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -281,6 +282,23 @@ def discriminator_config(network: PickledNetwork) -> stylegan2.Config:
     Raises:
         ValueError: for an attribute or argument that the Config can't say.
     """
+    with _named("D"):
+        return _discriminator_config(network)
+
+
+@contextlib.contextmanager
+def _named(network: str) -> Iterator[None]:
+    """The network in front of the words of a ValueError, and what is expected behind them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"{network}: {error}. Expected is the {network} of NVIDIA's stylegan2-ada-pytorch or "
+            "stylegan3; those of projects that build on them may have other parts"
+        ) from error
+
+
+def _discriminator_config(network: PickledNetwork) -> stylegan2.Config:
     refuse_arguments(network.arguments, _DISCRIMINATOR_ARGUMENTS, "D")
     d = network.weights
     sizes = sizes_of(d, "b{}.conv0.weight", first=8)
@@ -349,18 +367,20 @@ def stylegan2_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan2.C
     Raises:
         ValueError: for what the Config can't say, or a G and a D that do not fit each other.
     """
-    refuse_arguments(g.arguments, _GENERATOR_ARGUMENTS, "G")
-    fields = _generator_fields(g)
+    with _named("G"):
+        refuse_arguments(g.arguments, _GENERATOR_ARGUMENTS, "G")
+        fields = _generator_fields(g)
     if d is not None:
         fields |= _fields_beside(fields, discriminator_config(d))
     halves = max(fields["half_sizes"], fields.get("d_half_sizes") or 0)
     if not halves:
         fields.pop("half_sizes")
-    config = stylegan2.Config(**fields, **_half_fields(halves))
-    if g.modules:
-        with torch.device("meta"):  # sizes from a file cost no memory
-            made = stylegan2.Generator(config)
-        refuse_differences(made, g, _generator_attributes(config), HARMLESS)
+    with _named("G"):
+        config = stylegan2.Config(**fields, **_half_fields(halves))
+        if g.modules:
+            with torch.device("meta"):  # sizes from a file cost no memory
+                made = stylegan2.Generator(config)
+            refuse_differences(made, g, _generator_attributes(config), HARMLESS)
     return config
 
 
