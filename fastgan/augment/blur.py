@@ -87,7 +87,11 @@ class BlurFade(nn.Module):
         return f / f.sum()
 
     def forward(self, x: Tensor) -> Tensor:
-        return filter2d(x, self.taps()) if self.is_active else x
+        if not self.is_active:
+            return x
+        f = self.taps()
+        # One axis at a time: upfirdn2d's CUDA kernel takes all taps² products of a separable f.
+        return filter2d(filter2d(x, f[None, :]), f[:, None])
 
     def extra_repr(self) -> str:
         return f"sigma_max={self.sigma_max}"
