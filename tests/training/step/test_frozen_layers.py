@@ -79,13 +79,13 @@ def test_what_cannot_be_frozen_is_refused(frozen, changes, message):
         config_with(frozen, **changes)
 
 
-@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize(("interval", "method"), [(1, "double_backward"), (1, "auto"), (2, "auto")])
 @pytest.mark.parametrize("frozen", [3, 7])
-def test_frozen_layers_keep_their_bits_and_the_others_are_a_plain_loop(frozen, interval):
+def test_frozen_layers_keep_their_bits_and_the_others_are_a_plain_loop(frozen, interval, method):
     """In float64, with R1 through the frozen layers, Adam by torch, and the average of G."""
     torch.set_default_dtype(torch.float64)
     try:
-        state = build_state(config_with(frozen, d_reg_interval=interval))
+        state = build_state(config_with(frozen, d_reg_interval=interval, penalty_method=method))
         start, G, D, G_ema = (copy.deepcopy(n) for n in (state.D, state.G, state.D, state.G_ema))
         torch.manual_seed(1)
         for step in range(4):
