@@ -197,7 +197,7 @@ def _match(
     for name, network in networks.items():
         live = network.state_dict()
         theirs = {} if name == "D" and is_d_new else _of_network(saved, name)
-        found[name], in_part = _fitting(theirs, live, config.model.z_dim)
+        found[name], in_part = _fitting(theirs, live, config.model.z_dim if name == "G" else None)
         refitted += [f"{name}.{key}" for key in in_part]
         new += [f"{name}.{key}" for key in live if key not in found[name]]
         left_out += [f"{name}.{key}" for key in theirs if key not in found[name]]
@@ -249,14 +249,17 @@ def _of_network(saved: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _fitting(
-    theirs: dict[str, Tensor], live: dict[str, Tensor], z_dim: int
+    theirs: dict[str, Tensor], live: dict[str, Tensor], z_dim: int | None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """(the tensors of `theirs` that fit into `live`, the names of those that fit in part)."""
+    """(the tensors of `theirs` that fit into `live`, the names of those that fit in part).
+
+    z_dim: of G; None for D, of whose layers none takes z.
+    """
     found, in_part = {}, []
     for key, tensor in theirs.items():
         if key in live and tensor.shape == live[key].shape:
             found[key] = tensor
-        elif key in _OF_Z_AND_CLASS and key in live and len(tensor) == len(live[key]):
+        elif z_dim and key in _OF_Z_AND_CLASS and len(tensor) == len(live.get(key, ())):
             found[key] = _first_layer(tensor, live[key], z_dim, is_equalised=_OF_Z_AND_CLASS[key])
             in_part.append(key)
     return found, in_part
