@@ -21,7 +21,7 @@ a step runs, `planned` with which options; `train_step` runs them.
 A step draws random numbers by `fastgan.sample_rng`: from torch's global generator, or where
 `context.rng_key` is set from one sequence for each phase and sample of the whole batch, so that
 neither `batch_gpu` nor the number of ranks changes what a sample draws, nor, up to the order of
-sums, the result.
+sums, the result (but for pl_target="mean_after").
 """
 
 from collections.abc import Callable, Iterator

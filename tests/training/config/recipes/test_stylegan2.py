@@ -18,6 +18,56 @@ def small(name, c_dim=0, **changes):
     return stylegan2.published(name, resolution=(16, 16), batch=8, c_dim=c_dim, **settings)
 
 
+# batch, batch_gpu on `gpus`, mbstd_group, channel_base, lr, r1_gamma, EMA in kimg, ramp-up, layers
+TABLE = {
+    ("stylegan2", 1024, 8): (32, 4, 4, 32768, 0.002, 10, 10, None, 8),
+    ("stylegan2", 1024, 1): (32, 4, 4, 32768, 0.002, 10, 10, None, 8),
+    ("paper256", 256, 8): (64, 8, 8, 16384, 0.0025, 1, 20, None, 8),
+    ("paper512", 512, 8): (64, 8, 8, 32768, 0.0025, 0.5, 20, None, 8),
+    ("paper1024", 1024, 16): (32, 2, 4, 32768, 0.002, 2, 10, None, 8),
+    ("cifar", 32, 2): (64, 32, 32, 32768, 0.0025, 0.01, 500, 0.05, 2),
+    ("auto", 1024, 1): (4, 4, 4, 32768, 0.002, 0.0002 * 1024**2 / 4, 1.25, 0.05, 2),
+    ("auto", 1024, 8): (32, 4, 4, 32768, 0.002, 0.0002 * 1024**2 / 32, 10, 0.05, 2),
+    ("auto", 256, 1): (16, 16, 4, 16384, 0.0025, 0.0002 * 256**2 / 16, 5, 0.05, 2),
+    ("auto", 512, 2): (16, 8, 4, 32768, 0.0025, 0.0002 * 512**2 / 16, 5, 0.05, 2),
+    ("auto", 128, 8): (64, 8, 4, 16384, 0.0025, 0.0002 * 128**2 / 64, 20, 0.05, 2),
+    ("auto", 1024, 80): (80, 1, 1, 32768, 0.002, 0.0002 * 1024**2 / 80, 25, 0.05, 2),
+}
+
+
+@pytest.mark.parametrize(("name", "side", "gpus"), TABLE)
+def test_settings_are_the_published_ones(name, side, gpus):
+    """Numbers of the public documentation."""
+    config = stylegan2.published(name, resolution=(side, side), gpus=gpus)
+    model, is_cifar = config.model, name == "cifar"
+    found = (
+        config.batch, config.batch_gpu, model.mbstd_group, model.channel_base,
+        config.d_optimizer.lr, config.r1_gamma, config.ema.half_life_kimg,
+        config.ema.rampup_ratio, model.mapping_layers,
+    )  # fmt: skip
+    assert found == pytest.approx(TABLE[name, side, gpus])
+    share = 0.8 if is_cifar else 1  # of a regularisation of G that cifar leaves out
+    assert config.g_optimizer.lr == pytest.approx(share * config.d_optimizer.lr)
+    assert config.g_optimizer.betas == pytest.approx((0, 0.99**share))
+    assert (config.d_reg_interval, config.g_reg_interval) == (16, 4)
+    assert (config.pl_weight, config.style_mixing_prob) == ((0, 0) if is_cifar else (2, 0.9))
+    assert (config.pl_decay, config.pl_batch_shrink, config.penalty_at) == (0.01, 2, "images")
+    assert (model.z_dim, model.w_dim, model.channel_max, model.conv_clamp) == (512, 512, 512, 256)
+    assert (model.half_dtype, model.half_sizes, model.half_on_cpu) == ("float16", 4, False)
+    assert (model.g_architecture, model.d_architecture) == (
+        "skip", "orig" if is_cifar else "resnet"
+    )  # fmt: skip
+    augment = config.augment
+    assert (augment.mode, augment.target, augment.ada_kimg) == ("ada", 0.6, 500)
+    assert (augment.groups, config.total_kimg) == ("bgc", 100_000 if is_cifar else 25_000)
+    assert type(config).from_dict(config.to_dict()) == config
+
+
+def test_another_name_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"name must be one of auto, stylegan2, .*got 'paper128'"):
+        stylegan2.published("paper128", resolution=(128, 128))
+
+
 def networks(config):
     torch.manual_seed(0)
     G, D = Generator(config.model).double(), Discriminator(config.model).double()

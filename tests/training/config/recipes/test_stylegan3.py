@@ -20,6 +20,49 @@ def small(name, c_dim=0, **changes):
     return stylegan3.published(name, resolution=(16, 16), batch=8, c_dim=c_dim, **settings)
 
 
+# batch, D's lr, channel_base of G and of D, channel_max of G, γ
+TABLE = {
+    ("stylegan3-t", 256): (64, 0.0025, 16384, 16384, 512, 1.0),
+    ("stylegan3-t", 512): (32, 0.002, 32768, 32768, 512, 8.2),
+    ("stylegan3-t", 1024): (32, 0.002, 32768, 32768, 512, 32.8),
+    ("stylegan3-r", 256): (64, 0.0025, 32768, 16384, 1024, 1.0),
+    ("stylegan3-r", 512): (32, 0.002, 65536, 32768, 1024, 16.4),
+    ("stylegan3-r", 1024): (32, 0.002, 65536, 32768, 1024, 32.8),
+}
+
+
+@pytest.mark.parametrize(("name", "side"), TABLE)
+def test_settings_are_the_published_ones(name, side):
+    """Numbers of the public documentation."""
+    config = stylegan3.published(name, resolution=(side, side))
+    model, batch, is_rotation = config.model, config.batch, name == "stylegan3-r"
+    found = (
+        batch, config.d_optimizer.lr, model.channel_base, model.d_channel_base,
+        model.channel_max, config.r1_gamma,
+    )  # fmt: skip
+    assert found == TABLE[name, side]
+    assert (config.batch_gpu, config.g_optimizer.lr, model.mapping_layers) == (batch / 8, 0.0025, 2)
+    assert (model.num_layers, model.num_critical, model.mbstd_group) == (14, 2, 4)
+    assert model.magnitude_ema_beta == pytest.approx(0.5 ** (batch / 20_000))
+    assert config.ema.half_life_kimg == batch * 10 / 32
+    assert (config.d_reg_interval, config.pl_weight, config.style_mixing_prob) == (16, 0, 0)
+    assert (model.conv_kernel, model.use_radial_filters) == (
+        (1, True) if is_rotation else (3, False)
+    )
+    blur = (config.blur_init_sigma, config.blur_fade_kimg)
+    assert blur == ((10, batch * 200 / 32) if is_rotation else (0, 0))
+    assert type(config).from_dict(config.to_dict()) == config
+
+
+def test_what_is_not_published_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"name must be one of stylegan3-t, .*got 'stylegan3-x'"):
+        stylegan3.published("stylegan3-x", resolution=(512, 512))
+    with pytest.raises(ValueError, match="r1_gamma must be given for 128×128"):
+        stylegan3.published("stylegan3-t", resolution=(128, 128))
+    small = stylegan3.published("stylegan3-t", resolution=(128, 128), r1_gamma=0.5, batch=16)
+    assert (small.r1_gamma, small.batch_gpu) == (0.5, 2)
+
+
 def networks(config):
     torch.manual_seed(0)
     G, D = Generator(config.model).double(), Discriminator(config.model).double()
