@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from fastgan.training.checkpoint.file import CheckpointError
+
 __all__ = ["advice_on", "has_no_discriminator"]
 
 _OF_OTHERS = (".pkl", ".pt", ".pth", ".ckpt", ".bin")
@@ -20,11 +22,16 @@ def advice_on(path: Path) -> str:
 
 def has_no_discriminator(checkpoint: Path) -> bool:
     """Whether the file of imported weights had no D, so that the checkpoint's is a random one."""
+    path = checkpoint.parent.parent / "imported.json"
     try:
-        text = (checkpoint.parent.parent / "imported.json").read_text(encoding="utf-8")
-    except OSError:
+        return "D" not in json.loads(path.read_text(encoding="utf-8"))["dtypes"]
+    except FileNotFoundError:
         return False
-    return "D" not in json.loads(text)["dtypes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint: {path} is not what `fastgan import` writes ({error}); import the file "
+            "again"
+        ) from error
 
 
 def _of_pretrained(folder: Path) -> str:

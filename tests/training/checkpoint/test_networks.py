@@ -52,6 +52,11 @@ def test_a_d_that_the_imported_file_did_not_have_is_none(trained, tmp_path):
         run = fastgan.load(tmp_path / "run")
         assert run.G is not None
         assert (run.D is not None) is has_d
+    (tmp_path / "run" / "imported.json").write_text("[]")
+    with pytest.raises(
+        CheckpointError, match=r"imported\.json is not what `fastgan import` writes"
+    ):
+        fastgan.load(tmp_path / "run")
 
 
 def test_the_folder_of_a_single_network_is_loaded_too(trained, tmp_path):
