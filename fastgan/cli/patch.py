@@ -11,6 +11,7 @@ import click
 # Python imports it at its start, in every process that the command starts. A sitecustomize of the
 # environment's own, which this one hides, still runs.
 _STARTUP = """\
+import atexit as _atexit
 import importlib.machinery as _machinery
 import importlib.util as _util
 import sys as _sys
@@ -30,7 +31,15 @@ def _note(name):
     except OSError:  # it has ended before this process
         pass
 
-_Patch({family!r}, {package!r}, is_deferred=True, on_made=_note)
+_patch = _Patch({family!r}, {package!r}, is_deferred=True, on_made=_note)
+
+def _check():
+    try:
+        _patch.check()
+    except RuntimeError as error:
+        print("fastgan", error, file=_sys.stderr)
+
+_atexit.register(_check)
 """
 
 

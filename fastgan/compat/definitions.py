@@ -120,7 +120,7 @@ def modules_below(
     """
     spec = _spec_of(package, paths)
     if spec is None:
-        return _loaded_below(package) or None
+        return loaded_below(package) or None
     found = {}
     if spec.origin is not None and spec.origin.endswith(".py"):
         found[package] = _read(Path(spec.origin))
@@ -130,7 +130,7 @@ def modules_below(
             parts = parts[:-1] if parts[-1] == "__init__" else parts
             if parts and all(part.isidentifier() for part in parts) and count < _MOST_FILES:
                 found[".".join((package, *parts))] = _read(file)
-    return _loaded_below(package) | found
+    return loaded_below(package) | found
 
 
 def _spec_of(package: str, paths: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
@@ -152,8 +152,12 @@ def _spec_of(package: str, paths: Sequence[str] | None) -> importlib.machinery.M
     return spec
 
 
-def _loaded_below(package: str) -> dict[str, dict[str, Parameters | None]]:
-    """The same of modules that are imported already, of which there may be no file."""
+def loaded_below(package: str) -> dict[str, dict[str, Parameters | None]]:
+    """{module: its functions and classes} of a package and all below it that are imported now.
+
+    Args:
+        package: its dotted name.
+    """
     return {
         name: {
             key: parameters_of(value)

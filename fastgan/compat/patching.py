@@ -139,17 +139,21 @@ class Patch:
         Raises:
             RuntimeError: one is not.
         """
-        wanted = {**self.found, **self._finder.made, **self._exchanged}
-        for name, ours in wanted.items():
-            if name not in sys.modules:
-                continue
-            held = vars(sys.modules[name])
-            wrong = [
+        theirs: dict[str, list[str]] = {}
+        for name, ours in {**self.found, **self._finder.made, **self._exchanged}.items():
+            held = vars(sys.modules[name]) if name in sys.modules else ours
+            theirs[name] = [
                 key
                 for key, value in ours.items()
                 if callable(value) and held.get(key) is not value
                 and not isinstance(held.get(key), ModuleType)  # a module of the same name below
             ]  # fmt: skip
+        for package in self._spec.packages:  # those that no finder of ours was asked for
+            for name, defined in definitions.loaded_below(package).items():
+                ours, refused = definitions.matching(defined, self._spec)
+                if (ours or refused) and not theirs.get(name):
+                    theirs[name] = sorted(set(ours) & set(defined)) or refused
+        for name, wrong in theirs.items():
             if wrong:
                 raise RuntimeError(
                     f"patch: {name} holds {', '.join(wrong)} of another origin than fastgan (it "

@@ -247,6 +247,23 @@ def test_the_proof_fails_where_a_function_is_not_ours(importable, tmp_path, monk
         importlib.import_module("torch_utils.ops.conv2d_gradfix").enabled = True
 
 
+def test_the_proof_needs_no_survey(importable, tmp_path, monkeypatch):
+    """Deferred, a module that patch's finder was never asked for is found by what it defines."""
+    importable(nvidia())
+    write(tmp_path, {"theirs.py": module(NVIDIA["fma"], end="")})
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    done = Patch("stylegan3", is_deferred=True)
+    try:
+        done.check()
+        sys.meta_path.insert(0, Before(tmp_path))
+        importlib.import_module("torch_utils.ops.fma")
+        sys.meta_path.pop(0)
+        with pytest.raises(RuntimeError, match="fma holds fma of another origin"):
+            done.check()
+    finally:
+        done.undo()
+
+
 def test_the_end_of_a_block_is_checked(importable):
     importable(nvidia())
     done = patch("stylegan3").__enter__()

@@ -166,6 +166,14 @@ def test_the_command_line_says_that_nothing_was_replaced(cli, tmp_path):
     assert "nothing was replaced" in result.output
 
 
+def test_the_command_line_says_what_is_not_fastgans_at_the_end(cli, tmp_path, capfd):
+    write(tmp_path, nvidia())
+    code = "import torch_utils.ops.fma as m; m.fma = len"
+    cli("patch", "stylegan3", "--", "python", "-c", code)
+    said = capfd.readouterr().err
+    assert "fastgan patch: torch_utils.ops.fma holds fma of another origin" in said
+
+
 def test_the_command_line_finds_the_package_beside_the_script(cli, tmp_path):
     write(tmp_path, {f"code/{name}": text for name, text in nvidia().items()})
     write(tmp_path, {"code/run.py": "import torch_utils.ops.fma as m; print(m.__spec__.origin)"})
