@@ -180,6 +180,14 @@ def test_a_kernel_that_no_filter_gives_is_refused():
         r3gan_config(g, None)
 
 
+@pytest.mark.parametrize("name", ["0.Layers.0.Basis", "1.Layers.1.LinearLayer2.Layer.weight"])
+def test_an_empty_weight_is_refused(name):
+    g = network(BASE, is_d=False)
+    g.weights[f"Model.MainLayers.{name}"] = torch.zeros(0, 0, 3, 3)
+    with pytest.raises(ValueError, match=f"{name} is empty"):
+        r3gan_config(g, None)
+
+
 def test_attributes_come_out_of_a_file():
     G = read_weights(FILES / "r3_cond.pkl").networks["G"]
     assert G.modules["Model.MainLayers.1"].attributes["DataType"] == "float32"

@@ -63,6 +63,8 @@ def r3gan_config(network: PickledNetwork, discriminator: PickledNetwork | None) 
 def _fields(network: PickledNetwork, *, is_d: bool) -> dict[str, Any]:
     """The fields of `_ARGUMENTS`, of stages from 4 × 4 up."""
     w, stages = network.weights, _stages(network.weights)
+    if empty := [name for name, t in w.items() if t.numel() == 0]:
+        raise ValueError(f"{empty[0]} is empty; expected a weight of at least one number")
     end = w[f"Model.{'Extraction' if is_d else 'Aggregation'}Layer.Layer.weight"]
     embed = w.get("Model.EmbeddingLayer.weight")
     width = end.shape[0] if is_d else w["Model.MainLayers.0.Layers.0.Basis"].shape[0]
