@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import json
 import pickle
 import sys
 import types
@@ -10,6 +11,7 @@ from pathlib import Path
 import _plain_stylegan2
 import torch
 
+from fastgan.compat.weights import PickledModule, PickledNetwork
 from fastgan.models import stylegan2
 
 SOURCE = "raise RuntimeError('source code in a file was run')\n" * 40
@@ -155,6 +157,16 @@ def stylegan2_as_described(network):
         found = _plain_stylegan2.Discriminator(**arguments)
     found.weights = network.state_dict()
     return found
+
+
+def read_description(description):
+    """A description as `read_weights` gives it, without a file."""
+    modules = {
+        name: PickledModule(class_name, json.loads(json.dumps(attributes)))
+        for name, (class_name, attributes) in description.modules.items()
+    }
+    arguments = json.loads(json.dumps(description.arguments))
+    return PickledNetwork(description.weights, modules[""].class_name, arguments, modules)
 
 
 def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4):

@@ -16,13 +16,11 @@ from _plain_stylegan2 import (
     Discriminator,
     Generator,
 )
-from foreign_files import write_nvidia
+from foreign_files import read_description, write_nvidia
 from published_table import import_published
 from safetensors.torch import load_file
 
 from fastgan.compat.weights import (
-    PickledModule,
-    PickledNetwork,
     WeightsError,
     import_weights,
     read_weights,
@@ -115,18 +113,8 @@ MIXED = [
 ]  # fmt: skip
 
 
-def read(description):
-    """A description as `read_weights` gives it."""
-    modules = {
-        name: PickledModule(class_name, json.loads(json.dumps(attributes)))
-        for name, (class_name, attributes) in description.modules.items()
-    }
-    arguments = json.loads(json.dumps(description.arguments))
-    return PickledNetwork(description.weights, modules[""].class_name, arguments, modules)
-
-
 def config_of(g, d=None):
-    return stylegan2_config(read(g), None if d is None else read(d))
+    return stylegan2_config(read_description(g), None if d is None else read_description(d))
 
 
 def loaded(network, theirs):
@@ -197,7 +185,7 @@ def test_the_plain_writing_is_the_original():
     arguments = json.loads(path.with_suffix(".json").read_text())
     plain = {"G_ema": Generator(**arguments["G"]), "D": Discriminator(**arguments["D"])}
     for name, network in plain.items():
-        assert read(network).modules == theirs[name].modules
+        assert read_description(network).modules == theirs[name].modules
         assert network.weights.keys() == theirs[name].weights.keys()
         for key in (k for k in network.weights if k.endswith("_filter")):
             torch.testing.assert_close(network.weights[key], theirs[name].weights[key])

@@ -10,13 +10,11 @@ import _plain_stylegan2 as of_d
 import pytest
 import torch
 from _plain_stylegan3 import DEFAULTS, MAPPING_DEFAULTS, Generator
-from foreign_files import write_nvidia
+from foreign_files import read_description, write_nvidia
 from published_table import import_published
 from safetensors.torch import load_file
 
 from fastgan.compat.weights import (
-    PickledModule,
-    PickledNetwork,
     WeightsError,
     import_weights,
     read_weights,
@@ -105,18 +103,10 @@ MIXED = [
 discriminator = functools.partial(of_d.Discriminator, "stylegan3")
 
 
-def read(description):
-    """A description as `read_weights` gives it."""
-    modules = {
-        name: PickledModule(class_name, json.loads(json.dumps(attributes)))
-        for name, (class_name, attributes) in description.modules.items()
-    }
-    arguments = json.loads(json.dumps(description.arguments))
-    return PickledNetwork(description.weights, modules[""].class_name, arguments, modules)
-
-
 def config_of(description, d=None):
-    return stylegan3_config(read(description), None if d is None else read(d))
+    return stylegan3_config(
+        read_description(description), None if d is None else read_description(d)
+    )
 
 
 @functools.cache
@@ -170,7 +160,7 @@ def test_the_plain_writing_is_the_original(name):
     theirs = read_weights(PUBLISHED / "s3_r.pkl").networks[name]
     arguments = json.loads((PUBLISHED / "s3_r.json").read_text())
     plain = discriminator(**arguments["D"]) if name == "D" else Generator(**arguments["G"])
-    assert read(plain).modules == theirs.modules
+    assert read_description(plain).modules == theirs.modules
     assert plain.weights.keys() == theirs.weights.keys()
     for key in (key for key in plain.weights if key.endswith("_filter")):
         torch.testing.assert_close(plain.weights[key], theirs.weights[key], rtol=0, atol=1e-7)
