@@ -46,6 +46,7 @@ MAPPING = {
 _CONVOLUTION = {
     "in_channels": lambda m: m.in_channels,
     "out_channels": lambda m: m.weight.shape[0],
+    "kernel_size": lambda m: m.weight.shape[-1],
     "activation": lambda m: m.activation,
     "up": lambda m: m.up,
     "down": lambda m: m.down,
@@ -88,6 +89,7 @@ def _generator_attributes(c: stylegan2.Config) -> Attributes:
     channels = {
         "in_channels": lambda m: m.in_channels,
         "out_channels": lambda m: m.weight.shape[0],
+        "kernel_size": lambda m: m.weight.shape[-1],
         "w_dim": lambda m: m.w_dim,
         "conv_clamp": lambda m: c.conv_clamp,
     }
