@@ -37,6 +37,8 @@ def command(file: Path, out: Path, kind: str | None, config: Path | None) -> Non
     if config is None:
         click.echo(f"The run folder {out} is written.")
         click.echo(f"To generate images:  fastgan generate --network {out}")
+        train = f"fastgan train --cfg {done.architecture} --init-from {out} --data DATA"
+        click.echo(f"To train on:         {train}")
     else:
         module = f"fastgan.models.vocoders.{done.architecture}"
         click.echo(f"The folder {out} is written.")

@@ -2,7 +2,7 @@
 
 `read_weights(path)` reads a file in a separate process and returns tensors and plain values;
 `import_weights(path, folder)` converts them into a run folder for `fastgan generate` and
-`fastgan train --resume`; `export_weights` writes weights of a run in the format of other projects.
+`fastgan train --init-from`; `export_weights` writes weights of a run in the format of others.
 """
 
 from fastgan.compat.weights.exporting import export_weights
