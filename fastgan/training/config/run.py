@@ -218,6 +218,11 @@ class TrainConfig(StepConfig):
                     f"model.{name}={value!r} chooses maps of its own; set precision='fp32' or "
                     f"model.{name}={() if isinstance(value, tuple) else None!r}"
                 )
+        if not self.is_image_model and self.blur_init_sigma > 0:
+            raise ValueError(
+                f"blur_init_sigma={self.blur_init_sigma} needs images, but model.data_shape is "
+                f"{self.model.data_shape}; set blur_init_sigma=0"
+            )
         if not self.is_image_model and self.augment.mode != "noaug":
             raise ValueError(
                 f"augment.mode={self.augment.mode!r} needs images, but model.data_shape is "

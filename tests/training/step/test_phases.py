@@ -350,6 +350,12 @@ def test_what_moves_the_means_of_g(tiny, update_emas):
     assert not any(G.moves["mapping"][1::2])
 
 
+def test_a_generator_without_a_mapping_has_no_means_to_hold_back(tiny):
+    config = tiny.config(model=tiny.Config(z_dim=3, data_shape=(2,)), update_emas="d_step")
+    with pytest.raises(ValueError, match="update_emas='d_step' needs a generator with mapping"):
+        create_state(config, Mlp(3, 2), Mlp(2, 1))
+
+
 @pytest.mark.parametrize("target", ["mean_before", "mean_after"])
 def test_what_path_lengths_are_compared_with(tiny, target):
     config = tiny.config(pl_weight=1.0, pl_target=target, pl_decay=0.5, pl_batch_shrink=4)
