@@ -1,14 +1,18 @@
 """`fastgan train --init-from`: a new run with the weights of another one."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+import fastgan
 from fastgan.models import stylegan2
 from fastgan.training import TrainConfig, build_state
 from fastgan.training.checkpoint import checkpoint
 
+PUBLISHED = Path(__file__).parents[1] / "compat" / "published"
 SMALL = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8, "mapping_layers": 1}
 TRAIN = ("train", "--cfg", "stylegan2", "--batch", 4, "--kimg", 0.008)
 
@@ -60,6 +64,28 @@ def test_an_imported_folder_starts_a_run_with_the_settings_of_the_cfg(cli, image
     )
     out = words_of(cli("generate", "--network", "latest", "--seeds", "0-1"))
     assert "2 images written" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "cfg", "classes"),
+    [("s2a_cond", "stylegan2", 5), ("s3_r", "stylegan3", 0), ("r3_plain", "r3gan", 0)],
+)
+def test_published_files_are_imported_and_trained_on(cli, images, name, cfg, classes):
+    out = words_of(cli("import", PUBLISHED / f"{name}.pkl", "--out", "faces"))
+    assert f"To train on: fastgan train --cfg {cfg} --init-from faces --data DATA" in out
+    out = words_of(cli("train", "--cfg", cfg, "--init-from", "faces", "--data", images, "--kimg",
+                       0.004, "--batch", 4, "--resolution", 16))  # fmt: skip
+    assert "Training finished" in out
+    assert ("left out: nothing" in out) is (classes == 0)
+    before = fastgan.load(cli.folder / "faces")
+    (run_dir,) = (cli.folder / "runs").iterdir()
+    after = fastgan.load(run_dir)
+    assert (before.config.model.c_dim, after.config.model.c_dim) == (classes, 0)
+    assert after.config.model == dataclasses.replace(before.config.model, c_dim=0)
+    theirs = dict(before.G_ema.named_parameters())
+    weights = after.G_ema.named_parameters()
+    moved = [(t - theirs[n]).abs().max() for n, t in weights if t.shape == theirs[n].shape]
+    assert 0 < max(moved) < 0.1  # one step of Adam, of which the average takes a part
 
 
 def test_a_run_its_number_or_a_checkpoint_are_taken_too(cli, images, imported):
