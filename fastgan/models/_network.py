@@ -94,10 +94,8 @@ class Network(nn.Module):
             state = safetensors_torch.load((folder / "model.safetensors").read_bytes())
         except (OSError, safetensors.SafetensorError) as error:
             raise ValueError(f"from_pretrained: {folder}/model.safetensors: {error}") from error
-        names = network.state_dict().keys()
-        what = f"from_pretrained: weights of {folder}"
-        refuse_names(what, names - state.keys(), state.keys() - names)
-        network.load_state_dict(state, strict=True)
+        missing, unknown = network.load_state_dict(state, strict=False)  # a layer may read others
+        refuse_names(f"from_pretrained: weights of {folder}", missing, unknown)
         return network.to(device).eval()
 
 

@@ -1,4 +1,7 @@
+import contextlib
+import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastgan.cli import main
+from fastgan.compat.weights import child
 
 sys.path.insert(0, str(Path(__file__).parent))  # for foreign_files
 
@@ -25,3 +29,20 @@ def cli(tmp_path):
         return result
 
     return run
+
+
+@pytest.fixture
+def reader_here(monkeypatch):
+    """Files are read in this process, without the limits of the other one: start-up costs seconds.
+    For files that tests make and that mean no harm."""
+
+    def run(line, **_options):
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), monkeypatch.context() as here:
+            here.setattr(sys, "argv", line[2:])
+            here.setattr(sys, "path", [*sys.path])
+            here.setattr(child, "limit", lambda _size: None)
+            code = child.main()
+        return subprocess.CompletedProcess(line, code, "", said.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", run)

@@ -19,7 +19,10 @@ SOURCE = "raise RuntimeError('source code in a file was run')\n" * 40
 
 class EasyDict(dict):
     def __getattr__(self, name):
-        return self[name]
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
 
     def __setattr__(self, name, value):
         self[name] = value
@@ -58,6 +61,39 @@ class Activation(Layer):
     pass
 
 
+class ProjectedDiscriminator(Layer):
+    """projected-gan's D: pickled by name, with networks of other packages in it."""
+
+
+class EfficientNet(Layer):
+    pass
+
+
+def _create_type(*args):
+    raise RuntimeError("dill made a class")
+
+
+def _create_function(*args):
+    raise RuntimeError("dill made a function")
+
+
+def _load_type(name):
+    raise RuntimeError("dill loaded a type")
+
+
+class Made:
+    """An object that its pickle makes by a call of dill's. A function gets a state, and whatever
+    else a pickle can do to an object."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        if self.call[0] is not _create_function:
+            return self.call
+        return *self.call, {"__module__": "x"}, iter([1]), iter([("a", 2)])
+
+
 @contextlib.contextmanager
 def their_modules():
     """While a file is written: the modules that it names."""
@@ -78,6 +114,17 @@ def their_modules():
     put("R3GAN.Networks", Generator=Layer)
     put("R3GAN.Resamplers", InterpolativeUpsamplerCUDA=Resampler)
     put("R3GAN.FusedOperators", BiasedActivationCUDA=Activation)
+    put("pg_modules")
+    put("pg_modules.discriminator", ProjectedDiscriminator=ProjectedDiscriminator)
+    put("timm")
+    put("timm.models.efficientnet", EfficientNet=EfficientNet)
+    put("dill")
+    put(
+        "dill._dill",
+        _create_type=_create_type,
+        _create_function=_create_function,
+        _load_type=_load_type,
+    )
     sys.modules.update(made)
     try:
         yield
@@ -180,7 +227,9 @@ def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4
     }
     with their_modules(), path.open("wb") as file:
         content = {
-            name: as_theirs(net, (kwargs or {}).get(name), by_name=by_name)
+            name: net
+            if isinstance(net, Layer | Persistent)
+            else as_theirs(net, (kwargs or {}).get(name), by_name=by_name)
             if isinstance(net, torch.nn.Module)
             else as_described(net)
             for name, net in networks.items()
@@ -189,3 +238,14 @@ def write_nvidia(path: Path, networks, kwargs=None, *, by_name=False, protocol=4
         content["training_set_kwargs"] = EasyDict(path="faces.zip", use_labels=False)
         pickle.dump(content, file, protocol=protocol)
     return path
+
+
+def moved(network, seed):
+    """Every parameter and buffer of a network off its start, so that each counts."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, t in [*network.named_parameters(), *network.named_buffers()]:
+            if "filter" not in name and "kernel" not in name.lower():
+                t.add_(0.1 * torch.randn_like(t))
+                t.abs_() if "magnitude" in name else t
+    return network.eval()

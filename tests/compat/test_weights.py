@@ -1,10 +1,7 @@
 """`fastgan import` and `export`: files in the others' forms, what they give, what is refused."""
 
-import argparse
 import dataclasses
 import io
-import json
-import math
 import pickle
 import signal
 import subprocess
@@ -13,35 +10,20 @@ import sys
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from foreign_files import write_nvidia
+from foreign_files import moved, write_nvidia
 
 from fastgan.compat.weights import (
     WeightsError,
     allow_list,
     child,
     export_weights,
-    exporting,
     import_weights,
     read_weights,
 )
-from fastgan.compat.weights.vocoder import vocoder_of
-from fastgan.models import r3gan, rosinality, stylegan2
+from fastgan.models import r3gan, stylegan2
 from fastgan.training import load_generator
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
-
-
-def moved(network, seed):
-    """Every parameter and buffer of a network off its start, so that each counts."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, t in [*network.named_parameters(), *network.named_buffers()]:
-            if "filter" not in name and "ernel" not in name:
-                t.add_(0.1 * torch.randn_like(t))
-                t.abs_() if "magnitude" in name else t
-    return network.eval()
-
 
 SIZE = {"img_height": 16, "img_width": 16}
 NETWORKS = {
@@ -144,149 +126,6 @@ def test_an_imported_run_draws_and_goes_on(files, tmp_path, cli):
     cli("generate", "--network", "run", "--seeds", "0-1", "--trunc", "0.7", "--device", "cpu")
     assert len(list((tmp_path / "out").glob("seed*.png"))) == 2
     assert "exists" in cli("import", files["stylegan2"][0], "--out", "run", code=1).output
-
-
-# rosinality's model, from its description, in plain float64.
-
-
-def fir(x, kernel, up=1, pad=(0, 0)):
-    n, c, h, w = x.shape
-    y = x.new_zeros(n, c, h * up, w * up)
-    y[:, :, ::up, ::up] = x
-    y = F.pad(y, [pad[0], pad[1], pad[0], pad[1]])
-    return F.conv2d(y.flatten(0, 1)[:, None], kernel.flip(0, 1)[None, None]).unflatten(0, (n, c))[
-        :, :, 0
-    ]
-
-
-def ros_modulated(s, name, x, w, *, demodulate=True, up=False):
-    weight = s[f"{name}.weight"][0]
-    _, i, k, _ = weight.shape
-    style = w @ (s[f"{name}.modulation.weight"] / math.sqrt(w.shape[1])).t()
-    style = style + s[f"{name}.modulation.bias"]
-    weight = weight / math.sqrt(i * k * k) * style[:, None, :, None, None]
-    if demodulate:
-        weight = weight / (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()
-    ys = []
-    for sample, kernel in zip(x, weight, strict=True):
-        if up:
-            y = F.conv_transpose2d(sample[None], kernel.transpose(0, 1), stride=2)
-            ys.append(fir(y, s[f"{name}.blur.kernel"], pad=(1, 1)))
-        else:
-            ys.append(F.conv2d(sample[None], kernel, padding=k // 2))
-    return torch.cat(ys)
-
-
-def ros_generate(s, z, layers):
-    w = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
-    for i in range(1, layers + 1):
-        y = w @ (s[f"style.{i}.weight"] * 0.01 / math.sqrt(w.shape[1])).t()
-        w = F.leaky_relu(y + s[f"style.{i}.bias"] * 0.01, 0.2) * 2**0.5
-
-    def styled(name, x, k, up=False):
-        y = ros_modulated(s, f"{name}.conv", x, w, up=up)
-        y = y + s[f"{name}.noise.weight"] * s[f"noises.noise_{k}"]
-        return F.leaky_relu(y + s[f"{name}.activate.bias"][:, None, None], 0.2) * 2**0.5
-
-    x = styled("conv1", s["input.input"].repeat(len(z), 1, 1, 1), 0)
-    rgb = ros_modulated(s, "to_rgb1.conv", x, w, demodulate=False) + s["to_rgb1.bias"]
-    j = 0
-    while f"to_rgbs.{j}.bias" in s:
-        x = styled(f"convs.{2 * j}", x, 2 * j + 1, up=True)
-        x = styled(f"convs.{2 * j + 1}", x, 2 * j + 2)
-        rgb = fir(rgb, s[f"to_rgbs.{j}.upsample.kernel"], 2, (2, 1))
-        rgb = rgb + ros_modulated(s, f"to_rgbs.{j}.conv", x, w, demodulate=False)
-        rgb = rgb + s[f"to_rgbs.{j}.bias"]
-        j += 1
-    return rgb
-
-
-def ros_judge(s, x):
-    def conv(name, x, bias=None, padding=0, stride=1):
-        weight = s[f"{name}.weight"]
-        y = F.conv2d(x, weight / math.sqrt(weight[0].numel()), padding=padding, stride=stride)
-        if bias is None:
-            return y
-        return F.leaky_relu(y + s[f"{bias}.bias"][:, None, None], 0.2) * 2**0.5
-
-    x = conv("convs.0.0", x, "convs.0.1")
-    j = 1
-    while f"convs.{j}.conv1.0.weight" in s:
-        c = f"convs.{j}"
-        y = conv(f"{c}.conv1.0", x, f"{c}.conv1.1", padding=1)
-        y = fir(y, s[f"{c}.conv2.0.kernel"], pad=(2, 2))
-        y = conv(f"{c}.conv2.1", y, f"{c}.conv2.2", stride=2)
-        x = (
-            y + conv(f"{c}.skip.1", fir(x, s[f"{c}.skip.0.kernel"], pad=(1, 1)), stride=2)
-        ) / 2**0.5
-        j += 1
-    groups = x.reshape(min(len(x), 4), -1, *x.shape[1:])
-    std = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
-    std = std.repeat(len(groups))[:, None, None, None].expand(-1, 1, *x.shape[2:])
-    x = conv("final_conv.0", torch.cat([x, std], 1), "final_conv.1", padding=1).flatten(1)
-    y = x @ (s["final_linear.0.weight"] / math.sqrt(x.shape[1])).t() + s["final_linear.0.bias"]
-    y = F.leaky_relu(y, 0.2) * 2**0.5
-    return y @ (s["final_linear.1.weight"] / math.sqrt(y.shape[1])).t() + s["final_linear.1.bias"]
-
-
-ROS = stylegan2.Config(z_dim=6, w_dim=6, channel_base=256, channel_max=16, mapping_layers=3, **SIZE)
-
-
-def test_rosinality_to_and_fro(files, tmp_path):
-    """A run of ours, exported: rosinality's description gives the same pictures and logits; and
-    imported again, the same run to the bit."""
-    networks = {
-        "G": moved(stylegan2.Generator(ROS), 1),
-        "D": moved(stylegan2.Discriminator(ROS), 3),
-        "G_ema": moved(stylegan2.Generator(ROS), 2),
-    }
-    import_weights(write_nvidia(tmp_path / "a.pkl", networks), tmp_path / "a")
-    export_weights(tmp_path / "a", tmp_path / "a.pt", "rosinality")
-    theirs = torch.load(tmp_path / "a.pt", weights_only=True)
-    assert set(theirs) == {"g", "g_ema", "d", "latent_avg"}
-    theirs["args"] = argparse.Namespace(size=16, lr=0.002)  # as their training script adds
-    torch.save(theirs, tmp_path / "b.pt")
-    done = import_weights(tmp_path / "b.pt", tmp_path / "b")
-    assert "rosinality" in done.terms
-    z = torch.randn(4, 6, dtype=torch.float64)
-    G = load_generator(tmp_path / "b")[0].double()
-    state = {k: t.double() for k, t in theirs["g_ema"].items()}
-    with torch.no_grad():
-        x, want = G(z, noise_mode="const"), ros_generate(state, z, 3)
-        y = networks["D"].double()(x)
-        judged = ros_judge({k: t.double() for k, t in theirs["d"].items()}, x)
-    # Its demodulation adds the same 1e-8 to a sum that is smaller by the number of weights.
-    assert (x - want).abs().max() < 1e-7 * (want.max() - want.min())
-    assert (y - judged).abs().max() < 1e-9 * judged.abs().max()
-    # Their model with their weights, on our ops: the 1e-8 stands where theirs does.
-    c = rosinality.Config(z_dim=6, n_mlp=3, channel_max=16, **SIZE)
-    R, S = rosinality.Generator(c), rosinality.Discriminator(c)
-    R.load_state_dict(theirs["g_ema"], strict=True)
-    S.load_state_dict(theirs["d"], strict=True)
-    with torch.no_grad():
-        same, latents = R.double()([z], return_latents=True, randomize_noise=False)
-        assert (same - want).abs().max() < 1e-9 * (want.max() - want.min())
-        again, _ = R([latents], input_is_latent=True, randomize_noise=False)
-        assert torch.equal(same, again)
-        assert (S.double()(x) - judged).abs().max() < 1e-9 * judged.abs().max()
-    export_weights(tmp_path / "b", tmp_path / "c.pt", "rosinality")
-    again = torch.load(tmp_path / "c.pt", weights_only=True)
-    for name in ("g", "g_ema", "d"):
-        assert set(again[name]) == set(theirs[name])
-        assert all(torch.equal(again[name][k], t) for k, t in theirs[name].items())
-    assert torch.equal(again["latent_avg"], theirs["latent_avg"])
-
-
-def test_what_rosinality_cannot_hold_is_said(files, tmp_path):
-    import_weights(files["stylegan2 with labels"][0], tmp_path / "run")
-    with pytest.raises(WeightsError, match=r"conditional; g_architecture is orig; d_architecture"):
-        export_weights(tmp_path / "run", tmp_path / "x.pt", "rosinality")
-    assert not (tmp_path / "x.pt").exists()
-    wide = stylegan2.Config(z_dim=6, w_dim=6, channel_base=64, img_height=8, img_width=16)
-    with pytest.raises(WeightsError, match=r"images are 8×16, expected a square whose side is a p"):
-        exporting._rosinality("stylegan2", wide, {})
-    with pytest.raises(WeightsError, match="to must be one of rosinality, nvidia"):
-        export_weights(tmp_path / "run", tmp_path / "x.pt", "keras")
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
@@ -555,61 +394,6 @@ def test_the_source_in_a_file_is_not_run(files):
     assert read.networks["G_ema"].arguments["synthesis_kwargs"]["conv_clamp"] == 256.0
 
 
-VOCODERS = {
-    "hifigan": {"num_mels": 5, "resblock": "2", "resblock_kernel_sizes": [3],
-                "resblock_dilation_sizes": [[1, 3]]},
-    "bigvgan": {"num_mels": 5, "resblock_kernel_sizes": [3], "activation": "snake",
-                "resblock_dilation_sizes": [[1, 3, 5]]},
-}  # fmt: skip
-for sizes in VOCODERS.values():
-    sizes |= {"upsample_rates": [4, 2], "upsample_kernel_sizes": [8, 4],
-              "upsample_initial_channel": 8}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", VOCODERS)
-def test_a_vocoder_with_its_config(kind, tmp_path, cli):
-    """Weights in the published form of a weight norm, and settings that are not the network's."""
-    from fastgan.models.vocoders import load_vocoder
-
-    module = load_vocoder(kind)
-    G = moved(module.Generator(module.Config(**VOCODERS[kind])), 1)
-    published = {
-        n.replace("parametrizations.weight.original0", "weight_g").replace(
-            "parametrizations.weight.original1", "weight_v"
-        ): t
-        for n, t in G.state_dict().items()
-    }
-    assert any(n.endswith("weight_g") for n in published)
-    torch.save({"generator": published}, tmp_path / "g_00000001")
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(VOCODERS[kind] | {"batch_size": 16, "sampling_rate": 22050}))
-    said = cli(
-        "import", tmp_path / "g_00000001", "--config", config, "--out", "voice", "--as", kind
-    )
-    assert f"architecture  {kind}" in said.output
-    assert "MIT" in said.output
-    assert f"{kind}.Generator.from_pretrained('voice')" in said.output
-    mel = torch.randn(2, 5, 6)
-    with torch.no_grad():
-        assert torch.equal(module.Generator.from_pretrained(tmp_path / "voice")(mel), G.eval()(mel))
-    lacking = {n: t for n, t in published.items() if n != "conv_post.weight_g"}
-    with pytest.raises(WeightsError, match=r"missing conv_post\.\S+weight.*; unknown \S+"):
-        vocoder_of(tmp_path / "g_2", kind, lacking, config)
-    for text, words in (("{", "is not valid JSON"), ("{}", "no upsample_rates"),
-                        (json.dumps(VOCODERS[kind] | {"num_mels": 7}), "does not fit"),
-                        (json.dumps(VOCODERS[kind] | {"num_mels": -1}), "num_mels")):  # fmt: skip
-        config.write_text(text)
-        with pytest.raises(WeightsError, match=words):
-            vocoder_of(tmp_path / "g_00000001", kind, published, config)
-
-
-def test_a_vocoder_without_its_config(tmp_path):
-    torch.save({"generator": {"conv_pre.bias": torch.zeros(1)}}, tmp_path / "g_1")
-    with pytest.raises(WeightsError, match=r"sizes are in the config\.json .*--config"):
-        import_weights(tmp_path / "g_1", tmp_path / "x")
-    assert not (tmp_path / "x").exists()
-
-
 def test_what_the_file_must_hold(files, tmp_path):
     path = files["stylegan2"][0]
     with pytest.raises(WeightsError, match="holds a stylegan2 generator; expected r3gan"):
@@ -623,25 +407,3 @@ def test_what_the_file_must_hold(files, tmp_path):
         import_weights(tmp_path / "x.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert import_weights(path, tmp_path / "run", kind="stylegan2").architecture == "stylegan2"
-
-
-def test_a_rosinality_file_of_a_training(tmp_path):
-    """No latent_avg: images are truncated towards the mean w of many latents. No name is lost."""
-    c = rosinality.Config(z_dim=6, n_mlp=3, channel_max=16, **SIZE)
-    theirs = moved(rosinality.Generator(c), 4)
-    with torch.no_grad():
-        for layer in theirs.style[1:]:
-            layer.bias.add_(30.0)  # × lr_mlp: a mean that is not about zero
-    g = theirs.state_dict()
-    torch.save({"g_ema": g}, tmp_path / "x.pt")
-    import_weights(tmp_path / "x.pt", tmp_path / "run")
-    G, _ = load_generator(tmp_path / "run")
-    with torch.no_grad():
-        w = theirs.style(torch.randn(10_000, 6))
-    spread = w.std(0) / 100  # of a mean of 10 000
-    assert (w.mean(0).abs() > 20 * spread).any()
-    assert ((G.mapping.w_avg - w.mean(0)).abs() < 7 * spread).all()
-    lacking = {n: t for n, t in g.items() if n != "to_rgbs.0.upsample.kernel"}
-    torch.save({"g_ema": lacking}, tmp_path / "y.pt")
-    with pytest.raises(WeightsError, match=r"missing to_rgbs\.0\.upsample\.kernel; unknown none"):
-        import_weights(tmp_path / "y.pt", tmp_path / "no")

@@ -6,6 +6,7 @@ the source code in NVIDIA's files is ignored. This is the only file of fastgan t
 `child.py` runs it, in a process that ends after one file.
 """
 
+import _compat_pickle
 import collections
 import io
 import itertools
@@ -72,6 +73,22 @@ class Record:
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
             vars(self).update(state)
+
+
+class Inert(Record):
+    """What dill makes of a function or a class of its own: it takes everything and does nothing."""
+
+    def __call__(self, *args: Any, **options: Any) -> "Inert":
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        pass
+
+    def extend(self, values: Any) -> None:
+        pass
 
 
 class Mapping(dict):
@@ -141,8 +158,20 @@ def _persistent_object(meta: Any) -> Record:
     return record
 
 
-def _record_class(name: str) -> type[Record]:
-    return type("Record", (Record,), {"class_name": name})
+def _record_class(name: str, base: type[Record] = Record) -> type[Record]:
+    return type("Record", (base,), {"class_name": name})
+
+
+def _dill_class(*args: Any, **_: Any) -> type[Record]:
+    """dill's _create_type(type, name, bases, dict) and the like: a class without any of its code"""
+    return _record_class(args[1] if len(args) > 1 and isinstance(args[1], str) else "", Inert)
+
+
+def _plain_object(kind: Any, base: Any, state: Any) -> Any:
+    """copyreg._reconstructor of protocols 0 and 1: an object of a class, or of a dict's subclass"""
+    if not (isinstance(kind, type) and issubclass(kind, Record | Mapping)):
+        raise Refused("an object of a class that holds no weights")
+    return kind(state) if kind is Mapping and isinstance(state, dict) else kind()
 
 
 def _storage(data: Any) -> Held:
@@ -227,6 +256,10 @@ _GLOBALS: dict[tuple[str, str], Any] = {
     ("builtins", "slice"): slice,
     ("_codecs", "encode"): _Call(_bytes),
     ("argparse", "Namespace"): Record,
+    ("copyreg", "_reconstructor"): _Call(_plain_object),
+    ("builtins", "object"): Record,
+    ("builtins", "dict"): dict,
+    ("builtins", "type"): "type",  # an argument of dill's; nothing calls it
     ("dnnlib.util", "EasyDict"): Mapping,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _Call(_persistent_object),
     ("torch.storage", "_load_from_bytes"): _Call(_storage),
@@ -246,14 +279,32 @@ _GLOBALS: dict[tuple[str, str], Any] = {
 }
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
            "bool", "complex64")  # fmt: skip
-# Classes that become records: torch's layers, and R3GAN's, which are pickled by name.
-_INERT = ("torch.nn.modules.", "torch.nn.parameter.", "R3GAN.", "training.")
+# Classes that become records: torch's layers, and those of networks that are pickled by name
+# (R3GAN's, and projected-gan's D with the networks in it).
+_INERT = (
+    "torch.nn.modules.", "torch.nn.parameter.", "torch.nn.utils.", "torch.nn.functional.", "R3GAN.",
+    "training.", "pg_modules.", "feature_networks.", "timm.", "torchvision.",
+)  # fmt: skip
+# dill, with which projected-gan and stylegan-xl save, also pickles functions and classes themselves
+_DILL_CLASSES = ("_create_type", "_load_type", "_import_module", "_get_attr", "_create_namedtuple")
 
 
 class Unpickler(pickle.Unpickler):
     """Refuses every global that is in no table of this file, by name."""
 
     def find_class(self, module: str, name: str) -> Any:
+        module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+        module = _compat_pickle.IMPORT_MAPPING.get(module, module)  # as protocols 0 to 2 have it
+        if module.startswith("dnnlib.tflib"):
+            raise Refused(
+                "a network of TensorFlow (of the first StyleGAN and StyleGAN2), which cannot be "
+                "read here; convert it first, with legacy.py of stylegan2-ada-pytorch to a .pkl or "
+                "with convert_weight.py of rosinality's stylegan2-pytorch to a .pt, and import that"
+            )
+        if module.startswith("dill.") and name in _DILL_CLASSES:
+            return _Call(_dill_class)
+        if module.startswith("dill.") and name.isidentifier():
+            return _record_class(name, Inert)
         if (module, name) in _GLOBALS:
             return _GLOBALS[module, name]
         if module == "torch" and name in _DTYPES:

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -29,6 +30,16 @@ from fastgan.compat.weights.allow_list import (
 )
 
 REFUSED = 3
+_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of torch.save, before it wrote zips
+_OTHER_FILES = {  # first bytes: what the file contains
+    b"\xfd7zXZ": "data compressed by xz; unpack it first",
+    b"\x1f\x8b": "data compressed by gzip; unpack it first",
+    b"version https://": "a pointer of git-lfs instead of the file; fetch it with `git lfs pull`",
+    b"<!": "a web page instead of weights; the download went wrong",
+    b"<html": "a web page instead of weights; the download went wrong",
+    b"\x89HDF": "HDF5, which no project that is read here writes",
+    b"\x89PNG": "an image instead of weights",
+}
 NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "params", "params_ema")
 
 
@@ -65,9 +76,22 @@ def _mapped() -> int:
     return pages * resource.getpagesize()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The dict in a file of torch.save, read by its weights-only reader, or in a bare pickle."""
-    if zipfile.is_zipfile(path) or _is_legacy(path):
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the dict in the file, its metadata). What the file is, its first bytes tell, not its name.
+
+    A file of torch.save is read by torch's weights-only reader, and a bare pickle by ours. A pickle
+    of a generator alone is read as its moving average.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    for start, what in _OTHER_FILES.items():
+        if head.startswith(start):
+            raise Refused(what)
+    if head[8:9] == b"{":
+        return _read_safetensors(path)
+    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        raise Refused("the beginning of a file of torch.save alone; it was cut off, get it again")
+    if zipfile.is_zipfile(path) or head[2:].startswith(_LEGACY):
         try:  # rosinality keeps its arguments beside the weights; a Namespace only holds values
             with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
@@ -76,31 +100,54 @@ def read(path: Path) -> dict[str, Any]:
     else:
         with path.open("rb") as stream:
             found = allow_list.load(stream)
+    if isinstance(found, Record) and "_modules" in vars(found):
+        found = {"G_ema": found}
     if not isinstance(found, dict):
         kind = found.class_name if isinstance(found, Record) else type(found).__name__
         raise Refused(f"an object of class {kind} instead of a dict of weights")
-    return found
+    return found, {}
 
 
-def _is_legacy(path: Path) -> bool:
-    """Whether torch.save wrote the file before it wrote zips: it begins with a magic number."""
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    return head[2:].startswith(b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """({network: {name: tensor}}, what `export --to nvidia` writes about them)."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise Refused(f"no valid safetensors: {str(error).splitlines()[0][:200]}") from error
+    found: dict[str, Any] = {}
+    for name, tensor in flat.items():
+        network, _, key = name.partition(".")
+        if network in NETWORKS and key:
+            found.setdefault(network, {})[key] = tensor
+        else:
+            found.setdefault("state_dict", {})[name] = tensor
+    try:
+        about = json.loads(metadata.get("fastgan", "{}"))
+    except ValueError as error:
+        raise Refused("metadata that is no JSON") from error
+    return found, about
 
 
 def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(tensors by "network/name", everything else that is known)."""
     tensors: dict[str, torch.Tensor] = {}
-    about: dict[str, Any] = {"networks": {}, "values": {}}
+    about: dict[str, Any] = {"networks": {}, "refused": {}, "values": {}}
 
     def add(network: str, named: Any, record: Record | None = None) -> None:
-        about["networks"][network] = {
-            "class": "" if record is None else record.class_name,
-            "arguments": {} if record is None else plain(vars(record).get("_init_kwargs", {})),
-            "modules": {} if record is None else attributes(record),
-        }
-        for name, tensor in named:
+        try:  # of one network; the others may be what is wanted
+            weights = dict(named)
+            about["networks"][network] = {
+                "class": "" if record is None else record.class_name,
+                "arguments": {} if record is None else plain(vars(record).get("_init_kwargs", {})),
+                "modules": {} if record is None else attributes(record),
+                "names": list(weights),
+            }
+        except Refused as refused:
+            about["refused"][network] = str(refused)
+            return
+        for name, tensor in weights.items():
             tensors[f"{network}/{name}"] = tensor.detach().clone().contiguous()
 
     found = {
@@ -123,9 +170,11 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             add(key, value.items())
         elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
             tensors[f"/{key}"] = value.detach().clone().contiguous()
-        elif isinstance(value, Record | dict | int | float | str):
+        elif isinstance(value, Record | argparse.Namespace | dict | int | float | str):
             about["values"][str(key)] = _values_alone(value)
     if not about["networks"]:
+        for what in about["refused"].values():
+            raise Refused(what)
         raise Refused("no network: none of the names " + ", ".join(NETWORKS))
     return tensors, about
 
@@ -141,7 +190,9 @@ def main() -> int:
     sys.path[:] = [p for p in sys.path if p not in ("", str(Path.cwd()))]
     limit(path.stat().st_size)
     try:
-        tensors, about = sort_out(read(path))
+        found, metadata = read(path)
+        tensors, about = sort_out(found)
+        about["metadata"] = metadata
         safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
     except Refused as refused:
         sys.stderr.write(f"it contains {refused}\n")

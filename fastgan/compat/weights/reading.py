@@ -64,12 +64,16 @@ class ReadWeights:
         sha256: its SHA-256 (hex).
         networks: {name of a network: the network}.
         values: other small tensors and plain values in the file.
+        refused: {name of a network: why it could not be read}; the other networks were.
+        metadata: what `export_weights` wrote about the networks in a safetensors file.
     """
 
     path: Path
     sha256: str
     networks: dict[str, PickledNetwork]
     values: dict[str, Any]
+    refused: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def read_weights(path: Path | str) -> ReadWeights:
@@ -79,8 +83,9 @@ def read_weights(path: Path | str) -> ReadWeights:
     accepts only what weights consist of.
 
     Args:
-        path: NVIDIA's `.pkl`, or a file of torch.save: rosinality's `.pt`, or the `g_*` of HiFi-GAN
-            and BigVGAN.
+        path: NVIDIA's `.pkl`; a file of torch.save: rosinality's `.pt`, BasicSR's `.pth`, or the
+            `g_*` of HiFi-GAN and BigVGAN; or a `.safetensors` file of `export_weights`. Its first
+            bytes decide, not its name.
 
     Returns:
         The networks and other values in the file.
@@ -109,9 +114,10 @@ def read_weights(path: Path | str) -> ReadWeights:
             if done.returncode < 0 or not said:
                 said = f"its reader ended ({done.returncode}) at its limit of time or memory"
             raise WeightsError(
-                f"read_weights: {path} is refused: {said}. Accepted are weights in NVIDIA's .pkl "
-                "files, rosinality's .pt files, and HiFi-GAN's and BigVGAN's g_* files; no code in "
-                "the file was run"
+                f"read_weights: {path} is refused: {said}. Accepted are weights in NVIDIA's and "
+                "R3GAN's .pkl files, rosinality's .pt files, BasicSR's .pth files, HiFi-GAN's and "
+                "BigVGAN's g_* files, and .safetensors files of `fastgan export`; no code in the "
+                "file was run"
             )
         tensors = safetensors.load((Path(folder) / "tensors.safetensors").read_bytes())
         about = json.loads((Path(folder) / "about.json").read_text(encoding="utf-8"))
@@ -124,14 +130,16 @@ def read_weights(path: Path | str) -> ReadWeights:
         else:
             values[key] = tensor
     networks = {name: _network(of, weights[name]) for name, of in about["networks"].items()}
-    return ReadWeights(path, digest, networks, values)
+    metadata = about["metadata"] if isinstance(about["metadata"], dict) else {}
+    return ReadWeights(path, digest, networks, values, about["refused"], metadata)
 
 
 def _network(about: dict[str, Any], weights: dict[str, Tensor]) -> PickledNetwork:
     modules = {
         name: PickledModule(of["class"], of["attributes"]) for name, of in about["modules"].items()
     }
-    return PickledNetwork(weights, about["class"], about["arguments"] or {}, modules)
+    ordered = {name: weights[name] for name in about["names"]}
+    return PickledNetwork(ordered, about["class"], about["arguments"] or {}, modules)
 
 
 def _environment() -> dict[str, str]:

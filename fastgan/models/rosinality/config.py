@@ -19,7 +19,8 @@ class Config(ImageConfig):
         n_mlp: layers of the mapping network.
         channel_multiplier: of the widths above 32².
         channel_max: the largest width.
-        blur_kernel: taps of the low-pass filter that up- and down-sampling use.
+        blur_kernel: taps of the low-pass filter of G's up-sampling and D's down-sampling
+            convolutions; G's sum of images is up-sampled with (1, 3, 3, 1), as in the original.
         lr_mlp: learning rate of the mapping network over that of the rest.
 
     Raises:

@@ -62,7 +62,7 @@ class Generator(Network):
             o = config.channels(2**i)
             self.convs.append(StyledConv(width, o, 3, d, upsample=True, blur_kernel=kernel))
             self.convs.append(StyledConv(o, o, 3, d, blur_kernel=kernel))
-            self.to_rgbs.append(ToRGB(o, d, blur_kernel=kernel, channels=config.img_channels))
+            self.to_rgbs.append(ToRGB(o, d, channels=config.img_channels))
             width = o
 
     def make_noise(self) -> list[torch.Tensor]:

@@ -69,6 +69,7 @@ class Config(PyramidConfig):
         mbstd_channels: maps that hold it; 0: D compares no samples.
         conv_clamp: bound on every activation (256 for half precision), above 0; None: none.
         resample_filter: taps of the low-pass filter that up- and down-sampling use.
+        skip_filter: taps of the filter that up-samples G's sum of images; None: resample_filter.
         fused_modconv: modulate by grouped convolution instead of scaling activations.
         half_dtype: "bfloat16" or "float16": the dtype of the maps of the ``half_sizes`` largest
             sizes, but the base, in G and D; styles, demodulation, image sums and D's last block
@@ -113,6 +114,7 @@ class Config(PyramidConfig):
     mbstd_channels: int = 1
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+    skip_filter: tuple[float, ...] | None = None
     fused_modconv: bool = False
     half_dtype: str | None = None
     half_sizes: int = 4
@@ -146,7 +148,7 @@ class Config(PyramidConfig):
             )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"Config: kernel_size must be odd, got {self.kernel_size}")
-        for name in ("resample_filter", "d_resample_filter", "widths", "d_widths"):
+        for name in ("resample_filter", "skip_filter", "d_resample_filter", "widths", "d_widths"):
             if getattr(self, name) is not None:  # JSON gives lists
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("widths", "d_widths"):

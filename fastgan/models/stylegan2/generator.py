@@ -86,7 +86,8 @@ class SynthesisBlock(nn.Module):
         self.architecture = config.g_architecture
         self.size = size
         self.dtype, self.half_on_cpu = config.map_dtype(size), config.half_on_cpu
-        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
+        f = config.resample_filter if config.skip_filter is None else config.skip_filter
+        self.register_buffer("resample_filter", setup_filter(f))
         self.num_convs = 1 if i == 0 else 2
         is_residual = self.architecture == "resnet" and i > 0
         if i == 0:
