@@ -31,6 +31,8 @@ from fastgan.ops._define import define_op
 
 __all__ = ["adam_ema_"]
 
+_IN_CACHE = 1 << 16  # elements that the reference computes at once on a CPU
+
 
 def adam_ema_ref(
     param: torch.Tensor,
@@ -57,19 +59,23 @@ def adam_ema_ref(
     count = g.isfinite().logical_not().sum()
     is_applied = count == 0
     t = step.double() + 1
-    if weight_decay:
-        g = g + weight_decay * param
-    m = _toward(exp_avg, g, 1 - beta1) if beta1 else g
-    v = _toward(exp_avg_sq, g * g, 1 - beta2)
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    root = (
-        v_hat.double().sqrt().to(v_hat.dtype)
-    )  # torch's float32 root is off by a bit now and then
-    new = param - lr * m_hat / (root + eps)
-    if ema is not None:
-        ema.copy_(torch.where(is_applied, _toward(ema, new, ema_weight), ema))
-    for old, value in ((param, new), (exp_avg, m), (exp_avg_sq, v)):
-        old.copy_(torch.where(is_applied, value, old))
+    corrections = 1 - beta1**t, 1 - beta2**t
+    size = _IN_CACHE if param.device.type == "cpu" else max(param.numel(), 1)
+    buffers = [buffer.split(size) for buffer in (param, g, exp_avg, exp_avg_sq)]
+    averages = [None] * len(buffers[0]) if ema is None else ema.split(size)
+    for x, dx, m_old, v_old, average in zip(*buffers, averages, strict=True):
+        if weight_decay:
+            dx = dx + weight_decay * x
+        m = _toward(m_old, dx, 1 - beta1) if beta1 else dx
+        v = _toward(v_old, dx * dx, 1 - beta2)
+        m_hat, v_hat = m / corrections[0], v / corrections[1]
+        # torch's float32 root is off by a bit now and then
+        root = v_hat.double().sqrt().to(v_hat.dtype)
+        new = x - lr * m_hat / (root + eps)
+        if average is not None:
+            average.copy_(torch.where(is_applied, _toward(average, new, ema_weight), average))
+        for old, value in ((x, new), (m_old, m), (v_old, v)):
+            old.copy_(torch.where(is_applied, value, old))
     step += is_applied
     nonfinite += count
 
@@ -128,7 +134,7 @@ def adam_ema_(
         betas: β1 and β2 in [0, 1), ints or floats. β1 = 0 saves the reading of exp_avg.
         beta2: [], float64: β2 of this step, in the place of that of betas, for one that changes
             from step to step; also the correction 1 - β2^t takes it. No kernel reads it: the update
-            is then the reference's, about a dozen passes over memory. None: β2 is that of betas.
+            is then the reference's, which is slower. None: β2 is that of betas.
         eps: ε ≥ 0, added after the root.
         weight_decay: ≥ 0, added to the gradient before the moments, not to the update.
         grad_scale: factor on grad, such as 1 / world size after a summing all_reduce.
