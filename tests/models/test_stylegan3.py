@@ -60,24 +60,23 @@ def as_published(G):
     return found
 
 
-@pytest.mark.parametrize("c_dim", [0, 3])
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"conv_kernel": 1, "use_radial_filters": True},
+        {"conv_kernel": 1, "use_radial_filters": True, "c_dim": 3},
         {"conv_kernel": 2, "use_radial_filters": True, "num_critical": 0, "filter_size": 4},
-        {"lrelu_upsampling": 4, "conv_clamp": 0.5, "mapping_lr_multiplier": 0.68},
+        {"lrelu_upsampling": 4, "conv_clamp": 0.5, "mapping_lr_multiplier": 0.68, "c_dim": 3},
         {"lrelu_upsampling": 1, "conv_clamp": None, "margin_size": 0, "output_scale": 2.0},
     ],
     ids=["t", "r", "mixed", "up 4", "up 1"],
 )
-def test_equals_the_formulas(fields, c_dim):
-    c = config(c_dim=c_dim, **{"num_layers": 8, "margin_size": 4, "channel_max": 6} | fields)
+def test_equals_the_formulas(fields):
+    c = config(**{"num_layers": 8, "margin_size": 4, "channel_max": 6} | fields)
     G = make(c)
     reference = as_published(G)
     z = torch.randn(3, 6, dtype=torch.float64)
-    label = torch.eye(3, dtype=torch.float64) if c_dim else None
+    label = torch.eye(3, dtype=torch.float64) if c.c_dim else None
     for psi, cutoff in ((1.0, None), (0.6, None), (0.4, 5)):
         with torch.no_grad():
             got = G(z, label, psi, cutoff)
@@ -249,6 +248,9 @@ def test_without_a_mean_w_there_is_no_truncation():
         ({"first_cutoff": 9.0}, "first_cutoff must be above 0 and below first_stopband"),
         ({"half_dtype": "float64"}, "half_dtype must be one of"),
         ({"conv_clamp": -1.0}, "conv_clamp must be None or > 0, got -1.0"),
+        ({"d_conv_clamp": -1.0}, "d_conv_clamp must be None"),
+        ({"d_activation": "gelu"}, "activation must be one of"),
+        ({"d_widths": (8,)}, "widths must be None or 4 widths"),
         ({"magnitude_ema_beta": 1.5}, r"magnitude_ema_beta must lie in \[0, 1\], got 1.5"),
     ],
 )
@@ -262,3 +264,23 @@ def test_filters_of_one_tap_are_none():
     f = lowpass_filter(12, 2.0, 2.0, 32.0)
     torch.testing.assert_close(f, f.flip(0))
     torch.testing.assert_close(f.sum(), torch.tensor(1.0))
+
+
+def test_ds_settings_are_its_own(tmp_path):
+    """They come back from a folder, and say what StyleGAN2's Config of D is."""
+    c = config(
+        img_height=16, img_width=16, c_dim=2, conv_clamp=0.5, d_widths=(6, 5, 4), d_conv_clamp=0,
+        d_architecture="skip", d_activation="relu", d_resample_filter=(1, 2, 1), cmap_dim=3,
+        d_half_sizes=1, half_dtype="bfloat16", mbstd_channels=2,
+    )  # fmt: skip
+    of_d = c.discriminator
+    assert [of_d.channels(size) for size in of_d.sizes] == [6, 5, 4]
+    assert (of_d.conv_clamp, of_d.activation, of_d.half_sizes) == (None, "relu", 1)
+    D = stylegan3.Discriminator(c).eval()
+    D.save_pretrained(tmp_path)
+    again = stylegan3.Discriminator.from_pretrained(tmp_path)
+    assert again.config == c
+    x, label = torch.randn(2, 2, 16, 16), torch.eye(2)
+    assert torch.equal(again(x, label), D(x, label))
+    as_gs = dataclasses.replace(c, d_conv_clamp=None, d_half_sizes=None).discriminator
+    assert (as_gs.conv_clamp, as_gs.half_sizes) == (0.5, c.half_layers)
