@@ -12,8 +12,8 @@ from fastgan.compat.weights import export_weights, import_weights, read_weights
 from fastgan.compat.weights.configs.r3gan import r3gan_config
 from fastgan.compat.weights.reading import PickledModule, PickledNetwork
 from fastgan.models import r3gan
-from fastgan.training import build_state
-from fastgan.training.checkpoint.checkpoint import latest, load, load_generator, read_config
+from fastgan.training import DataConfig, TrainConfig, build_state
+from fastgan.training.checkpoint.checkpoint import latest, load, load_generator, read_config, save
 
 FILES = Path(__file__).parent / "published"
 BASE = r3gan.Config(
@@ -69,6 +69,25 @@ def test_a_published_file_is_exported_bit_for_bit(name, tmp_path):
         for key, t in network.weights.items():
             assert torch.equal(back.pop(f"{prefix}.{key}"), t), key
     assert not back
+
+
+def test_an_import_says_that_optimisers_are_left_out(tmp_path):
+    (note,) = import_weights(FILES / "r3_plain.pkl", tmp_path / "run").notes
+    assert note.startswith("the optimisers of the file (G_opt_state, D_opt_state, after 1000 imag")
+
+
+def test_what_was_exported_is_imported_again_with_all_settings(tmp_path):
+    c = dataclasses.replace(BASE, bf16_stages=(1,), d_bf16_stages=(), d_kernel_size=5)
+    state = build_state(
+        TrainConfig(name="x", architecture="r3gan", model=c, data=DataConfig(use_labels=True))
+    )
+    save(state, tmp_path / "run")
+    export_weights(tmp_path / "run", tmp_path / "out.safetensors", "nvidia")
+    G, D = imported(tmp_path / "out.safetensors", tmp_path / "again")
+    assert G.config == c
+    for network, again in ((state.G_ema, G), (state.D, D)):
+        for name, t in again.state_dict().items():
+            assert torch.equal(t, network.state_dict()[name]), name
 
 
 def test_parameters_are_in_the_order_of_a_published_file():

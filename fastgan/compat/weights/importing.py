@@ -153,8 +153,21 @@ def import_weights(
     terms = TERMS.get(holds, TERMS["nvidia"])
     return Imported(
         folder, run.architecture, tuple(n for n in NETWORKS if n in found.networks), terms,
-        read.sha256, (*found.notes, *run.notes),
+        read.sha256, (*found.notes, *run.notes, *_optimizers_left_out(read)),
     )  # fmt: skip
+
+
+def _optimizers_left_out(read: ReadWeights) -> tuple[str, ...]:
+    """A note on what R3GAN's files hold besides networks, or none."""
+    states = [name for name in ("G_opt_state", "D_opt_state") if name in read.values]
+    if not states:
+        return ()
+    shown = read.values.get("cur_nimg")
+    after = f", after {shown} images" if isinstance(shown, int) else ""
+    return (
+        f"the optimisers of the file ({', '.join(states)}{after}) are left out; training from it "
+        "begins with new ones, at 0 images",
+    )
 
 
 def _check_choices(folder: Path, kind: str | None, only: Sequence[str] | None) -> None:
