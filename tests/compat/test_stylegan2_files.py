@@ -364,6 +364,7 @@ def test_what_is_not_published_is_refused(network, change, words):
         ({"c_dim": 3}, {}, "c_dim is 3 in G and 2 in D"),
         ({}, {"img_resolution": 4}, "images of 8×8 or larger"),
         ({"synthesis_kwargs": {"kernel_size": 4}}, {}, "kernel_size must be odd, got 4"),
+        ({"synthesis_kwargs": {"use_noise": "no"}}, {}, "use_noise must be one of False, True"),
         ({"mapping_kwargs": {"num_layers": 0}}, {}, "num_layers 0; expected 1 or more"),
         ({}, {"mapping_kwargs": {"num_layers": 0}}, "num_layers 0; expected 1 or more"),
     ],
@@ -372,6 +373,20 @@ def test_what_our_config_cannot_say_is_refused(of_g, of_d, words):
     g, d = Generator(**changed(G_BASE, of_g)), Discriminator(**changed(D_BASE, of_d))
     with pytest.raises(ValueError, match=words):
         config_of(g, d)
+
+
+@pytest.mark.parametrize("kind", ["pickled", "weights alone"])
+def test_sizes_that_a_file_claims_cost_no_memory(kind):
+    """Names of blocks up to 2^40, of one weight each."""
+    g = read_description(Generator(**G_BASE))
+    weights = dict(g.weights)
+    for n in range(5, 41):
+        for part in ("conv1.weight", "torgb.weight", "conv0.weight", "conv0.resample_filter"):
+            weights[f"synthesis.b{2**n}.{part}"] = g.weights[f"synthesis.b16.{part}"]
+        weights[f"synthesis.b{2**n}.resample_filter"] = g.weights["synthesis.b4.resample_filter"]
+    modules = g.modules if kind == "pickled" else {}
+    with pytest.raises(ValueError, match=r"the weight \S+ is missing|must have shape|no module"):
+        stylegan2_config(dataclasses.replace(g, weights=weights, modules=modules), None)
 
 
 def test_a_refused_file_names_the_setting(tmp_path):

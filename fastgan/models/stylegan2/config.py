@@ -134,7 +134,7 @@ class Config(PyramidConfig):
         optional = {"mbstd_group": 1, "embed_features": 1, "layer_features": 1, "cmap_dim": 1,
                     "d_embed_features": 1, "d_layer_features": 1, "d_half_sizes": 0}  # fmt: skip
         check_config(self, **{k: n for k, n in optional.items() if getattr(self, k) is not None})
-        check_choice(self, half_dtype=HALF_DTYPES)
+        check_choice(self, half_dtype=HALF_DTYPES, use_noise=(False, True))
         check_choice(self, g_architecture=ARCHITECTURES, d_architecture=ARCHITECTURES)
         check_choice(self, activation=ACTIVATIONS, mapping_activation=ACTIVATIONS)
         own = (None, *ACTIVATIONS)

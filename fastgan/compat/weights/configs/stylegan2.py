@@ -336,11 +336,10 @@ def _discriminator_config(network: PickledNetwork) -> stylegan2.Config:
             "cmap_dim": None if width == conv[0] else width,
         }
     config = stylegan2.Config(**fields, **_half_fields(fields["half_sizes"]))
-    if network.modules:
-        with torch.device("meta"):  # sizes from a file cost no memory
-            made = stylegan2.Discriminator(config)
-        attributes = _discriminator_attributes(config.discriminator)
-        refuse_differences(made, network, attributes, HARMLESS)
+    with torch.device("meta"):  # sizes from a file cost no memory
+        made = stylegan2.Discriminator(config)
+    attributes = _discriminator_attributes(config.discriminator)
+    refuse_differences(made, network, attributes, HARMLESS)
     return config
 
 
@@ -379,10 +378,9 @@ def stylegan2_config(g: PickledNetwork, d: PickledNetwork | None) -> stylegan2.C
         fields.pop("half_sizes")
     with _named("G"):
         config = stylegan2.Config(**fields, **_half_fields(halves))
-        if g.modules:
-            with torch.device("meta"):  # sizes from a file cost no memory
-                made = stylegan2.Generator(config)
-            refuse_differences(made, g, _generator_attributes(config), HARMLESS)
+        with torch.device("meta"):  # sizes from a file cost no memory
+            made = stylegan2.Generator(config)
+        refuse_differences(made, g, _generator_attributes(config), HARMLESS)
     return config
 
 
