@@ -37,7 +37,7 @@ class Row:
         name: of the file.
         refusal: why it was not imported; "" if it was.
         differences: {name of an output: largest difference over the range of the original's}.
-        is_exported: whether an export has the file's weights bit for bit; None: no such export.
+        is_exported: whether an export has the file's weights bit for bit; None: not imported.
     """
 
     name: str
@@ -88,8 +88,7 @@ def import_published(path: Path) -> Row:
                 got = _output(name, G, D, expected)
                 span = (want.max() - want.min()).item()
                 row.differences[name] = (got - want).abs().max().item() / span
-        if not config.exists():
-            row.is_exported = _is_exported(path, run)
+        row.is_exported = _is_exported(path, run, done.architecture)
     return row
 
 
@@ -117,11 +116,11 @@ def _output(name: str, G: nn.Module, D: nn.Module | None, inputs: dict[str, Tens
         return G(*given, noise_mode="const", **options)
 
 
-def _is_exported(path: Path, run: Path) -> bool:
+def _is_exported(path: Path, run: Path, architecture: str) -> bool:
     """Whether every tensor of the file is in the export, with the same values, and no other."""
-    if path.suffix == ".pt":
-        export_weights(run, run / "out.pt", "rosinality")
-        theirs, ours = read_weights(path).networks, read_weights(run / "out.pt").networks
+    if path.suffix in (".pt", ".g"):
+        export_weights(run, run / "out", "rosinality" if path.suffix == ".pt" else architecture)
+        theirs, ours = read_weights(path).networks, read_weights(run / "out").networks
         want = {f"{n}.{k}": t for n in ours.keys() & theirs for k, t in theirs[n].weights.items()}
         got = {f"{n}.{k}": t for n in ours.keys() & theirs for k, t in ours[n].weights.items()}
     else:

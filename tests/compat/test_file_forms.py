@@ -250,6 +250,20 @@ def test_a_network_of_tensorflow_is_named_as_one(tmp_path):
         read_weights(tmp_path / "x.pkl")
 
 
+@pytest.mark.usefixtures("reader_here")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mapping.embed_proj.weight", "is StyleGAN-XL's class-conditional one"),
+        ("synthesis.init.init.1.weight_orig", "is projected-gan's lightweight one"),
+    ],
+)
+def test_generators_that_fastgan_has_not_are_named(name, words, tmp_path):
+    torch.save({"G_ema": {name: torch.zeros(2)}}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match=words):
+        import_weights(tmp_path / "x.pt", tmp_path / "run")
+
+
 class Call:
     def __init__(self, function, *args):
         self.call = function, args

@@ -19,6 +19,11 @@ _WHOLES = {
     "decoder.": "an encoder with it (pSp, e4e)",
     "stylegan_decoder.": "a restoration network with it (GFPGAN)",
 }
+# Generators that fastgan has not: the beginning of a weight's name.
+_OTHERS = {
+    "mapping.embed_proj.": "StyleGAN-XL's class-conditional one",
+    "synthesis.init.": "projected-gan's lightweight one (its cfg fastgan)",
+}
 _BASICSR = "style_conv1.modulated_conv.weight"
 _BASICSR_NAMES = (  # theirs, as a pattern: rosinality's
     (r"^style_mlp\.", "style."),
@@ -99,6 +104,12 @@ def find_networks(read: ReadWeights, only: Sequence[str] | None) -> FoundNetwork
                     f"tensors whose names do not begin with {prefix} are left out"
                 )
                 networks[role] = PickledNetwork(inner)
+    for prefix, what in _OTHERS.items():
+        if any(name.startswith(prefix) for name in networks["G_ema"].weights):
+            raise WeightsError(
+                f"import_weights: the generator of {read.path} is {what} (it has {prefix}...), "
+                "which fastgan has not"
+            )
     is_basicsr = _BASICSR in networks["G_ema"].weights
     if is_basicsr:
         if "style_conv1.activate.bias" not in networks["G_ema"].weights:
