@@ -83,8 +83,9 @@ def import_published(path: Path) -> Row:
             G, D = load_vocoder(done.architecture).Generator.from_pretrained(run), None
         else:
             G, D = load_generator(run)[0], load_discriminator(run)
+        has_noise = not any("noise" in note for note in done.notes)
         for name, want in expected.items():
-            if "(" in name:
+            if "(" in name and (has_noise or name.startswith("D")):  # new noise: other images
                 got = _output(name, G, D, expected)
                 span = (want.max() - want.min()).item()
                 row.differences[name] = (got - want).abs().max().item() / span

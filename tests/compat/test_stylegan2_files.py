@@ -397,6 +397,14 @@ def test_a_refused_file_names_the_setting(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
 
 
+def test_g_and_its_average_have_the_same_settings(tmp_path):
+    other = changed(G_BASE, {"synthesis_kwargs": {"activation": "relu"}})
+    g, other = Generator(**G_BASE), Generator(**other)
+    write_nvidia(tmp_path / "x.pkl", {"G": other, "G_ema": g})
+    with pytest.raises(WeightsError, match="G and G_ema differ in activation; import one of them"):
+        import_weights(tmp_path / "x.pkl", tmp_path / "run")
+
+
 def test_training_goes_on_with_the_settings_of_the_file(tmp_path):
     g, d = (
         Generator(**changed(G_BASE, MIXED[2][0])),

@@ -254,7 +254,12 @@ def _config_of(read: ReadWeights, kind: str, networks: Mapping[str, PickledNetwo
     try:
         if read.metadata:
             return _config_in_metadata(read, kind)
-        return CONFIGS[kind](networks["G_ema"], networks.get("D"))
+        config = CONFIGS[kind](networks["G_ema"], networks.get("D"))
+        if "G" in networks and (raw := CONFIGS[kind](networks["G"], networks.get("D"))) != config:
+            names = [f.name for f in dataclasses.fields(config)]
+            differs = [n for n in names if getattr(raw, n) != getattr(config, n)]
+            raise ValueError(f"G and G_ema differ in {', '.join(differs)}; import one of them")
+        return config
     except WeightsError:
         raise
     except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
