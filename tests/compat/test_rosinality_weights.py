@@ -21,6 +21,10 @@ pytestmark = pytest.mark.usefixtures("reader_here")
 SIZE = {"img_height": 16, "img_width": 16}
 ROS = stylegan2.Config(z_dim=6, w_dim=6, channel_base=256, channel_max=16, mapping_layers=3, **SIZE)
 THEIRS = {"z_dim": 6, "n_mlp": 3, "channel_max": 16, **SIZE}
+OPTIMISERS_LEFT_OUT = (
+    "the optimisers of the file (g_optim, d_optim) are left out; training from it begins with new "
+    "ones, at 0 images",
+)
 
 
 # rosinality's model, from its description, in plain float64.
@@ -193,7 +197,7 @@ def test_rosinality_to_and_fro(tmp_path):
     theirs["args"] = argparse.Namespace(size=16, lr=0.002)  # as their training script adds
     done = imported(theirs, tmp_path, "b")
     assert "rosinality" in done.terms
-    assert done.notes == ()
+    assert done.notes == OPTIMISERS_LEFT_OUT
     assert_alike(tmp_path / "b", theirs)
     # Their model with their weights, on our ops: the 1e-8 stands where theirs does.
     c = rosinality.Config(**THEIRS)
@@ -234,7 +238,8 @@ def test_the_settings_of_a_file_in_half_precision(blur_kernel, lr_mlp, tmp_path)
     assert len(notes) == (lr_mlp != 0.01) + (blur_kernel != (1, 3, 3, 1))
     again = torch.load(tmp_path / "y.pt", weights_only=True)
     assert_same(again, content)
-    assert imported(again, tmp_path, "z").notes == ()  # the export holds what theirs lacks
+    # the export holds what theirs lacks
+    assert imported(again, tmp_path, "z").notes == OPTIMISERS_LEFT_OUT
     assert_alike(tmp_path / "z", content, lr_mlp)
 
 
@@ -329,6 +334,7 @@ def test_the_optimiser_states_are_those_of_their_train_script(tmp_path):
             assert torch.equal(adam.state[p]["exp_avg_sq"], p.square())
             p.grad = torch.zeros_like(p)
         adam.step()
+    assert import_weights(tmp_path / "y.pt", tmp_path / "again").notes == OPTIMISERS_LEFT_OUT
 
 
 def test_what_rosinality_cannot_hold_is_said(tmp_path):

@@ -411,7 +411,8 @@ def test_training_goes_on_with_the_settings_of_the_file(tmp_path):
         Discriminator(**changed(D_BASE, MIXED[2][1])),
     )
     write_nvidia(tmp_path / "x.pkl", {"G": g, "D": d, "G_ema": g})
-    import_weights(tmp_path / "x.pkl", tmp_path / "run")
+    (note,) = import_weights(tmp_path / "x.pkl", tmp_path / "run").notes
+    assert "num_fp16_res: float16 is used on CUDA; a CPU computes in float32" in note
     document = checkpoint_file.read_document(checkpoint.latest(tmp_path / "run"))
     saved = json.loads(json.dumps(dataclasses.asdict(config_of(g, d))))
     assert document["config"]["model"] == saved

@@ -158,8 +158,9 @@ def import_weights(
 
 
 def _optimizers_left_out(read: ReadWeights) -> tuple[str, ...]:
-    """A note on what R3GAN's files hold besides networks, or none."""
-    states = [name for name in ("G_opt_state", "D_opt_state") if name in read.values]
+    """A note on what R3GAN's and rosinality's files hold besides networks, or none."""
+    names = ("G_opt_state", "D_opt_state", "g_optim", "d_optim")
+    states = [name for name in names if name in read.values]
     if not states:
         return ()
     shown = read.values.get("cur_nimg")
@@ -233,6 +234,12 @@ def _run_of(read: ReadWeights, kind: str, found: FoundNetworks, settings: dict[s
         if kind in _ROSINALITY:
             weights = _unused_filters(network) | weights
         load_strictly(read.path, role, network, weights)
+    if getattr(model, "half_dtype", None) is not None and not model.half_on_cpu:
+        notes = (
+            *notes,
+            "num_fp16_res: float16 is used on CUDA; a CPU computes in float32, as stylegan3's code "
+            "does (stylegan2-ada-pytorch's has float16 there, too)",
+        )
     if any(t.dtype == torch.float64 for weights in given.values() for t in weights.values()):
         notes = (*notes, "the file's weights are float64; they are rounded to float32")
     staged = contents.stage(state)
