@@ -60,8 +60,7 @@ def train(steps: int, rank: int, world_size: int, device: torch.device) -> tuple
         d_loss = softplus(-D(real)).mean() + softplus(D(fake.detach())).mean()
         update(D, d_adam, d_loss + 0.5 * r1(D, real).mean())
         update(G, g_adam, softplus(-D(fake)).mean())
-    weights = [sum(p.double().sum().item() for p in net.parameters()) for net in (G, D)]
-    return weights[0], weights[1]
+    return tuple(sum(p.double().sum().item() for p in net.parameters()) for net in (G, D))
 
 
 if __name__ == "__main__":

@@ -137,13 +137,8 @@ open("network-snapshot-000001.pkl", "w")
 
 def test_run_stylegan3(tmp_path):
     """Under a stand-in for the real code, whose ops do not build."""
-    ops_folder = tmp_path / "torch_utils" / "ops"
-    ops_folder.mkdir(parents=True)
-    for name in ("__init__", "bias_act", "upfirdn2d"):
-        text = "" if name == "__init__" else "raise RuntimeError('ninja: build stopped')\n"
-        (ops_folder / f"{name}.py").write_text(text)
-    (tmp_path / "torch_utils" / "__init__.py").write_text("")
-    (tmp_path / "torch_utils" / "custom_ops.py").write_text("import no_such_module\n")
+    code_bases = load("../tests/compat/code_bases")
+    code_bases.write(tmp_path, code_bases.CODE_BASES["stylegan3"])
     (tmp_path / "train.py").write_text(TRAIN_PY)
     printed = run("run_stylegan3.py", tmp_path, tmp_path / "said", "--gpus", 1, "--cfg=x")
     assert (tmp_path / "said").read_text() == "--gpus 1 --cfg=x"

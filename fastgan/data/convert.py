@@ -1,6 +1,7 @@
 """Convert a folder, zip or tars of images into one zip in the StyleGAN layout."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from fastgan.data.decoded_images import DecodedImages
@@ -59,8 +60,11 @@ def convert(
         labels=labels,
     )
     more = {} if decoded.label_names is None else {"label_names": decoded.label_names}
-    with write_stylegan_zip(dest_zip, overwrite=overwrite) as writer:
-        for png in decoded.pixels(workers, encode_png, progress):
+    with (
+        write_stylegan_zip(dest_zip, overwrite=overwrite) as writer,
+        closing(decoded.pixels(workers, encode_png, progress)) as pngs,
+    ):
+        for png in pngs:
             writer.add(png)
         writer.finish(decoded.labels, **more)
     return dest_zip

@@ -1,6 +1,6 @@
 """The images of a source, decoded to one shape in the order of their names, with their labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
@@ -68,8 +68,11 @@ class DecodedImages:
 
     def pixels(
         self, workers: int, then: Callable[[np.ndarray], T], progress: Callable | None = None
-    ) -> Iterator[T]:
+    ) -> Generator[T, None, None]:
         """then(uint8 [C, H, W]) of each image, in the order of `names`; `workers` threads.
+
+        Close it where it may not be read to its end: else its threads live until it is collected,
+        which may happen in one of them.
 
         Raises ValueError for a bad image, or one whose size is not that of the first.
         """

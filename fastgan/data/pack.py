@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -54,8 +55,10 @@ def pack(
         labels=labels,
     )
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with open_atomic(dest, is_durable=True, overwrite=overwrite) as file:
-        images = decoded.pixels(workers, lambda x: x, progress)
+    with (
+        open_atomic(dest, is_durable=True, overwrite=overwrite) as file,
+        closing(decoded.pixels(workers, lambda x: x, progress)) as images,
+    ):
         first = next(images)
         _require_space(first.nbytes * len(decoded), dest, announce)
         write_pack(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections import namedtuple
 
 import numpy as np
@@ -193,6 +194,7 @@ def test_too_small_a_disk_is_said_before_anything_is_written(packed, tmp_path, m
         packed(announce=lambda *a: said.append(a))
     assert error.value.errno == errno.ENOSPC
     assert said == [(5 * 135, 600)]
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastgan-pack")]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
 
 
