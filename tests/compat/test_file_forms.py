@@ -194,6 +194,7 @@ def test_an_export_with_nvidias_names_is_imported_again(file, tmp_path):
     assert import_weights(tmp_path / "y.pt", tmp_path / "c", only=["G_ema"]).networks == ("G_ema",)
 
 
+@pytest.mark.usefixtures("reader_here")
 def test_metadata_that_means_harm(tmp_path):
     import_weights(R3GAN, tmp_path / "a", only=["G_ema"])
     export_weights(tmp_path / "a", tmp_path / "x.safetensors", "nvidia")
@@ -221,6 +222,7 @@ def test_metadata_that_means_harm(tmp_path):
         import_weights(tmp_path / "y.safetensors", tmp_path / "no")
 
 
+@pytest.mark.usefixtures("reader_here")
 def test_what_a_file_is_that_is_no_weights(generator, tmp_path):
     torch.save({"g_ema": generator}, tmp_path / "x.pt")
     content = (tmp_path / "x.pt").read_bytes()

@@ -15,6 +15,8 @@ from fastgan.models import r3gan
 from fastgan.training import DataConfig, TrainConfig, build_state
 from fastgan.training.checkpoint.checkpoint import latest, load, load_generator, read_config, save
 
+pytestmark = pytest.mark.usefixtures("reader_here")  # tests/cli/test_transfer.py has the process
+
 FILES = Path(__file__).parent / "published"
 BASE = r3gan.Config(
     z_dim=6, widths=(8, 8, 6), blocks=(1, 2, 1), groups=(4, 2, 3), c_dim=3, embed_dim=5,

@@ -30,6 +30,8 @@ from fastgan.models import stylegan2
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
 
+pytestmark = pytest.mark.usefixtures("reader_here")  # tests/cli/test_transfer.py has the process
+
 PUBLISHED = Path(__file__).parent / "published"
 FILES = ("s2a_cond",)
 IMAGES = {"img_resolution": 16, "img_channels": 3}

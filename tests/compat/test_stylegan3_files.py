@@ -22,6 +22,8 @@ from fastgan.compat.weights import (
 from fastgan.compat.weights.configs.stylegan3 import stylegan3_config
 from fastgan.models import stylegan3
 
+pytestmark = pytest.mark.usefixtures("reader_here")  # tests/cli/test_transfer.py has the process
+
 PUBLISHED = Path(__file__).parent / "published"
 SIZES = {"z_dim": 8, "w_dim": 6, "img_resolution": 16, "img_channels": 3}
 BASE = SIZES | {

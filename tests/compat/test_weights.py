@@ -59,6 +59,7 @@ def labels(config, n):
     return torch.eye(max(config.c_dim, n))[:n, : config.c_dim] if config.c_dim else None
 
 
+@pytest.mark.usefixtures("reader_here")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_pickle_of_nvidias_form(name, files, tmp_path):
     path, average, raw, D = files[name]
@@ -77,6 +78,7 @@ def test_a_pickle_of_nvidias_form(name, files, tmp_path):
     assert "non-commercial" in done.terms or name == "r3gan"
 
 
+@pytest.mark.usefixtures("reader_here")
 def test_the_networks_come_back_to_the_bit(files, tmp_path):
     path, average, raw, D = files["stylegan2 with labels"]
     import_weights(path, tmp_path / "run")
@@ -90,6 +92,7 @@ def test_the_networks_come_back_to_the_bit(files, tmp_path):
     assert not back
 
 
+@pytest.mark.usefixtures("reader_here")
 @pytest.mark.parametrize("group", [None, 2, 4])
 def test_the_group_of_a_discriminators_statistic(group, tmp_path):
     """None is the whole batch, here 6 samples."""
@@ -128,6 +131,7 @@ def test_an_imported_run_draws_and_goes_on(files, tmp_path, cli):
     assert "exists" in cli("import", files["stylegan2"][0], "--out", "run", code=1).output
 
 
+@pytest.mark.usefixtures("reader_here")
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
 def test_strict(change, tmp_path):
     c = NETWORKS["r3gan"][1]
@@ -394,6 +398,7 @@ def test_the_source_in_a_file_is_not_run(files):
     assert read.networks["G_ema"].arguments["synthesis_kwargs"]["conv_clamp"] == 256.0
 
 
+@pytest.mark.usefixtures("reader_here")
 def test_what_the_file_must_hold(files, tmp_path):
     path = files["stylegan2"][0]
     with pytest.raises(WeightsError, match="holds a stylegan2 generator; expected r3gan"):
