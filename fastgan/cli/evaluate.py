@@ -14,7 +14,7 @@ from fastgan.cli.shared_options import (
     network_option,
     runs_option,
 )
-from fastgan.cli.train_config import data_path
+from fastgan.cli.train_config import data_path, is_imported
 
 
 # fmt: off
@@ -90,6 +90,12 @@ def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed:
 def _open_dataset(config: dict[str, Any], data: str | None) -> Any:
     from fastgan.data import default_dataset, open_images
 
+    if data is None and is_imported(config["name"]):
+        raise click.BadParameter(
+            "is needed for a folder of `fastgan import`: imported weights come without the data "
+            "that they were trained on; name images to compare with, or 'avatars'",
+            param_hint="--data",
+        )
     size = (config["model"]["img_height"], config["model"]["img_width"])
     path = config["data"]["path"] if data is None else data_path(data)
     path = path or default_dataset(max(size))

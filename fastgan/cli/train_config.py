@@ -133,12 +133,17 @@ def describe_run(config: "TrainConfig", data_name: str, text: str) -> str:
     return "-".join(parts)
 
 
+def is_imported(name: str) -> bool:
+    """Whether `TrainConfig.name` is that of a folder of `fastgan import`, which has no data."""
+    return name.startswith("imported ")
+
+
 def refuse_imported(config: "TrainConfig", text: str) -> None:
     """click.BadParameter for a folder of `fastgan import`, which has weights and nothing else.
 
     `text` is what was typed for --resume.
     """
-    if config.name.startswith("imported "):
+    if is_imported(config.name):
         raise click.BadParameter(
             f"{text} was written by `fastgan import`: it has weights, but no settings and no "
             "optimizers, so that there is no run to continue. Start a new run with its weights: "

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from fastgan import metrics
+from fastgan.models import stylegan2
+from fastgan.training import TrainConfig, build_state
+from fastgan.training.checkpoint import checkpoint
 
 
 @pytest.fixture
@@ -47,3 +50,18 @@ def test_a_missing_extra_is_named(cli, trained, monkeypatch):
     monkeypatch.setattr(metrics, "available", lambda: "pip install 'fastgan[metrics]'")
 
     assert "fastgan[metrics]" in cli("evaluate", "--network", trained, code=1).output
+
+
+def test_imported_weights_are_compared_with_named_data_only(cli, images, small_extractor):
+    model = stylegan2.Config(
+        img_height=8, img_width=8, z_dim=8, w_dim=8, channel_base=64, channel_max=8
+    )
+    config = TrainConfig(name="imported stylegan2", architecture="stylegan2", model=model)
+    checkpoint.save(build_state(config), cli.folder / "faces")
+    flags = ["--network", "faces", "--metrics", "fd_lite0", "--num", 8]
+
+    output = " ".join(cli("evaluate", *flags, code=2).output.split())
+    assert "--data" in output
+    assert "imported weights come without the data" in output
+    assert not (cli.folder / "faces" / "metric-fd_lite0.jsonl").exists()
+    assert "fd_lite0" in cli("evaluate", *flags, "--data", images).output

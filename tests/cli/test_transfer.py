@@ -154,6 +154,16 @@ def test_freezing_new_layers_is_refused(cli, images, imported):
     assert "d_frozen_layers: expected a whole number from 0 to 4" in words_of(out)
 
 
+def test_freezing_needs_weights_with_a_discriminator(cli, images, imported):
+    (imported / "imported.json").write_text(json.dumps({"dtypes": {"G_ema": {}}}))
+    flags = (*TRAIN, "--data", images, "-n", "--init-from", "faces")
+    out = words_of(cli(*flags, "--freezed", 1, code=1))
+    assert "(--freezed)" in out
+    assert "has no D (" in out
+    assert "no layer can be frozen; set 0" in out
+    cli(*flags, "--freezed", 0)
+
+
 def test_an_imported_folder_cannot_be_resumed_and_says_why(cli, images, imported):
     out = words_of(cli("train", "--resume", "faces", "--data", images, "--gamma", 3, code=2))
     assert "--resume: faces was written by `fastgan import`: it has weights, but no settings" in out

@@ -218,6 +218,12 @@ def _match(
                 f"that {path} has too, which is too little to start from; newly initialised would "
                 f"be {_listed(copy.new)}; take the image size of the weights, or other weights"
             )
+    if is_d_new and config.d_frozen_layers:
+        raise ValueError(
+            f"d_frozen_layers={config.d_frozen_layers} (--freezed) would keep layers of D as they "
+            f"are in the weights, and {path} has no D (it was imported from a file without one, or "
+            "with --only), so that no layer can be frozen; set 0"
+        )
     _check_frozen(config, new)
     return copy, found
 
