@@ -162,6 +162,24 @@ def test_a_generator_alone_in_every_protocol(protocol, published, tmp_path):
     assert_equal(average(tmp_path / "run"), dict(published["G_ema"].weights))
 
 
+@pytest.mark.parametrize("form", ["NVIDIA's", "R3GAN's", "rosinality's", "a pickle"])
+@pytest.mark.usefixtures("reader_here")
+def test_a_discriminator_alone_is_named_as_such(form, published, tmp_path):
+    path = tmp_path / "d.pkl"
+    if form == "a pickle":
+        with their_modules(), path.open("wb") as file:
+            pickle.dump(as_described(published["D"]), file)
+    elif form == "rosinality's":
+        D = rosinality.Discriminator(rosinality.Config(**SIZE))
+        torch.save(D.state_dict(), path)
+    else:
+        name = "r3_cond.pkl" if form == "R3GAN's" else "s3_r.pkl"
+        torch.save(dict(read_weights(PUBLISHED / name).networks["D"].weights), path)
+    with pytest.raises(WeightsError, match=r"holds a discriminator .* and no generator"):
+        import_weights(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("file", ["r3_cond.pkl", "s3_r.pkl"])
 @pytest.mark.usefixtures("reader_here")
 def test_an_export_with_nvidias_names_is_imported_again(file, tmp_path):

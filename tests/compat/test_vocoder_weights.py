@@ -147,6 +147,31 @@ def test_no_setting_of_a_generator_is_ignored(name, tmp_path):
                 output(lacking)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_mels": 100}, r"conv_pre\.weight_v \(\d+, 80, 7\), expected \(\d+, 100, 7\); is "),
+        ({"upsample_initial_channel": 512}, r"conv_pre\.bias .*; .*; .* and \d+ more; is "),
+        ({"resblock": "1"}, r"missing .*unknown .*; is "),
+    ],
+)
+def test_the_config_of_another_vocoder_is_said_in_words(change, words, tmp_path):
+    weights, config, _, _ = published("hifi_v3")
+    path, json_path = written(tmp_path, weights, config | change)
+    with pytest.raises(WeightsError, match=words) as caught:
+        import_weights(path, tmp_path / "voice", config=json_path)
+    assert str(caught.value).endswith(f"{json_path} the config.json beside the file?")
+    assert "\n" not in str(caught.value)
+    assert "parametrizations" not in str(caught.value) or change.get("resblock")
+
+
+def test_export_of_the_other_vocoder_names_it(tmp_path):
+    path, json_path = written(tmp_path, *published("bigvgan_base")[:2])
+    import_weights(path, tmp_path / "voice", config=json_path)
+    with pytest.raises(WeightsError, match=r"expected a Generator of hifigan; .* --to bigvgan "):
+        export_weights(tmp_path / "voice", tmp_path / "x", "hifigan")
+
+
 def test_a_field_that_is_not_known_is_named(tmp_path):
     weights, config, _, _ = published("hifi_v3")
     path, json_path = written(tmp_path, weights, config | {"gin_channels": 4})

@@ -24,6 +24,8 @@ _OTHERS = {
     "mapping.embed_proj.": "StyleGAN-XL's class-conditional one",
     "synthesis.init.": "projected-gan's lightweight one (its cfg fastgan)",
 }
+# Weights that discriminators alone have: NVIDIA's, R3GAN's, rosinality's and BasicSR's.
+_OF_D = re.compile(r"b\d+\.(fromrgb|fc|out)\.|Model\.ExtractionLayer\.|final_(conv|linear)\.")
 _BASICSR = "style_conv1.modulated_conv.weight"
 _BASICSR_NAMES = (  # theirs, as a pattern: rosinality's
     (r"^style_mlp\.", "style."),
@@ -121,6 +123,11 @@ def find_networks(read: ReadWeights, only: Sequence[str] | None) -> FoundNetwork
         networks = {role: PickledNetwork(_rosinality_names(network.weights))
                     for role, network in networks.items()}  # fmt: skip
     return FoundNetworks(networks, names, tuple(notes), is_basicsr)
+
+
+def is_discriminator(weights: Mapping[str, Tensor]) -> bool:
+    """Whether names of weights, without those of wrappers, are a discriminator's."""
+    return any(_OF_D.match(name) for name in weights)
 
 
 def _unwrapped(read: ReadWeights, name: str, network: PickledNetwork) -> PickledNetwork:

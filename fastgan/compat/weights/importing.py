@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from fastgan.atomic import new_folder
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.configs.architectures import CONFIGS, architecture_of
-from fastgan.compat.weights.found_networks import NETWORKS, FoundNetworks, find_networks
+from fastgan.compat.weights.found_networks import (
+    NETWORKS,
+    FoundNetworks,
+    find_networks,
+    is_discriminator,
+)
 from fastgan.compat.weights.reading import (
     PickledNetwork,
     ReadWeights,
@@ -112,6 +117,12 @@ def import_weights(
     found = find_networks(read, only)
     g = found.networks["G_ema"].weights
     holds = "basicsr" if found.is_basicsr else architecture_of(g)
+    if holds is None and is_discriminator(g):
+        raise WeightsError(
+            f"import_weights: {read.path} holds a discriminator (with names like "
+            f"{', '.join(sorted(g)[:3])}) and no generator, which is needed; import a file that "
+            "holds a generator too"
+        )
     if holds is None or kind not in (None, holds):
         what = f"a {holds} generator" if holds else f"G with names like {', '.join(sorted(g)[:3])}"
         raise WeightsError(

@@ -34,6 +34,7 @@ _OF_TRAINING = frozenset((
     "cqtd_max_filters", "cqtd_filters_scale", "cqtd_dilations", "cqtd_hop_lengths",
     "cqtd_n_octaves", "cqtd_bins_per_octaves",
 ))  # fmt: skip
+_LISTED = 3
 _DILATIONS = {"1": 3, "2": 2}  # how many of a row the originals use, by their residual block
 _PUBLISHED = {  # torch's current name of a normed weight: the published one
     "parametrizations.weight.original0": "weight_g",
@@ -83,13 +84,27 @@ def vocoder_of(
     if any(name.endswith(".weight") for name in weights):
         network.remove_weight_norm()
     try:
+        _refuse_shapes(path, network, weights)
         missing, unknown = network.load_state_dict(dict(weights), strict=False, assign=True)
-    except (RuntimeError, TypeError) as error:
-        raise WeightsError(
-            f"import_weights: generator of {path} does not fit {config}: {error}"
-        ) from error
-    refuse_names(path, "generator", missing, unknown)
+        refuse_names(path, "generator", missing, unknown)
+    except (WeightsError, RuntimeError, TypeError) as error:
+        raise WeightsError(f"{error}; is {config} the config.json beside the file?") from error
     return network.eval(), tuple(notes)
+
+
+def _refuse_shapes(path: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """WeightsError where a weight, under our name or the published one, has another shape."""
+    wrong = []
+    for ours, t in network.state_dict().items():
+        name = ours if ours in weights else _published_name(ours)
+        if name in weights and weights[name].shape != t.shape:
+            wrong.append(f"{name} {tuple(weights[name].shape)}, expected {tuple(t.shape)}")
+    if wrong:
+        more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+        raise WeightsError(
+            f"import_weights: generator of {path} has other shapes than its config.json says: "
+            f"{'; '.join(wrong[:_LISTED])}{more}"
+        )
 
 
 def _read_json(config: Path) -> dict[str, Any]:
@@ -141,10 +156,13 @@ def published_generator(folder: Path, kind: str) -> dict[str, Tensor]:
             f"{where} is no folder of a vocoder, as import and save_pretrained write it: {error}"
         ) from error
     if found != f"vocoders.{kind}'s Generator":
-        raise WeightsError(f"{where} holds {found}; expected a Generator of {kind}")
-    content = {}
-    for name, tensor in state.items():
-        for ours, theirs in _PUBLISHED.items():
-            name = name.replace(ours, theirs)
-        content[name] = tensor
-    return content
+        others = [k for k in VOCODERS if found == f"vocoders.{k}'s Generator"]
+        advice = f"; to write it, pass --to {others[0]} (to={others[0]!r})" if others else ""
+        raise WeightsError(f"{where} holds {found}; expected a Generator of {kind}{advice}")
+    return {_published_name(name): tensor for name, tensor in state.items()}
+
+
+def _published_name(name: str) -> str:
+    for ours, theirs in _PUBLISHED.items():
+        name = name.replace(ours, theirs)
+    return name
