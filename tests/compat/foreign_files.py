@@ -12,6 +12,7 @@ import _plain_stylegan2
 import torch
 
 from fastgan.compat.weights import PickledModule, PickledNetwork
+from fastgan.compat.weights.configs.r3gan import published_classes
 from fastgan.models import stylegan2
 
 SOURCE = "raise RuntimeError('source code in a file was run')\n" * 40
@@ -53,12 +54,15 @@ class Layer:
         self.__dict__.update(state)
 
 
-class Resampler(Layer):
-    pass
-
-
-class Activation(Layer):
-    pass
+R3GAN = {
+    name: type(name, (Layer,), {})
+    for name in (
+        "Generator", "GeneratorStage", "GenerativeBasis", "UpsampleLayer", "Discriminator",
+        "DiscriminatorStage", "DiscriminativeBasis", "DownsampleLayer", "ResidualBlock",
+        "Convolution", "Conv2d", "Linear", "ModuleList", "InterpolativeUpsampler",
+        "InterpolativeDownsampler", "BiasedActivation",
+    )
+}  # fmt: skip
 
 
 class ProjectedDiscriminator(Layer):
@@ -111,9 +115,7 @@ def their_modules():
     put("torch_utils")
     put("torch_utils.persistence", _reconstruct_persistent_obj=_reconstruct_persistent_obj)
     put("R3GAN")
-    put("R3GAN.Networks", Generator=Layer)
-    put("R3GAN.Resamplers", InterpolativeUpsamplerCUDA=Resampler)
-    put("R3GAN.FusedOperators", BiasedActivationCUDA=Activation)
+    put("R3GAN.Networks", **R3GAN)
     put("pg_modules")
     put("pg_modules.discriminator", ProjectedDiscriminator=ProjectedDiscriminator)
     put("timm")
@@ -134,7 +136,9 @@ def their_modules():
 
 
 def as_theirs(module, kwargs=None, *, by_name=False, path=""):
-    """An nn.Module as an object whose pickle is in their form."""
+    """An nn.Module as an object whose pickle is in their form; by_name: R3GAN's."""
+    if by_name and not path:
+        by_name = published_classes(module)
     state = {
         "training": False,
         "_parameters": collections.OrderedDict(module.named_parameters(recurse=False)),
@@ -152,9 +156,7 @@ def as_theirs(module, kwargs=None, *, by_name=False, path=""):
     if not path:
         state |= {"_init_args": (), "_init_kwargs": EasyDict(kwargs or {})}
     if by_name and path:
-        kinds = {"Kernel": Resampler, "Bias": Activation}
-        own = [*state["_buffers"], *state["_parameters"]]
-        return kinds.get(own[0] if own else "", Layer)(state)
+        return R3GAN[by_name[path.removeprefix(".")]](state)
     return Persistent(type(module).__name__, state)
 
 

@@ -9,7 +9,7 @@ from _published_r3gan import generate, judge, random_weights
 from safetensors.torch import load_file
 
 from fastgan.compat.weights import export_weights, import_weights, read_weights
-from fastgan.compat.weights.configs.r3gan import r3gan_config
+from fastgan.compat.weights.configs.r3gan import published_classes, r3gan_config
 from fastgan.compat.weights.reading import PickledModule, PickledNetwork
 from fastgan.models import r3gan
 from fastgan.training import DataConfig, TrainConfig, build_state
@@ -27,13 +27,14 @@ BASE = r3gan.Config(
 def network(c, *, is_d, attributes=None):
     """A network as it is read from a file, with the arguments of c; attributes: of more modules."""
     c = c.discriminator if is_d else c
-    modules = {}
+    made = (r3gan.Discriminator if is_d else r3gan.Generator)(c)
+    classes, modules = published_classes(made), {}
     for i in range(len(c.widths)):
         stage = len(c.widths) - 1 - i if is_d else i
         dtype = "bfloat16" if stage in c.bf16_stages else "float32"
         modules[f"Model.MainLayers.{i}"] = {"DataType": dtype}
     modules[""] = {} if is_d else {"z_dim": c.z_dim, "c_dim": c.c_dim, "img_resolution": 16}
-    modules = {name: PickledModule("", values) for name, values in modules.items()}
+    modules = {name: PickledModule(of, modules.get(name, {})) for name, of in classes.items()}
     return PickledNetwork(
         random_weights(c, is_d=is_d, seed=is_d), modules=modules | (attributes or {})
     )
@@ -181,6 +182,16 @@ BLOCK = "Model.MainLayers.1.Layers.1"
          "Resampler.FilterRadius is 2; expected 1"),
         (f"{BLOCK}.LinearLayer2.Layer", "Conv2d", {"stride": [2, 2], "kernel_size": [3, 3]},
          r"LinearLayer2.Layer.stride is \[2, 2\]; expected \[1, 1\]"),
+        (f"{BLOCK}.LinearLayer2.Layer", "Conv2d", {"groups": 4},
+         "LinearLayer2.Layer.groups is 4; expected 2"),
+        ("Post", "Sigmoid", {}, "G.Post is a Sigmoid; expected no such module"),
+        ("Model.Extra", "Linear", {}, "G.Model.Extra is a Linear; expected no such module"),
+        ("Model.MainLayers.3", "Tanh", {}, "MainLayers.3 is a Tanh; expected no such module"),
+        ("Model.MainLayers.1.Layers.3", "Tanh", {}, "Layers.3 is a Tanh; expected no such module"),
+        (BLOCK, "PlainBlock", {}, "is a PlainBlock; expected a class ResidualBlock"),
+        ("Model.MainLayers.1.Layers.0", "NearestLayer", {},
+         "is a NearestLayer; expected a class UpsampleLayer"),
+        ("Model.MainLayers.1", "DiscriminatorStage", {}, "expected a class GeneratorStage"),
         (f"{BLOCK}.LinearLayer2.Layer", "Conv2d",
          {"stride": [1, 1], "kernel_size": [3, 3], "padding": [0, 0]},
          r"LinearLayer2.Layer.padding is \[0, 0\]; expected \[1, 1\]"),
@@ -194,11 +205,27 @@ def test_what_a_module_does_otherwise_is_refused_by_name(module, class_name, att
         r3gan_config(g, None)
 
 
+@pytest.mark.parametrize("name", ["r3_plain", "r3_cond"])
+def test_the_classes_of_a_published_file_are_all_known(name):
+    for role, found in read_weights(FILES / f"{name}.pkl").networks.items():
+        c = r3gan_config(*(read_weights(FILES / f"{name}.pkl").networks[n] for n in ("G", "D")))
+        ours = (r3gan.Discriminator if role == "D" else r3gan.Generator)(c)
+        there = {n: of.class_name.removesuffix("CUDA") for n, of in found.modules.items()}
+        assert there == published_classes(ours)
+
+
+def test_a_module_that_a_discriminator_has_not_is_refused():
+    extra = {"Model.Extra": PickledModule("Sigmoid", {})}
+    with pytest.raises(ValueError, match=r"D\.Model\.Extra is a Sigmoid; expected no"):
+        r3gan_config(network(BASE, is_d=False), network(BASE, is_d=True, attributes=extra))
+
+
 def test_a_kernel_that_no_filter_gives_is_refused():
     g = network(BASE, is_d=False)
-    g.weights["Model.MainLayers.1.Layers.0.Resampler.Kernel"].mul_(2)
-    with pytest.raises(ValueError, match="ResamplingFilter: the first"):
-        r3gan_config(g, None)
+    for factor in (2, 0):
+        g.weights["Model.MainLayers.1.Layers.0.Resampler.Kernel"].mul_(factor)
+        with pytest.raises(ValueError, match="ResamplingFilter: the first"):
+            r3gan_config(g, None)
 
 
 @pytest.mark.parametrize("name", ["0.Layers.0.Basis", "1.Layers.1.LinearLayer2.Layer.weight"])

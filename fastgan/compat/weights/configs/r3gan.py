@@ -1,20 +1,19 @@
 """R3GAN's Config from a file.
 
-Sizes are those of the weights. The attributes of the modules say what weights do not: the dtype of
-each stage, and that no layer pads, strides or activates otherwise than here. Errors have the names
-of the arguments of the published networks.
+Sizes are those of the weights. The modules say what weights do not: the dtype of each stage, and
+that no layer is of another kind, pads, strides or activates otherwise than here. Errors have the
+names of the arguments of the published networks.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastgan.compat.weights.configs.shapes import Weights
-from fastgan.compat.weights.reading import PickledModule, PickledNetwork
+from fastgan.compat.weights.reading import PickledNetwork
 from fastgan.models import r3gan
-from fastgan.models.r3gan.layers import resampling_kernel
+from fastgan.models.r3gan.layers import Resampler, resampling_kernel
 
 _ARGUMENTS = {  # fields that G and D share → the published argument
     "widths": "WidthPerStage", "blocks": "BlocksPerStage", "groups": "CardinalityPerStage",
@@ -23,8 +22,7 @@ _ARGUMENTS = {  # fields that G and D share → the published argument
     "img_channels": "img_channels",
 }  # fmt: skip
 _DTYPES = {"float32": False, "bfloat16": True}  # of a stage → whether it is one of bf16_stages
-# What a layer may be, by the beginning of its class's name: reference and CUDA forms are alike.
-_CLASSES = {"Resampler": "Interpolative", "NonLinearity": "BiasedActivation"}
+_FORMS = ("", "CUDA", "Reference")  # endings of a class's name: its forms compute alike
 _FREE = (
     "training",
     "in_channels",
@@ -32,9 +30,9 @@ _FREE = (
     "in_features",
     "out_features",
     "kernel_size",
-    "groups",
     "DataType",
 )
+_OF_CONV = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
 
 
 def r3gan_config(network: PickledNetwork, discriminator: PickledNetwork | None) -> r3gan.Config:
@@ -55,8 +53,10 @@ def r3gan_config(network: PickledNetwork, discriminator: PickledNetwork | None) 
         of_class = discriminator.weights.get("Model.EmbeddingLayer.weight")
         fields["d_embed_dim"] = None if of_class is None else of_class.shape[0]
     config = r3gan.Config(img_height=side, img_width=side, **fields)
-    _check_attributes("G", network, config)
-    _check_attributes("D", discriminator, config.discriminator)
+    with torch.device("meta"):
+        _check_modules("G", network, r3gan.Generator(config))
+        if discriminator is not None:
+            _check_modules("D", discriminator, r3gan.Discriminator(config))
     return config
 
 
@@ -123,6 +123,8 @@ def _filter_weights(kernels: list[Tensor]) -> tuple[float, ...]:
         left = tap - left
         weights.append(left)
     found = torch.tensor(weights[:-1], dtype=torch.float64)
+    if not bool((found.abs() > 1e-6).any()):
+        raise ValueError("ResamplingFilter: the first Resampler.Kernel is zero; expected of sum 1")
     whole = found / found[found.abs() > 1e-6].abs().min()
     found = torch.where(whole.round().isclose(whole, rtol=1e-4), whole.round(), found)
     kernel = resampling_kernel(found.tolist())
@@ -144,39 +146,56 @@ def _is_half(network: PickledNetwork, stage: int) -> bool:
     return _DTYPES[dtype]
 
 
-def _check_attributes(which: str, network: PickledNetwork | None, config: r3gan.Config) -> None:
-    """ValueError for a layer of another class, or with an attribute that is not as here."""
-    for name, module in ({} if network is None else network.modules).items():
-        last = name.rpartition(".")[2]
-        wanted = next((c for prefix, c in _CLASSES.items() if last.startswith(prefix)), "")
-        if not module.class_name.startswith(wanted):
+def published_classes(network: nn.Module) -> dict[str, str]:
+    """{name of a module: its class in published files, without an ending of `_FORMS`}."""
+    kind = "Discriminator" if isinstance(network, r3gan.Discriminator) else "Generator"
+    sampling = "Downsample" if kind == "Discriminator" else "Upsample"
+    changed = {
+        "GeneratorModel": kind,
+        "DiscriminatorModel": kind,
+        "Stage": f"{kind}Stage",
+        "Transition": f"{sampling}Layer",
+        "Resampler": f"Interpolative{sampling}r",
+    }
+    classes = {name: type(module).__name__ for name, module in network.named_modules()}
+    return {name: changed.get(found, found) for name, found in classes.items()}
+
+
+def _check_modules(which: str, pickled: PickledNetwork, network: nn.Module) -> None:
+    """ValueError for a module that `network` has not, of another class, or set otherwise."""
+    ours, classes = dict(network.named_modules()), published_classes(network)
+    for name, module in pickled.modules.items():
+        where = f"{which}.{name}" if name else which
+        if name not in ours:
             raise ValueError(
-                f"{which}.{name} is a {module.class_name}; expected a class {wanted}…, the only "
-                "kind that is known here"
+                f"{where} is a {module.class_name}; expected no such module, which R3GAN has not"
             )
-        expected = dict(_expected(name, module, config))
+        if module.class_name not in [classes[name] + form for form in _FORMS]:
+            raise ValueError(
+                f"{where} is a {module.class_name}; expected a class {classes[name]}, the only "
+                "one that is known there"
+            )
+        expected = _expected(ours[name])
         for attribute, value in module.attributes.items():
             if attribute not in (*_FREE, *expected):
                 raise ValueError(
-                    f"{which}.{name}.{attribute} is {value!r}; expected no such attribute, whose "
+                    f"{where}.{attribute} is {value!r}; expected no such attribute, whose "
                     "effect is not known here"
                 )
             if attribute in expected and value != expected[attribute]:
                 raise ValueError(
-                    f"{which}.{name}.{attribute} is {value!r}; expected {expected[attribute]!r}"
+                    f"{where}.{attribute} is {value!r}; expected {expected[attribute]!r}"
                 )
 
 
-def _expected(name: str, module: PickledModule, config: r3gan.Config) -> Iterator[tuple[str, Any]]:
-    """(attribute, its value here) of one module."""
-    if not name:
-        yield from (("z_dim", config.z_dim), ("c_dim", config.c_dim))
-        yield "img_resolution", config.img_width
-    elif "stride" in module.attributes:
-        k = list(module.attributes.get("kernel_size") or [])
-        is_basis = name.endswith(".Basis")
-        yield "padding", [0, 0] if is_basis else [n // 2 for n in k]
-        yield from (("stride", [1, 1]), ("dilation", [1, 1]), ("output_padding", [0, 0]))
-        yield from (("transposed", False), ("padding_mode", "zeros"))
-    elif name.endswith("Resampler"):
-        yield "FilterRadius", len(config.resample_filter) // 2
+def _expected(module: nn.Module) -> dict[str, Any]:
+    """{attribute of the published module: the value that is the same as `module` here}."""
+    if isinstance(module, r3gan.Generator):
+        c = module.config
+        return {"z_dim": c.z_dim, "c_dim": c.c_dim, "img_resolution": c.img_width}
+    if isinstance(module, nn.Conv2d):
+        found = {name: getattr(module, name) for name in (*_OF_CONV, "padding_mode")}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+    if isinstance(module, Resampler):
+        return {"FilterRadius": (module.Kernel.shape[0] - 1) // 2}
+    return {}
