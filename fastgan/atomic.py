@@ -14,6 +14,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names `path` and what to do where nothing can be written beside it."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            f"{path} cannot be written: {path.parent} is no folder in which files can be made "
+            f"({error.strerror or error}); create that folder, or choose another path"
+        ) from error
+
+
+def make_parents(path: Path) -> None:
+    """Make the folder of the file `path`, and its parents, where they do not exist.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: they can't be made; the message names `path`.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def write_atomic(path: Path, data: bytes | str, *, is_durable: bool = False) -> None:
     """Replace the file `path` by `data`.
 
@@ -47,7 +72,8 @@ def open_atomic(
         FileExistsError: `path` exists at the start or at the end, and `overwrite` is False.
     """
     _refuse_existing(path, overwrite)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     file = temporary.open("r+b")
@@ -85,8 +111,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     Yields:
         The temporary folder that the block fills; it is deleted after an exception.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    make_parents(path)
+    with _naming(path):
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield scratch
         scratch.chmod(0o755)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fastgan.atomic import new_folder, open_atomic, write_atomic
+from fastgan.atomic import make_parents, new_folder, open_atomic, write_atomic
 
 
 def test_text_and_bytes_replace_the_file(tmp_path):
@@ -57,3 +57,14 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (scratch / "whole").write_text("")
         assert not path.exists()
     assert [p.name for p in path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("write", [
+    lambda path: write_atomic(path, "x"), lambda path: new_folder(path).__enter__(), make_parents,
+])  # fmt: skip
+def test_a_place_where_nothing_can_be_written_is_named(write, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "a"
+    with pytest.raises(OSError, match=r"file/a cannot be written: .* choose another path") as found:
+        write(path)
+    assert "Errno" not in str(found.value)

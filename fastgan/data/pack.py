@@ -7,7 +7,7 @@ from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
-from fastgan.atomic import open_atomic
+from fastgan.atomic import make_parents, open_atomic
 from fastgan.data.decoded_images import DecodedImages
 from fastgan.data.pack_format import SUFFIX, write_pack
 
@@ -54,7 +54,7 @@ def pack(
         max_images=max_images,
         labels=labels,
     )
-    dest.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(dest)
     with (
         open_atomic(dest, is_durable=True, overwrite=overwrite) as file,
         closing(decoded.pixels(workers, lambda x: x, progress)) as images,

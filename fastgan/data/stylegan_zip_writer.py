@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fastgan.atomic import open_atomic
+from fastgan.atomic import make_parents, open_atomic
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same images give the same bytes
 
@@ -81,7 +81,7 @@ def write_stylegan_zip(path: str | Path, *, overwrite: bool = False) -> Iterator
         RuntimeError: the block ended without a call of `finish`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(path)
     with open_atomic(path, is_durable=True, overwrite=overwrite) as file:
         writer = StyleGANZipWriter(file)
         try:

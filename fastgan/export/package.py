@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastgan.atomic import open_atomic
+from fastgan.atomic import make_parents, open_atomic
 from fastgan.export.program import to_exported_program
 
 
@@ -31,6 +31,7 @@ def to_aoti_package(
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"to_aoti_package: path must end in .pt2, got {path.name}")
+    make_parents(path)
     program = to_exported_program(G, truncation_psi=truncation_psi, noise_mode=noise_mode)
     with tempfile.TemporaryDirectory() as folder, open_atomic(path) as file:
         made = torch._inductor.aoti_compile_and_package(

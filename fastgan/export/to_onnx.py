@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastgan.atomic import open_atomic
+from fastgan.atomic import make_parents, open_atomic
 from fastgan.export.program import to_exported_program
 
 OPSET = 18
@@ -22,7 +22,7 @@ def to_onnx(
 
     Args:
         G: a generator of `fastgan.models`, in float32 or float64.
-        path: the file to write, usually ending in .onnx.
+        path: the file to write, usually ending in .onnx; its folder is made.
         truncation_psi: fixed in the file.
         noise_mode: "const" or "none".
 
@@ -34,6 +34,7 @@ def to_onnx(
     if importlib.util.find_spec("onnxscript") is None:
         raise ImportError("to_onnx: needs onnxscript: pip install 'fastgan[onnx]'")
     path = Path(path)
+    make_parents(path)
     program = to_exported_program(G, truncation_psi=truncation_psi, noise_mode=noise_mode)
     model = torch.onnx.export(
         program,

@@ -172,6 +172,20 @@ def test_export_of_the_other_vocoder_names_it(tmp_path):
         export_weights(tmp_path / "voice", tmp_path / "x", "hifigan")
 
 
+def test_import_and_export_make_the_folder_of_out_or_name_it(tmp_path, cli):
+    path, json_path = written(tmp_path, *published("hifi_v3")[:2])
+    cli("import", path, "--config", json_path, "--out", "new/voice")
+    said = cli("export", "new/voice", "--to", "hifigan", "--out", "deep/er/g")
+    assert "written to deep/er/g" in said.output
+    for words in (
+        ("import", path, "--config", json_path, "--out", path / "x" / "voice"),
+        ("export", "new/voice", "--to", "hifigan", "--out", path / "x" / "g"),
+    ):
+        said = " ".join(cli(*words, code=1).output.split())
+        assert f"{words[-1]} cannot be written: " in said
+        assert "choose another path" in said
+
+
 def test_a_field_that_is_not_known_is_named(tmp_path):
     weights, config, _, _ = published("hifi_v3")
     path, json_path = written(tmp_path, weights, config | {"gin_channels": 4})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan._extras import Extra
-from fastgan.atomic import write_atomic
+from fastgan.atomic import make_parents, write_atomic
 from fastgan.compat.weights import rosinality
 from fastgan.compat.weights.reading import WeightsError
 from fastgan.compat.weights.source import Source
@@ -44,7 +44,7 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> tuple[str, 
     Args:
         source: a checkpoint, or a run folder, of which the newest checkpoint is used; for a vocoder
             a folder of `save_pretrained`.
-        path: the file to write.
+        path: the file to write; its folder is made.
         to: "rosinality" writes the `.pt` file that rosinality's code loads (g_ema, g, d, g_optim,
             d_optim, latent_avg), for a square, unconditional StyleGAN2 with image skips and a
             residual D.
@@ -66,7 +66,7 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> tuple[str, 
     source, path = Path(source), Path(path)
     if to in VOCODERS:
         content = published_generator(source, to)
-        write_atomic(path, _torch_file({"generator": content}))
+        _write(path, _torch_file({"generator": content}))
         return (f"{to}'s code also wants the config.json of the training beside the file",)
     if source.is_dir():
         newest = latest(source)
@@ -94,7 +94,7 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> tuple[str, 
             networks = {role: imported.restored(role, w) for role, w in networks.items()}
         flat = {f"{role}.{k}": t for role, weights in networks.items() for k, t in weights.items()}
         about = json.dumps({"architecture": architecture, "model": model})
-        write_atomic(path, safetensors_torch.save(flat, {"format": "pt", "fastgan": about}))
+        _write(path, safetensors_torch.save(flat, {"format": "pt", "fastgan": about}))
         return ()
     if architecture != "stylegan2":
         raise WeightsError(
@@ -106,7 +106,7 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> tuple[str, 
         content |= {
             other: imported.restored(role, content[other]) for role, other in _NETWORKS.items()
         }
-    write_atomic(path, _torch_file(content))
+    _write(path, _torch_file(content))
     arguments = content["generator_arguments"]
     defaults = {"lr_mlp": rosinality.LR_MLP, "blur_kernel": list(rosinality.BLUR_KERNEL)}
     return tuple(
@@ -114,6 +114,11 @@ def export_weights(source: Path | str, path: Path | str, to: str) -> tuple[str, 
         for name, value in arguments.items()
         if value != defaults[name]
     )
+
+
+def _write(path: Path, data: bytes) -> None:
+    make_parents(path)
+    write_atomic(path, data)
 
 
 def _torch_file(content: dict[str, Any]) -> bytes:
