@@ -1,14 +1,17 @@
 """Forms in which files come: wrapped names, one network of several, a generator alone, dill, what
 `export` writes, other pickle protocols; and what is said of a file that is something else."""
 
+import argparse
 import dataclasses
 import gzip
 import json
 import lzma
 import os
 import pickle
-from pathlib import Path
+import types
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 import torch
 from foreign_files import (
@@ -317,6 +320,65 @@ def test_harm_in_each_form_is_refused_and_runs_nothing(form, published, tmp_path
         with pytest.raises(WeightsError, match=r"the global posix\.system"):
             import_weights(path, tmp_path / "run", only=["G_ema"])
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("place", ["beside the weights", "in args"])
+def test_the_global_that_torch_load_refuses_is_named(place, is_zip, generator, tmp_path):
+    """In our words: torch's own recommend to read the file without any check."""
+    harm = Call(os.system, f"touch {tmp_path}/ran")
+    args = argparse.Namespace(size=8, x=harm) if place == "in args" else harm
+    path = tmp_path / "x.pt"
+    content = {"g_ema": generator, "args": args}
+    torch.save(content, path, _use_new_zipfile_serialization=is_zip)
+    words = (
+        r"it contains the global posix\.system, which weights do not need; nothing of it was run"
+    )
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_weights(path)
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.usefixtures("reader_here")
+def test_what_else_torch_load_refuses_is_one_plain_sentence(generator, tmp_path):
+    path = tmp_path / "x.pt"
+    harms = (Call(slice, 1), Call(PurePosixPath.joinpath, "x"), Call(np.dtype("f4").type, 1))
+    contents = []
+    for harm in harms:
+        torch.save({"g_ema": generator, "x": harm}, path)
+        contents.append(path.read_bytes())
+    torch.save({"g_ema": generator}, path, _use_new_zipfile_serialization=False)
+    contents += [path.read_bytes()[:400], path.read_bytes()[:20]]
+    torch.save({"g_ema": generator}, path)
+    contents.append(path.read_bytes().replace(b"OrderedDict", b"Ordered\x1b[1mt"))
+    contents.append(path.read_bytes().replace(b"data.pkl", b"data.pki"))
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"it contains (the global|no valid file)") as caught:
+            read_weights(path)
+        said = str(caught.value)
+        assert said.isprintable()
+        assert "weights_only" not in said
+        assert "Weights only" not in said
+
+
+@pytest.mark.usefixtures("reader_here")
+def test_the_values_that_args_may_hold(generator, tmp_path):
+    """Those that `patch` reads, too. NumPy's numbers are settings; a path becomes None."""
+    args = argparse.Namespace(
+        size=8, lr=np.float64(0.5), lr_mlp=np.float32(0.25), path=PurePosixPath("a"),
+        augment=types.SimpleNamespace(p=np.int64(3)),
+    )  # fmt: skip
+    content = {"g_ema": generator, "args": args, "best": np.float32(7)}
+    torch.save(content | {"more": types.SimpleNamespace(a=1)}, tmp_path / "x.pt")
+    before = torch.serialization.get_safe_globals()
+    found = read_weights(tmp_path / "x.pt").values
+    assert found["args"] == {
+        "size": 8, "lr": 0.5, "lr_mlp": 0.25, "path": None, "augment": {"p": 3},
+    }  # fmt: skip
+    assert (found["best"], found["more"]) == (7, {"a": 1})
+    assert torch.serialization.get_safe_globals() == before
 
 
 def test_dills_own_functions_are_never_called(published, tmp_path):

@@ -478,6 +478,29 @@ def test_a_hostile_file_is_refused_and_nothing_of_it_runs(kind, tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("a shell command", r"the global posix\.system; .* do not use this file, and get it"),
+        ("a class of their own", r"the global \S+\.OfAnotherModule; .*add_safe_globals\(\["),
+    ],
+)
+def test_the_refused_global_is_named_without_torchs_advice(kind, words, tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"x": HOSTILE[kind](tmp_path / "it_ran")}, path)
+    original = torch.load
+    with fixed():
+        for load in (torch.load, torch.serialization.load):
+            with pytest.raises(pickle.UnpicklingError, match=f"x.pt contains {words}") as caught:
+                load(path)
+            assert "weights_only" not in str(caught.value)
+            assert caught.value.__suppress_context__
+        path.write_bytes(b"not a file of torch")
+        with pytest.raises(Exception, match=r"invalid load key|Unsupported operand"):
+            torch.load(path)
+    assert torch.load is torch.serialization.load is original
+
+
 def test_the_allow_list_is_as_before_afterwards():
     before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([argparse.Namespace])

@@ -238,7 +238,7 @@ KINDS = {  # kind → why it is refused, so that none is for another reason
     "eval": r"the global builtins\.eval",
     "exec": r"the global builtins\.exec",
     "getattr": r"the global builtins\.getattr",
-    "pickle in a storage": "an invalid storage: Weights only load failed",
+    "pickle in a storage": r"an invalid storage: it contains the global posix\.system",
     "torch.load": r"the global torch\.serialization\.load",
     "dotted name": r"the global torch\.os\.system",
     "INST": r"the global os\.system",

@@ -7,17 +7,21 @@ the source code in NVIDIA's files is ignored. This is the only file of fastgan t
 """
 
 import _compat_pickle
+import argparse
 import collections
 import io
 import itertools
 import math
 import pickle
 import re
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 import torch
+
+from fastgan.compat.legacy_apis.plain_objects import reason, refused_global
 
 MOST_DEPTH = 100  # of modules in modules, and of lists in lists
 MOST_VALUES = 10**6  # of plain values, and of modules, so that what is shared can't multiply
@@ -181,7 +185,9 @@ def _storage(data: Any) -> Held:
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise Refused(f"an invalid storage: {str(error).splitlines()[0][:200]}") from error
+        name = refused_global(error)
+        why = f"it contains the global {name}" if name else reason(error)
+        raise Refused(f"an invalid storage: {why}") from error
     if isinstance(found, torch.storage.TypedStorage):
         flat = torch.empty(0, dtype=found.dtype)
         count = found._untyped_storage.nbytes() // found.dtype.itemsize
@@ -421,6 +427,8 @@ def plain(value: Any) -> Any:
             raise Refused("lists in lists without end")
         if isinstance(value, Array):
             value = value.values
+        if isinstance(value, np.generic):
+            value = value.item()
         if value is None or isinstance(value, bool | float | str):
             return value
         if isinstance(value, int):
@@ -429,7 +437,7 @@ def plain(value: Any) -> Any:
             return {str(k): of(v, depth + 1) for k, v in value.items() if isinstance(k, str | int)}
         if isinstance(value, list | tuple):
             return [of(v, depth + 1) for v in value]
-        if isinstance(value, Record):
+        if isinstance(value, Record | argparse.Namespace | types.SimpleNamespace):
             return of({k: v for k, v in vars(value).items() if _is_public(k)}, depth + 1)
         return None
 

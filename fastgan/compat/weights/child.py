@@ -11,14 +11,17 @@ import argparse
 import contextlib
 import json
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
+from fastgan.compat.legacy_apis.plain_objects import PLAIN, reason, refused_global
 from fastgan.compat.weights import allow_list
 from fastgan.compat.weights.allow_list import (
     Record,
@@ -40,6 +43,7 @@ _OTHER_FILES = {  # first bytes: what the file contains
     b"\x89HDF": "HDF5, which no project that is read here writes",
     b"\x89PNG": "an image instead of weights",
 }
+_VALUES = (Record, argparse.Namespace, types.SimpleNamespace, dict, int, float, str, np.generic)
 NETWORKS = ("G", "D", "G_ema", "g", "d", "g_ema", "generator", "state_dict", "params", "params_ema")
 
 
@@ -92,11 +96,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
         raise Refused("the beginning of a file of torch.save alone; it was cut off, get it again")
     if zipfile.is_zipfile(path) or head[2:].startswith(_LEGACY):
-        try:  # rosinality keeps its arguments beside the weights; a Namespace only holds values
-            with torch.serialization.safe_globals([argparse.Namespace]):
+        try:  # rosinality keeps its arguments beside the weights
+            with torch.serialization.safe_globals(PLAIN):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise Refused(f"what torch.load rejects: {str(error).splitlines()[0][:400]}") from error
+            if name := refused_global(error):
+                raise Refused(
+                    f"the global {name}, which weights do not need; nothing of it was run"
+                ) from error
+            raise Refused(f"no valid file of torch.save: {reason(error)}") from error
     else:
         with path.open("rb") as stream:
             found = allow_list.load(stream)
@@ -170,7 +178,7 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             add(key, value.items())
         elif isinstance(value, torch.Tensor) and not is_flat and value.numel() < 2**20:
             tensors[f"/{key}"] = value.detach().clone().contiguous()
-        elif isinstance(value, Record | argparse.Namespace | dict | int | float | str):
+        elif isinstance(value, _VALUES):
             about["values"][str(key)] = _values_alone(value)
     if not about["networks"]:
         for what in about["refused"].values():
