@@ -45,11 +45,13 @@ _atexit.register(_check)
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("family")
-@click.option("--package", metavar="NAME", show_default="that of FAMILY",
-              help="Package that holds the ops, where it is not the usual one.")  # fmt: skip
+@click.option("--package", "given", metavar="NAME", multiple=True, show_default="that of FAMILY",
+              help="Package that holds the ops, if not the usual one; repeatable.")  # fmt: skip
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_context
-def command(ctx: click.Context, family: str, package: str | None, words: tuple[str, ...]) -> None:
+def command(
+    ctx: click.Context, family: str, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     """Run COMMAND with the ops of FAMILY replaced by those of fastgan.
 
     The processes that COMMAND starts have their ops replaced too.
@@ -68,12 +70,14 @@ def command(ctx: click.Context, family: str, package: str | None, words: tuple[s
     from fastgan.compat.survey import describe, survey
 
     words = words[1:] if words[0] == "--" else words
+    package = given or None
     is_python = Path(words[0]).name.startswith("python")
     try:
         spec = family_of(family, package)
         found = survey(family, package, _paths(words)) if is_python else {}
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="FAMILY or --package") from error
+    except (TypeError, ValueError) as error:
+        said = str(error).replace("package=", "--package")  # its name in Python
+        raise click.BadParameter(said, param_hint="FAMILY or --package") from error
     click.echo(f"fastgan patch: {describe(family, spec, found)}", err=True)
     with tempfile.TemporaryDirectory(prefix="fastgan-patch-") as folder:
         startup = _STARTUP.format(family=family, package=package)

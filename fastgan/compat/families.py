@@ -1,6 +1,6 @@
 """Which ops the projects define, and which modules of ours replace them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -110,16 +110,24 @@ COPIES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 )
 
 
-def family_of(name: str, package: str | None = None) -> Family:
+def family_of(name: str, package: str | Sequence[str] | None = None) -> Family:
     """The family of this name, or of the code base of this name.
 
     Args:
         name: one of `FAMILIES` or of `COPIES`.
-        package: the package that holds the ops, or None for the usual ones.
+        package: the package that holds the ops, or several, or None for the usual ones.
 
     Raises:
+        TypeError: package is no name, and no sequence of names.
         ValueError: there is no such family, or a package is given for one without ops.
     """
+    given = (package,) if isinstance(package, str) else package
+    is_names = isinstance(given, list | tuple) and all(isinstance(p, str) and p for p in given)
+    if given is not None and not (is_names and given):
+        raise TypeError(
+            "patch: package must be the dotted name of the package that holds the ops, a list of "
+            f"such names, or None for the usual ones, got {package!r}"
+        )
     if name not in FAMILIES and name not in COPIES:
         raise ValueError(
             f"patch: family must be one of {', '.join(FAMILIES)}, or a code base built on one "
@@ -130,6 +138,6 @@ def family_of(name: str, package: str | None = None) -> Family:
     family = FAMILIES[kind]
     if package is not None and not family.ops:
         raise ValueError(f"patch: {name} has no ops of its own, got package {package!r}; give none")
-    if package is not None:
-        packages = (package,)
+    if given is not None:
+        packages = tuple(given)
     return family if packages is None else replace(family, packages=packages)

@@ -10,7 +10,7 @@ import importlib.abc
 import importlib.machinery
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Self
 
@@ -90,12 +90,13 @@ class Patch:
 
     Args:
         family: one of `FAMILIES` or of `COPIES`.
-        package: package that holds the project's ops, or None for the usual ones.
+        package: package that holds the project's ops, or several, or None for the usual ones.
         is_deferred: whether the package may still be unknown to Python. Then nothing is looked for
             now, and a module is replaced when it is imported, if it defines one of the ops.
         on_made: called with the name of each module that is replaced when it is imported.
 
     Raises:
+        TypeError: package is no name, and no sequence of names.
         ValueError: there is no such family or package, the package defines none of the ops, or
             one with other parameters.
     """
@@ -103,7 +104,7 @@ class Patch:
     def __init__(
         self,
         family: str,
-        package: str | None = None,
+        package: str | Sequence[str] | None = None,
         *,
         is_deferred: bool = False,
         on_made: Callable[[str], None] = lambda name: None,
@@ -191,7 +192,7 @@ class Patch:
             self.undo()
 
 
-def patch(family: str, package: str | None = None) -> Patch:
+def patch(family: str, package: str | Sequence[str] | None = None) -> Patch:
     """Replace the ops of a project by fastgan's, without changing its code, and log one line.
 
     Call it before or after the project's modules are imported. Its folder must be in `sys.path`.
@@ -201,12 +202,13 @@ def patch(family: str, package: str | None = None) -> Patch:
             mmcv, bigvgan, hifigan; or the name of a code base built on one, one of `COPIES`.
         package: dotted name of the package that holds the project's ops, if it is not the usual
             one; for example "models.stylegan2.op" for a copy of rosinality's `op`. Any module
-            below it that defines one of the ops is replaced.
+            below it that defines one of the ops is replaced. A list, if there are several.
 
     Returns:
         A `Patch`: call its `undo()`, or use it as a block: ``with patch("stylegan3"): ...``.
 
     Raises:
+        TypeError: package is no name, and no sequence of names.
         ValueError: there is no such family; Python finds no such package; the package defines none
             of the ops; or one of them with parameters that ours does not have.
     """

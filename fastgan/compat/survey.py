@@ -9,19 +9,25 @@ from fastgan.compat.families import Family, family_of
 
 
 def survey(
-    family: str, package: str | None = None, paths: Sequence[str] | None = None
+    family: str,
+    package: str | Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
 ) -> dict[str, Exports]:
     """{module: {name: object of ours}} of what would be replaced; nothing is imported.
 
     Args:
         family: one of `FAMILIES` or of `COPIES`.
-        package: package that holds the ops, or None for the usual ones.
+        package: package that holds the ops, or several, or None for the usual ones.
         paths: folders to look for it in; None: as Python finds it now.
 
     Raises:
+        TypeError: as `patch`.
         ValueError: as `patch`.
     """
     spec = family_of(family, package)
+    if package is not None and len(spec.packages) > 1:  # each of them must hold ops
+        each = [survey(family, name, paths) for name in spec.packages]
+        return {module: ours for found in each for module, ours in found.items()}
     found: dict[str, Exports] = {}
     seen: dict[str, dict[str, Parameters | None]] = {}
     missing = []

@@ -192,6 +192,12 @@ def test_what_is_refused_and_in_which_words(case, importable):
     assert sys.meta_path == before
 
 
+@pytest.mark.parametrize("package", [3, "", [], ["op", 3], [""]])
+def test_a_package_that_is_no_name(package):
+    with pytest.raises(TypeError, match=r"package must be the dotted name .*, got "):
+        patch("rosinality", package=package)
+
+
 def test_the_summary_says_what_is_done_and_what_is_not_yet(importable):
     importable({**nvidia(), "torch_utils/ops/fma.py": module(NVIDIA["fma"], end="")})
     importlib.import_module("torch_utils.ops.fma")

@@ -149,7 +149,25 @@ def test_the_command_line_passes_exit_codes_on_and_refuses_in_words(cli, tmp_pat
     result = cli(
         "patch", "stylegan3", "--package", "no.such.package", "--", "python", "x.py", code=2
     )
-    assert "Python finds no package no.such.package" in " ".join(result.output.split())
+    said = " ".join(result.output.split())
+    assert "Python finds no package no.such.package" in said
+    assert "holds the ops with --package" in said
+    assert "package=" not in said
+
+
+def test_the_command_line_takes_several_packages(cli, tmp_path, capfd):
+    """In code where each op is a module of its own at the top; each of them must be found."""
+    files = {name.rpartition("/")[2]: text for name, text in nvidia().items()}
+    write(tmp_path, {n: files[n] for n in ("bias_act.py", "upfirdn2d.py", "fma.py")})
+    code = "import bias_act as a, upfirdn2d as b; print(a.__spec__.origin, b.__spec__.origin)"
+    write(tmp_path, {"run.py": code, "third.py": "import fma"})  # theirs raise when imported
+    two = ("--package", "bias_act", "--package", "upfirdn2d")
+    result = cli("patch", "stylegan3", *two, "--", "python", "run.py")
+    assert "bias_act, upfirdn2d: bias_act, upfirdn2d will be fastgan's" in result.output
+    assert capfd.readouterr().out == "fastgan.compat fastgan.compat\n"
+    cli("patch", "stylegan3", *two, "--", "python", "third.py", code=1)
+    result = cli("patch", "stylegan3", *two, "--package", "gone", "--", "python", "run.py", code=2)
+    assert "Python finds no package gone" in " ".join(result.output.split())
 
 
 def test_the_command_line_says_that_nothing_was_replaced(cli, tmp_path):

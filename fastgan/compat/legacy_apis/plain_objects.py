@@ -61,6 +61,9 @@ def reason(error: Exception) -> str:
 
     Args:
         error: what torch.load raised.
+
+    Returns:
+        The name of the error's class and its first sentence.
     """
     lines = [_printable(re.sub(r"\x1b\[[0-9;]*m", "", x)).strip() for x in str(error).splitlines()]
     lines = [x.removeprefix("WeightsUnpickler error: ") for x in lines]
