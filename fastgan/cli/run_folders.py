@@ -94,7 +94,7 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
     path = Path(text)
     if path.suffix == ".json":
         path = path.with_suffix(".safetensors")
-    if path.is_file() and path.suffix == ".safetensors":
+    if path.is_file() and path.suffix == ".safetensors" and not advice_on(path):
         return path
     if path.is_dir():
         return _require_checkpoint(path, flag)

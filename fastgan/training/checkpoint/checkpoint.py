@@ -221,11 +221,13 @@ def load_generator(
 
     Raises:
         CheckpointError: when there is no intact checkpoint, or it is damaged.
+        ValueError: when torch can't use the device.
 
     Example:
         G, config = load_generator("runs/00000-faces")
         images = G(torch.randn(16, G.z_dim))  # [16, C, H, W] in about [-1, 1]
     """
+    check_device("load_generator", device)
     path = checkpoint_of(path_or_run_dir)
     document = file.read_document(path)
     config = document["config"]
@@ -237,6 +239,17 @@ def load_generator(
     check_tensors(path, weights, G.state_dict())
     G.load_state_dict(weights, strict=True)
     return G.to(device).eval().requires_grad_(False), config
+
+
+def check_device(where: str, device: torch.device | str) -> None:
+    """ValueError, which begins with `where`, for a device that torch does not know or can't use."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{where}: device must be cpu, cuda, cuda:N or another one that torch can use here, "
+            f"got {device!r} ({str(error).splitlines()[0]}); `fastgan doctor` shows the devices"
+        ) from error
 
 
 def check_tensors(path: Path, saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:

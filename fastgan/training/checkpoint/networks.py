@@ -1,6 +1,7 @@
 """`fastgan.load`: the networks of a run, imported weights or a vocoder, and their settings."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fastgan.models import load_architecture
 from fastgan.models.vocoders import load_vocoder
 from fastgan.training.checkpoint import file
-from fastgan.training.checkpoint.checkpoint import check_tensors, checkpoint_of
+from fastgan.training.checkpoint.checkpoint import check_device, check_tensors, checkpoint_of
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.checkpoint.other_kinds import has_no_discriminator
 from fastgan.training.config.run import TrainConfig
@@ -62,12 +63,19 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetwo
     Raises:
         CheckpointError: there is no such folder, no intact checkpoint in it, or it is damaged; a
             file of another project is named as such.
-        ValueError: the folder of a single network is damaged.
+        ValueError: the folder of a single network is damaged, or torch can't use the device.
+        TypeError: the path is neither a str nor a pathlib.Path.
 
     Example:
         run = fastgan.load("runs/00000-faces")
         images = run.G_ema(torch.randn(16, run.G_ema.z_dim))  # [16, C, H, W] in about [-1, 1]
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"fastgan.load: path must be a str or a pathlib.Path, got {path!r}; expected the "
+            "folder of a run, or a checkpoint (.safetensors)"
+        )
+    check_device("fastgan.load", device)
     path = Path(path)
     if not path.exists() and not path.with_suffix(".json").exists():
         raise CheckpointError(

@@ -4,7 +4,10 @@ import json
 import re
 from pathlib import Path
 
+from fastgan._extras import Extra
 from fastgan.training.checkpoint.file import CheckpointError
+
+safetensors = Extra("safetensors", "train")
 
 __all__ = ["advice_on", "has_no_discriminator"]
 
@@ -65,9 +68,24 @@ def _of_files(folder: Path) -> str:
 
 
 def _of_file(path: Path) -> str:
-    if not path.is_file() or not (path.suffix in _OF_OTHERS or _VOCODER_FILE.fullmatch(path.name)):
+    if not path.is_file():
         return ""
+    is_of_others = path.suffix in _OF_OTHERS or _VOCODER_FILE.fullmatch(path.name)
+    if not is_of_others and not _is_export(path):
+        return ""
+    origin = "another project" if is_of_others else "`fastgan export`"
     return (
-        f"{path} is a file of another project; convert it first: fastgan import {path} --out DIR, "
+        f"{path} is a file of {origin}; convert it first: fastgan import {path} --out DIR, "
         "and name DIR"
     )
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is what `fastgan export --to nvidia` writes, which no .json is beside."""
+    if path.suffix != ".safetensors" or path.with_suffix(".json").exists():
+        return False
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "fastgan" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return False

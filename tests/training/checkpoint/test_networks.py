@@ -9,7 +9,7 @@ import fastgan
 from fastgan.models import mlp
 from fastgan.models.vocoders import hifigan
 from fastgan.training.checkpoint import checkpoint
-from fastgan.training.checkpoint.checkpoint import CheckpointError
+from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
@@ -95,3 +95,19 @@ def test_what_cannot_be_loaded_is_named(trained, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="is damaged"):
         fastgan.load(path)
+
+
+@pytest.mark.parametrize("path", [3, None, b"run"])
+def test_a_path_of_another_type_is_named(path):
+    with pytest.raises(
+        TypeError, match=r"fastgan\.load: path must be a str or a pathlib\.Path, got"
+    ):
+        fastgan.load(path)
+
+
+@pytest.mark.parametrize("device", ["frob", "cuda:99", 3.5])
+@pytest.mark.parametrize("load", [fastgan.load, load_generator])
+def test_a_device_that_is_not_there_is_named(load, device, trained, tmp_path):
+    with pytest.raises(ValueError, match=rf"device must be cpu, .*, got '?{device}'? \(") as found:
+        load(tmp_path / "run", device=device)
+    assert "\n" not in str(found.value)

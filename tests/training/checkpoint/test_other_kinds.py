@@ -1,7 +1,12 @@
 from pathlib import Path
 
+import click
 import pytest
+import torch
+from safetensors.torch import save_file
 
+import fastgan
+from fastgan.cli.run_folders import find_checkpoint
 from fastgan.models import stylegan2
 from fastgan.models.vocoders import hifigan
 from fastgan.training.checkpoint.checkpoint import CheckpointError, checkpoint_of
@@ -40,3 +45,18 @@ def test_a_folder_of_runs_is_named_and_others_are_not(tmp_path):
     )
     (tmp_path / "config.json").write_text('{"architecture": 3}')
     assert advice_on(tmp_path) == advice_on(tmp_path / "nowhere") == ""
+
+
+def test_an_export_with_nvidias_names_is_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"G.b": torch.zeros(1)}, path, {"fastgan": "{}"})
+    with pytest.raises(
+        CheckpointError, match=r"a\.safetensors is a file of `fastgan export`; .* im"
+    ):
+        fastgan.load(path)
+    with pytest.raises(click.BadParameter, match="convert it first: fastgan import"):
+        find_checkpoint(str(path), tmp_path, flag="--network")
+    save_file({"G.b": torch.zeros(1)}, path)
+    assert advice_on(path) == ""
+    path.write_bytes(b"broken")
+    assert advice_on(path) == ""
