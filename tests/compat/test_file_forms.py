@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import lzma
+import math
 import os
 import pickle
 import types
@@ -99,6 +100,24 @@ def test_a_wrapper_within_the_network(generator, tmp_path):
     torch.save({"g_ema": generator | inner}, tmp_path / "y.pt")
     with pytest.raises(WeightsError, match="names differ by module and _orig_mod alone"):
         import_weights(tmp_path / "y.pt", tmp_path / "y")
+
+
+@pytest.mark.parametrize("kind", ["NaN", "int64", "bool", "complex64"])
+@pytest.mark.parametrize("role", ["G_ema", "D"])
+@pytest.mark.usefixtures("reader_here")
+def test_weights_that_are_not_finite_floating_point_numbers_are_refused(
+    kind, role, published, tmp_path
+):
+    name = "Model.MainLayers.0.Layers.1.NonLinearity1.Bias"
+    t = published[role].weights[name]
+    bad = t * math.nan if kind == "NaN" else t.to(getattr(torch, kind))
+    of = dataclasses.replace(published[role], weights={**published[role].weights, name: bad})
+    write_nvidia(tmp_path / "x.pkl", {**published, role: of})
+    came = f"{t.numel()} of {t.numel()} numbers that are NaN or infinite" if kind == "NaN" else kind
+    more = "" if role == "G_ema" else ".*G_ema fits: --only G_ema"
+    words = f"{name} of {role} in .* must be finite floating-point numbers, got {came}; the file is"
+    with pytest.raises(WeightsError, match=words + more):
+        import_weights(tmp_path / "x.pkl", tmp_path / "no")
 
 
 def foreign_discriminator():

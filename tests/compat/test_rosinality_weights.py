@@ -363,6 +363,35 @@ def test_other_networks_of_rosinality_are_named(tmp_path):
         imported({"g_ema": g}, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["zero", "negative", "integers", "NaN"])
+def test_a_blur_kernel_without_taps_is_named(kind, tmp_path):
+    content = content_of()
+    changes = {
+        "zero": lambda t: t * 0,
+        "negative": lambda t: -t,
+        "integers": lambda t: (16 * t).long(),
+        "NaN": lambda t: t * math.nan,
+    }
+    for name, t in content["g_ema"].items():
+        if name.endswith(".kernel"):
+            content["g_ema"][name] = changes[kind](t)
+    words = {
+        "zero": r"convs\.0\.conv\.blur\.kernel must be finite floating-point taps",
+        "negative": r"kernel must be finite floating-point taps with a positive sum",
+        "integers": r"kernel of G_ema in .* must be finite floating-point numbers, got int64",
+        "NaN": r"kernel of G_ema in .* got 16 of 16 numbers that are NaN or infinite; the file is",
+    }[kind]
+    with pytest.raises(WeightsError, match=words):
+        imported(content, tmp_path)
+
+
+def test_a_latent_avg_of_nan_is_refused(tmp_path):
+    content = content_of()
+    content["latent_avg"][2] = math.nan
+    with pytest.raises(WeightsError, match=r"latent_avg in .* got 1 of 6 numbers that are NaN"):
+        imported(content, tmp_path)
+
+
 # Files of others that hold rosinality's generator.
 
 BASICSR = {  # a part of rosinality's name: BasicSR's

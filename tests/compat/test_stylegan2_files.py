@@ -399,6 +399,14 @@ def test_a_refused_file_names_the_setting(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
 
 
+@pytest.mark.parametrize("factor", [0, -1])
+def test_a_filter_without_taps_is_named(factor):
+    g = read_description(Generator(**G_BASE))
+    filters = {n: t * factor for n, t in g.weights.items() if n.endswith("resample_filter")}
+    with pytest.raises(ValueError, match=r"resample_filter must be finite floating-point taps"):
+        stylegan2_config(dataclasses.replace(g, weights={**g.weights, **filters}), None)
+
+
 def test_g_and_its_average_have_the_same_settings(tmp_path):
     other = changed(G_BASE, {"synthesis_kwargs": {"activation": "relu"}})
     g, other = Generator(**G_BASE), Generator(**other)

@@ -268,3 +268,14 @@ def test_a_vocoder_without_its_config(tmp_path):
     with pytest.raises(WeightsError, match=r"sizes are in the config\.json .*--config"):
         import_weights(tmp_path / "g_1", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_damaged_weight_is_refused(tmp_path):
+    weights, config, _, _ = published("hifi_v3")
+    name = next(iter(weights))
+    weights[name] = weights[name].clone()
+    weights[name].view(-1)[0] = float("inf")
+    torch.save({"generator": weights}, tmp_path / "g_1")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=rf"{name} of G_ema in .* got 1 of \d+ numbers that are"):
+        import_weights(tmp_path / "g_1", tmp_path / "x", config=tmp_path / "config.json")

@@ -47,6 +47,7 @@ TERMS = {
 }
 KINDS = ("stylegan2", "stylegan3", "r3gan", "rosinality", "basicsr", *VOCODERS)
 _ROSINALITY = ("rosinality", "basicsr")  # kinds that are converted to our stylegan2
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of weights
 _ADAM = AdamConfig(lr=0.002, betas=(0.0, 0.99))
 
 
@@ -140,6 +141,7 @@ def import_weights(
             "blur_kernel (--blur-kernel) are of rosinality's and BasicSR's, leave them out"
         )
     if config is not None:
+        _refuse_damage(read, found)
         vocoder, notes = vocoder_of(read.path, holds, g, Path(config))
         with new_folder(folder) as scratch:
             vocoder.save_pretrained(scratch)
@@ -212,6 +214,7 @@ class _Run:
 
 def _run_of(read: ReadWeights, kind: str, found: FoundNetworks, settings: dict[str, Any]) -> _Run:
     networks, notes = found.networks, ()
+    _refuse_damage(read, found)
     if kind in _ROSINALITY:
         architecture = "stylegan2"
         converted = rosinality.convert(
@@ -260,6 +263,29 @@ def _run_of(read: ReadWeights, kind: str, found: FoundNetworks, settings: dict[s
         write(folder / "checkpoints" / "ckpt-000000.json", staged.tensors, staged.values)
 
     return _Run(architecture, notes, write_run)
+
+
+def _refuse_damage(read: ReadWeights, found: FoundNetworks) -> None:
+    """WeightsError for a weight that is not of finite floating-point numbers."""
+    weights = {
+        f"{name} of {role}": t
+        for role, network in found.networks.items()
+        for name, t in network.weights.items()
+    }
+    average = read.values.get("latent_avg")
+    weights |= {"latent_avg": average} if isinstance(average, Tensor) else {}
+    for name, t in weights.items():
+        if t.dtype not in _DTYPES:
+            came = str(t.dtype).removeprefix("torch.")
+        else:
+            wrong = t.numel() - int(t.isfinite().sum())
+            came = f"{wrong} of {t.numel()} numbers that are NaN or infinite" if wrong else ""
+        if came:
+            raise WeightsError(
+                f"import_weights: {name} in {read.path} must be finite floating-point numbers, "
+                f"got {came}; the file is damaged, or training had diverged: take an earlier "
+                "snapshot"
+            )
 
 
 def _unused_filters(network: nn.Module) -> dict[str, Tensor]:

@@ -276,14 +276,15 @@ def _fields(
     fields |= {"img_height": top, "img_width": top, "mapping_layers": layers}
     fields["w_dim"], fields["z_dim"] = g["mapping.fc0.weight"].shape
     fields["img_channels"] = g["synthesis.b4.torgb.weight"].shape[0]
-    of_convs = [t for name, t in g.items() if name.endswith(".conv0.resample_filter")]
-    of_image = [
-        t for name, t in g.items() if name.endswith(".resample_filter") and ".conv" not in name
-    ]
-    of_d = [t for name, t in (d or {}).items() if name.endswith(".resample_filter")]
-    line = _line(path, of_convs)
-    fields |= {"resample_filter": line, "skip_filter": _line(path, of_image)}
-    fields["d_resample_filter"] = _line(path, of_d) if of_d else None
+    lines = (*generator_lines(top, layers), *discriminator_lines(top))
+    theirs = {ours: other for ours, other, _, _ in lines if ours in g.keys() | (d or {}).keys()}
+    filters = {name: t for name, t in g.items() if name.endswith(".resample_filter")}
+    of_convs = {name: t for name, t in filters.items() if name.endswith(".conv0.resample_filter")}
+    of_image = {name: t for name, t in filters.items() if ".conv" not in name}
+    of_d = {name: t for name, t in (d or {}).items() if name.endswith(".resample_filter")}
+    line = _line(path, of_convs, theirs)
+    fields |= {"resample_filter": line, "skip_filter": _line(path, of_image, theirs)}
+    fields["d_resample_filter"] = _line(path, of_d, theirs) if of_d else None
     return {
         name: value
         for name, value in fields.items()
@@ -291,16 +292,22 @@ def _fields(
     }
 
 
-def _line(path: Path, filters: list[Tensor]) -> tuple[float, ...]:
-    """The taps of filters, which must be alike."""
-    side = filters[0].shape[0] if filters else 0
-    if any(f.shape != (side, side) or not torch.equal(f, filters[0]) for f in filters):
+def _line(
+    path: Path, filters: Mapping[str, Tensor], theirs: Mapping[str, str]
+) -> tuple[float, ...]:
+    """The taps of filters, which must be alike; theirs: {our name: theirs}, for errors."""
+    name, first = next(iter(filters.items()), ("", torch.empty(0)))
+    side = first.shape[0] if first.dim() else 0
+    if any(f.shape != (side, side) or not torch.equal(f, first) for f in filters.values()):
         raise WeightsError(f"import_weights: {path} has several blur kernels in one network")
     if not 0 < side <= _MOST_TAPS:
         raise WeightsError(
             f"import_weights: {path} has blur kernels of {side} taps; 1 to {_MOST_TAPS} are read"
         )
-    return taps(filters[0].float())
+    try:
+        return taps(first.float(), theirs.get(name, name))
+    except ValueError as error:
+        raise WeightsError(f"import_weights: {path}: {error}") from error
 
 
 def _average_latent(g: Mapping[str, Tensor], layers: int, lr_mlp: float) -> Tensor:

@@ -24,9 +24,17 @@ def sizes_of(weights: Weights, form: str, first: int = 4) -> list[int]:
     return found
 
 
-def taps(f: Tensor) -> tuple[float, ...]:
-    """The taps whose normalized outer product is `f`, as small whole numbers."""
+def taps(f: Tensor, name: str) -> tuple[float, ...]:
+    """The taps whose normalized outer product is `f`, as small whole numbers.
+
+    ValueError with `name`, the buffer's, where there are none.
+    """
     line = f.sum(1) if f.dim() == 2 else f
+    if not f.is_floating_point() or not bool(f.isfinite().all()) or not bool(line.sum() > 0):
+        raise ValueError(
+            f"{name} must be finite floating-point taps with a positive sum, got {f.tolist()} "
+            f"({str(f.dtype).removeprefix('torch.')}); the file is damaged: take another snapshot"
+        )
     whole = line / line[line > 0].min()
     return tuple(float(t) for t in torch.where(whole.round().isclose(whole), whole.round(), line))
 

@@ -219,7 +219,7 @@ def _filter(weights: Weights, blocks: list[str]) -> tuple[float, ...]:
     for other, buffer in named.items():
         if not torch.equal(buffer, f):
             raise ValueError(f"{other} differs from {name}; expected one filter in all layers")
-    found = taps(f)
+    found = taps(f, name)
     made = setup_filter(found)
     if made.shape != f.shape or not torch.allclose(made, f.float(), atol=1e-6):
         raise ValueError(f"{name} must be the outer product of taps with sum 1, got {f.tolist()}")
