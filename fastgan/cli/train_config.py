@@ -52,7 +52,7 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
     config = make(options["cfg"])
     passed = {k: v for k, v in given.items() if k not in ("cfg", "data", "resolution", "cond")}
     if options["init_from"] is not None:
-        config = _with_weights(config, options, passed)
+        config = _with_weights(config, options, passed, has_data="data" in given)
     refuse_without_effect(passed, config, _others(make, options["cfg"]))
     if passed.get("freezed") and options["init_from"] is None:
         raise click.BadParameter(
@@ -64,15 +64,25 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
 
 
 def _with_weights(
-    config: "TrainConfig", options: dict[str, Any], given: Mapping[str, Any]
+    config: "TrainConfig", options: dict[str, Any], given: Mapping[str, Any], *, has_data: bool
 ) -> "TrainConfig":
-    """`config` with the model of the weights of --init-from, which `given` must not contradict."""
+    """`config` with the model of the weights of --init-from, which `given` must not contradict.
+
+    has_data: whether --data was typed, which imported weights need.
+    """
     from fastgan.training.checkpoint.checkpoint import read_config
     from fastgan.training.checkpoint.transfer import start_from
     from fastgan.training.config.recipes import load_recipe
 
     path = find_checkpoint(options["init_from"], options["outdir"], flag="--init-from")
-    architecture = read_config(path).architecture
+    saved = read_config(path)
+    architecture = saved.architecture
+    if is_imported(saved.name) and not has_data:
+        raise click.BadParameter(
+            "is needed with --init-from of a folder of `fastgan import`: imported weights come "
+            "without data; name images to train on, or 'avatars'",
+            param_hint="--data",
+        )
     if architecture != config.architecture:
         fitting = []
         for name in cfg_names():

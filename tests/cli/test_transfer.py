@@ -154,6 +154,12 @@ def test_freezing_new_layers_is_refused(cli, images, imported):
     assert "d_frozen_layers: expected a whole number from 0 to 4" in words_of(out)
 
 
+def test_training_on_imported_weights_asks_for_data(cli, imported):
+    out = words_of(cli(*TRAIN, "-n", "--init-from", "faces", code=2))
+    assert "--data: is needed with --init-from of a folder of `fastgan import`" in out
+    cli(*TRAIN, "-n", "--init-from", "faces", "--data", "avatars", "--resolution", 8)
+
+
 def test_freezing_needs_weights_with_a_discriminator(cli, images, imported):
     (imported / "imported.json").write_text(json.dumps({"dtypes": {"G_ema": {}}}))
     flags = (*TRAIN, "--data", images, "-n", "--init-from", "faces")
