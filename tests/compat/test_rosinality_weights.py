@@ -385,6 +385,16 @@ def test_a_blur_kernel_without_taps_is_named(kind, tmp_path):
         imported(content, tmp_path)
 
 
+def test_another_network_and_args_of_other_sizes_are_noted(tmp_path):
+    content = content_of()
+    content["g2"] = content["g_ema"]
+    content["args"] = {"lr_mlp": 0.01, "n_mlp": 8, "size": 16, "latent": 6}
+    assert imported(content, tmp_path).notes == (
+        "left out: g2, which the import does not use",
+        "n_mlp is 8 in the file's args; its weights, with 3, are used",
+    )
+
+
 def test_a_latent_avg_of_nan_is_refused(tmp_path):
     content = content_of()
     content["latent_avg"][2] = math.nan

@@ -13,6 +13,10 @@ NETWORKS = ("G_ema", "G", "D")
 _AVERAGED = ("G_ema", "g_ema", "params_ema", "generator", "state_dict", "params")
 _RAW = ("G", "g", "params")
 _D = ("D", "d")
+_KNOWN = (  # other entries that are used, noted elsewhere, or of training alone
+    "augment_pipe", "training_set_kwargs", "args", "opts", "generator_arguments", "latent_avg",
+    "G_opt_state", "D_opt_state", "g_optim", "d_optim",
+)  # fmt: skip
 _WRAPPERS = ("module", "_orig_mod")  # of DataParallel and DistributedDataParallel; torch.compile
 # A network that holds a generator: its name in the whole.
 _WHOLES = {
@@ -78,14 +82,16 @@ def find_networks(read: ReadWeights, only: Sequence[str] | None) -> FoundNetwork
             f"import_weights: {read.path} has no generator; its networks are "
             f"{', '.join(there) or 'none'}"
         )
-    notes = []
+    dicts = [name for name, value in read.values.items() if value is None or type(value) is dict]
+    unread = [name for name in (*there, *dicts) if name not in (*names.values(), *_KNOWN)]
+    notes = [f"left out: {', '.join(unread)}, which the import does not use"] if unread else []
     if only is not None:
         if lacking := [role for role in only if role not in names]:
             raise WeightsError(
                 f"import_weights: {read.path} has no {', '.join(lacking)}; it has "
                 f"{', '.join(names)}, so leave {', '.join(lacking)} out of only (--only)"
             )
-        notes = [f"{role} of the file is left out" for role in names if role not in only]
+        notes += [f"{role} of the file is left out" for role in names if role not in only]
         names = {role: name for role, name in names.items() if role in only}
     if "G_ema" not in names:  # G stands for its average
         names = {"G_ema": names.pop("G"), **names}

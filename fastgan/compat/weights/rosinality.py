@@ -194,6 +194,13 @@ def convert(
         notes += [f"{role} of the file has no {what}" for what in _fill(full, lines, blur_kernel)]
         made[role] = _renamed(path, role, full, lines)
     fields = _fields(path, made["G_ema"], made.get("D"), top, layers)
+    arguments, said = values.get("args"), {"size": top, "latent": fields["w_dim"], "n_mlp": layers}
+    for name, value in said.items():
+        of_file = arguments.get(name, value) if isinstance(arguments, dict) else value
+        if of_file != value:
+            notes.append(
+                f"{name} is {of_file!r} in the file's args; its weights, with {value}, are used"
+            )
     average = values.get("latent_avg")
     if isinstance(average, Tensor) and average.dim() == 2 and bool((average == average[:1]).all()):
         average = average[0]  # pSp's has a row for each layer
