@@ -148,5 +148,6 @@ def test_a_hostile_checkpoint_is_refused_in_the_scripts_process(checkout):
     torch.save({"args": Runs()}, checkout / "g.pt")
     done = run(checkout, "generate.py", "g.pt")
     assert done.returncode == 1
-    assert "Weights only load failed" in done.stderr
+    assert "posix.system" in done.stderr
+    assert "nothing of it was run" in done.stderr
     assert not (checkout / "it_ran").exists()
