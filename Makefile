@@ -21,7 +21,7 @@ KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 # Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint gpu-check abi-run clean
+.PHONY: help demo test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
@@ -36,6 +36,7 @@ help:
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
 	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: half an hour"
 	@echo "capture-lint    the table of training phases that a CUDA graph could hold"
+	@echo "operator-counts how many operators of each training phase launch work on CUDA; no GPU is needed"
 	@echo "gpu-check       where there is a GPU: the suite, compute-sanitizer, captured against eager, benchmarks"
 	@echo "abi             torch-abi-audit of the built library"
 	@echo "abi-run         run the op tests of the built library on another torch: OTHER_TORCH=2.11.0"
@@ -108,6 +109,10 @@ cuda-report: cuda-check
 # Whether each training phase could be captured in a CUDA graph, on fake CUDA tensors.
 capture-lint: $(VENV)/.installed
 	$(BIN)/python tests/capture/lint_table.py
+
+# How many operators of each phase launch work on CUDA, against ceilings that may only fall.
+operator-counts: $(VENV)/.installed
+	$(BIN)/python tests/capture/operator_counts.py
 
 # All that only a GPU can show, into build/gpu-check; GPU_PYTHON= takes an environment that is there.
 GPU_FLAGS ?=

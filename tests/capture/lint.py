@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Finding", "PhaseReport", "construction", "fake_device", "lint_phase"]
+__all__ = ["Finding", "PhaseReport", "ValuesAreOne", "construction", "fake_device", "lint_phase"]
 
 RUNS = 3
 _SHOWN = 3
@@ -79,7 +79,7 @@ def construction() -> Iterator[None]:
     with (
         mock.patch.object(nn.Module, "_apply", _apply_by_replacement),
         mock.patch.object(FakeTensor, "__deepcopy__", _deepcopy, create=True),
-        _ValuesAreOne(),
+        ValuesAreOne(),
     ):
         yield
 
@@ -95,7 +95,7 @@ def lint_phase(
     between: the host's work before run 0 (the warm-up), 1, 2 and 3.
     """
     between(0)
-    with _ValuesAreOne():  # a warm-up may wait for the device
+    with ValuesAreOne():  # a warm-up may wait for the device
         _one_run(phase, held_by(holders), holders)
     findings: list[Finding] = []
     traces: list[list[TracedOp]] = []
@@ -192,7 +192,9 @@ def _shown(argument: str | tuple) -> str:
     return f"{owner} {list(shape)} with strides {list(stride)}, {dtype} on {device}"
 
 
-class _ValuesAreOne(TorchDispatchMode):
+class ValuesAreOne(TorchDispatchMode):
+    """Code that asks the device for a value sees 1."""
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default:
             return 1.0

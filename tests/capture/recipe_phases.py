@@ -24,7 +24,10 @@ from fastgan.training.step.state import TrainState, build_state
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _small_networks import size_of
 
-__all__ = ["Row", "lint_recipes", "lint_variant"]
+__all__ = [
+    "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "make_batch",
+    "phases_of_a_run",
+]  # fmt: skip
 
 RESOLUTION = (12, 9)  # two halvings, cropped ones among them; values cost nothing here
 BATCH = 4
@@ -119,18 +122,18 @@ def lint_variant(name: str, variant: str) -> Iterator[Row]:
     with construction():
         state = build_state(config)
         replicate(state, None)  # the draws of a run
-        batch = _batch(config)
-    between = partial(_host_work, state, batch)
+        batch = make_batch(config)
+    between = partial(host_work, state, batch)
     holders = {"state": state, "batch": batch}
-    for phase, run in _phases(state, batch):
-        with use_backend(backend), _autocast_works():
+    for phase, run in phases_of_a_run(state, batch):
+        with use_backend(backend), autocast_works():
             report = lint_phase(run, holders, between)
         findings = tuple(str(finding) for finding in report.findings)
         yield Row(name, variant, phase, report.ops, report.fastgan_ops, findings)
 
 
 @contextlib.contextmanager
-def _autocast_works() -> Iterator[None]:
+def autocast_works() -> Iterator[None]:
     """Autocast switches itself off where torch.cuda finds no device."""
     common = torch.cuda.amp.common
     with (
@@ -140,7 +143,7 @@ def _autocast_works() -> Iterator[None]:
         yield
 
 
-def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[], None]]]:
+def phases_of_a_run(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[], None]]]:
     """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
     config = state.config
     period = config.d_reg_interval * config.g_reg_interval
@@ -155,7 +158,7 @@ def _phases(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[],
         yield "ada.update", lambda: state.ada.update(state.augment, nimg)
 
 
-def _host_work(state: TrainState, batch: Batch, run: int) -> None:
+def host_work(state: TrainState, batch: Batch, run: int) -> None:
     """What `train_step` and the loop do on the host before a step, with values that change."""
     state.step = STEPS[run]
     state.nimg = STEPS[run] * state.config.batch
@@ -166,7 +169,7 @@ def _host_work(state: TrainState, batch: Batch, run: int) -> None:
         state.augment.p.fill_(0.1 * (run + 1))
 
 
-def _batch(config: TrainConfig) -> Batch:
+def make_batch(config: TrainConfig) -> Batch:
     model = config.model
     shape = (config.batch, model.img_channels, model.img_height, model.img_width)
     x = torch.empty(shape, device=config.device)
