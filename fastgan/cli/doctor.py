@@ -30,11 +30,13 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> dict[str, dict]:
-    """All facts as JSON values: ops, library, versions, machine, extras."""
+    """All facts as JSON values: ops, library, versions, machine, PyTorch's settings, extras."""
     import torch
 
     from fastgan import _build, environment, memory, ops
     from fastgan._version import __version__
+    from fastgan.training.config.run import TrainConfig
+    from fastgan.training.step.backends import current_settings
 
     cuda = torch.cuda.is_available()
     return {
@@ -57,6 +59,12 @@ def examine() -> dict[str, dict]:
             "memory policy": str(memory.policy()),
             "cache folder": str(environment.cache_dir()),
         },
+        "torch_settings": current_settings(),
+        "train_settings_on_cuda": {
+            "TF32": f"{_on(TrainConfig.tf32)} (--tf32)",
+            "cuDNN benchmark": f"{_on(TrainConfig.cudnn_benchmark)} (--nobench)",
+            "deterministic": f"{_on(TrainConfig.deterministic)} (--deterministic)",
+        },
         "extras": {name: _missing(modules) for name, modules in _EXTRAS.items()},
     }
 
@@ -76,8 +84,8 @@ def format_facts(facts: dict[str, dict]) -> str:
                 reasons.append(reason)
     if reasons:
         lines += ["\nwhy an op uses the reference (plain PyTorch)", *reasons]
-    for title in ("library", "versions", "machine"):
-        lines.append(f"\n{title}")
+    for title in [name for name in facts if name not in ("ops", "extras")]:
+        lines.append(f"\n{title.replace('_', ' ')}")
         for name, value in facts[title].items():
             shown = ", ".join(value) if isinstance(value, list) else value
             lines.append(f"  {name.replace('_', ' '):<26} {'none' if shown is None else shown}")
@@ -87,6 +95,10 @@ def format_facts(facts: dict[str, dict]) -> str:
         state = fix if missing else "installed"
         lines.append(f"  {name:<26} {state}")
     return "\n".join(lines)
+
+
+def _on(is_on: bool) -> str:
+    return "on" if is_on else "off"
 
 
 def _missing(modules: tuple[str, ...]) -> list[str]:

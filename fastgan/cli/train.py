@@ -93,8 +93,10 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if name not in NOT_CONFIG and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    if given.get("bf16") and given.get("fp32"):
-        raise click.BadParameter("--bf16 and --fp32 true exclude each other", param_hint="--bf16")
+    dtypes = [name for name in ("bf16", "fp16", "fp32") if given.get(name)]
+    if len(dtypes) > 1:
+        words = [f"--{name}" + " true" * (name == "fp32") for name in dtypes]
+        raise click.BadParameter(f"{' and '.join(words)} exclude each other", param_hint=words[0])
     if "data" in given:
         given["data"] = data_path(given["data"])
     if "metrics" in given:

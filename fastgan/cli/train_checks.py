@@ -31,13 +31,15 @@ def check_metrics_run(names: tuple[str, ...]) -> None:
 
 
 def print_device(config: Any) -> None:
-    """Print the device, which backends the ops use on it, and how the phases of a step run.
+    """Print the device, the backends of the ops, the precision, and how the phases of a step run.
 
     click.BadParameter for a device that does not exist.
     """
     import torch
 
     from fastgan import ops
+    from fastgan.training.config.precision import precision_note
+    from fastgan.training.step.backends import backends_note
     from fastgan.training.step.capture import phases_note
 
     try:
@@ -66,5 +68,7 @@ def print_device(config: Any) -> None:
     if slow:
         names = ", ".join(slow) if len(slow) <= _MOST_NAMES else f"{len(slow)} ops"
         shown.append(f"reference (plain PyTorch) for {names}; `fastgan doctor` shows why")
-    click.echo(f"backends    {'; '.join(shown)}")
+    click.echo(f"ops         {'; '.join(shown)}")
+    click.echo(f"precision   {precision_note(config, device)}")
+    click.echo(f"backends    {backends_note(config, device)}")
     click.echo(f"step        {phases_note(config.capture, device)}")

@@ -105,10 +105,25 @@ OPTIONS = (
     _option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
             help="auto: on CUDA, run each phase of a training step as one CUDA graph. off: never "
                  "do so. On a CPU phases always run eagerly."),
-    _option("--bf16", is_flag=True, shown=_OF_CFG,
-            help="Compute the networks in bfloat16; weights, optimizers and losses stay float32."),
     _option("--fp32", type=bool, shown=_OF_CFG,
-            help="Compute the networks in float32; --fp32 false is the same as --bf16."),
+            help="true: compute all layers in float32. false: in 16 bits the layers for which the "
+                 "networks' design has it (StyleGAN2, StyleGAN3, R3GAN as published), or else as "
+                 "--bf16."),
+    _option("--bf16", is_flag=True, shown=_OF_CFG,
+            help="Compute all layers of the networks in bfloat16; weights, optimizers and losses "
+                 "stay float32."),
+    _option("--fp16", is_flag=True, shown=_OF_CFG,
+            help="Compute in float16, and not in bfloat16, the layers that the configuration "
+                 "computes in 16 bits on CUDA (StyleGAN2 and StyleGAN3 as published)."),
+    _option("--tf32", type=bool, shown="true",
+            help="On CUDA, let matrix products and convolutions of float32 layers use TF32. It has "
+                 "no effect on a CPU."),
+    _option("--nobench", type=bool, shown="false",
+            help="On CUDA, do not let cuDNN time its algorithms and take the fastest. It has no "
+                 "effect on a CPU."),
+    _option("--deterministic", is_flag=True,
+            help="On CUDA, compute the same bits in every run, with slower algorithms. A CPU does "
+                 "so always."),
     _option("--workers", type=_COUNT, shown="half of the CPU cores, 2 to 8",
             help="Threads per process that decode images."),
     _option("--keep-memory", type=bool, default=True,
@@ -133,7 +148,22 @@ NOT_CONFIG = frozenset(
     ]
 )
 MAY_CHANGE_ON_RESUME = frozenset(
-    {"data", "kimg", "tick", "snap", "metrics", "device", "batch_gpu", "capture", "bf16", "fp32"}
+    {
+        "data",
+        "kimg",
+        "tick",
+        "snap",
+        "metrics",
+        "device",
+        "batch_gpu",
+        "capture",
+        "bf16",
+        "fp32",
+        "fp16",
+        "tf32",
+        "nobench",
+        "deterministic",
+    }
 )
 # Name of the option's parameter: field of the TrainConfig, or of the part of it named there.
 _TOP = {
@@ -147,6 +177,8 @@ _TOP = {
     "device": "device",
     "capture": "capture",
     "freezed": "d_frozen_layers",
+    "tf32": "tf32",
+    "deterministic": "deterministic",
 }
 _MODEL = {
     "cbase": "channel_base",
@@ -154,7 +186,6 @@ _MODEL = {
     "map_depth": "mapping_layers",
     "mbstd_group": "mbstd_group",
 }
-_PRECISION = {"bf16": ("fp32", "bf16"), "fp32": ("bf16", "fp32")}  # (value if False, if True)
 _OPTIMIZER = {"glr": "g_optimizer", "dlr": "d_optimizer"}
 _DATA = {"data": "path", "mirror": "mirror"}
 _AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
@@ -181,6 +212,8 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
         return any(getattr(config, name) > 0 for name in _PENALTIES)
     if option in _AUGMENT or option == "mirror":
         return config.is_image_model
+    if option == "fp16":
+        return getattr(config.model, "half_dtype", None) is not None
     if option == "freezed":
         return hasattr(config.model, "d_layers_from_image")
     return True
@@ -234,8 +267,8 @@ def apply_options(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainCo
     model = {_MODEL[name]: options[name] for name in options if name in _MODEL}
     if model:
         changes["model"] = dataclasses.replace(config.model, **model)
-    for name in options.keys() & _PRECISION.keys():
-        changes["precision"] = _PRECISION[name][options[name]]
+    if "nobench" in options:
+        changes["cudnn_benchmark"] = not options["nobench"]
     if "gamma" in options:
         used = [name for name in _PENALTIES if getattr(config, name) > 0]
         changes.update(dict.fromkeys(used, options["gamma"]))
@@ -246,7 +279,20 @@ def apply_options(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainCo
         changes["augment"] = augment = _augment(config, options)
         if "p" in options or augment.mode != config.augment.mode:  # a p that is given is constant
             changes["schedule"] = dataclasses.replace(config.schedule, augment_p_end=None)
-    return dataclasses.replace(config, **changes)
+    return _with_precision(dataclasses.replace(config, **changes), options)
+
+
+def _with_precision(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainConfig":
+    from fastgan.training.config.precision import has_own_half, in_one_dtype, with_half_dtype
+
+    is_half = options.get("fp32") is False and not has_own_half(config)
+    if options.get("bf16") or is_half:
+        return in_one_dtype(config, "bf16")
+    if options.get("fp32"):
+        return in_one_dtype(config, "fp32")
+    if options.get("fp16"):
+        return with_half_dtype(config, "float16")
+    return config
 
 
 def _augment(config: "TrainConfig", options: Mapping[str, Any]) -> Any:

@@ -6,7 +6,12 @@ from fastgan.cli.doctor import format_facts
 def test_json_names_every_op_on_both_devices(cli):
     facts = json.loads(cli("doctor", "--json").output)
 
-    assert set(facts) == {"ops", "library", "versions", "machine", "extras"}
+    assert set(facts) == {
+        "ops", "library", "versions", "machine", "torch_settings", "train_settings_on_cuda",
+        "extras",
+    }  # fmt: skip
+    assert facts["train_settings_on_cuda"]["TF32"] == "on (--tf32)"
+    assert set(facts["torch_settings"].values()) <= {"on", "off"}
     assert all(set(devices) == {"cpu", "cuda"} for devices in facts["ops"].values())
     assert facts["machine"]["cache folder"] == str(cli.folder / "cache")
 

@@ -96,6 +96,16 @@ def test_precision(cli, images, flags, precision):
     assert f'"precision": "{precision}"' in output
 
 
+def test_how_cuda_computes_has_a_flag_each_and_is_said(cli, images):
+    flags = ("--tf32", "false", "--nobench", 1, "--deterministic")
+    output = cli("train", "--data", images, "--cfg", "mlp", "--dry-run", *flags).output
+
+    for setting in ('"tf32": false', '"cudnn_benchmark": false', '"deterministic": true'):
+        assert setting in output
+    assert "precision   float32\n" in output
+    assert "backends    TF32, cuDNN benchmark and deterministic have no effect on a CPU" in output
+
+
 def test_a_dry_run_writes_nothing(cli):
     output = cli("train", "--dry-run").output
 
@@ -108,6 +118,8 @@ def test_a_dry_run_writes_nothing(cli):
     [
         (["--freezed", 4], "--freezed: has no effect with --cfg faces"),
         (["--fp32", "true", "--bf16"], "--bf16 and --fp32 true exclude each other"),
+        (["--bf16", "--fp16"], "--bf16 and --fp16 exclude each other"),
+        (["--fp16"], "--fp16: has no effect with --cfg faces"),
         (["--cfg", "stylegan9"], "'stylegan9' is not one of"),
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),

@@ -146,6 +146,11 @@ class TrainConfig(StepConfig):
         metric_images: images that metrics are computed over; default 1000.
         seed: of everything random in the run; default 0.
         device: "cpu" (default), "cuda" or "cuda:N".
+        tf32: whether float32 layers use TF32 on CUDA (`fastgan.training.step.backends`); default
+            True.
+        cudnn_benchmark: whether cuDNN times its algorithms on CUDA; default True.
+        deterministic: whether a run repeats, and a resumed run continues, bit for bit on CUDA, as
+            it always does on a CPU; default False.
 
     Raises:
         ValueError: when a value is out of range, or does not fit the others.
@@ -169,6 +174,9 @@ class TrainConfig(StepConfig):
     metric_images: int = 1000
     seed: int = 0
     device: str = "cpu"
+    tf32: bool = True
+    cudnn_benchmark: bool = True
+    deterministic: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -185,6 +193,7 @@ class TrainConfig(StepConfig):
         self._check_model()
         self._check_frozen_layers()
         self._check_objective()
+        self._check_deterministic()
 
     def _check_augment(self) -> None:
         mode, last = self.augment.mode, self.schedule.augment_p_end
@@ -250,6 +259,16 @@ class TrainConfig(StepConfig):
                 f"augment.mode='ada' reads the sign of D(real), which objective={self.objective!r} "
                 "leaves without meaning (only differences of logits count); set "
                 "augment.mode='fixed' with a p, or another objective"
+            )
+
+    def _check_deterministic(self) -> None:
+        is_cuda = self.device.startswith("cuda")
+        if self.deterministic and is_cuda and self.augment.mode != "noaug":
+            raise ValueError(
+                "deterministic=True (--deterministic) can't be had on CUDA with augment.mode="
+                f"{self.augment.mode!r}: the backward pass of PyTorch's grid_sample adds in an "
+                "order that changes; set augment.mode='noaug' (--aug noaug), or leave "
+                "deterministic out"
             )
 
     @property

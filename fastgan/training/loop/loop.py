@@ -30,6 +30,7 @@ from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, T
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
 from fastgan.training.loop.source import Loader, RankLoader, first_samples, open_dataset
+from fastgan.training.step.backends import backend_settings
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import TrainState, build_state
@@ -145,7 +146,8 @@ def train(
     evaluator = make_evaluator(state, dataset) if rank == 0 else None
     observers = observers if rank == 0 else ()
     faults = faults or FaultPolicy()
-    return _Run(state, loader, evaluator, run_dir, observers, faults, ranks).run(info)
+    with backend_settings(config, state.device):
+        return _Run(state, loader, evaluator, run_dir, observers, faults, ranks).run(info)
 
 
 class _Run:

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastgan.atomic import write_atomic
 from fastgan.training.checkpoint.contents import digest
+from fastgan.training.config.precision import precision_note
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.step.backends import backends_note
 from fastgan.training.step.capture import phases_note
 
 __all__ = ["RunLog", "format_tick", "format_time"]
@@ -17,9 +19,9 @@ class RunLog(Observer):
     """Writes the text files of a run folder while the run goes on.
 
     training_options.json   `TrainConfig.to_dict()`, indented
-    log.txt                 what happened: how the phases run (`fastgan.training.step.capture`), a
-                            line per tick (`format_tick`), at the end the digest of the whole state
-                            (`fastgan.training.digest`)
+    log.txt                 what happened: precision, backends, how the phases run
+                            (`fastgan.training.step.capture`), a line per tick (`format_tick`), at
+                            the end the digest of the whole state (`fastgan.training.digest`)
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
                             ("Loss/D" …) and `scheduled` ("Schedule/beta2" …), and
                             `timestamp` (seconds since 1970); per alarm
@@ -48,9 +50,10 @@ class RunLog(Observer):
         size = "" if info.dataset_size is None else f", {info.dataset_size} samples"
         self._say(
             f"recipe {config.name}: architecture {config.architecture}, loss {config.objective}, "
-            f"batch {config.batch}, {config.total_kimg:g} kimg, device {config.device}, "
-            f"precision {config.precision}"
+            f"batch {config.batch}, {config.total_kimg:g} kimg, device {config.device}"
         )
+        self._say(f"precision: {precision_note(config, info.state.device)}")
+        self._say(f"backends: {backends_note(config, info.state.device)}")
         self._say(f"data set: {info.dataset_name}{size}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))

@@ -95,7 +95,8 @@ def published(
 
         config = published("paper256", resolution=(256, 256), gpus=8, device="cuda")
 
-    On a CPU all layers compute in float32 (`half_on_cpu=False`).
+    On a CPU all layers compute in float32 (`half_on_cpu=False`); on CUDA those of the 4 largest
+    sizes in bfloat16, where the published runs have float16 (`with_half_dtype`, --fp16).
 
     Args:
         name: a key of `PUBLISHED`. "auto" follows the resolution and gpus.
@@ -149,7 +150,7 @@ def published(
             mbstd_group=settings["mbstd_group"],
             mbstd_channels=1,
             conv_clamp=256.0,
-            half_dtype="float16",
+            half_dtype="bfloat16",
             half_sizes=4,
             half_on_cpu=False,
         ),

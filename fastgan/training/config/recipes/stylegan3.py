@@ -138,7 +138,7 @@ def published(
         "mapping_layers": 2,
         "mapping_lr_multiplier": 0.01,
         "w_avg_beta": 0.998,
-        "half_dtype": "float16",
+        "half_dtype": "bfloat16",
         "half_layers": 4,
         "half_on_cpu": False,
         "d_channel_base": 16384 if is_small else 32768,

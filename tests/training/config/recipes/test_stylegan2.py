@@ -53,7 +53,7 @@ def test_settings_are_the_published_ones(name, side, gpus):
     assert (config.pl_weight, config.style_mixing_prob) == ((0, 0) if is_cifar else (2, 0.9))
     assert (config.pl_decay, config.pl_batch_shrink, config.penalty_at) == (0.01, 2, "images")
     assert (model.z_dim, model.w_dim, model.channel_max, model.conv_clamp) == (512, 512, 512, 256)
-    assert (model.half_dtype, model.half_sizes, model.half_on_cpu) == ("float16", 4, False)
+    assert (model.half_dtype, model.half_sizes, model.half_on_cpu) == ("bfloat16", 4, False)
     assert (model.g_architecture, model.d_architecture) == (
         "skip", "orig" if is_cifar else "resnet"
     )  # fmt: skip
