@@ -27,7 +27,9 @@ from types import ModuleType
 from typing import NamedTuple, TextIO
 
 OLDEST_TORCH = "0x020b000000000000"  # 2.11: the oldest torch that the library runs on
-CUDA_ARCHITECTURES = "8.0;9.0+PTX"
+# A100 and, by the same code, 8.6 and 8.9; H100 and H200; B200 and B300; RTX 50. The driver compiles
+# PTX for the others: 11.0 and whatever comes after 12.
+CUDA_ARCHITECTURES = "8.0;9.0+PTX;10.0;12.0+PTX"
 LOCK_TIMEOUT_SECONDS = 600
 # -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two
 # to three times as long at -O2.
@@ -178,6 +180,13 @@ def _gencode(architectures: str) -> list[str]:
     return flags
 
 
+def device_command(compiler: Path, architectures: str) -> list[str]:
+    """nvcc and its flags; -lineinfo lets profilers name source lines, and changes no code."""
+    return [str(compiler), "-std=c++20", "-O2", "-lineinfo", "-Xcompiler",
+            "-fPIC,-fvisibility=hidden", "--expt-relaxed-constexpr", "-Werror", "all-warnings",
+            *_gencode(architectures), "-DFASTGAN_BACKEND_CUDA"]  # fmt: skip
+
+
 def _cuda_library(name: str) -> list[Target]:
     """The CUDA kernels. They link to a stub, because the installed torch may have no CUDA."""
     root, compiler, device_compiler = source_root(), cxx(), nvcc()
@@ -187,9 +196,7 @@ def _cuda_library(name: str) -> list[Target]:
             "'fastgan[nvcc]', or set CUDA_HOME"
         )
     stable_abi, torch_link = torch_flags()
-    device = [str(device_compiler), "-std=c++20", "-O2", "-Xcompiler", "-fPIC,-fvisibility=hidden",
-              "--expt-relaxed-constexpr", "-Werror", "all-warnings",
-              *_gencode(cuda_architectures()), "-DFASTGAN_BACKEND_CUDA"]  # fmt: skip
+    device = device_command(device_compiler, cuda_architectures())
     host = [*compiler, *CXX_FLAGS, "-DUSE_CUDA", "-DFASTGAN_BACKEND_CUDA", *stable_abi]
     objects = []
     for kernel in sorted(root.glob("ops/*/*_cuda.cu")):  # an op without one runs as plain torch

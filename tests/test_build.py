@@ -304,6 +304,22 @@ def test_architectures_become_compiler_flags():
         "-gencode=arch=compute_90,code=[compute_90,sm_90]",
     ]
     assert _build._gencode("8.6 ") == ["-gencode=arch=compute_86,code=sm_86"]
+    assert "code=[compute_120,sm_120]" in " ".join(_build._gencode(_build.CUDA_ARCHITECTURES))
+    assert "-lineinfo" in _build.device_command(Path("nvcc"), "9.0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source", sorted(_build.source_root().glob("ops/*/*_cuda.cu")), ids=lambda s: s.stem
+)
+def test_the_kernels_compile_for_the_architectures_that_the_report_does_not_read(source, tmp_path):
+    compiler = _build.nvcc()
+    if compiler is None:
+        pytest.skip("nvcc is not on the path")
+    others = [a for a in _build.CUDA_ARCHITECTURES.split(";") if a not in ("8.0", "9.0+PTX")]
+    command = [*_build.device_command(compiler, ";".join(others)), "-c", source, "-o", "k.o"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -1,14 +1,19 @@
-"""A static report on the kernels' machine code: `python -m tests.cuda_report [LIBRARY ...]`."""
+"""A static report on the kernels' machine code: `python -m tests.cuda_report [LIBRARY ...]`.
+
+With `--source csrc/ops/OP/OP_cuda.cu` that file alone is compiled, for sm_90, and its rows are
+printed: seconds instead of minutes.
+"""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastgan import _build
-from tests.cuda_report import baseline, listing, roofline, rules, tables
+from tests.cuda_report import baseline, counts, listing, one_source, roofline, rules, tables
 from tests.cuda_report.device import DEVICES
 from tests.cuda_report.toolkit import ToolError
+from tests.cuda_report.work import load_work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,9 +23,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arch", action="append", choices=tuple(DEVICES), help="default: all")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--baseline", type=Path, metavar="FILE", default=baseline.PATH)
+    parser.add_argument("--ceilings", type=Path, metavar="FILE", help="default: ours")
     parser.add_argument("--write-baseline", action="store_true", help="take the figures as new")
+    parser.add_argument(
+        "--source", type=Path, metavar="FILE", help="compile and read this .cu alone"
+    )
+    parser.add_argument("--loops", action="store_true", help="with --source: list the loops")
     options = parser.parse_args(argv)
+    ceilings_path = options.ceilings or counts.PATH
     archs = options.arch or list(DEVICES)
+    if options.source:
+        return one_source.report(
+            options.source,
+            options.baseline,
+            ceilings_path,
+            writes=options.write_baseline,
+            lists_loops=options.loops,
+        )
     if options.write_baseline and set(archs) != set(DEVICES):
         parser.error("--write-baseline needs every architecture; leave --arch out")
     try:
@@ -29,15 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     rows = roofline.rows(roofline.load_cases())
-    text = tables.report(library.kernels, rows, library.compilers)
+    found = counts.rows(library.flows, load_work()) if counts.ARCH in archs else []
+    if options.write_baseline:
+        baseline.write(library, options.baseline)
+        counts.write(found, ceilings_path)
+    ceilings = counts.read(ceilings_path)
+    counted = counts.table(found, ceilings)
+    text = tables.report(library.kernels, rows, counted, library.compilers)
     if options.markdown is None:
         print(text)
     else:
         options.markdown.write_text(text + "\n")
         print(tables.family_table(library.kernels))
-    if options.write_baseline:
-        baseline.write(library, options.baseline)
-    return _check(library, options.baseline, archs)
+    return _check(library, options.baseline, archs, found, ceilings)
 
 
 def _own_library() -> Path:
@@ -51,7 +74,13 @@ def _own_library() -> Path:
     return found
 
 
-def _check(library: listing.Library, path: Path, archs: Sequence[str]) -> int:
+def _check(
+    library: listing.Library,
+    path: Path,
+    archs: Sequence[str],
+    found: Sequence[counts.Row],
+    ceilings: Mapping[str, float],
+) -> int:
     failures = rules.violations(library.kernels)
     try:
         old = baseline.read(path)
@@ -60,8 +89,9 @@ def _check(library: listing.Library, path: Path, archs: Sequence[str]) -> int:
     else:
         if old.compilers == library.compilers:
             compared = baseline.compare(library.kernels, old, archs)
-            failures += compared.regressions
-            for line in compared.improvements:
+            worse, better = counts.compare(found, ceilings)
+            failures += [*compared.regressions, *worse]
+            for line in [*compared.improvements, *better]:
                 print(f"better: {line}")
         else:
             print(

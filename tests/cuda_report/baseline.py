@@ -4,7 +4,7 @@ The figures hold for one version of nvcc. A library that another one compiled is
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,13 @@ def write(library: Library, path: Path = PATH) -> None:
     compilers = json.dumps(sorted(library.compilers))
     text = f'{{\n "nvcc": {compilers},\n "kernels": {{\n' + ",\n".join(blocks) + "\n }\n}\n"
     path.write_text(text)
+
+
+def update(library: Library, own: Callable[[str], bool], path: Path = PATH) -> None:
+    """`write`, for some sources: of the file's kernels, those stay whose names are not `own`."""
+    now = {(kernel.name, kernel.arch): kernel for kernel in library.kernels}
+    kept = {key: kernel for key, kernel in read(path).kernels.items() if not own(key[0])}
+    write(Library(library.compilers, tuple((kept | now).values())), path)
 
 
 def read(path: Path = PATH) -> Baseline:

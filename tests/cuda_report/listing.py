@@ -1,12 +1,12 @@
-"""Reads what cuobjdump and nvdisasm print, and makes Kernels of it."""
+"""Reads what cuobjdump and nvdisasm print, and makes Kernels and Flows of it."""
 
 import re
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cuda_report import toolkit
+from tests.cuda_report import counts, flow, toolkit
 from tests.cuda_report.kernel import DEFAULT_THREADS, Kernel
 from tests.cuda_report.names import short_name
 from tests.cuda_report.sass import Code, read_codes
@@ -22,10 +22,14 @@ _LISTS_RESERVED = {"sm_90": 1024}  # from here on ptxas counts the system's kilo
 
 @dataclass(frozen=True)
 class Library:
-    """The kernels of one file or more, sorted by name and arch, and who compiled them."""
+    """The kernels of one file or more, sorted by name and arch, and who compiled them.
+
+    `flows` has the control flow of each kernel's code for counts.ARCH, by its name.
+    """
 
     compilers: frozenset[str]
     kernels: tuple[Kernel, ...]
+    flows: Mapping[str, flow.Flow] = field(default_factory=dict, compare=False)
 
 
 def read_libraries(paths: Iterable[Path], archs: Iterable[str]) -> Library:
@@ -37,6 +41,7 @@ def read_libraries(paths: Iterable[Path], archs: Iterable[str]) -> Library:
     archs = tuple(archs)
     compilers: set[str] = set()
     kernels: dict[tuple[str, str], Kernel] = {}
+    flows: dict[str, flow.Flow] = {}
     for path in paths:
         with tempfile.TemporaryDirectory(prefix="fastgan-cubin-") as name:
             folder = Path(name)
@@ -46,7 +51,7 @@ def read_libraries(paths: Iterable[Path], archs: Iterable[str]) -> Library:
                 raise ToolError(
                     f"cuda-report: {path} has no code for {', '.join(absent)} but for "
                     f"{', '.join(sorted(set(found.values()))) or 'no architecture'}; build with "
-                    f"TORCH_CUDA_ARCH_LIST='8.0;9.0+PTX' or choose with --arch"
+                    f"TORCH_CUDA_ARCH_LIST='8.0;9.0' or choose with --arch"
                 )
             for cubin, arch in found.items():
                 if arch in archs:
@@ -57,13 +62,15 @@ def read_libraries(paths: Iterable[Path], archs: Iterable[str]) -> Library:
                         sass=toolkit.run("nvdisasm", "-c", "-ndf", cubin),
                     )
                     compilers |= one.compilers
+                    flows |= one.flows
                     for kernel in one.kernels:
                         if kernels.setdefault((kernel.name, arch), kernel) != kernel:
                             raise ToolError(
                                 f"cuda-report: two different kernels are called {kernel.name}; "
                                 f"the baseline needs one name each, so rename one of them"
                             )
-    return Library(frozenset(compilers), tuple(kernels[key] for key in sorted(kernels)))
+    ordered = tuple(kernels[key] for key in sorted(kernels))
+    return Library(frozenset(compilers), ordered, flows)
 
 
 def parse(arch: str, *, resources: str, elf: str, sass: str) -> Library:
@@ -72,12 +79,16 @@ def parse(arch: str, *, resources: str, elf: str, sass: str) -> Library:
     threads, codes = _threads(elf), read_codes(sass)
     if missing := sorted(usage.keys() - codes.keys()):
         raise ToolError(f"cuda-report: nvdisasm lists no code of {missing[0]} for {arch}")
-    shorts = map(short_name, usage, toolkit.demangle(list(usage)))
+    shorts = list(map(short_name, usage, toolkit.demangle(list(usage))))
     kernels = [
         _kernel(short, arch, usage[name], threads.get(name, DEFAULT_THREADS), codes[name])
         for name, short in zip(usage, shorts, strict=True)
     ]
-    return Library(frozenset(_COMPILER.findall(elf)), tuple(kernels))
+    flows = {}
+    if arch == counts.ARCH:
+        named = flow.read_flows(sass)
+        flows = {short: named[name] for name, short in zip(usage, shorts, strict=True)}
+    return Library(frozenset(_COMPILER.findall(elf)), tuple(kernels), flows)
 
 
 def _kernel(name: str, arch: str, usage: dict[str, int], threads: int, code: Code) -> Kernel:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.cuda_report import __main__ as command
-from tests.cuda_report import baseline, listing, rules, sass, toolkit
+from tests.cuda_report import baseline, counts, listing, rules, sass, toolkit
 from tests.cuda_report.device import A100, DEVICES, H100
 from tests.cuda_report.kernel import Kernel
 from tests.cuda_report.names import arguments, short_name
+from tests.cuda_report.work import Part, Work
 
 PLANTED = Path(__file__).with_name("planted")
 WEAK = {
@@ -234,8 +235,11 @@ def test_baseline_has_a_line_per_kernel_and_comes_back(recorded, tmp_path):
 
 
 def test_command_writes_compares_and_fails(recorded, tmp_path, capsys, monkeypatch):
-    path, page = tmp_path / "baseline.json", tmp_path / "report.md"
+    path, page, ceilings = (tmp_path / name for name in ("baseline.json", "report.md", "c.json"))
     call = ["planted.o", "--baseline", str(path), "--markdown", str(page)]
+    monkeypatch.setattr(counts, "PATH", ceilings)
+    copy = Part(kernel="planted/copy_kernel<half, 8, unsigned int>", outputs=8, moved=4)
+    monkeypatch.setattr(command, "load_work", lambda: [Work(label="copy half", parts=(copy,))])
     assert command.main(call) == 1
     assert f"there is no {path}; run --write-baseline" in capsys.readouterr().err
     assert command.main([*call, "--write-baseline"]) == 1  # the rules hold whatever it says
@@ -244,6 +248,7 @@ def test_command_writes_compares_and_fails(recorded, tmp_path, capsys, monkeypat
     assert "| `planted/copy_kernel<half, 8, unsigned int>` | sm_90 | 14 | 0/0 | 0 | 0 |" in text
     assert "| 0 or dynamic | 256 | ≤ 100% |" in text
     assert "Model, unproven until a GPU runs it" in text
+    assert "| copy half | 1.9 | 1.9 | 100% |" in text
 
     monkeypatch.setattr(rules, "violations", lambda kernels: [])
     assert command.main(call) == 0
@@ -256,6 +261,9 @@ def test_command_writes_compares_and_fails(recorded, tmp_path, capsys, monkeypat
     path.write_text(path.read_text().replace('"loads128": "0 of 1"', '"loads128": "1 of 1"'))
     assert command.main(call) == 1
     assert "128-bit loads 1 of 1 → 0 of 1" in capsys.readouterr().err
+    ceilings.write_text('{"copy half": 1.8}')
+    assert command.main(call) == 1
+    assert "copy half: 1.9 instructions per output element, ceiling 1.8" in capsys.readouterr().err
     path.write_text(path.read_text().replace("13.0.88", "12.9.41"))
     assert command.main(call) == 0
     assert "it is of nvcc 12.9.41, this library of nvcc 13.0.88" in capsys.readouterr().out
