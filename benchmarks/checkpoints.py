@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     size = (options.resolution, options.resolution)
-    config = load_recipe("stylegan2")(resolution=size, batch=options.batch)
+    config = load_recipe("stylegan2-small")(resolution=size, batch=options.batch)
     channels = {"channel_base": options.channel_base, "channel_max": 512}
     config = config.with_changes(device=options.device, model=channels)
     state, loaded = build_state(config), build_state(config)

@@ -15,12 +15,14 @@ class ModuleRegistry:
         kind: what one module is, for the error: "architecture".
         function: the public function that loads one, for the error: "load_architecture".
         exclude: public names in the package that are something else.
+        has_hyphens: whether names have a hyphen where the file's has an underscore.
     """
 
     package: str
     kind: str
     function: str
     exclude: tuple[str, ...] = ()
+    has_hyphens: bool = False
 
     def names(self) -> list[str]:
         """Names of the files and folders of the package that begin with no underscore.
@@ -30,7 +32,8 @@ class ModuleRegistry:
         """
         path = importlib.import_module(self.package).__path__
         names = {module.name for module in pkgutil.iter_modules(path)} - {*self.exclude}
-        return sorted(name for name in names if not name.startswith("_"))
+        names = {name for name in names if not name.startswith("_")}
+        return sorted(name.replace("_", "-") if self.has_hyphens else name for name in names)
 
     def load(self, name: str) -> ModuleType:
         """Import one module.
@@ -49,4 +52,4 @@ class ModuleRegistry:
                 f"{self.function}: name must be one of {', '.join(self.names())}, got {name!r}; a "
                 f"new {self.kind} is a new file in {self.package.replace('.', '/')}"
             )
-        return importlib.import_module(f"{self.package}.{name}")
+        return importlib.import_module(f"{self.package}.{name.replace('-', '_')}")

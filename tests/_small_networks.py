@@ -8,6 +8,8 @@ import ast
 from pathlib import Path
 
 from fastgan.models import architectures, load_architecture
+from fastgan.training.config.published import stylegan2, stylegan3
+from fastgan.training.config.recipes import recipes
 
 
 def fields_at_16(name):
@@ -36,12 +38,22 @@ def takes(name, **fields):
 
 
 def size_of(recipe, wanted):
-    """`wanted` (height, width), or 16 × 16 where the recipe refuses that."""
-    try:
-        recipe(resolution=wanted)
-    except ValueError:
-        return 16, 16
-    return wanted
+    """`wanted` (height, width), or 16 × 16 where the recipe refuses that, or 32 × 32."""
+    for size in (wanted, (16, 16)):
+        try:
+            recipe(resolution=size)
+        except ValueError:
+            continue
+        return size
+    return 32, 32
+
+
+def is_published(recipe):
+    """Whether it is one of the published configurations, which are wide."""
+    return recipe in (*stylegan2.PUBLISHED, *stylegan3.PUBLISHED, "r3gan")
+
+
+SMALL_RECIPES = [name for name in recipes() if not is_published(name)]
 
 
 FIELDS = {name: fields_at_16(name) for name in architectures()}

@@ -55,7 +55,9 @@ def command(
     folder for Generator.from_pretrained. No code in the file is run.
     """
     click.echo("fastgan: loading PyTorch ...")
+    from fastgan.cli.train_config import cfg_for
     from fastgan.compat.weights import WeightsError, import_weights
+    from fastgan.training.checkpoint.checkpoint import checkpoint_of, read_config
 
     try:
         done = import_weights(
@@ -72,7 +74,8 @@ def command(
     if config is None:
         click.echo(f"The run folder {out} is written.")
         click.echo(f"To generate images:  fastgan generate --network {out}")
-        train = f"fastgan train --cfg {done.architecture} --init-from {out} --data DATA"
+        cfg = cfg_for(read_config(checkpoint_of(out)))
+        train = f"fastgan train --cfg {cfg} --init-from {out} --data DATA"
         click.echo(f"To train on:         {train}")
     else:
         module = f"fastgan.models.vocoders.{done.architecture}"

@@ -11,9 +11,11 @@ from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
 from fastgan.cli.train_options import (
     AVATARS,
+    HAS_PRESETS,
     MAY_CHANGE_ON_RESUME,
     apply_options,
     cfg_names,
+    cfg_of,
     has_effect,
     option_name,
     refuse_other_sizes,
@@ -41,19 +43,31 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
     }
 
     # a recipe may derive other settings from the batch
-    batch = {"batch": given["batch"]} if "batch" in given else {}
+    derived = {"batch": given["batch"]} if "batch" in given else {}
+    if "preset" in given:
+        if options["cfg"] != HAS_PRESETS:
+            raise click.BadParameter(
+                f"chooses among the settings of --cfg {HAS_PRESETS}, got --cfg {options['cfg']}; "
+                "leave it out",
+                param_hint="--preset",
+            )
+        preset = {"preset": given["preset"]}
+    else:
+        preset = {}
 
     def make(cfg: str) -> "TrainConfig":
         return load_recipe(cfg)(
-            resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, data=data,
-            device=default_device(), **batch,
+            resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, gpus=options["gpus"],
+            data=data, device=given.get("device") or default_device(), **derived,
+            **(preset if cfg == HAS_PRESETS else {}),
         )  # fmt: skip
 
     config = make(options["cfg"])
-    passed = {k: v for k, v in given.items() if k not in ("cfg", "data", "resolution", "cond")}
+    used = ("cfg", "preset", "data", "resolution", "cond")
+    passed = {k: v for k, v in given.items() if k not in used}
     if options["init_from"] is not None:
         config = _with_weights(config, options, passed, has_data="data" in given)
-    refuse_without_effect(passed, config, _others(make, options["cfg"]))
+    refuse_without_effect(passed, config, lambda: _others(make, options["cfg"]))
     if passed.get("freezed") and options["init_from"] is None:
         raise click.BadParameter(
             "keeps layers of trained weights as they are, and this run starts with new ones; add "
@@ -91,7 +105,7 @@ def _with_weights(
                     fitting.append(name)
         advice = f"pass --cfg {' or '.join(fitting)}" if fitting else "no recipe trains that one"
         raise click.BadParameter(
-            f"{path} holds weights of {architecture}, and --cfg {config.name} trains "
+            f"{path} holds weights of {architecture}, and --cfg {options['cfg']} trains "
             f"{config.architecture}; {advice}",
             param_hint="--init-from",
         )
@@ -134,6 +148,25 @@ def _others(make: Callable[[str], "TrainConfig"], cfg: str) -> dict[str, "TrainC
     return found
 
 
+def cfg_for(config: "TrainConfig") -> str:
+    """The value of --cfg to train imported weights further, of which `config` is the configuration.
+
+    The published settings of that architecture, where there are any for its image size.
+    """
+    from fastgan.training.config.published.r3gan import sides
+
+    model = config.model
+    match config.architecture:
+        case "stylegan2":
+            return "auto"
+        case "stylegan3":
+            return "stylegan3-r" if model.use_radial_filters else "stylegan3-t"
+        case "r3gan":
+            return "r3gan" if model.img_height in sides().values() else "r3gan-small"
+        case other:
+            return other
+
+
 def describe_run(config: "TrainConfig", data_name: str, text: str) -> str:
     """The name of a new run folder without its number: `avatars64-faces-batch32-gamma1`."""
     parts = [data_name, config.name, f"batch{config.batch}"]
@@ -157,7 +190,7 @@ def refuse_imported(config: "TrainConfig", text: str) -> None:
         raise click.BadParameter(
             f"{text} was written by `fastgan import`: it has weights, but no settings and no "
             "optimizers, so that there is no run to continue. Start a new run with its weights: "
-            f"fastgan train --cfg {config.architecture} --init-from {text} --data DATA",
+            f"fastgan train --cfg {cfg_for(config)} --init-from {text} --data DATA",
             param_hint="--resume",
         )
 
@@ -191,7 +224,9 @@ def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainCo
 
 def _agrees(config: "TrainConfig", option: str, value: Any) -> bool:
     if option == "cfg":
-        return value == config.name
+        return value == cfg_of(config.name)
+    if option == "preset":
+        return config.name == f"{HAS_PRESETS}-{value}"
     if option == "cond":
         return value == config.data.use_labels
     if option == "resolution":

@@ -8,7 +8,7 @@ named in a table below it; otherwise its name is added to `NOT_CONFIG`, and trai
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,24 @@ AVATARS = "avatars"
 _RECIPES = Path(__file__).resolve().parent.parent / "training" / "config" / "recipes"
 
 
+HAS_PRESETS = "r3gan"
+PRESETS = ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")
+
+
 def cfg_names() -> list[str]:
     """The values of --cfg: the public files of the recipes' package, found without import."""
-    return sorted(path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
+    stems = (path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(stem.replace("_", "-") for stem in stems)
 
 
 def _option(*names: str, **attributes: Any):
     return click.option(*names, **{"show_default": attributes.pop("shown", True), **attributes})
+
+
+def cfg_of(name: str) -> str:
+    """The value of --cfg that gives a configuration of this name: r3gan-FFHQ-64 → r3gan."""
+    cfg, _, preset = name.partition("-")
+    return cfg if cfg == HAS_PRESETS and preset in PRESETS else name
 
 
 _OF_CFG = "depends on --cfg"
@@ -42,6 +53,8 @@ OPTIONS = (
             help="Folder in which run folders are created."),
     _option("--cfg", default="faces", type=click.Choice(cfg_names()),
             help="Recipe: the networks, the losses and all settings that no option changes."),
+    _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
+            help="With --cfg r3gan: the data set whose published settings are taken."),
     _option("--data", default=AVATARS,
             help="Training images: a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon "
                  "faces that are drawn on this machine."),
@@ -220,20 +233,22 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
 
 
 def refuse_without_effect(
-    options: Mapping[str, Any], config: "TrainConfig", others: Mapping[str, "TrainConfig"]
+    options: Mapping[str, Any],
+    config: "TrainConfig",
+    others: Callable[[], Mapping[str, "TrainConfig"]],
 ) -> None:
     """click.BadParameter for the first of `options` that has no effect on `config`.
 
-    `others`: the configurations of the other recipes by name; the message names those where the
-    option has an effect.
+    `others` makes the configurations of the other recipes by name; the message names those where
+    the option has an effect.
     """
     for option in options:
         if not has_effect(option, config):
-            works = [name for name, other in others.items() if has_effect(option, other)]
+            works = [name for name, other in others().items() if has_effect(option, other)]
             where = f"it works with --cfg {', '.join(works)}" if works else "no recipe uses it"
             raise click.BadParameter(
-                f"has no effect with --cfg {config.name} (architecture {config.architecture}); "
-                f"{where}; leave it out otherwise",
+                f"has no effect with --cfg {cfg_of(config.name)} (architecture "
+                f"{config.architecture}); {where}; leave it out otherwise",
                 param_hint=option_name(option),
             )
 

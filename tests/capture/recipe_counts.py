@@ -28,9 +28,9 @@ from fastgan.training.distributed.replica import replicate
 from fastgan.training.step.state import build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import size_of
+from _small_networks import SMALL_RECIPES, size_of
 
-__all__ = ["VARIANTS", "PhaseCount", "count_recipe"]
+__all__ = ["SMALL_RECIPES", "VARIANTS", "PhaseCount", "count_recipe"]
 
 RESOLUTION = (64, 64)
 BATCH = 8

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from _small_networks import SMALL_RECIPES
 from PIL import Image
 
 from fastgan.losses.adversarial import Relativistic
@@ -24,7 +25,7 @@ def _kimg(run_dir):
     return [json.loads(line)["kimg"] for line in lines]
 
 
-@pytest.mark.parametrize("cfg", ["mlp", "dcgan", "faces", "r3gan", "stylegan2", "stylegan3"])
+@pytest.mark.parametrize("cfg", SMALL_RECIPES)
 def test_every_cfg_trains_end_to_end(cli, images, cfg):
     output = cli("train", "--data", images, "--kimg", 0.02, "--cfg", cfg, "--batch", 4).output
     (run_dir,) = (cli.folder / "runs").iterdir()
@@ -41,13 +42,13 @@ def test_every_cfg_trains_end_to_end(cli, images, cfg):
 
 def test_flags_reach_the_options(cli, images):
     cli("data", "convert", images, "noise.zip", "--labels", "folders")
-    cli("train", "--data", "noise.zip", "--cfg", "stylegan2", "--batch", 4, "--kimg", 0.008,
+    cli("train", "--data", "noise.zip", "--cfg", "stylegan2-small", "--batch", 4, "--kimg", 0.008,
         "--gamma", 0.5, "--glr", 0.003, "--dlr", 0.004, "--cbase", 64, "--cmax", 16,
         "--map-depth", 1, "--mbstd-group", 2, "--seed", 9, "--tick", 0.004, "--snap", 2,
         "--mirror", "true", "--cond", "true", "--desc", "my words", "--outdir", "elsewhere",
         "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "none",
         "--capture", "off")  # fmt: skip
-    run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-batch4-gamma0.5-my_words"
+    run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-small-batch4-gamma0.5-my_words"
     options = _options(run_dir)
     model, data = options["model"], options["data"]
 
@@ -67,14 +68,16 @@ def test_flags_reach_the_options(cli, images):
 def test_a_recipe_that_derives_from_the_batch_sees_it(cli, images):
     gammas = []
     for batch in (4, 8):
-        output = cli("train", "--data", images, "--cfg", "stylegan2", "--dry-run", "--batch", batch)
+        output = cli(
+            "train", "--data", images, "--cfg", "stylegan2-small", "--dry-run", "--batch", batch
+        )
         gammas.append(float(re.search(r'"r1_gamma": ([\d.e-]+)', output.output)[1]))
 
     assert gammas[0] == pytest.approx(2 * gammas[1])
 
 
 def test_r3gan_has_one_gamma_and_refuses_a_size_in_words(cli, images):
-    options = ("--data", images, "--cfg", "r3gan", "--dry-run")
+    options = ("--data", images, "--cfg", "r3gan-small", "--dry-run")
     output = cli("train", *options, "--gamma", 0.5).output
     assert output.count('_gamma": 0.5') == 2
     output = cli("train", *options, "--resolution", "16x8", code=1).output
@@ -124,7 +127,7 @@ def test_a_dry_run_writes_nothing(cli):
         (["--resolution", "8x"], "expected 64 or 64x48"),
         (["--cfg", "dcgan", "--cbase", 64], "works with --cfg"),
         (["--cfg", "dcgan", "--map-depth", 2], "works with --cfg"),
-        (["--cfg", "mlp", "--cmax", 2], "works with --cfg dcgan,"),
+        (["--cfg", "mlp", "--cmax", 2], "works with --cfg auto, cifar, dcgan,"),
         (["--cfg", "dcgan", "--p", 0.5], "--p: has no effect with --aug noaug"),
         (["--cfg", "dcgan", "--aug", "fixed"], "--aug: fixed needs a probability"),
         (["--aug", "fixed", "--p", 0.5, "--target", 0.6], "--target: has no effect"),

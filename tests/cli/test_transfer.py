@@ -14,7 +14,7 @@ from fastgan.training.checkpoint import checkpoint
 
 PUBLISHED = Path(__file__).parents[1] / "compat" / "published"
 SMALL = {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8, "mapping_layers": 1}
-TRAIN = ("train", "--cfg", "stylegan2", "--batch", 4, "--kimg", 0.008)
+TRAIN = ("train", "--cfg", "stylegan2-small", "--batch", 4, "--kimg", 0.008)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_an_imported_folder_starts_a_run_with_the_settings_of_the_cfg(cli, image
     assert "ADA moves p within 100 kimg, the average of G has no ramp-up" in out
     (run_dir,) = (cli.folder / "runs").iterdir()
     options = options_of(run_dir)
-    assert (options["name"], options["r1_gamma"], options["d_reg_interval"]) == ("stylegan2", 3, 16)
+    assert (options["name"], options["r1_gamma"]) == ("stylegan2-small", 3)
     assert (options["g_optimizer"]["lr"], options["d_optimizer"]["lr"]) == (0.001, 0.0025)
     assert (options["augment"]["mode"], options["augment"]["ada_kimg"]) == ("ada", 100)
     assert options["ema"]["rampup_ratio"] is None
@@ -68,7 +68,7 @@ def test_an_imported_folder_starts_a_run_with_the_settings_of_the_cfg(cli, image
 
 @pytest.mark.parametrize(
     ("name", "cfg", "classes"),
-    [("s2a_cond", "stylegan2", 5), ("s3_r", "stylegan3", 0), ("r3_plain", "r3gan", 0)],
+    [("s2a_cond", "auto", 5), ("s3_r", "stylegan3-r", 0), ("r3_plain", "r3gan-small", 0)],
 )
 def test_published_files_are_imported_and_trained_on(cli, images, name, cfg, classes):
     out = words_of(cli("import", PUBLISHED / f"{name}.pkl", "--out", "faces"))
@@ -109,8 +109,17 @@ def test_another_size_and_classes_say_what_is_new(cli, images, imported):
 def test_gamma_of_the_cfg_is_that_of_the_new_size_and_batch(cli, images, imported):
     found = []
     for flags in (("--batch", 8), ("--batch", 4), ("--batch", 4, "--resolution", 16)):
-        out = cli("train", "--cfg", "stylegan2", "--init-from", "faces", "--data", images, "-n",
-                  *flags).output  # fmt: skip
+        out = cli(
+            "train",
+            "--cfg",
+            "stylegan2-small",
+            "--init-from",
+            "faces",
+            "--data",
+            images,
+            "-n",
+            *flags,
+        ).output
         found.append(json.loads("{" + out.partition("{")[2].rpartition("}")[0] + "}")["r1_gamma"])
     assert found == pytest.approx([0.0002 * 64 / 8, 0.0002 * 64 / 4, 0.0002 * 256 / 4])
 
@@ -119,7 +128,7 @@ def test_gamma_of_the_cfg_is_that_of_the_new_size_and_batch(cli, images, importe
     ("flags", "words"),
     [
         (["--cfg", "faces"], "weights of stylegan2, and --cfg faces trains light_skip_gan; pass "
-                             "--cfg stylegan2"),
+                             "--cfg auto or cifar or paper1024"),
         (["--cbase", 32], "--cbase: 32 does not fit the weights of --init-from, whose channel_base "
                           "is 64; leave it out"),
         (["--cmax", 4], "whose channel_max is 8"),
@@ -173,7 +182,7 @@ def test_freezing_needs_weights_with_a_discriminator(cli, images, imported):
 def test_an_imported_folder_cannot_be_resumed_and_says_why(cli, images, imported):
     out = words_of(cli("train", "--resume", "faces", "--data", images, "--gamma", 3, code=2))
     assert "--resume: faces was written by `fastgan import`: it has weights, but no settings" in out
-    assert "fastgan train --cfg stylegan2 --init-from faces --data DATA" in out
+    assert "fastgan train --cfg auto --init-from faces --data DATA" in out
     assert sorted(p.name for p in imported.iterdir()) == ["checkpoints"]
 
 

@@ -2,7 +2,7 @@
 
 import time
 
-from fastgan.training.config.recipes import recipes
+from tests._small_networks import SMALL_RECIPES
 from tests.gpu import _ops
 from tests.gpu._child_processes import drive
 from tests.gpu._steps import FAILED, PASSED, Outcome, Session
@@ -16,7 +16,7 @@ def run(session: Session) -> Outcome:
     limit = session.limit_s * (1 - TRAINING_SHARE)
     ops = drive("tests.gpu._ops", _ops.items(session.is_quick), options, limit)
     left = session.limit_s - (time.monotonic() - start)
-    training = drive("tests.gpu._training", recipes(), options, left)
+    training = drive("tests.gpu._training", SMALL_RECIPES, options, left)
     failed = [f"{r['item']}: {r['failure']}" for r in [*ops, *training] if r["failure"]]
     data = {"ops": ops, "training": training}
     if failed:

@@ -1,4 +1,4 @@
-"""The step of the recipe `stylegan2` at 64×64, small, with path length; and twice as wide.
+"""The step of the recipe `stylegan2-small` at 64×64, small, with path length; and twice as wide.
 
 Against plain PyTorch of the same algorithm. Against the algorithm as it is usually composed see the
 other comparisons of StyleGAN2 in this folder.
@@ -6,7 +6,7 @@ other comparisons of StyleGAN2 in this folder.
 
 from fastgan.bench.recipe_case import recipe_case
 from fastgan.bench.step_case import StepCase
-from fastgan.training.config.recipes.stylegan2 import recipe
+from fastgan.training.config.recipes.stylegan2_small import recipe
 
 
 def cases() -> list[StepCase]:

@@ -92,7 +92,7 @@ def start_from(config: TrainConfig, path: Path | str) -> TrainConfig:
         ValueError: when the architectures differ, or the weights can't have config's image size.
 
     Example:
-        config = load_recipe("stylegan2")(resolution=(64, 64), data={"path": "photos"})
+        config = load_recipe("stylegan2-small")(resolution=(64, 64), data={"path": "photos"})
         config = start_from(config, "faces")
     """
     path = checkpoint_of(path).resolve()

@@ -156,7 +156,7 @@ class TrainConfig(StepConfig):
         ValueError: when a value is out of range, or does not fit the others.
 
     Example:
-        config = load_recipe("stylegan2")(resolution=(64, 64))
+        config = load_recipe("stylegan2-small")(resolution=(64, 64))
         longer = config.with_changes(total_kimg=5000.0, g_optimizer={"lr": 0.001})
     """
 

@@ -8,12 +8,12 @@ from fastgan.training.config.precision import (
     precision_note,
     with_half_dtype,
 )
-from fastgan.training.config.recipes import load_recipe, r3gan, stylegan2, stylegan3
+from fastgan.training.config.recipes import load_recipe
 
 SIZE = {"resolution": (256, 256)}
-STYLEGAN2 = stylegan2.published("paper256", **SIZE)
-STYLEGAN3 = stylegan3.published("stylegan3-t", **SIZE)
-R3GAN = r3gan.published("r3gan-ffhq256")
+STYLEGAN2 = load_recipe("paper256")(**SIZE)
+STYLEGAN3 = load_recipe("stylegan3-t")(**SIZE)
+R3GAN = load_recipe("r3gan")(**SIZE, preset="FFHQ-256")
 MLP = load_recipe("mlp")(resolution=(8, 8))
 
 

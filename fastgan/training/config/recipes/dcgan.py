@@ -7,7 +7,12 @@ from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, Train
 
 
 def recipe(
-    *, resolution: tuple[int, int], img_channels: int = 3, c_dim: int = 0, **overrides: Any
+    *,
+    resolution: tuple[int, int],
+    img_channels: int = 3,
+    c_dim: int = 0,
+    gpus: int = 1,
+    **overrides: Any,
 ) -> TrainConfig:
     """lr 2e-4, betas (0.5, 0.999). D has no normalisation and lazy R1 instead of the paper's batch
     norm, whose statistics a per-sample penalty does not go with (Mescheder et al. 2018)."""

@@ -7,7 +7,12 @@ from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, Train
 
 
 def recipe(
-    *, resolution: tuple[int, int], img_channels: int = 3, c_dim: int = 0, **overrides: Any
+    *,
+    resolution: tuple[int, int],
+    img_channels: int = 3,
+    c_dim: int = 0,
+    gpus: int = 1,
+    **overrides: Any,
 ) -> TrainConfig:
     """RpGAN with lazy R1 (Huang et al. 2024, arXiv 2501.05441, without its R2), a small modulated
     network and a high learning rate: chosen by experiment for the first ten CPU-minutes."""

@@ -7,7 +7,12 @@ from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, Train
 
 
 def recipe(
-    *, resolution: tuple[int, int], img_channels: int = 1, c_dim: int = 0, **overrides: Any
+    *,
+    resolution: tuple[int, int],
+    img_channels: int = 1,
+    c_dim: int = 0,
+    gpus: int = 1,
+    **overrides: Any,
 ) -> TrainConfig:
     """RpGAN with R1 and R2 in every step (Huang et al. 2024, arXiv 2501.05441).
 

@@ -5,7 +5,7 @@ import torch
 from _published_steps import largest_differences
 
 from fastgan.models.stylegan3 import Discriminator, Generator
-from fastgan.training.config.recipes import stylegan3
+from fastgan.training.config.published import stylegan3
 
 SMALL = {
     "z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 6, "num_layers": 6, "margin_size": 3,
@@ -57,10 +57,26 @@ def test_settings_are_the_published_ones(name, side):
 def test_what_is_not_published_is_refused_in_words():
     with pytest.raises(ValueError, match=r"name must be one of stylegan3-t, .*got 'stylegan3-x'"):
         stylegan3.published("stylegan3-x", resolution=(512, 512))
-    with pytest.raises(ValueError, match="r1_gamma must be given for 128×128"):
-        stylegan3.published("stylegan3-t", resolution=(128, 128))
-    small = stylegan3.published("stylegan3-t", resolution=(128, 128), r1_gamma=0.5, batch=16)
-    assert (small.r1_gamma, small.batch_gpu) == (0.5, 2)
+
+
+@pytest.mark.parametrize("side", [256, 512, 1024])
+def test_gamma_at_other_sizes_follows_that_of_t(side):
+    published = stylegan3.published("stylegan3-t", resolution=(side, side))
+    assert 0.001 * side**2 / published.batch == pytest.approx(published.r1_gamma, rel=0.03)
+    other = stylegan3.published("stylegan3-r", resolution=(side, side // 2), batch=16)
+    assert other.r1_gamma == stylegan3.published("stylegan3-r", resolution=(side, side)).r1_gamma
+    small = stylegan3.published("stylegan3-r", resolution=(128, 64), batch=16)
+    assert small.r1_gamma == pytest.approx(0.001 * 128 * 64 / 16)
+    assert stylegan3.published("stylegan3-t", resolution=(64, 64), r1_gamma=0.5).r1_gamma == 0.5
+
+
+@pytest.mark.parametrize(
+    ("gpus", "batch", "at_once"), [(1, 32, 4), (8, 32, 4), (16, 32, 2), (2, 12, 3), (3, 32, None)]
+)
+def test_a_process_computes_no_more_at_once_than_the_published_ones(gpus, batch, at_once):
+    config = stylegan3.published("stylegan3-t", resolution=(512, 512), gpus=gpus, batch=batch)
+    assert config.batch_gpu == at_once
+    assert config.model.mbstd_group == min(4, at_once or 4)
 
 
 def networks(config):

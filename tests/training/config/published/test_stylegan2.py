@@ -5,7 +5,7 @@ import torch
 from _published_steps import largest_differences
 
 from fastgan.models.stylegan2 import Discriminator, Generator
-from fastgan.training.config.recipes import stylegan2
+from fastgan.training.config.published import stylegan2
 
 SMALL = {
     "z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8, "half_dtype": None,
@@ -24,7 +24,7 @@ TABLE = {
     ("stylegan2", 1024, 1): (32, 4, 4, 32768, 0.002, 10, 10, None, 8),
     ("paper256", 256, 8): (64, 8, 8, 16384, 0.0025, 1, 20, None, 8),
     ("paper512", 512, 8): (64, 8, 8, 32768, 0.0025, 0.5, 20, None, 8),
-    ("paper1024", 1024, 16): (32, 2, 4, 32768, 0.002, 2, 10, None, 8),
+    ("paper1024", 1024, 16): (32, 2, 2, 32768, 0.002, 2, 10, None, 8),
     ("cifar", 32, 2): (64, 32, 32, 32768, 0.0025, 0.01, 500, 0.05, 2),
     ("auto", 1024, 1): (4, 4, 4, 32768, 0.002, 0.0002 * 1024**2 / 4, 1.25, 0.05, 2),
     ("auto", 1024, 8): (32, 4, 4, 32768, 0.002, 0.0002 * 1024**2 / 32, 10, 0.05, 2),

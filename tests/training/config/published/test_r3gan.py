@@ -10,8 +10,8 @@ from _published_steps import F64, Draws, moved, recoloured, same_draws
 
 from fastgan.models.r3gan import Discriminator, Generator
 from fastgan.training import Batch, TrainConfig, create_state, train_step
-from fastgan.training.config.recipes import r3gan
-from fastgan.training.config.recipes.r3gan import PUBLISHED, published
+from fastgan.training.config.published.r3gan import PUBLISHED, published
+from fastgan.training.config.recipes import load_recipe
 
 STEPS = 4
 SMALL = {
@@ -144,11 +144,11 @@ def in_float64():
 
 # γ and the last p by the published table
 CASES = {
-    "r3gan-cifar10": (0.05, 0.55, 3),
-    "r3gan-ffhq64": (2.0, 0.3, 0),
-    "r3gan-ffhq256": (150.0, 0.3, 0),
-    "r3gan-imagenet32": (0.5, 0.5, 3),
-    "r3gan-imagenet64": (1.0, 0.4, 3),
+    "CIFAR10": (0.05, 0.55, 3),
+    "FFHQ-64": (2.0, 0.3, 0),
+    "FFHQ-256": (150.0, 0.3, 0),
+    "ImageNet-32": (0.5, 0.5, 3),
+    "ImageNet-64": (1.0, 0.4, 3),
 }
 
 
@@ -178,7 +178,7 @@ def test_steps_are_the_published_ones(name):
     ],
 )
 def test_another_setting_is_seen(change, where):
-    config = small("r3gan-ffhq64", 0)
+    config = small("FFHQ-64", 0)
     G, D = networks(config)
     plain = PlainStep(config, G, D, 2.0, 0.3)
     try:
@@ -190,19 +190,50 @@ def test_another_setting_is_seen(change, where):
 
 
 def test_the_published_table():
-    sides = {"cifar10": 32, "ffhq64": 64, "ffhq256": 256, "imagenet32": 32, "imagenet64": 64}
-    bf16 = {"ffhq256": (3, 4, 5, 6), "ffhq64": (1, 2, 3, 4), "imagenet64": (1, 2, 3, 4)}
+    sides = {"CIFAR10": 32, "FFHQ-64": 64, "FFHQ-256": 256, "ImageNet-32": 32, "ImageNet-64": 64}
+    bf16 = {"FFHQ-256": (3, 4, 5, 6), "FFHQ-64": (1, 2, 3, 4), "ImageNet-64": (1, 2, 3, 4)}
     for name, side in sides.items():
-        config = published(f"r3gan-{name}")
+        config = published(name)
         model = config.model
         assert (model.img_height, model.img_width) == (side, side)
         assert model.bf16_stages == bf16.get(name, (1, 2, 3))
-        assert model.c_dim == (1000 if name.startswith("imagenet") else 0)
+        assert model.c_dim == (1000 if name.startswith("ImageNet") else 0)
         assert config.data.use_labels is (model.c_dim > 0)
         assert (model.g_condition_dim, model.d_condition_dim) == (64, model.widths[0])
         assert all(w // g in (8, 16) for w, g in zip(model.widths, model.groups, strict=True))
         assert TrainConfig.from_dict(config.to_dict()) == config
-    assert published("r3gan-cifar10", c_dim=10, seed=3).model.c_dim == 10
-    with pytest.raises(ValueError, match=r"r3gan.published: name must be one of r3gan-cifar10"):
+    assert published("CIFAR10", c_dim=10, seed=3).model.c_dim == 10
+    with pytest.raises(ValueError, match=r"r3gan.published: name must be one of CIFAR10"):
         published("ffhq")
-    assert r3gan.recipe(resolution=(16, 16)).model.resample_filter == (1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("side", "c_dim", "preset"),
+    [(32, 0, "CIFAR10"), (64, 0, "FFHQ-64"), (256, 0, "FFHQ-256"), (64, 1000, "ImageNet-64")],
+)
+def test_a_preset_is_chosen_by_size_and_classes(side, c_dim, preset):
+    config = load_recipe("r3gan")(resolution=(side, side), c_dim=c_dim, gpus=4)
+    assert config.name == f"r3gan-{preset}"
+    assert config == published(preset, c_dim=c_dim, gpus=4)
+    assert config.batch_gpu == PUBLISHED[preset]["batch"] // 8
+
+
+@pytest.mark.parametrize(
+    ("size", "c_dim", "words"),
+    [
+        ((32, 32), 10, "CIFAR10 and ImageNet-32 fit 32×32 images with 10 classes; choose one with "
+                       "--preset CIFAR10 or --preset ImageNet-32"),
+        ((256, 256), 3, "no published configuration fits 256×256 images with 3 classes; choose one "
+                        "with --preset FFHQ-256"),
+        ((48, 64), 0, r"images are 64×48 .* are CIFAR10 \(32×32\), .*or take r3gan-small"),
+    ],
+)  # fmt: skip
+def test_an_unclear_preset_is_asked_for(size, c_dim, words):
+    with pytest.raises(ValueError, match=words):
+        load_recipe("r3gan")(resolution=size, c_dim=c_dim)
+
+
+def test_a_preset_fixes_the_size():
+    with pytest.raises(ValueError, match=r"--preset FFHQ-64 is for images of 64×64, and these are"):
+        load_recipe("r3gan")(resolution=(32, 32), preset="FFHQ-64")
+    assert load_recipe("r3gan")(resolution=(32, 32), c_dim=10, preset="CIFAR10").model.c_dim == 10

@@ -1,9 +1,9 @@
-"""StyleGAN3 (Karras et al. 2021, arXiv 2106.12423): T at a width that a processor can train, and
-the published configurations of T and R."""
+"""The published configurations of StyleGAN3, T and R (Karras et al. 2021, arXiv 2106.12423)."""
 
 from typing import Any
 
 from fastgan.models.stylegan3 import Config
+from fastgan.training.config.published.split import images_at_once
 from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
@@ -12,6 +12,7 @@ from fastgan.training.config.run import (
     TrainConfig,
 )
 
+GPUS = 8  # of the published runs
 # γ by the side of the image, as published for 8 GPUs. At 256² the batch is 64, the channel base
 # 16384 and D's learning rate 0.0025; else they are 32, 32768 and 0.002.
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -32,54 +33,11 @@ def magnitude_ema_beta(batch: int) -> float:
     return 0.5 ** (batch / 20_000)
 
 
-def recipe(
-    *, resolution: tuple[int, int], img_channels: int = 3, c_dim: int = 0, **overrides: Any
-) -> TrainConfig:
-    """T with ADA's heuristics in batch and resolution (arXiv 2006.06676, appendix C):
-
-    r1_gamma = 0.0002·H·W / batch, every 16 steps; EMA half-life batch·10/32 kimg, ramp-up 0.05. Six
-    layers and narrow maps are ours; learning rates, the magnitude's moving average and what moves
-    it are as published. No path length and no style mixing, as published.
-    """
-    height, width = resolution
-    batch = overrides.get("batch", 16)
-    config = TrainConfig(
-        name="stylegan3",
-        architecture="stylegan3",
-        model=Config(
-            z_dim=128,
-            w_dim=128,
-            c_dim=c_dim,
-            img_channels=img_channels,
-            img_height=height,
-            img_width=width,
-            channel_base=1024,
-            channel_max=64,
-            num_layers=6,
-            magnitude_ema_beta=magnitude_ema_beta(batch),
-            d_channel_base=2048,
-            d_channel_max=128,
-            d_mapping_layers=2,
-        ),
-        objective="non_saturating",
-        data=DataConfig(use_labels=c_dim > 0),
-        g_optimizer=AdamConfig(lr=0.0025, betas=(0.0, 0.99)),
-        d_optimizer=AdamConfig(lr=0.002, betas=(0.0, 0.99)),
-        batch=batch,
-        r1_gamma=0.0002 * height * width / batch,
-        d_reg_interval=16,
-        update_emas="d_step",
-        ema=EmaConfig(half_life_kimg=batch * 10 / 32, rampup_ratio=0.05),
-        total_kimg=3000.0,
-    )
-    return config.with_changes(**overrides)
-
-
 def published(
     name: str,
     *,
     resolution: tuple[int, int],
-    gpus: int = 8,
+    gpus: int = 1,
     batch: int | None = None,
     img_channels: int = 3,
     c_dim: int = 0,
@@ -89,12 +47,15 @@ def published(
 
         config = published("stylegan3-t", resolution=(512, 512), device="cuda")
 
-    On a CPU all layers compute in float32, as in the published code (`half_on_cpu=False`).
+    On a CPU all layers compute in float32, as in the published code (`half_on_cpu=False`). γ is
+    published for 256², 512² and 1024². At other sizes it is 0.001·height·width / batch, which gives
+    T's published numbers at those three within 3 %; T and R may want half or twice that.
 
     Args:
         name: a key of `PUBLISHED`.
         resolution: (height, width).
-        gpus: processes that will train; batch_gpu is batch / gpus.
+        gpus: processes that will train. Each computes as many images at once as in the published
+            runs of 8 GPUs (8 at 256², else 4), or fewer where its share of the batch is smaller.
         batch: images of a step, over all processes; default None: 64 at 256², else 32.
         img_channels: 1 or 3; default 3.
         c_dim: number of classes; default 0.
@@ -104,8 +65,7 @@ def published(
         The configuration. Adaptive augmentation is on (target 0.6, groups bgc).
 
     Raises:
-        ValueError: for another name, or a resolution for which no γ is published and without
-            r1_gamma among the overrides.
+        ValueError: for another name.
     """
     if name not in PUBLISHED:
         known = ", ".join(PUBLISHED)
@@ -113,15 +73,10 @@ def published(
     is_rotation, gammas = PUBLISHED[name]["is_rotation"], PUBLISHED[name]["r1_gamma"]
     height, width = resolution
     side = max(resolution)
-    r1_gamma = overrides.get("r1_gamma", gammas.get(side))
-    if r1_gamma is None:
-        raise ValueError(
-            f"stylegan3.published: r1_gamma must be given for {height}×{width}, as γ is published "
-            f"for sides of {', '.join(map(str, gammas))} only; 0.0002·{height}·{width}/batch is "
-            "ADA's heuristic for StyleGAN2, and T and R want 1 to 8 times that"
-        )
     is_small = side == 256
-    batch = (64 if is_small else 32) if batch is None else batch
+    published_batch = 64 if is_small else 32
+    batch = published_batch if batch is None else batch
+    at_once = images_at_once(batch, gpus, published_batch // GPUS)
     fields = {
         "z_dim": 512,
         "w_dim": 512,
@@ -144,7 +99,7 @@ def published(
         "d_channel_base": 16384 if is_small else 32768,
         "d_channel_max": 512,
         "d_mapping_layers": 8,
-        "mbstd_group": 4,
+        "mbstd_group": min(4, at_once or batch),
     }
     config = TrainConfig(
         name=name,
@@ -156,8 +111,8 @@ def published(
         g_optimizer=AdamConfig(lr=0.0025, betas=(0.0, 0.99), eps=1e-8),
         d_optimizer=AdamConfig(lr=0.0025 if is_small else 0.002, betas=(0.0, 0.99), eps=1e-8),
         batch=batch,
-        batch_gpu=batch // gpus if batch % gpus == 0 else None,
-        r1_gamma=r1_gamma,
+        batch_gpu=at_once,
+        r1_gamma=gammas.get(side, 0.001 * height * width / batch),
         penalty_at="images",
         d_reg_interval=16,
         pl_weight=0.0,

@@ -1,0 +1,7 @@
+"""StyleGAN2-ADA's settings by resolution and number of GPUs (arXiv 2006.06676)."""
+
+from functools import partial
+
+from fastgan.training.config.published.stylegan2 import published
+
+recipe = partial(published, "auto")
