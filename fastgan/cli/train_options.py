@@ -137,6 +137,12 @@ OPTIONS = (
     _option("--deterministic", is_flag=True,
             help="On CUDA, compute the same bits in every run, with slower algorithms. A CPU does "
                  "so always."),
+    _option("--exchange-buckets", type=_COUNT, shown="1",
+            help="With several processes: exchange a gradient in this number of parts while the "
+                 "backward pass still runs, such as 4; 1 exchanges it at the end."),
+    _option("--exchange-dtype", type=click.Choice(["fp32", "bf16"]), shown="fp32",
+            help="With several processes: bf16 exchanges gradients in bfloat16, which is half the "
+                 "traffic and rounds them."),
     _option("--workers", type=_COUNT, shown="half of the CPU cores, 2 to 8",
             help="Threads per process that decode images."),
     _option("--keep-memory", type=bool, default=True,
@@ -176,6 +182,8 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "tf32",
         "nobench",
         "deterministic",
+        "exchange_buckets",
+        "exchange_dtype",
     }
 )
 # Name of the option's parameter: field of the TrainConfig, or of the part of it named there.
@@ -189,6 +197,8 @@ _TOP = {
     "metrics": "metrics",
     "device": "device",
     "capture": "capture",
+    "exchange_buckets": "exchange_buckets",
+    "exchange_dtype": "exchange_dtype",
     "freezed": "d_frozen_layers",
     "tf32": "tf32",
     "deterministic": "deterministic",

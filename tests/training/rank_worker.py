@@ -1,8 +1,9 @@
-"""One process of a run of the tiny networks: python rank_worker.py SETTINGS.json
+"""One process of some runs of the tiny networks: python rank_worker.py SETTINGS.json
 
-Settings: config (changes of Tiny.config), model (of TinyConfig), dtype, steps, out: rank 0 writes
-there what a run ends with, break: what this process does wrong, and frozen: names of D's layers
-that are not trained. Without torchrun's environment it is the only process.
+Settings, a list with those of each run: config (changes of Tiny.config), model (of TinyConfig),
+dtype, steps, out: rank 0 writes there what a run ends with, break: what this process does wrong,
+and frozen: names of D's layers that are not trained. Without torchrun's environment it is the only
+process.
 """
 
 import importlib.util
@@ -44,41 +45,48 @@ class GroupingD(Tiny.D):
 
 
 def run(settings):
+    return run_all([settings])[0]
+
+
+def run_all(several):
+    """What each of the runs, one after another in one process group, ends with."""
+    with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
+        found = []
+        for settings in several:
+            dtype = getattr(torch, settings["dtype"])
+            torch.set_default_dtype(dtype)
+            try:
+                found.append(_train(settings, dtype, ranks))
+            finally:
+                torch.set_default_dtype(torch.float32)
+            if ranks is not None:
+                ranks.connect = lambda: None
+        importlib.import_module("torch._dynamo")  # as torch.optim does at its first use
+    assert not (left := threads_of_gloo()), f"close left {left}"
+    return found
+
+
+def _train(settings, dtype, ranks):
     tiny = Tiny()
     changes = {k: NESTED[k](**v) if k in NESTED else v for k, v in settings["config"].items()}
     config = tiny.config(**changes)
-    dtype = getattr(torch, settings["dtype"])
-    torch.set_default_dtype(dtype)
-    try:
-        return _train(tiny, config, dtype, settings)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def _train(tiny, config, dtype, settings):
-    where = rank_info()
-    with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
-        # another start on every rank: rank 0's must win
-        torch.manual_seed(0 if where is None else where.rank)
-        G, D = tiny.G(config.model).to(dtype), GroupingD(config.model).to(dtype)
-        for name in settings.get("frozen", ()):
-            D.get_submodule(name).requires_grad_(False)
-        state = create_state(config, G, D)
-        replicate(state, ranks)
-        context = state.context
-        if settings.get("break") == "all_reduce" and context.rank == context.world_size - 1:
-            context.all_reduce_gradient = without_one(context.all_reduce_gradient, 1)
-        for _ in range(settings["steps"]):
-            batch = tiny.batch(config, state.nimg)
-            x = rows_of_rank(batch.x.to(dtype), context.rank, context.world_size)
-            train_step(state, Batch(x=x))
-            if ranks is not None:
-                ranks.compare(shared_tensors(state), f"after step {state.step}")
-        importlib.import_module("torch._dynamo")  # as torch.optim does at its first use
-
-        result = {name: tensor.clone() for name, tensor in shared_tensors(state).items()}
-    assert not (left := threads_of_gloo()), f"close left {left}"
-    return result
+    # another start on every rank: rank 0's must win
+    torch.manual_seed(0 if ranks is None else ranks.rank)
+    G, D = tiny.G(config.model).to(dtype), GroupingD(config.model).to(dtype)
+    for name in settings.get("frozen", ()):
+        D.get_submodule(name).requires_grad_(False)
+    state = create_state(config, G, D)
+    replicate(state, ranks)
+    context = state.context
+    if settings.get("break") == "all_reduce" and context.rank == context.world_size - 1:
+        context.all_reduce_gradient = without_one(context.all_reduce_gradient, 1)
+    for _ in range(settings["steps"]):
+        batch = tiny.batch(config, state.nimg)
+        x = rows_of_rank(batch.x.to(dtype), context.rank, context.world_size)
+        train_step(state, Batch(x=x))
+        if ranks is not None:
+            ranks.compare(shared_tensors(state), f"after step {state.step}")
+    return {name: tensor.clone() for name, tensor in shared_tensors(state).items()}
 
 
 def threads_of_gloo():
@@ -101,7 +109,8 @@ def without_one(all_reduce, calls):
 
 
 if __name__ == "__main__":
-    settings = json.loads(Path(sys.argv[1]).read_text())
-    result = run(settings)
+    several = json.loads(Path(sys.argv[1]).read_text())
+    results = run_all(several)
     if rank_info() is None or rank_info().rank == 0:
-        safetensors.torch.save_file(result, settings["out"])
+        for settings, result in zip(several, results, strict=True):
+            safetensors.torch.save_file(result, settings["out"])

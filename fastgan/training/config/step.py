@@ -23,6 +23,7 @@ __all__ = [
 
 CAPTURE = ("auto", "off")
 PRECISIONS = ("fp32", "bf16")
+EXCHANGE_DTYPES = ("fp32", "bf16")
 PENALTY_AT = ("images", "augmented")
 PL_TARGETS = ("mean_before", "mean_after")
 NETWORKS = ("D", "G")
@@ -238,6 +239,11 @@ class StepConfig:
             phases run eagerly (`fastgan.training.step.capture`).
         precision: "fp32" (default): the networks' own dtype; "bf16": float32 networks compute in
             bfloat16 (`fastgan.training.step.precision`).
+        exchange_buckets: parts in which several processes exchange a gradient, while the backward
+            pass still runs; default 1: all of it at the end
+            (`fastgan.training.distributed.exchange`).
+        exchange_dtype: "fp32" (default): gradients are exchanged in their own dtype; "bf16": in
+            bfloat16, which halves the bytes and rounds the gradients.
 
     Raises:
         ValueError: when a value is out of range, or two of them exclude each other.
@@ -268,9 +274,13 @@ class StepConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     capture: str = "auto"
     precision: str = "fp32"
+    exchange_buckets: int = 1
+    exchange_dtype: str = "fp32"
 
     def __post_init__(self):
-        for name in ("batch", "d_reg_interval", "g_reg_interval", "pl_batch_shrink"):
+        for name in (
+            "batch", "d_reg_interval", "g_reg_interval", "pl_batch_shrink", "exchange_buckets",
+        ):  # fmt: skip
             require_whole(name, getattr(self, name))
         is_fine = self.batch_gpu is None or (
             self.batch_gpu >= 1 and self.batch % self.batch_gpu == 0
@@ -289,6 +299,7 @@ class StepConfig:
             ("pl_target", PL_TARGETS),
             ("first_network", NETWORKS),
             ("update_emas", UPDATE_EMAS),
+            ("exchange_dtype", EXCHANGE_DTYPES),
         ):
             value = getattr(self, name)
             require(value in known, name, f"one of {', '.join(known)}", value,

@@ -3,7 +3,8 @@
     rank r of W has rows r, r + W, … of every batch, and draws the random numbers that those
     samples would draw in one process (`fastgan.sample_rng`); micro-batch a of A takes every A-th of
     its rows
-    one all_reduce per phase averages the flat gradient (`Ranks.all_reduce_mean_`)
+    one all_reduce per phase averages the flat gradient (`Ranks.all_reduce_mean_`), or several, in
+    parts and in 16 bits where the configuration asks for it (`exchange`)
     one all_reduce per step averages what is a mean over samples: buffers such as w_avg, ADA's sums,
     statistics (`Ranks.all_reduce_means_`)
     whether to stop is reduced while the next step runs, and so is known one step later
@@ -18,7 +19,7 @@ On CPUs the backend is gloo; on GPUs it is NCCL (not run on a GPU yet), with glo
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -165,6 +166,7 @@ class Ranks:
         )  # fmt: skip
         self._pending: tuple[dist.Work, Tensor] | None = None
         self._step = "the first step"
+        self._has_average = False  # known from `connect` on
 
     @contextmanager
     def one_per_machine(self, what: str) -> Iterator[None]:
@@ -225,6 +227,7 @@ class Ranks:
             world_size=self.world_size,
             timeout=timedelta(seconds=self._start_limit_sec),
         )
+        self._has_average = has_average(self._device)
         self._watchdog.start()
 
     def close(self, *, is_failing: bool = False) -> None:
@@ -245,8 +248,35 @@ class Ranks:
     def all_reduce_mean_(self, tensor: Tensor) -> None:
         """Replaces a tensor, such as a flat gradient, by its mean over the ranks, in place."""
         self._watchdog.reached(f"an all_reduce of {self._step}")
-        dist.all_reduce(tensor)
-        tensor.div_(self.world_size)
+        dist.all_reduce(tensor, op=self._mean_or_sum)
+        self._divide(tensor)
+
+    def start_all_reduce_mean_(self, tensor: Tensor) -> Callable[[], None]:
+        """Starts `all_reduce_mean_` and returns at once.
+
+        Args:
+            tensor: nobody writes to it before the end.
+
+        Returns:
+            A function after whose call the tensor holds the mean: the current stream waits for it,
+            on a CPU the calling thread.
+        """
+        work = dist.all_reduce(tensor, op=self._mean_or_sum, async_op=True)
+
+        def finish() -> None:
+            self._watchdog.reached(f"an all_reduce of {self._step}")
+            work.wait()
+            self._divide(tensor)
+
+        return finish
+
+    @property
+    def _mean_or_sum(self) -> dist.ReduceOp:
+        return dist.ReduceOp.AVG if self._has_average else dist.ReduceOp.SUM
+
+    def _divide(self, tensor: Tensor) -> None:
+        if not self._has_average:
+            tensor.div_(self.world_size)
 
     @torch.no_grad()
     def all_reduce_means_(self, tensors: Iterable[Tensor]) -> None:
@@ -318,6 +348,20 @@ class Ranks:
                 "fastgan.sample_rng, a buffer that is no mean over samples), for another version "
                 "of torch, and for a faulty device"
             )
+
+
+def has_average(device: torch.device) -> bool:
+    """Whether all_reduce has ReduceOp.AVG on this device: asked by one call, of all ranks.
+
+    NCCL has it; gloo has it in torch 2.13, and refuses it in older ones.
+    """
+    try:
+        dist.all_reduce(torch.zeros(1, device=device), op=dist.ReduceOp.AVG)
+    except (RuntimeError, ValueError):
+        if device.type != "cpu":
+            raise
+        return False
+    return True
 
 
 @torch.no_grad()

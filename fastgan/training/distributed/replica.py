@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fastgan import sample_rng
+from fastgan.training.distributed.exchange import GradientExchange
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.step.batch import check_groups, check_split
 from fastgan.training.step.moving_buffers import MovedTensors
@@ -40,7 +41,11 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     ranks.broadcast_(shared_tensors(state).values())
     ranks.compare(shared_tensors(state), "before the first step")
     means = MovedTensors(entry.tensor for entry in state.tensors() if entry.is_averaged)
-    context.all_reduce_gradient = ranks.all_reduce_mean_
+    config = state.config
+    dtype = torch.bfloat16 if config.exchange_dtype == "bf16" else None
+    exchange = GradientExchange(ranks, buckets=config.exchange_buckets, dtype=dtype)
+    context.all_reduce_gradient = exchange.finish
+    context.last_backward = exchange.backward if config.exchange_buckets > 1 else None
     context.all_reduce_means = lambda: ranks.all_reduce_means_(means())
     if ranks.rank > 0:  # modules that draw from torch's own generator draw other numbers per rank
         torch.manual_seed(sample_rng.step_key(state.config.seed + ranks.rank, state.nimg))

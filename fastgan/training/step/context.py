@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastgan.losses import load_objective
 from fastgan.losses.adversarial import Objective
 from fastgan.training.config.step import StepConfig
+from fastgan.training.optim.flat_parameters import FlatParameters
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.precision import in_precision
 
@@ -42,11 +43,14 @@ class StepContext:
         all_reduce_gradient: called once per phase with the flat gradient of one network and its
             scalars (`FlatParameters.gradients_and_scalars`), which it replaces in place by their
             means over all ranks; None for one process.
+        last_backward: called with the last loss of a phase and the network's flat buffers in place
+            of loss.backward(), to start the exchange during the pass; None: all of it is
+            `all_reduce_gradient`.
         all_reduce_means: called once per step, in its last phase: replaces what is a mean or a sum
             over samples (w_avg, ADA's sums, statistics) by its mean over all ranks; None for one
             process.
 
-    `fastgan.training.distributed.replica.replicate` sets the last five.
+    `fastgan.training.distributed.replica.replicate` sets the last six.
     """
 
     objective: Objective
@@ -63,6 +67,7 @@ class StepContext:
     rank: int = 0
     world_size: int = 1
     all_reduce_gradient: Callable[[Tensor], None] | None = None
+    last_backward: Callable[[Tensor, FlatParameters], None] | None = None
     all_reduce_means: Callable[[], None] | None = None
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "g_loss",
     "logits_with_penalty",
     "move_pl_mean",
+    "num_d_losses",
     "path_length",
     "penalty_inputs",
     "seen_by_d",
@@ -110,6 +111,11 @@ def d_losses(
         yield objective.discriminator_loss(real_logits, constant)
         real_logits = real_logits.detach()
     yield d_objective(state, real_logits, _logits(D, fake, c), share)
+
+
+def num_d_losses(state: StepState) -> int:
+    """How many losses `d_losses` yields."""
+    return 2 if state.context.objective.is_separable else 1
 
 
 def logits_with_penalty(

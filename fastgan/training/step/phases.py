@@ -11,12 +11,13 @@
 
 Each phase sets the flat gradient of one network to zero and adds up the gradients of
 `config.batch_gpu` samples at a time (None: all at once), so that the sum is the mean over the whole
-batch. It then calls `context.all_reduce_gradient` once and the optimiser once. The other network's
-parameters are not changed and get no gradient. A phase gives its losses one after another to
-`_update`, the only place that calls backward. The last phase of G in a step also moves the average
-of its parameters, in the optimiser's pass; the last phase of a step (is_last) ends its statistics
-and copies G's buffers to G_ema. No function here waits for the device. `phases` says which of them
-a step runs, `planned` with which options; `train_step` runs them.
+batch. It then calls `context.all_reduce_gradient` once and the optimiser once; with several buckets
+the exchange begins in the last backward pass of the phase (`context.last_backward`). The other
+network's parameters are not changed and get no gradient. A phase gives its losses one after
+another to `_update`, the only place that calls backward. The last phase of G in a step also moves
+the average of its parameters, in the optimiser's pass; the last phase of a step (is_last) ends its
+statistics and copies G's buffers to G_ema. No function here waits for the device. `phases` says
+which of them a step runs, `planned` with which options; `train_step` runs them.
 
 A step draws random numbers by `fastgan.sample_rng`: from torch's global generator, or where
 `context.rng_key` is set from one sequence for each phase and sample of the whole batch, so that
@@ -47,6 +48,7 @@ from fastgan.training.step.losses import (
     g_loss,
     logits_with_penalty,
     move_pl_mean,
+    num_d_losses,
     path_length,
     penalty_inputs,
 )
@@ -171,7 +173,9 @@ def d_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
         real, fake = d_inputs(state, part)
         yield from d_losses(state, real, fake, d_condition(state, part), share)
 
-    _update(state, _D, state.d_optimizer, batch, losses, is_last=is_last)
+    _update(
+        state, _D, state.d_optimizer, batch, losses, num_losses=num_d_losses(state), is_last=is_last
+    )
 
 
 def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
@@ -294,23 +298,29 @@ def _update(
     batch: Batch,
     losses: Losses,
     *,
+    num_losses: int = 1,
     at_once: int | None = None,
     averages: bool = False,
     is_last: bool = False,
 ) -> None:
-    """One phase: the gradient over all micro-batches, one all_reduce, one optimiser pass.
+    """One phase: the gradient over all micro-batches, its mean over ranks, one optimiser pass.
 
-    losses(part, share) yields mean losses of a micro-batch whose sum is its loss; each one's
-    backward pass runs before the next loss is computed. Σ share·loss is the whole batch's.
+    losses(part, share) yields `num_losses` mean losses of a micro-batch whose sum is its loss; each
+    one's backward pass runs before the next loss is computed. Σ share·loss is the whole batch's.
     """
     optimizer.zero_grad()
     at_once = at_once or state.config.batch_gpu
     count = num_micro_batches(batch.x.shape[0], at_once)
     moving = BufferMean(state.G, state.D) if count > 1 else None
+    last_backward = state.context.last_backward
     for a, (part, share) in enumerate(micro_batches(batch, at_once)):
         with _sample_stream(state, phase, a, count):
-            for loss in losses(part, share):
-                (loss if share == 1 else loss * share).backward()
+            for i, loss in zip(range(num_losses), losses(part, share), strict=True):
+                weighted = loss if share == 1 else loss * share
+                if last_backward is None or (a, i) != (count - 1, num_losses - 1):
+                    weighted.backward()
+                else:
+                    last_backward(weighted, optimizer.flat)
         if moving is not None:
             moving.add(share)
     if moving is not None:
@@ -369,7 +379,8 @@ def _host_values(state: StepState) -> tuple[Any, ...]:
     """All that the phases read on the host, and that a graph therefore keeps as it was."""
     context = state.context
     values: list[Any] = [
-        id(state.config), id(context.all_reduce_gradient), id(state.augment), context.objective,
+        id(state.config), id(context.all_reduce_gradient), id(context.last_backward),
+        id(state.augment), context.objective,
         state.blur is not None and state.blur.is_active,
     ]  # fmt: skip
     for optimizer in (state.g_optimizer, state.d_optimizer):

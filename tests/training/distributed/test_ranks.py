@@ -1,10 +1,8 @@
 """Two processes on gloo against one: the same training, whatever the batch is cut into."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from fastgan.training.distributed.ranks import (
 WORKER = Path(__file__).parents[1] / "rank_worker.py"
 sys.path.insert(0, str(WORKER.parent))
 import rank_worker  # noqa: E402
+from rank_processes import start_ranks  # noqa: E402
 
 EVERYTHING = {
     "batch": 8, "style_mixing_prob": 0.5, "pl_weight": 0.5,
@@ -41,42 +40,22 @@ CASES = {
 
 def settings(tmp_path, case, *, dtype="float64", steps=1, **changes):
     config = EVERYTHING | CASES[case] | changes
-    return {"config": config, "dtype": dtype, "steps": steps, "out": str(tmp_path / "out")}
+    out = tempfile.mkdtemp(dir=tmp_path)
+    return {"config": config, "dtype": dtype, "steps": steps, "out": f"{out}/tensors"}
 
 
-def run_ranks(tmp_path, given, ranks=2):
-    """What `ranks` processes, started as torchrun does, end with; their outputs and exit codes."""
+def run_ranks(tmp_path, several, ranks=2):
+    """Outputs and exit codes of processes that train with each of `several` settings."""
     path = tmp_path / "settings.json"
-    path.write_text(json.dumps(given))
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    shared = os.environ | {
-        "WORLD_SIZE": str(ranks), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(path)],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return outputs, [process.returncode for process in processes]
+    path.write_text(json.dumps(several))
+    return start_ranks([sys.executable, str(WORKER), str(path)], ranks)
 
 
-def together(tmp_path, given, ranks=2):
-    outputs, codes = run_ranks(tmp_path, given, ranks)
+def together(tmp_path, *several, ranks=2):
+    """What `ranks` processes end with, for each of the settings."""
+    outputs, codes = run_ranks(tmp_path, several, ranks)
     assert codes == [0] * ranks, "\n".join(outputs)
-    return safetensors.torch.load_file(given["out"])
+    return [safetensors.torch.load_file(given["out"]) for given in several]
 
 
 def flat_moments(tensors):
@@ -102,20 +81,27 @@ def assert_close(one, other, tolerance):
 
 
 def test_two_ranks_are_one(tmp_path):
-    """Every phase, lazily: ADA moves p after 4 steps, path length comes in steps 0 and 3."""
+    """Every phase, lazily: ADA moves p after 4 steps, path length comes in steps 0 and 3.
+
+    Also with a frozen layer, and with gradients that are exchanged in parts: bit for bit the same.
+    """
     given = settings(tmp_path, "lazy", steps=5)
+    frozen = settings(tmp_path, "lazy", steps=5) | {"frozen": ["conv"]}
+    in_parts = settings(tmp_path, "lazy", steps=5, exchange_buckets=3, batch_gpu=2)
+    at_once = settings(tmp_path, "lazy", steps=5, batch_gpu=2)
     one = rank_worker.run(given)
-    assert_close(one, together(tmp_path, given), 1e-10)
+    two, two_frozen, two_in_parts, two_at_once = together(
+        tmp_path, given, frozen, in_parts, at_once
+    )
+    assert_close(one, two, 1e-10)
     assert one["augment.p"] != 0.3
     assert one["pl_mean"] > 0
-
-
-def test_two_ranks_keep_a_frozen_layer(tmp_path):
-    given = settings(tmp_path, "lazy", steps=5) | {"frozen": ["conv"]}
-    one, two = rank_worker.run(given), together(tmp_path, given)
-    assert_close(one, two, 1e-10)
-    start = rank_worker.run(given | {"steps": 0})
-    for name, t in two.items():
+    assert_close(one, two_in_parts, 1e-10)
+    for name, t in two_at_once.items():
+        assert torch.equal(two_in_parts[name].nan_to_num(7.5), t.nan_to_num(7.5)), name
+    assert_close(rank_worker.run(frozen), two_frozen, 1e-10)
+    start = rank_worker.run(frozen | {"steps": 0})
+    for name, t in two_frozen.items():
         if name.startswith("D."):
             assert torch.equal(t, start[name]) is name.startswith("D.conv."), name
 
@@ -137,20 +123,23 @@ def test_sixty_steps_of_two_ranks_are_one(tmp_path, case):
     for dtype, steps, tolerance in (("float64", 60, 1e-10), ("float32", 1, 2e-6)):
         given = settings(tmp_path, case, dtype=dtype, steps=steps)
         one = rank_worker.run(given)
-        assert_close(one, together(tmp_path, given), tolerance)
-        accumulated = settings(tmp_path, case, dtype=dtype, steps=steps, batch_gpu=2)
-        assert_close(one, together(tmp_path, accumulated), tolerance)
+        for changes in ({"batch_gpu": 2}, {"exchange_buckets": 4}):
+            changed = settings(tmp_path, case, dtype=dtype, steps=steps, **changes)
+            for two in together(tmp_path, given, changed):
+                assert_close(one, two, tolerance)
 
 
 @pytest.mark.slow
 def test_four_ranks_are_one(tmp_path):
     given = settings(tmp_path, "eager", steps=5)
-    assert_close(rank_worker.run(given), together(tmp_path, given, ranks=4), 1e-10)
+    in_parts = settings(tmp_path, "eager", steps=5, exchange_buckets=3)
+    for four in together(tmp_path, given, in_parts, ranks=4):
+        assert_close(rank_worker.run(given), four, 1e-10)
 
 
 def test_a_rank_that_leaves_out_an_all_reduce_is_named(tmp_path):
     given = settings(tmp_path, "eager", steps=3) | {"break": "all_reduce"}
-    outputs, codes = run_ranks(tmp_path, given)
+    outputs, codes = run_ranks(tmp_path, [given])
     assert all(codes)
     for output in outputs:
         assert (
