@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
+from fastgan.data.shared_pixels import Machine, decode_once
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
 
@@ -40,7 +41,10 @@ class BatchLoader:
             least 2 and at most 8.
         part: (r, n), for rank r of n: only rows r, r + n, … of each batch are decoded and returned;
             n must divide batch.
-        progress: called with (done, N) while images are decoded into memory.
+        machine: the processes of this machine, with loaders of the same data set: they decode it
+            once, into memory that they share. Default: this process alone.
+        progress: called with (done, N) while images are decoded into memory; N is this process's
+            share of them.
 
     Raises:
         ValueError: an argument is out of range, or an image is damaged.
@@ -57,6 +61,7 @@ class BatchLoader:
         ram_limit: int = DEFAULT_RAM_LIMIT,
         workers: int | None = None,
         part: tuple[int, int] = (0, 1),
+        machine: Machine | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         workers = default_workers() if workers is None else workers
@@ -80,7 +85,7 @@ class BatchLoader:
         num_bytes = len(dataset) * math.prod(dataset.image_shape)
         self.is_in_ram = num_bytes <= ram_limit and not self._is_packed
         if self.is_in_ram:
-            self._pixels, self._labels = self._decode_all(progress)
+            self._pixels, self._labels = decode_once(dataset, self._pool, machine, progress)
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
 
@@ -158,22 +163,6 @@ class BatchLoader:
         # run must see the same order after numpy has been upgraded.
         words = np.random.SeedSequence((self.seed, stream, number)).generate_state(8)
         return np.random.RandomState(words)
-
-    def _decode_all(self, progress: Callable[[int, int], None] | None) -> tuple[Tensor, Tensor]:
-        count = len(self.dataset)
-        pixels = torch.empty((count, *self.dataset.image_shape), dtype=torch.uint8)
-        labels = torch.empty((count, self.dataset.label_dim))
-        rows = pixels.numpy()
-
-        def fill(index: int) -> np.ndarray:
-            rows[index], label = self.dataset[index]
-            return label
-
-        for index, label in enumerate(self._pool.map(fill, range(count))):
-            labels[index] = torch.from_numpy(label)
-            if progress is not None:
-                progress(index + 1, count)
-        return pixels, labels
 
     def _fetch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         at, futures = self._ahead

@@ -1,3 +1,7 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +170,48 @@ def test_advice_to_pack_what_does_not_fit(monkeypatch):
     assert packing_advice(small) is None
     monkeypatch.setattr("fastgan.data.batch_loader.DEFAULT_RAM_LIMIT", 17)
     assert "fastgan data pack photos DEST.fgpack --resolution 3x2" in packing_advice(small)
+
+
+class Threads:
+    """Processes of a machine, played by threads."""
+
+    def __init__(self, rank, size, barrier, shared):
+        self.rank, self.size, self._barrier, self._shared = rank, size, barrier, shared
+
+    def share(self, name, value):
+        if self.rank == 0:
+            self._shared[name] = value
+        self._barrier.wait(60)
+        return self._shared[name]
+
+    def barrier(self, name):
+        self._barrier.wait(60)
+
+
+@pytest.mark.parametrize("has_memfd", [True, False])
+def test_processes_of_a_machine_decode_each_image_once(has_memfd, monkeypatch):
+    """Into memory of which each has a map of its own."""
+    if not has_memfd:
+        monkeypatch.delattr("os.memfd_create", raising=False)
+    decoded, shared, size = [], {}, 3
+    barrier = threading.Barrier(size)
+
+    class Watched(Numbered):
+        def __getitem__(self, i):
+            decoded.append(i)
+            return super().__getitem__(i)
+
+    def make(rank):
+        machine = Threads(rank, size, barrier, shared)
+        return BatchLoader(Watched(40), 6, seed=0, mirror=True, part=(rank, size), machine=machine)
+
+    with ThreadPoolExecutor(size) as pool:
+        loaders = list(pool.map(make, range(size)))
+    assert sorted(decoded) == list(range(40))
+    assert not Path(shared.popitem()[1]).exists()
+    alone = BatchLoader(Numbered(40), 6, seed=0, mirror=True)
+    for rank, loader in enumerate(loaders):
+        for got, want in zip(loader.batch_at(36), alone.batch_at(36), strict=True):
+            assert torch.equal(got, want[rank::size])
+    loaders[0]._pixels.fill_(3)
+    assert loaders[1]._pixels.eq(3).all()

@@ -6,10 +6,12 @@ must not.
 
 import sys
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from rank_worker import GroupingD, Tiny
 
+from fastgan.data import BatchLoader
 from fastgan.training.config.run import AugmentConfig, EmaConfig
 from fastgan.training.distributed.exchange import GradientExchange
 from fastgan.training.distributed.ranks import join
@@ -133,6 +135,35 @@ def rounding_of_bfloat16(ranks):
         torch.testing.assert_close(flat.scalars, exact[n:].float(), rtol=1e-6, atol=0)
 
 
+class Counted:
+    """Three-pixel pictures of the number i; each process counts those that it decodes."""
+
+    image_shape, label_dim, decoded = (1, 1, 3), 2, 0
+
+    def __len__(self):
+        return 101
+
+    def __getitem__(self, i):
+        self.decoded += 1
+        return np.full((1, 1, 3), i, np.uint8), np.array([i, -i], np.float32)
+
+
+def images_are_decoded_once(ranks):
+    dataset = Counted()
+    part = (ranks.rank, ranks.world_size)
+    loader = BatchLoader(dataset, 8, seed=0, part=part, machine=ranks.machine)
+    assert dataset.decoded == (51, 50)[ranks.rank]
+    whole = BatchLoader(Counted(), 8, seed=0)
+    for position in (0, 8, 96):
+        for got, want in zip(loader.batch_at(position), whole.batch_at(position), strict=True):
+            assert torch.equal(got, want[ranks.rank :: 2])
+    ranks.barrier("compared")
+    if ranks.is_first:
+        loader._pixels.zero_()
+    ranks.barrier("written")
+    assert not loader._pixels.any()  # one memory
+
+
 if __name__ == "__main__":
     with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
         ranks.connect()
@@ -142,4 +173,5 @@ if __name__ == "__main__":
         buckets_are_one_all_reduce(ranks, sys.argv[1:])
         ranks_that_reach_other_parameters_agree(ranks)
         rounding_of_bfloat16(ranks)
+        images_are_decoded_once(ranks)
     print("all equal")

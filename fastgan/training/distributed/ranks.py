@@ -34,6 +34,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
+from fastgan.training.distributed.machine import MachineRanks
 from fastgan.training.distributed.rendezvous import RankError, fresh_store
 from fastgan.training.distributed.watchdog import Watchdog
 
@@ -52,11 +53,13 @@ class RankInfo:
         rank: of all processes of the run.
         world_size: the number of processes of the run.
         local_rank: of the processes on this machine.
+        local_world_size: the number of processes on this machine; None: not known.
     """
 
     rank: int
     world_size: int
     local_rank: int
+    local_world_size: int | None = None
 
 
 def rank_info() -> RankInfo | None:
@@ -77,7 +80,11 @@ def rank_info() -> RankInfo | None:
             f"training: RANK and WORLD_SIZE are set, but {', '.join(missing)} not; launch with "
             "torchrun, which sets them all, or unset them"
         )
-    return RankInfo(*(int(os.environ[name]) for name in names[:3]))
+    local_world_size = os.environ.get("LOCAL_WORLD_SIZE")
+    return RankInfo(
+        *(int(os.environ[name]) for name in names[:3]),
+        local_world_size=None if local_world_size is None else int(local_world_size),
+    )
 
 
 @contextmanager
@@ -154,12 +161,13 @@ class Ranks:
         limits: tuple[float, float] = (STEP_LIMIT_SEC, START_LIMIT_SEC),
         compare_every: int = 100,
     ):
+        self._info = info
         self.rank, self.world_size, self.is_first = info.rank, info.world_size, info.rank == 0
         self.compare_every = compare_every
+        self._step_limit_sec, self._start_limit_sec = limits
         self._local_rank = info.local_rank
         self._machine = os.environ.get("GROUP_RANK", "0")  # torchrun's number of this agent
         self._store, self._device = store, device
-        self._step_limit_sec, self._start_limit_sec = limits
         self._watchdog = Watchdog(
             store.clone(), self.rank, self.world_size,
             limit_sec=limits[0], first_limit_sec=limits[1],
@@ -167,6 +175,17 @@ class Ranks:
         self._pending: tuple[dist.Work, Tensor] | None = None
         self._step = "the first step"
         self._has_average = False  # known from `connect` on
+
+    @property
+    def machine(self) -> MachineRanks | None:
+        """The ranks of this machine; None where torchrun did not say how many there are."""
+        info = self._info
+        if info.local_world_size is None:
+            return None
+        return MachineRanks(
+            self._store, self._wait, machine=self._machine, rank=info.local_rank,
+            size=info.local_world_size, first=info.rank - info.local_rank,
+        )  # fmt: skip
 
     @contextmanager
     def one_per_machine(self, what: str) -> Iterator[None]:

@@ -124,6 +124,7 @@ def train(
         loader = BatchLoader(
             dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
             workers=workers, part=(rank, world_size),
+            machine=None if ranks is None else ranks.machine,
         )  # fmt: skip
         whole = loader.whole
     elif world_size > 1:

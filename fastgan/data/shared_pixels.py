@@ -1,0 +1,116 @@
+"""Decoded images that the processes of one machine hold once, in memory that they share."""
+
+import contextlib
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Machine", "decode_once"]
+
+Progress = Callable[[int, int], None]
+
+
+class Machine(Protocol):
+    """The processes of one machine that show the same data set; one of them calls.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: the number of processes.
+    """
+
+    rank: int
+    size: int
+
+    def share(self, name: str, value: str) -> str:
+        """The `value` that rank 0 passes, on every rank; all ranks call it."""
+
+    def barrier(self, name: str) -> None:
+        """Waits until all ranks have called it."""
+
+
+def decode_once(
+    dataset: Any, pool: Executor, machine: Machine | None, progress: Progress | None
+) -> tuple[Tensor, Tensor]:
+    """Decodes every image of a data set once on this machine, whatever the number of processes.
+
+    Each process decodes every `machine.size`-th image, into memory that all of them map. It has no
+    name that could outlive them, and is free again when the last one has ended.
+
+    Args:
+        dataset: as `fastgan.data.BatchLoader` takes it.
+        pool: of the threads that decode.
+        machine: the processes of this machine; None for this one alone.
+        progress: called with (done, total) of this process's images.
+
+    Returns:
+        uint8 [N, C, H, W] and float32 [N, label_dim].
+
+    Raises:
+        OSError: when there is too little memory, or another process's can't be opened.
+        ValueError: when an image is damaged.
+    """
+    shape = (len(dataset), *dataset.image_shape)
+    if machine is None or machine.size == 1:
+        pixels = torch.empty(shape, dtype=torch.uint8)
+        labels = torch.empty((len(dataset), dataset.label_dim))
+        _decode(dataset, pool, pixels, labels, range(len(dataset)), progress)
+        return pixels, labels
+    size = math.prod(shape)
+    start_of_labels = -(-size // 64) * 64
+    total = start_of_labels + 4 * len(dataset) * dataset.label_dim
+    with _new_memory(total) if machine.rank == 0 else contextlib.nullcontext("") as path:
+        with Path(machine.share("memory of the decoded images", path)).open("r+b") as file:
+            shared = torch.from_numpy(np.frombuffer(mmap.mmap(file.fileno(), total), np.uint8))
+        pixels = shared[:size].view(shape)
+        labels = shared[start_of_labels:].view(torch.float32).view(len(dataset), dataset.label_dim)
+        own = range(machine.rank, len(dataset), machine.size)
+        _decode(dataset, pool, pixels, labels, own, progress)
+        machine.barrier("decoded images")
+    return pixels, labels
+
+
+def _decode(
+    dataset: Any,
+    pool: Executor,
+    pixels: Tensor,
+    labels: Tensor,
+    indices: range,
+    progress: Progress | None,
+) -> None:
+    rows = pixels.numpy()
+
+    def fill(index: int) -> np.ndarray:
+        rows[index], label = dataset[index]
+        return label
+
+    for done, (index, label) in enumerate(
+        zip(indices, pool.map(fill, indices), strict=True), start=1
+    ):
+        labels[index] = torch.from_numpy(label)
+        if progress is not None:
+            progress(done, len(indices))
+
+
+@contextlib.contextmanager
+def _new_memory(size: int) -> Iterator[str]:
+    """A path under which the other processes can map new memory while the context lasts.
+
+    An anonymous file where the system has them: containers often make /dev/shm too small.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("fastgan decoded images"), "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # now an error, and not later a SIGBUS
+            yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile(prefix="fastgan-") as file:
+        file.truncate(size)
+        yield file.name
