@@ -11,12 +11,9 @@ int64 on the device and can be captured: if `key` is a device tensor, each repla
 
 with all sums modulo 2^64, γ = 2^64 / golden ratio, and mix the finaliser of SplitMix64 (Steele, Lea
 and Flood, "Fast splittable pseudorandom number generators", 2014; constants of Stafford's variant
-13). A sample's sequence is thus SplitMix64 itself, seeded by another SplitMix64.
-
-    uniform    the top 24 bits of a word (53 for float64) · 2^-24 (2^-53), in [0, 1)
-    integers   low + ⌊(top 32 bits) · (high - low) / 2^32⌋
-    normal     Box and Muller (1958), two per word: r·cos(π·b/2^31) and r·sin(π·b/2^31) with
-               r = √(-2 ln(|a|/2^31 + 2^-32)); a, b the upper and lower half, signed; up to ±6.66
+13). A sample's sequence is thus SplitMix64 itself, seeded by another SplitMix64. How numbers are
+made of words is said in fastgan/ops/sample_random.py: uniform ones of 24 bits (53 for float64),
+whole ones by multiplication, normal ones by Box and Muller's formula, two per word, up to ±6.66.
 
 Float64 normals are the float32 ones without their rounding. With no active stream each function
 uses torch's global generator only: `normal(n, 3)` then equals `torch.randn(n, 3)`, bit by bit.
@@ -32,39 +29,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from fastgan.ops import sample_random
+from fastgan.ops.sample_random import GAMMA, Place, is_drawn_at_once, mix, sample_words, signed
+
 __all__ = ["integers", "normal", "normal_like", "sample_stream", "step_key", "uniform"]
 
-_GAMMA = 0x9E3779B97F4A7C15
-_MASK = 2**64 - 1
-_BLOCK = 32  # words that draws of a few numbers per row are served from: fewer and larger ops
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
-_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-_SIGNED_GAMMA = _signed(_GAMMA)
-_SIGNED_FACTORS = tuple(_signed(factor) for factor in _FACTORS)
-
-
-def _mix_int(z: int) -> int:
-    z &= _MASK
-    z = (z ^ (z >> 30)) * _FACTORS[0] & _MASK
-    z = (z ^ (z >> 27)) * _FACTORS[1] & _MASK
-    return z ^ (z >> 31)
-
-
-def _mix_(z: Tensor) -> Tensor:
-    """The same in place, z int64."""
-    z.bitwise_xor_(_shifted(z, 30)).mul_(_SIGNED_FACTORS[0])
-    z.bitwise_xor_(_shifted(z, 27)).mul_(_SIGNED_FACTORS[1])
-    return z.bitwise_xor_(_shifted(z, 31))
-
-
-def _shifted(z: Tensor, bits: int) -> Tensor:
-    """z shifted right as an unsigned number; torch's own shift repeats the sign bit."""
-    return (z >> bits).bitwise_and_(2 ** (64 - bits) - 1)
+_BLOCK = 32  # words that draws of a few numbers per row are served from on a CPU
 
 
 def step_key(seed: int, step: int) -> int:
@@ -77,44 +47,42 @@ def step_key(seed: int, step: int) -> int:
     Returns:
         An int in the range of int64 that differs between seeds and between steps.
     """
-    return _signed(_mix_int(_mix_int(seed + _GAMMA) + step * _GAMMA))
+    return signed(mix(mix(seed + GAMMA) + step * GAMMA))
 
 
 class _Stream:
     """The position in the samples' sequences, which is the same for all samples."""
 
     def __init__(self, key: int | Tensor, phase: int, first: int, stride: int):
-        self.key, self.first, self.stride = key, first, stride
-        self.phase = _signed(_mix_int(phase))
+        self.first, self.stride = first, stride
+        self.offset = signed(mix(phase) + (0 if isinstance(key, Tensor) else key))
         self.used = 0
-        self._keys: Tensor | None = None  # [n]: k of as many rows as were asked for
-        self._block: Tensor | None = None  # [_BLOCK, n]
+        self._key = key if isinstance(key, Tensor) else None
+        self._block: Tensor | None = None  # [n, _BLOCK]
         self._block_begin = 0
+
+    def place(self, count: int, device: torch.device) -> Place:
+        """Where the next `count` words of every row are."""
+        begin, self.used = self.used, self.used + count
+        return self._at(begin, device)
 
     def words(self, n: int, count: int, device: torch.device) -> Tensor:
         """The next `count` words of rows 0 … n - 1: int64 [n, count], not to be changed."""
         begin, self.used = self.used, self.used + count
-        keys = self._row_keys(n, device)
         if count > _BLOCK // 4:
-            return _mix_(keys[:n, None] + self._steps(begin, count, device))
+            return sample_words(self._at(begin, device), n, count)
         end = self._block_begin + _BLOCK
         block = self._block
-        if block is None or block.shape[1] < n or not self._block_begin <= begin <= end - count:
-            block = self._block = _mix_(self._steps(begin, _BLOCK, device)[:, None] + keys)
+        if block is None or block.shape[0] < n or not self._block_begin <= begin <= end - count:
+            block = self._block = sample_words(self._at(begin, device), n, _BLOCK)
             self._block_begin = begin
         begin -= self._block_begin
-        return block[begin : begin + count, :n].t()
+        return block[:n, begin : begin + count]
 
-    def _row_keys(self, n: int, device: torch.device) -> Tensor:
-        if self._keys is None or len(self._keys) < n:
-            end = self.first + n * self.stride
-            rows = torch.arange(self.first, end, self.stride, device=device)
-            self._keys = _mix_(rows.mul_(_SIGNED_GAMMA).add_(self.key).add_(self.phase))
-        return self._keys
-
-    @staticmethod
-    def _steps(begin: int, count: int, device: torch.device) -> Tensor:
-        return torch.arange(begin, begin + count, device=device).mul_(_SIGNED_GAMMA)
+    def _at(self, begin: int, device: torch.device) -> Place:
+        if self._key is None:
+            self._key = torch.zeros([], dtype=torch.int64, device=device)
+        return Place(self._key, self.offset, self.first, self.stride, begin)
 
 
 # Of the process, not a ContextVar: torch.compile can't trace one.
@@ -209,10 +177,11 @@ def uniform(
     if (stream := _stream) is None:
         return torch.rand(*shape, dtype=dtype, device=device)
     dtype, device = _options(dtype, device)
-    bits = 53 if dtype == torch.float64 else 24
-    words = stream.words(shape[0], math.prod(shape[1:]), device)
-    wide = torch.promote_types(dtype, torch.float32)
-    return _shifted(words, 64 - bits).to(wide).mul_(2.0**-bits).to(dtype).reshape(shape)
+    count = math.prod(shape[1:])
+    if is_drawn_at_once(device):
+        return sample_random.uniform(stream.place(count, device), shape, dtype)
+    words = stream.words(shape[0], count, device)
+    return sample_random.uniform_of(words, dtype).reshape(shape)
 
 
 def integers(
@@ -237,20 +206,21 @@ def integers(
     if (stream := _stream) is None:
         return torch.randint(low, high, shape, dtype=dtype, device=device)
     _, device = _options(None, device)
-    words = stream.words(shape[0], math.prod(shape[1:]), device)
-    return ((_shifted(words, 32) * (high - low) >> 32) + low).to(dtype).reshape(shape)
+    count = math.prod(shape[1:])
+    if is_drawn_at_once(device):
+        return sample_random.integers(stream.place(count, device), low, high, shape, dtype)
+    words = stream.words(shape[0], count, device)
+    return sample_random.integers_of(words, low, high, dtype).reshape(shape)
 
 
 def _normal(stream: _Stream, shape: tuple[int, ...], dtype, device) -> Tensor:
     dtype, device = _options(dtype, device)
-    wide = torch.promote_types(dtype, torch.float32)
     n, size = shape[0], math.prod(shape[1:])
-    words = stream.words(n, (size + 1) // 2, device)  # [n, pairs]
-    radius = (words >> 32).to(wide).abs_()  # exact near 0, where the tail comes from
-    radius = radius.mul_(2.0**-31).add_(2.0**-32).log_().mul_(-2.0).sqrt_()
-    angle = words.to(torch.int32).to(wide).mul_(math.pi * 2.0**-31)
-    pair = torch.cat([angle.cos().mul_(radius), angle.sin().mul_(radius)], 1)
-    return pair[:, :size].reshape(shape).to(dtype)
+    count = (size + 1) // 2
+    if is_drawn_at_once(device):
+        return sample_random.normal(stream.place(count, device), shape, dtype)
+    words = stream.words(n, count, device)  # [n, pairs]
+    return sample_random.normal_of(words, size, dtype).reshape(shape)
 
 
 def _options(dtype, device) -> tuple[torch.dtype, torch.device]:

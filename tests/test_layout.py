@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastgan"
 CSRC = ROOT / "csrc"
 OPS = sorted(p.stem for p in (PACKAGE / "ops").glob("*.py") if not p.name.startswith("_"))
-# A package imports from lower floors and its own; modules beside the packages are below all floors.
+# A package imports from lower floors and its own; modules beside the packages are below all floors,
+# but for sample_rng, which calls an op and which no op calls.
 FLOORS = {
+    "sample_rng": 0,
     "ops": 0,
     "nn": 1,
     "models": 2,
@@ -156,7 +158,7 @@ def packages(folder):
 
 
 def test_every_package_has_a_floor():
-    assert packages(PACKAGE) == set(FLOORS)
+    assert packages(PACKAGE) == set(FLOORS) - {"sample_rng"}
     assert packages(PACKAGE / "training") == set(TRAINING_FLOORS)
     assert {p.name for p in (PACKAGE / "training").glob("*.py")} == {"__init__.py"}
 

@@ -1,0 +1,136 @@
+// CUDA kernels of sample_random: one launch per draw. A thread makes its words from the key and its
+// own place alone, so nothing but the results goes through memory.
+#include "../../common/platform.cuh"
+#include "sample_random.h"
+
+namespace fastgan::cuda {
+namespace {
+
+__device__ __forceinline__ uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+// 24 bits fit a float32, 53 a float64: both conversions and the product are exact.
+__device__ __forceinline__ float unit(uint64_t word, float) {
+  return float(uint32_t(word >> 40)) * 0x1p-24f;
+}
+__device__ __forceinline__ double unit(uint64_t word, double) {
+  return double(int64_t(word >> 11)) * 0x1p-53;
+}
+
+__device__ __forceinline__ float root(float v) { return sqrtf(v); }
+__device__ __forceinline__ double root(double v) { return sqrt(v); }
+__device__ __forceinline__ float logarithm(float v) { return logf(v); }
+__device__ __forceinline__ double logarithm(double v) { return log(v); }
+__device__ __forceinline__ float cosine(float v) { return cosf(v); }
+__device__ __forceinline__ double cosine(double v) { return cos(v); }
+__device__ __forceinline__ float sine(float v) { return sinf(v); }
+__device__ __forceinline__ double sine(double v) { return sin(v); }
+
+// Each stores what word `j` of row `row` gives.
+struct Words {
+  template <class Index>
+  static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
+                                               uint64_t word) {
+    static_cast<uint64_t*>(p.out)[row * Index(p.size) + j] = word;
+  }
+};
+
+template <class T>
+struct Uniform {
+  template <class Index>
+  static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
+                                               uint64_t word) {
+    static_cast<T*>(p.out)[row * Index(p.size) + j] = narrow<T>(unit(word, compute_t<T>{}));
+  }
+};
+
+__device__ __forceinline__ int64_t integer(const SampleRandomParams& p, uint64_t word) {
+  return (int64_t((word >> 32) * uint64_t(p.range)) >> 32) + p.low;
+}
+
+template <class T>
+struct Integers {
+  template <class Index>
+  static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
+                                               uint64_t word) {
+    static_cast<T*>(p.out)[row * Index(p.size) + j] = narrow<T>(compute_t<T>(integer(p, word)));
+  }
+};
+
+struct WholeIntegers {
+  template <class Index>
+  static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
+                                               uint64_t word) {
+    static_cast<int64_t*>(p.out)[row * Index(p.size) + j] = integer(p, word);
+  }
+};
+
+// The cosines of a row's words come first, then their sines. Every operation rounds by itself: what
+// a multiplication and addition could be contracted from is exact.
+template <class T>
+struct Normal {
+  template <class Index>
+  static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
+                                               uint64_t word) {
+    using A = compute_t<T>;
+    const A a = A(int64_t(word) >> 32), b = A(int32_t(uint32_t(word)));
+    const A u = (a < A(0) ? -a : a) * A(0x1p-31) + A(0x1p-32);
+    const A radius = root(A(-2) * logarithm(u)), angle = b * A(3.141592653589793 * 0x1p-31);
+    T* out = static_cast<T*>(p.out) + row * Index(p.size);
+    out[j] = narrow<T>(cosine(angle) * radius);
+    const Index second = j + Index(p.words);
+    if (second < Index(p.size)) out[second] = narrow<T>(sine(angle) * radius);
+  }
+};
+
+template <class Draw, class Index>
+__global__ void __launch_bounds__(kThreads)
+    sample_kernel(SampleRandomParams p, Divisor<Index> by_words, Index words, Index total) {
+  const uint64_t key = uint64_t(*p.key) + uint64_t(p.offset);
+  const Index step = Index(gridDim.x) * kThreads;
+  for (Index i = Index(blockIdx.x) * kThreads + threadIdx.x; i < total; i += step) {
+    const Index row = by_words.divide(i), j = i - row * words;
+    const uint64_t sample = uint64_t(p.first) + uint64_t(int64_t(row)) * uint64_t(p.stride);
+    const uint64_t k = mix(key + sample * kSampleGamma);
+    const uint64_t word = mix(k + (uint64_t(p.begin) + uint64_t(int64_t(j))) * kSampleGamma);
+    Draw::store(p, row, j, word);
+  }
+}
+
+template <class Draw>
+int draw(const SampleRandomParams& p, const Exec& exec) {
+  const int64_t total = p.rows * p.words;
+  if (total == 0) return 0;
+  return dispatch_index(p.rows * p.size, [&](auto index) {
+    using Index = decltype(index);
+    launch(sample_kernel<Draw, Index>, grid_for(total), dim3(kThreads), 0,
+           static_cast<cudaStream_t>(exec.stream), p, Divisor<Index>(p.words), Index(p.words),
+           Index(total));
+    return last_error();
+  });
+}
+
+int words(const SampleRandomParams& p, const Exec& exec) { return draw<Words>(p, exec); }
+
+int uniform(const SampleRandomParams& p, const Exec& exec) {
+  return dispatch(p.dtype, [&](auto type) { return draw<Uniform<decltype(type)>>(p, exec); });
+}
+
+int integers(const SampleRandomParams& p, const Exec& exec) {
+  if (p.is_integral) return draw<WholeIntegers>(p, exec);
+  return dispatch(p.dtype, [&](auto type) { return draw<Integers<decltype(type)>>(p, exec); });
+}
+
+int normal(const SampleRandomParams& p, const Exec& exec) {
+  return dispatch(p.dtype, [&](auto type) { return draw<Normal<decltype(type)>>(p, exec); });
+}
+
+}  // namespace
+
+extern const SampleRandomKernels sample_random;
+const SampleRandomKernels sample_random = {words, uniform, integers, normal};
+
+}  // namespace fastgan::cuda
