@@ -28,9 +28,9 @@ import math
 import torch
 import torch.nn.functional as F
 
+from fastgan.kaiser import kaiser_window
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
-from fastgan.ops._kaiser import kaiser_window
 from fastgan.ops._operands import check_device, check_floating, compute_dtype
 
 __all__ = ["anti_aliased_snake", "kaiser_sinc_filter"]

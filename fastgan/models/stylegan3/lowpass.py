@@ -7,7 +7,7 @@ of the transition band, both in Hz:
     radial      f[i, j] ∝ J1(2π·c·r) / r · kaiser(i) · kaiser(j)       r² = t_i² + t_j², sum 1
     attenuation A = 2.285·(taps - 1)·π·Δ / (fs / 2) + 7.95 dB
 
-where kaiser is the window of that attenuation, `fastgan.ops._kaiser`.
+where kaiser is the window of that attenuation, `fastgan.kaiser`.
 Source: Kaiser (1974); Karras et al., "Alias-Free Generative Adversarial Networks" (2021), section
 3 and appendix C for the radial one.
 """
@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from fastgan.ops._kaiser import kaiser_window
+from fastgan.kaiser import kaiser_window
 
 
 def lowpass_filter(
