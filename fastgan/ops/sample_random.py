@@ -28,6 +28,8 @@ import torch
 from fastgan.ops._backend import has_kernel, reference_is_forced
 from fastgan.ops._define import define_op
 
+__all__: list[str] = []  # fastgan.sample_rng is what users call
+
 GAMMA = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
