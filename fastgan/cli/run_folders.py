@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from fastgan.cli.nvlabs_words import advice_on_pretrained
+
 _NUMBERED = re.compile(r"(\d{5,})(-.*)?")
 
 
@@ -104,6 +106,7 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
             return _require_checkpoint(run_dir, flag)
     raise click.BadParameter(
         advice_on(path)
+        or advice_on_pretrained(text)
         or f"expected 'latest', a run folder, the number of a run in {outdir}, or a checkpoint "
         f"(.safetensors); found nothing at {text!r}",
         param_hint=flag,

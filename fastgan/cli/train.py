@@ -23,6 +23,7 @@ from fastgan.cli.train_config import (
     new_config,
     refuse_imported,
 )
+from fastgan.cli.train_help import TrainCommand
 from fastgan.cli.train_launch import (
     DIVERGED,
     is_launched,
@@ -30,18 +31,20 @@ from fastgan.cli.train_launch import (
     launch,
     launched_run,
     note_end,
+    num_processes,
 )
 from fastgan.cli.train_options import NOT_CONFIG, train_options
 
 
-@click.command()
+@click.command(cls=TrainCommand)
 @train_options
 @click.pass_context
 def command(ctx: click.Context, **options: Any) -> None:
     """Train a GAN.
 
     Without options it trains on cartoon faces, which are drawn once on this machine, and writes to
-    ./runs. Ctrl-C or SIGTERM saves the run, stops, and prints the command that continues it.
+    ./runs. `fastgan train --help --cfg NAME` shows the defaults of that configuration. Ctrl-C or
+    SIGTERM saves the run, stops, and prints the command that continues it.
 
     \b
     Exit codes:
@@ -101,14 +104,14 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         given["data"] = data_path(given["data"])
     if "metrics" in given:
         words = given["metrics"].split(",")
-        given["metrics"] = tuple(w.strip() for w in words if w.strip() not in ("", "none"))
+        given["metrics"] = tuple(w.strip() for w in words if w.strip().lower() not in ("", "none"))
     return given
 
 
 def _launch(ctx: click.Context, options: dict[str, Any], given: dict[str, Any]) -> None:
     """Check the options once, in this process; exit with the status of the processes that train."""
     with contextlib.redirect_stdout(io.StringIO()):
-        config, _, _ = _configure(options, given)
+        config, *_ = _configure(options, given)
         print_device(config)
     status = launch(
         options["gpus"], sys.argv[1:], options["outdir"],
@@ -117,8 +120,13 @@ def _launch(ctx: click.Context, options: dict[str, Any], given: dict[str, Any]) 
     ctx.exit(status)
 
 
-def _configure(options: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Path | None, str]:
-    """(config, checkpoint to continue from, name of a new run folder without number), checked."""
+def _configure(
+    options: dict[str, Any], given: dict[str, Any]
+) -> tuple[Any, Path | None, str, list[str]]:
+    """(config, checkpoint to continue from, name of a new run folder without number, why), checked.
+
+    why: lines on what was chosen for a new run where the options leave it open.
+    """
     from fastgan.training.checkpoint.checkpoint import read_config
     from fastgan.training.step.batch import check_split
 
@@ -132,14 +140,14 @@ def _configure(options: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Pat
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config = read_config(checkpoint)
         refuse_imported(config, options["resume"])
-        config, description = continue_config(config, given), ""
+        config, description, choices = continue_config(config, given), "", []
     else:
         checkpoint = None
-        config, data_name = new_config(options, given)
+        config, data_name, choices = new_config(options, given)
         description = describe_run(config, data_name, options["desc"])
     check_metrics_run(config.metrics)
-    check_split(config, options["gpus"])
-    return config, checkpoint, description
+    check_split(config, num_processes(options["gpus"]))
+    return config, checkpoint, description, choices
 
 
 def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
@@ -148,7 +156,9 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
     from fastgan.training.distributed import ranks as parallel
 
     outdir: Path = options["outdir"]
-    config, checkpoint, description = _configure(options, given)
+    config, checkpoint, description, choices = _configure(options, given)
+    for line in choices:
+        click.echo(f"chosen      {line}")
     if checkpoint and read_document(checkpoint)["counters"]["nimg"] >= config.total_nimg:
         click.echo(
             f"{checkpoint} is trained for all of its {config.total_kimg:g} kimg; pass a larger "
@@ -164,7 +174,7 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
         click.echo(f"dry run: the run folder would be {where}")
         return
     with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
-        _run(options, config, checkpoint, description, ranks)
+        _run(options, config, checkpoint, description, ranks, choices)
 
 
 def _print_copied_weights(config: Any) -> None:
@@ -180,7 +190,12 @@ def _print_copied_weights(config: Any) -> None:
 
 
 def _run(
-    options: dict[str, Any], config: Any, checkpoint: Path | None, description: str, ranks: Any
+    options: dict[str, Any],
+    config: Any,
+    checkpoint: Path | None,
+    description: str,
+    ranks: Any,
+    choices: list[str],
 ) -> None:
     require("rich", "train")
     from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
@@ -197,7 +212,7 @@ def _run(
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
     limit = TimeLimit(options["minutes"])
-    observers = (RunLog(), Pictures(), Report(), display, limit)
+    observers = (RunLog(choices), Pictures(), Report(), display, limit)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(

@@ -9,6 +9,8 @@ import click
 
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
+from fastgan.cli.train_choice import explain, whole_share
+from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options import (
     AVATARS,
     HAS_PRESETS,
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
 _AVATAR_RESOLUTION = 64
 
 
-def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainConfig", str]:
-    """The configuration that the options describe, and the data's name for the run folder.
+def new_config(
+    options: dict[str, Any], given: dict[str, Any]
+) -> tuple["TrainConfig", str, list[str]]:
+    """(the configuration that the options describe, the data's name, what was chosen and why).
 
     `options` are all options of the command, `given` those of the configuration that were typed.
+    The name is for the run folder.
     """
     from fastgan.training.config.recipes import load_recipe
+
+    gpus = num_processes(options["gpus"])
 
     shape, c_dim, name = _look_at_data(options)
     data = {
@@ -57,7 +64,7 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
 
     def make(cfg: str) -> "TrainConfig":
         return load_recipe(cfg)(
-            resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, gpus=options["gpus"],
+            resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, gpus=gpus,
             data=data, device=given.get("device") or default_device(), **derived,
             **(preset if cfg == HAS_PRESETS else {}),
         )  # fmt: skip
@@ -74,7 +81,11 @@ def new_config(options: dict[str, Any], given: dict[str, Any]) -> tuple["TrainCo
             "--init-from, or leave it out",
             param_hint="--freezed",
         )
-    return apply_options(config, passed), name
+    config = apply_options(config, passed)
+    choices = explain(config, given, options["cfg"], gpus)
+    if options["cfg"] == "auto" and "batch_gpu" not in given:
+        choices.append(whole_share(config, gpus))
+    return config, name, choices
 
 
 def _with_weights(

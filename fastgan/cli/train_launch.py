@@ -21,7 +21,15 @@ from fastgan.cli.run_folders import create_run, list_runs, newest_checkpoint, ru
 if TYPE_CHECKING:
     from fastgan.training.distributed.ranks import Ranks
 
-__all__ = ["DIVERGED", "is_launched", "is_launched_here", "launch", "launched_run", "note_end"]
+__all__ = [
+    "DIVERGED",
+    "is_launched",
+    "is_launched_here",
+    "launch",
+    "launched_run",
+    "note_end",
+    "num_processes",
+]
 
 DIVERGED = 3  # the exit status of a run whose numbers became NaN again and again
 _OURS = "fastgan-"  # begins the ids of launches of this file
@@ -30,6 +38,11 @@ _OURS = "fastgan-"  # begins the ids of launches of this file
 def is_launched() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def num_processes(gpus: int) -> int:
+    """How many processes train: those that torchrun started, else `gpus`, the value of --gpus."""
+    return int(os.environ["WORLD_SIZE"]) if is_launched() else gpus
 
 
 def is_launched_here() -> bool:

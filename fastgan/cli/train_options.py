@@ -24,6 +24,10 @@ _RECIPES = Path(__file__).resolve().parent.parent / "training" / "config" / "rec
 
 
 HAS_PRESETS = "r3gan"
+AUGMENT_GROUPS = (
+    "blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc",
+    "r3gan",
+)  # fmt: skip
 PRESETS = ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")
 
 
@@ -43,7 +47,17 @@ def cfg_of(name: str) -> str:
     return cfg if cfg == HAS_PRESETS and preset in PRESETS else name
 
 
-_OF_CFG = "depends on --cfg"
+class _Augmentation(click.Choice):
+    """--aug; R3GAN's command has 0 and 1 there."""
+
+    def convert(self, value, param, ctx):
+        if value == AS_CFG_HAS_IT:
+            return value
+        return super().convert({"0": "noaug"}.get(value, value), param, ctx)
+
+
+AS_CFG_HAS_IT = "1"
+OF_CFG = "depends on --cfg"
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
 
@@ -62,42 +76,49 @@ OPTIONS = (
             help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     _option("--cond", type=bool, default=False,
             help="Train a conditional model with the labels of the data."),
-    _option("--mirror", type=bool, shown=_OF_CFG,
+    _option("--subset", type=_COUNT, shown="all",
+            help="Train on this number of the images, chosen by --seed."),
+    _option("--mirror", type=bool, shown=OF_CFG,
             help="Also train on each image mirrored left to right."),
-    _option("--kimg", type=_POSITIVE, shown=_OF_CFG,
+    _option("--kimg", type=_POSITIVE, shown=OF_CFG,
             help="Length of the training in thousands of images."),
     _option("--minutes", type=_POSITIVE, shown="no limit",
             help="Save and stop after this many minutes of training."),
-    _option("--batch", type=_COUNT, shown=_OF_CFG,
+    _option("--batch", type=_COUNT, shown=OF_CFG,
             help="Images per training step, of all processes together."),
-    _option("--gamma", type=click.FloatRange(min=0), shown=_OF_CFG,
+    _option("--gamma", type=click.FloatRange(min=0), shown=OF_CFG,
             help="Weight of the gradient penalty (R1, R1 with R2, or WGAN-GP)."),
-    _option("--glr", type=_POSITIVE, shown=_OF_CFG, help="Learning rate of the generator."),
-    _option("--dlr", type=_POSITIVE, shown=_OF_CFG, help="Learning rate of the discriminator."),
-    _option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), shown=_OF_CFG,
+    _option("--glr", type=_POSITIVE, shown=OF_CFG, help="Learning rate of the generator."),
+    _option("--dlr", type=_POSITIVE, shown=OF_CFG, help="Learning rate of the discriminator."),
+    _option("--aug", type=_Augmentation(["noaug", "ada", "fixed"]), shown=OF_CFG,
             help="Augmentation of the images that the discriminator sees: none, adaptive (ADA), "
-                 "or with a fixed probability."),
-    _option("--p", type=click.FloatRange(0, 1), shown=_OF_CFG,
+                 "or with a fixed probability. 0 means noaug, 1 what --cfg has."),
+    _option("--augpipe", type=click.Choice(AUGMENT_GROUPS), shown=OF_CFG,
+            help="Kinds of transforms of --aug: b blit, g geometry, c colour, f filter, n noise, "
+                 "c cutout."),
+    _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
             help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
-    _option("--target", type=click.FloatRange(0, 1), shown=_OF_CFG,
+    _option("--target", type=click.FloatRange(0, 1), shown=OF_CFG,
             help="Target of the overfitting heuristic with --aug ada."),
-    _option("--cbase", type=_COUNT, shown=_OF_CFG,
-            help="A layer has this number divided by its resolution as channels, up to --cmax."),
-    _option("--cmax", type=_COUNT, shown=_OF_CFG, help="Maximum number of channels of a layer."),
-    _option("--map-depth", type=_COUNT, shown=_OF_CFG,
+    _option("--cbase", type=_COUNT, shown=OF_CFG,
+            help="A layer has this number divided by its resolution as channels, up to --cmax. In "
+                 "G of stylegan3-r both numbers are doubled."),
+    _option("--cmax", type=_COUNT, shown=OF_CFG,
+            help="Maximum number of channels of a layer of G and D."),
+    _option("--map-depth", type=_COUNT, shown=OF_CFG,
             help="Number of layers of the mapping network."),
-    _option("--mbstd-group", type=_COUNT, shown=_OF_CFG,
+    _option("--mbstd-group", type=_COUNT, shown=OF_CFG,
             help="Images per group of the minibatch standard deviation."),
     _option("--freezed", type=click.IntRange(min=0), default=0,
             help="Freeze-D: this number of D's layers, counted from the image on, keep the weights "
                  "that the run starts with (--init-from)."),
-    _option("--metrics", shown=_OF_CFG,
+    _option("--metrics", shown=OF_CFG,
             help="Metrics to compute at each snapshot, separated by commas, or 'none'."),
-    _option("--tick", type=_POSITIVE, shown=_OF_CFG,
+    _option("--tick", type=_POSITIVE, shown=OF_CFG,
             help="Thousands of images from one progress report (tick) to the next."),
-    _option("--snap", type=_COUNT, shown=_OF_CFG,
+    _option("--snap", type=_COUNT, shown=OF_CFG,
             help="Ticks from one snapshot (sample images, checkpoint, metrics) to the next."),
-    _option("--seed", type=click.IntRange(min=0), shown=_OF_CFG, help="Random seed."),
+    _option("--seed", type=click.IntRange(min=0), shown=OF_CFG, help="Random seed."),
     _option("--device", shown="cuda if a GPU is available, else cpu",
             help="Device to train on: cpu, cuda or cuda:N."),
     _option("--resume", metavar="latest|RUN|CKPT", shown="start a new run",
@@ -112,20 +133,20 @@ OPTIONS = (
     _option("--max-restarts", type=click.IntRange(min=0), default=3,
             help="With --gpus 2 or more: number of times that all processes are restarted from the "
                  "last checkpoint after one of them has died."),
-    _option("--batch-gpu", type=_COUNT, shown="--batch / --gpus",
+    _option("--batch-gpu", type=_COUNT, shown=OF_CFG,
             help="Images that a process computes at once; the gradients of one batch are summed. "
                  "A smaller number needs less memory."),
     _option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
             help="auto: on CUDA, run each phase of a training step as one CUDA graph. off: never "
                  "do so. On a CPU phases always run eagerly."),
-    _option("--fp32", type=bool, shown=_OF_CFG,
+    _option("--fp32", type=bool, shown=OF_CFG,
             help="true: compute all layers in float32. false: in 16 bits the layers for which the "
                  "networks' design has it (StyleGAN2, StyleGAN3, R3GAN as published), or else as "
                  "--bf16."),
-    _option("--bf16", is_flag=True, shown=_OF_CFG,
+    _option("--bf16", is_flag=True, shown=OF_CFG,
             help="Compute all layers of the networks in bfloat16; weights, optimizers and losses "
                  "stay float32."),
-    _option("--fp16", is_flag=True, shown=_OF_CFG,
+    _option("--fp16", is_flag=True, shown=OF_CFG,
             help="Compute in float16, and not in bfloat16, the layers that the configuration "
                  "computes in 16 bits on CUDA (StyleGAN2 and StyleGAN3 as published)."),
     _option("--tf32", type=bool, shown="true",
@@ -210,8 +231,8 @@ _MODEL = {
     "mbstd_group": "mbstd_group",
 }
 _OPTIMIZER = {"glr": "g_optimizer", "dlr": "d_optimizer"}
-_DATA = {"data": "path", "mirror": "mirror"}
-_AUGMENT = {"aug": "mode", "p": "p", "target": "target"}
+_DATA = {"data": "path", "mirror": "mirror", "subset": "max_images"}
+_AUGMENT = {"aug": "mode", "augpipe": "groups", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 
 
@@ -242,6 +263,41 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
     return True
 
 
+def default_of(option: str, config: "TrainConfig") -> str | float | bool:
+    """The default of an option that depends on --cfg, as `fastgan train --help` shows it.
+
+    option: a parameter name such as `gamma` that has an effect on `config`.
+    """
+    from fastgan.training.config.precision import has_own_half
+
+    if option in _MODEL:
+        value = getattr(config.model, _MODEL[option])
+        of_d = getattr(config.model, f"d_{_MODEL[option]}", value)
+        if option not in ("cbase", "cmax") or value == of_d:
+            return value
+        is_doubled = config.model.use_radial_filters and value == 2 * of_d
+        return of_d if is_doubled else f"{value} in G, {of_d} in D"
+    if option in _OPTIMIZER:
+        return getattr(config, _OPTIMIZER[option]).lr
+    if option == "gamma":
+        return next(getattr(config, name) for name in _PENALTIES if getattr(config, name) > 0)
+    if option == "p" and config.schedule.augment_p_end is not None:
+        return f"from {config.augment.p:g} to {config.schedule.augment_p_end:g}"
+    if option in _AUGMENT:
+        return getattr(config.augment, _AUGMENT[option])
+    if option in ("bf16", "fp32"):
+        is_half = has_own_half(config)
+        return not is_half if option == "fp32" else config.precision == "bf16"
+    if option == "fp16":
+        return config.model.half_dtype == "float16"
+    if option == "mirror":
+        return config.data.mirror
+    if option == "metrics":
+        return ",".join(config.metrics) or "none"
+    value = getattr(config, _TOP[option])
+    return "--batch / --gpus" if value is None else value
+
+
 def refuse_without_effect(
     options: Mapping[str, Any],
     config: "TrainConfig",
@@ -270,11 +326,13 @@ def refuse_other_sizes(options: Mapping[str, Any], config: "TrainConfig") -> Non
     size of the batches, which the weights do not know.
     """
     for option in _MODEL.keys() & options.keys() - {"mbstd_group"}:
-        own = getattr(config.model, _MODEL[option], None)
-        if options[option] != own:
+        changes = _model_fields({option: options[option]}, config.model)
+        own = {name: getattr(config.model, name, None) for name in changes}
+        if own != changes:
+            shown = " and ".join(f"{name} is {value}" for name, value in own.items())
             raise click.BadParameter(
-                f"{options[option]} does not fit the weights of --init-from, whose "
-                f"{_MODEL[option]} is {own}; leave it out: sizes are those of the weights",
+                f"{options[option]} does not fit the weights of --init-from, whose {shown}; leave "
+                "it out: sizes are those of the weights",
                 param_hint=option_name(option),
             )
 
@@ -289,7 +347,7 @@ def apply_options(config: "TrainConfig", options: Mapping[str, Any]) -> "TrainCo
     for name, field in _OPTIMIZER.items():
         if name in options:
             changes[field] = dataclasses.replace(getattr(config, field), lr=options[name])
-    model = {_MODEL[name]: options[name] for name in options if name in _MODEL}
+    model = _model_fields(options, config.model)
     if model:
         changes["model"] = dataclasses.replace(config.model, **model)
     if "nobench" in options:
@@ -320,12 +378,35 @@ def _with_precision(config: "TrainConfig", options: Mapping[str, Any]) -> "Train
     return config
 
 
+def _model_fields(options: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """The fields of `model` that options set.
+
+    StyleGAN3's D has channel numbers of its own, which --cbase and --cmax set, too; in its
+    configuration R those of G are twice the numbers that are typed.
+    """
+    fields = {_MODEL[name]: options[name] for name in options if name in _MODEL}
+    for name in ("channel_base", "channel_max"):
+        if name in fields and hasattr(model, f"d_{name}"):
+            fields[f"d_{name}"] = fields[name]
+            fields[name] *= 2 if model.use_radial_filters else 1
+    return fields
+
+
 def _augment(config: "TrainConfig", options: Mapping[str, Any]) -> Any:
     mode = options.get("aug", config.augment.mode)
-    if "p" in options and mode == "noaug":
-        raise click.BadParameter(
-            "has no effect with --aug noaug; add --aug fixed", param_hint="--p"
-        )
+    if mode == AS_CFG_HAS_IT:
+        mode = config.augment.mode
+        if mode == "noaug":
+            raise click.BadParameter(
+                f"1 takes the augmentation that --cfg has, and {cfg_of(config.name)} has none; use "
+                "--aug ada, or --aug fixed with --p",
+                param_hint="--aug",
+            )
+    for name, other in (("p", "fixed"), ("augpipe", "ada or --aug fixed")):
+        if name in options and mode == "noaug":
+            raise click.BadParameter(
+                f"has no effect with --aug noaug; add --aug {other}", param_hint=f"--{name}"
+            )
     if "target" in options and mode != "ada":
         raise click.BadParameter(
             f"has no effect with --aug {mode}; add --aug ada", param_hint="--target"
@@ -336,4 +417,5 @@ def _augment(config: "TrainConfig", options: Mapping[str, Any]) -> Any:
     if mode == "fixed" and p == 0 and not is_scheduled:
         raise click.BadParameter("fixed needs a probability; add --p 0.2", param_hint="--aug")
     target = options.get("target", config.augment.target)
-    return dataclasses.replace(config.augment, mode=mode, p=p, target=target)
+    groups = options.get("augpipe", config.augment.groups)
+    return dataclasses.replace(config.augment, mode=mode, p=p, target=target, groups=groups)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,17 @@ class RunLog(Observer):
     metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
                             "timestamp"}
 
+    Args:
+        choices: lines for the head of log.txt, on what was chosen for the run and why; default
+            none.
+
     A resumed run deletes the lines of later images, and incomplete ones, from the .jsonl files, so
     that each file reads as if the run had never stopped. Each line is passed to the operating
     system before the method returns.
     """
+
+    def __init__(self, choices: Sequence[str] = ()) -> None:
+        self._choices = tuple(choices)
 
     def on_start(self, info: RunInfo) -> None:
         """Writes training_options.json and the first lines of log.txt.
@@ -54,6 +62,8 @@ class RunLog(Observer):
         )
         self._say(f"precision: {precision_note(config, info.state.device)}")
         self._say(f"backends: {backends_note(config, info.state.device)}")
+        for line in self._choices:
+            self._say(line)
         self._say(f"data set: {info.dataset_name}{size}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))

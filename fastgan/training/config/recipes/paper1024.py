@@ -5,3 +5,4 @@ from functools import partial
 from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "paper1024")
+RESOLUTION = (1024, 1024)

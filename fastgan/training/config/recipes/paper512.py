@@ -5,3 +5,4 @@ from functools import partial
 from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "paper512")
+RESOLUTION = (512, 512)

@@ -5,3 +5,4 @@ from functools import partial
 from fastgan.training.config.published.stylegan3 import published
 
 recipe = partial(published, "stylegan3-t")
+RESOLUTION = (512, 512)

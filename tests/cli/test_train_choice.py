@@ -1,0 +1,49 @@
+"""What `fastgan train` chose and why, in its output and in log.txt."""
+
+import pytest
+
+
+def lines_of(text):
+    return [line.partition("chosen")[2].strip() for line in text.splitlines() if "chosen " in line]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--cfg", "auto", "--gpus", 2],
+         ["auto: StyleGAN2 by the rules of stylegan2-ada-pytorch, for 8x8 pixels and 2 CPU "
+          "processes",
+          "auto: batch 64 (min(gpus·min(4096 / 8, 32), 64), but at least gpus), cbase 16384 (32768 "
+          "from 512 pixels on, else 16384), learning rate 0.0025 (0.002 from 1024 pixels on, else "
+          "0.0025), gamma 0.0002 (0.0002·8·8 / batch), half-life of the average 20 kimg "
+          "(batch·10 / 32)",
+          "auto: batch-gpu 32, the whole share of a process; a smaller --batch-gpu needs less "
+          "memory"]),
+        (["--cfg", "auto", "--gamma", 3, "--batch", 16, "--batch-gpu", 4, "--glr", 1, "--cbase", 9],
+         ["auto: StyleGAN2 by the rules of stylegan2-ada-pytorch, for 8x8 pixels and 1 CPU process",
+          "auto: half-life of the average 5 kimg (batch·10 / 32)"]),
+        (["--cfg", "r3gan", "--resolution", 64],
+         ["preset FFHQ-64: the published one for 64x64 images with no classes"]),
+        (["--cfg", "r3gan", "--resolution", 64, "--preset", "ImageNet-64"],
+         ["preset ImageNet-64: the published run was conditional; --cond true is that"]),
+        (["--cfg", "r3gan", "--resolution", 64, "--preset", "FFHQ-64"], []),
+        (["--cfg", "stylegan3-r"],
+         ["gamma 0.002: 0.001·8·8 / 32, as it is published for sides of 256, 512, 1024 alone; try "
+          "--gamma with half to four times that"]),
+        (["--cfg", "stylegan3-r", "--gamma", 2], []),
+        (["--cfg", "stylegan3-t", "--resolution", 512], []),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_what_was_chosen_is_said(cli, images, flags, words):
+    output = cli("train", "--data", images, "--device", "cpu", "-n", *flags).output
+    assert lines_of(output) == words
+
+
+def test_log_txt_says_it_too(cli, images):
+    flags = ("--cbase", 64, "--cmax", 8, "--batch", 4, "--kimg", 0.004, "--device", "cpu")
+    output = cli("train", "--data", images, "--cfg", "auto", *flags).output
+    (run_dir,) = (cli.folder / "runs").iterdir()
+    log = (run_dir / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert lines_of(output) == [line for line in log if line.startswith("auto: ")]
+    assert len(lines_of(output)) == 3
