@@ -164,6 +164,9 @@ OPTIONS = (
     _option("--exchange-dtype", type=click.Choice(["fp32", "bf16"]), shown="fp32",
             help="With several processes: bf16 exchanges gradients in bfloat16, which is half the "
                  "traffic and rounds them."),
+    _option("--data-on-gpu", type=click.Choice(["auto", "on", "off"]), shown="auto",
+            help="Keep all images as uint8 in the GPU's memory and gather batches there; auto: "
+                 "where they take at most an eighth of it. log.txt says what was chosen."),
     _option("--workers", type=_COUNT, shown="half of the CPU cores, 2 to 8",
             help="Threads per process that decode images."),
     _option("--keep-memory", type=bool, default=True,
@@ -205,6 +208,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "deterministic",
         "exchange_buckets",
         "exchange_dtype",
+        "data_on_gpu",
     }
 )
 # Name of the option's parameter: field of the TrainConfig, or of the part of it named there.
@@ -231,7 +235,12 @@ _MODEL = {
     "mbstd_group": "mbstd_group",
 }
 _OPTIMIZER = {"glr": "g_optimizer", "dlr": "d_optimizer"}
-_DATA = {"data": "path", "mirror": "mirror", "subset": "max_images"}
+_DATA = {
+    "data": "path",
+    "mirror": "mirror",
+    "subset": "max_images",
+    "data_on_gpu": "on_device",
+}
 _AUGMENT = {"aug": "mode", "augpipe": "groups", "p": "p", "target": "target"}
 _PENALTIES = ("r1_gamma", "r2_gamma", "gp_weight")
 

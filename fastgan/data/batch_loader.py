@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
+from fastgan.data.resident_images import normalised, placement, resident
 from fastgan.data.shared_pixels import Machine, decode_once
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
@@ -26,7 +27,8 @@ class BatchLoader:
     All images are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
     (`is_in_ram` is then True). Otherwise each batch is decoded by `workers` threads, and the
     following batch is decoded ahead. A data set with `take(indices)`, such as a PackedDataset,
-    needs no decoding; only the following batch is read ahead.
+    needs no decoding; only the following batch is read ahead. For a GPU the threads also put the
+    following batch into pinned memory, from which it is copied while the GPU works.
 
     Args:
         dataset: ImageDataset, PackedDataset, or anything with len, [i] → (uint8 [C, H, W], float32
@@ -43,8 +45,14 @@ class BatchLoader:
             n must divide batch.
         machine: the processes of this machine, with loaders of the same data set: they decode it
             once, into memory that they share. Default: this process alone.
+        on_device: whether all pixels are kept as uint8 on `device` and batches are gathered there:
+            "on", "off" (default), or "auto": where they fit (`resident_images.placement`).
         progress: called with (done, N) while images are decoded into memory; N is this process's
             share of them.
+
+    Attributes:
+        images: the `ResidentImages` on the device, or None.
+        why: where the pixels are kept and why, in a line for the log.
 
     Raises:
         ValueError: an argument is out of range, or an image is damaged.
@@ -62,6 +70,7 @@ class BatchLoader:
         workers: int | None = None,
         part: tuple[int, int] = (0, 1),
         machine: Machine | None = None,
+        on_device: str = "off",
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         workers = default_workers() if workers is None else workers
@@ -78,14 +87,20 @@ class BatchLoader:
         self.dataset, self.batch, self.seed, self.mirror = dataset, batch, seed, mirror
         self.device = torch.device(device)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fastgan-data")
-        self._ahead: tuple[int, list[Future]] = (-1, [])
+        self._ahead: tuple[int, Future | None] = (-1, None)
         self._is_packed = hasattr(dataset, "take")
         self._pixels: Tensor | None = None
         self._labels: Tensor | None = None
         num_bytes = len(dataset) * math.prod(dataset.image_shape)
-        self.is_in_ram = num_bytes <= ram_limit and not self._is_packed
+        fits = num_bytes <= ram_limit
+        chosen = placement(on_device, dataset, self.device, is_decoded_once=fits or self._is_packed)
+        self.is_in_ram = (fits or chosen.is_on_device) and not self._is_packed
         if self.is_in_ram:
             self._pixels, self._labels = decode_once(dataset, self._pool, machine, progress)
+        self.images, self.why = None, chosen.why
+        if chosen.is_on_device:
+            self.images = resident(dataset, self._pixels, self._labels, self.device)
+            self._pixels = self._labels = None  # no second copy
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
 
@@ -107,22 +122,41 @@ class BatchLoader:
         """
         return self._batch(position, self._rows)
 
+    def places_at(self, position: int) -> tuple[Tensor, Tensor]:
+        """What `images.gather` takes to make the batch of `batch_at`.
+
+        Args:
+            position: number of images that were shown before.
+
+        Returns:
+            (int64 [B], bool [B]), on the device.
+
+        Raises:
+            ValueError: position is negative.
+        """
+        return self._places(position, self._rows)
+
     @property
     def whole(self) -> "WholeBatches":
         """The same batches without `part`."""
         return WholeBatches(self)
 
-    def _batch(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
+    def _places(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
         indices, flips = (table[rows] for table in self.indices_at(position))
-        if self._pixels is not None:
-            at = torch.from_numpy(indices)
-            x, c = self._pixels[at], self._labels[at]
+        return self._send(torch.from_numpy(indices)), self._send(torch.from_numpy(flips))
+
+    def _batch(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
+        if self.images is not None:
+            return self.images.gather(*self._places(position, rows))
+        indices, flips = (table[rows] for table in self.indices_at(position))
+        if self._pixels is not None and self.device.type == "cpu":
+            x, c = self._take(indices)
         elif rows == self._rows:
             x, c = self._fetch(position, indices)
         else:
-            x, c = self._collect(self._submit(indices))
-        x, c = self._send(x), self._send(c)
-        x = x.to(torch.float32).div_(127.5).sub_(1)
+            x, c = self._submit(indices).result()
+        x, c = self._copy(x), self._copy(c)
+        x = normalised(x)
         if flips.any():
             is_flipped = self._send(torch.from_numpy(flips))
             x = torch.where(is_flipped[:, None, None, None], x.flip(3), x)
@@ -165,29 +199,42 @@ class BatchLoader:
         return np.random.RandomState(words)
 
     def _fetch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        at, futures = self._ahead
+        at, ready = self._ahead
         if at != position:
-            futures = self._submit(indices)
+            ready = self._submit(indices)
         following = position + self.batch
         self._ahead = (following, self._submit(self.indices_at(following)[0][self._rows]))
-        return self._collect(futures)
+        return ready.result()
 
-    def _collect(self, futures: list[Future]) -> tuple[Tensor, Tensor]:
-        if self._is_packed:
-            images, labels = futures[0].result()
-            return torch.from_numpy(images), torch.from_numpy(labels)
+    def _submit(self, indices: np.ndarray) -> Future:
+        """Begins to read a batch into memory from which the device can copy it by itself."""
+        if self._pixels is not None or self._is_packed:
+            return self._pool.submit(self._take, indices)
+        images = [self._pool.submit(self.dataset.__getitem__, int(index)) for index in indices]
+        return self._pool.submit(self._stack, images)  # comes after them in the pool's queue
+
+    def _take(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        if self._pixels is not None:
+            at = torch.from_numpy(indices)
+            return self._pinned(self._pixels[at]), self._pinned(self._labels[at])
+        images, labels = self.dataset.take(indices)
+        return self._pinned(torch.from_numpy(images)), self._pinned(torch.from_numpy(labels))
+
+    def _stack(self, futures: list[Future]) -> tuple[Tensor, Tensor]:
         images, labels = zip(*(future.result() for future in futures), strict=True)
-        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+        return (
+            self._pinned(torch.from_numpy(np.stack(images))),
+            self._pinned(torch.from_numpy(np.stack(labels))),
+        )
 
-    def _submit(self, indices: np.ndarray) -> list[Future]:
-        if self._is_packed:
-            return [self._pool.submit(self.dataset.take, indices)]
-        return [self._pool.submit(self.dataset.__getitem__, int(index)) for index in indices]
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+    def _copy(self, pinned: Tensor) -> Tensor:
+        return pinned.to(self.device, non_blocking=self.device.type == "cuda")
 
     def _send(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return self._copy(self._pinned(tensor))
 
 
 class WholeBatches:

@@ -157,6 +157,11 @@ def images_are_decoded_once(ranks):
     for position in (0, 8, 96):
         for got, want in zip(loader.batch_at(position), whole.batch_at(position), strict=True):
             assert torch.equal(got, want[ranks.rank :: 2])
+        resident = BatchLoader(
+            Counted(), 8, seed=0, part=part, mirror=True, on_device="on"
+        ).batch_at(position)
+        mirrored = BatchLoader(Counted(), 8, seed=0, mirror=True).batch_at(position)
+        assert torch.equal(resident[0], mirrored[0][ranks.rank :: 2])
     ranks.barrier("compared")
     if ranks.is_first:
         loader._pixels.zero_()

@@ -11,6 +11,7 @@ __all__ = ["changes_since"]
 
 _HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images",
              "capture"}  # fmt: skip
+_HARMLESS_OF_DATA = {"on_device"}
 
 
 def changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...]:
@@ -26,8 +27,12 @@ def changes_since(document: dict[str, Any], state: TrainState) -> tuple[str, ...
     saved = TrainConfig.from_dict(document["config"])  # with the defaults of newer fields
     old = saved.to_dict() | {"environment": document["environment"]}
     new = state.config.to_dict() | {"environment": environment(state)}
-    return tuple(_differences({k: old[k] for k in old.keys() - _HARMLESS},
-                              {k: new[k] for k in new.keys() - _HARMLESS}, ""))  # fmt: skip
+    return tuple(_differences(_relevant(old), _relevant(new), ""))
+
+
+def _relevant(values: dict[str, Any]) -> dict[str, Any]:
+    data = {k: v for k, v in values["data"].items() if k not in _HARMLESS_OF_DATA}
+    return {k: v for k, v in values.items() if k not in _HARMLESS} | {"data": data}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastgan.augment import GROUPS
+from fastgan.data.resident_images import MODES
 from fastgan.losses import load_objective
 from fastgan.metrics import NAMES as METRICS
 from fastgan.models import load_architecture
@@ -48,6 +49,9 @@ class DataConfig:
         use_labels: whether to read the labels of dataset.json; default False.
         mirror: whether to add each image's horizontal mirror; default False.
         max_images: how many images to use, a subset chosen by the seed; default None: all.
+        on_device: whether all pixels are kept as uint8 on the device, where a step gathers its
+            batch: "on", "off", or "auto" (default): on a GPU where they fit
+            (`fastgan.data.resident_images`). The batches are the same.
 
     Raises:
         ValueError: when a value is out of range.
@@ -58,8 +62,11 @@ class DataConfig:
     use_labels: bool = False
     mirror: bool = False
     max_images: int | None = None
+    on_device: str = "auto"
 
     def __post_init__(self):
+        require(self.on_device in MODES, "data.on_device", f"one of {', '.join(MODES)}",
+                self.on_device, "auto is the default")  # fmt: skip
         if self.resolution is not None:
             object.__setattr__(self, "resolution", tuple(int(n) for n in self.resolution))
             is_fine = len(self.resolution) == 2 and min(self.resolution) > 0

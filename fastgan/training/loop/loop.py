@@ -29,9 +29,14 @@ from fastgan.training.loop.interrupt import stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
-from fastgan.training.loop.source import Loader, RankLoader, first_samples, open_dataset
+from fastgan.training.loop.source import (
+    Loader,
+    RankLoader,
+    first_samples,
+    open_dataset,
+    step_input,
+)
 from fastgan.training.step.backends import backend_settings
-from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import TrainState, build_state
 
@@ -124,7 +129,7 @@ def train(
         loader = BatchLoader(
             dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
             workers=workers, part=(rank, world_size),
-            machine=None if ranks is None else ranks.machine,
+            machine=None if ranks is None else ranks.machine, on_device=config.data.on_device,
         )  # fmt: skip
         whole = loader.whole
     elif world_size > 1:
@@ -137,6 +142,7 @@ def train(
         reals=lambda n: first_samples(whole, n),
         dataset_name=getattr(dataset, "name", type(loader).__name__),
         dataset_size=None if dataset is None else len(dataset),
+        data_note="" if dataset is None else loader.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),
         copied_weights=copied,
@@ -210,10 +216,9 @@ class _Run:
         last_saved = None
         while state.nimg < config.total_nimg:
             asked = time.perf_counter()
-            x, c = self.loader.batch_at(state.position)
+            batch = step_input(self.loader, state)
             self.data_wait_sec += time.perf_counter() - asked
-            c = c.to(state.device) if state.G.c_dim else None
-            train_step(state, Batch(x=x.to(state.device), c=c))
+            train_step(state, batch)
             self._notify("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
             is_stopping = (

@@ -24,6 +24,7 @@ class RunInfo:
         reals: n → the first n real samples [n, ...] of the data set's shuffled order, on the CPU.
         dataset_name: of the data set, or the loader's class.
         dataset_size: the number of images; None for a loader of the user's.
+        data_note: where its pixels are kept and why; empty for a loader of the user's.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
         copied_weights: what a new run takes over from other weights; None where it starts from
@@ -42,6 +43,7 @@ class RunInfo:
     dataset_size: int | None
     g_parameters: int
     d_parameters: int
+    data_note: str = ""
     copied_weights: CopiedWeights | None = None
     resumed_from: Path | None = None
     resumed_kimg: float = 0.0

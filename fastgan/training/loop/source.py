@@ -1,15 +1,17 @@
-"""`Loader`, and the data set of a run's configuration."""
+"""`Loader`, the data set of a run's configuration, and what a step gets of them."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fastgan.data import ImageDataset, PackedDataset, default_dataset, open_images
+from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.step.batch import rows_of_rank
+from fastgan.training.step.batch import Batch, rows_of_rank
+from fastgan.training.step.picks import Picks
+from fastgan.training.step.state import TrainState
 
-__all__ = ["Loader", "RankLoader", "first_samples", "open_dataset"]
+__all__ = ["Loader", "RankLoader", "first_samples", "open_dataset", "step_input"]
 
 
 class Loader(Protocol):
@@ -71,3 +73,12 @@ def first_samples(loader: Loader, n: int) -> Tensor:
         parts.append(loader.batch_at(count)[0].cpu())
         count += len(parts[-1])
     return torch.cat(parts)[:n]
+
+
+def step_input(loader: Loader, state: TrainState) -> Batch | Picks:
+    """The real samples of the next step, on the state's device or as places in what it holds."""
+    if isinstance(loader, BatchLoader) and loader.images is not None:
+        return Picks(loader.images, *loader.places_at(state.position))
+    x, c = loader.batch_at(state.position)
+    c = c.to(state.device) if state.G.c_dim else None
+    return Batch(x=x.to(state.device), c=c)

@@ -65,6 +65,8 @@ class RunLog(Observer):
         for line in self._choices:
             self._say(line)
         self._say(f"data set: {info.dataset_name}{size}")
+        if info.data_note:
+            self._say(f"data: {info.data_note}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
         for line in () if info.copied_weights is None else info.copied_weights.lines:

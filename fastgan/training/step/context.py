@@ -13,6 +13,7 @@ from fastgan.losses import load_objective
 from fastgan.losses.adversarial import Objective
 from fastgan.training.config.step import StepConfig
 from fastgan.training.optim.flat_parameters import FlatParameters
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.precision import in_precision
 
@@ -36,6 +37,7 @@ class StepContext:
         images_critic: D of images before blur and augmentation, made by the first penalty.
         first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
+        gathered: the batch that a captured step gathers on the device (`step.picks`), or nothing.
         rng_key: int64 [], the key of the current step, with which every sample draws random
             numbers of its own (`fastgan.sample_rng`); None: torch's global generator.
         rank: of this process; it has samples rank, rank + world_size, … of each batch.
@@ -63,6 +65,7 @@ class StepContext:
     images_critic: nn.Module | None = None
     first_augment_p: float = 0.0
     runner: PhaseRunner | None = None
+    gathered: list[Batch] = field(default_factory=list)
     rng_key: Tensor | None = None
     rank: int = 0
     world_size: int = 1

@@ -53,6 +53,7 @@ from fastgan.training.step.losses import (
     penalty_inputs,
 )
 from fastgan.training.step.moving_buffers import BufferMean
+from fastgan.training.step.picks import Picks, fill_batch
 from fastgan.training.step.state import StepState, frozen
 
 __all__ = [
@@ -122,14 +123,15 @@ def planned(step: int, config: StepConfig) -> tuple[tuple[PhaseFn, dict[str, boo
     )
 
 
-def train_step(state: StepState, batch: Batch) -> None:
+def train_step(state: StepState, batch: Batch | Picks) -> None:
     """One training step: all phases of step `state.step`, then ADA and the counters.
 
     Waits for nothing on the device.
 
     Args:
         state: changed in place.
-        batch: this rank's share of `config.batch` samples.
+        batch: this rank's share of `config.batch` samples, or their places in the data set that
+            the device holds.
 
     Raises:
         ValueError: when phases are captured as CUDA graphs and the batch differs from the first one
@@ -145,12 +147,18 @@ def train_step(state: StepState, batch: Batch) -> None:
     context = state.context
     if context.runner is None:
         context.runner = PhaseRunner(state.config.capture, state.device)
+    networks = {"augment": state.augment, "D": state.D, "G": state.G}
     if context.runner.is_capturing:
         for optimizer in (state.g_optimizer, state.d_optimizer):
             optimizer.flat.attach()
             optimizer.check()
-        batch = context.runner.begin_step(batch, _host_values(state))
-    networks = {"augment": state.augment, "D": state.D, "G": state.G}
+        values = _host_values(state)
+        if isinstance(batch, Picks):
+            batch = fill_batch(batch, context.runner, values, context.gathered, networks)
+        else:
+            batch = context.runner.begin_step(batch, values)
+    elif isinstance(batch, Picks):
+        batch = batch.batch()
     for phase, options in planned(state.step, state.config):
         call = partial(phase, state, batch, **options)
         context.runner(phase.__name__, call, networks, variant=tuple(options))

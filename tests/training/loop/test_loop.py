@@ -232,8 +232,12 @@ def test_images_of_a_folder(tmp_path):
         data=DataConfig(path=str(tmp_path / "data"), mirror=True),
     )  # fmt: skip
     watch = Watch()
-    state = loop.train(config, tmp_path / "run", observers=[watch])
+    state = loop.train(config, tmp_path / "run", observers=[watch, RunLog()])
     assert state.nimg == 6
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "data: 720 bytes of pixels are not copied: the device is a cpu" in log
+    on_device = loop.train(config.with_changes(data={"on_device": "on"}), tmp_path / "on")
+    assert digest(on_device) == digest(state)
     assert (watch.info.dataset_name, watch.info.dataset_size) == ("data", 5)
     assert watch.info.reals(3).shape == (3, 3, 6, 8)
     wrong = config.with_changes(model={"img_channels": 1})
