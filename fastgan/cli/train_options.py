@@ -155,7 +155,7 @@ OPTIONS = (
     _option("--nobench", type=bool, shown="false",
             help="On CUDA, do not let cuDNN time its algorithms and take the fastest. It has no "
                  "effect on a CPU."),
-    _option("--deterministic", is_flag=True,
+    _option("--deterministic", is_flag=True, shown="false",
             help="On CUDA, compute the same bits in every run, with slower algorithms. A CPU does "
                  "so always."),
     _option("--exchange-buckets", type=_COUNT, shown="1",

@@ -15,7 +15,7 @@ from fastgan.training.config.run import (
 
 # widths, groups: from 4 × 4 up. bf16_from: the first of the stages that compute in bfloat16.
 # r1_gamma: also r2_gamma, at first; it ends at a tenth. *_end: the values at anneal_kimg.
-# batch and total_kimg are not among the published numbers that this file was checked against.
+# Which batch and total_kimg were checked against a published number: see `published`.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "CIFAR10": {
         "widths": (768,) * 4, "groups": (96,) * 4, "bf16_from": 1, "c_dim": 0, "batch": 512,
@@ -105,10 +105,12 @@ def published(
     Over `anneal_kimg` of its schedule, along a cosine: learning rates 2e-4 → 5e-5, β2 0.9 → 0.99, γ
     to a tenth, the average's half-life from 0 kimg and the augmentation's p from 0.
 
-    Published are the networks, what the schedule says, γ and the augmentation. Not checked against
-    a published number are: the batch, total_kimg, tick_kimg, images that are computed at once (an
-    eighth of the batch), that images are mirrored, Adam's ε of 1e-8, that a step trains D before G,
-    and that the average of G has no ramp-up.
+    Published are the networks, what the schedule says, γ and the augmentation; for CIFAR-10 also
+    the batch of 512, mirrored images and 250 million images, and for ImageNet 1,000 million (issue
+    18 of brownvc/R3GAN: the runs were ended where quality no longer rose). Not checked against a
+    published number are: the other batches, total_kimg for FFHQ, tick_kimg, images that are
+    computed at once (an eighth of the batch), mirrored images elsewhere, Adam's ε of 1e-8, that a
+    step trains D before G, and that the average of G has no ramp-up.
 
     Args:
         name: a key of `PUBLISHED`, which also gives the resolution.
