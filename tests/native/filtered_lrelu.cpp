@@ -167,7 +167,11 @@ const bool kRegistered = add_cases("filtered_lrelu", [](Adder add) {
   const Shape small{2, 2, 9, 11, 2, 2, 12, 12, 9, false},
       tiles{1, 1, 34, 8, 2, 2, 12, 12, 11, false};
   const Shape more{1, 1, 10, 9, 4, 2, 24, 12, 18, false},
-      fewer{1, 1, 40, 20, 2, 4, 12, 24, 17, false};
+      fewer{1, 1, 40, 20, 2, 4, 12, 24, 16, false};
+  // More columns than a tile has.
+  const Shape broad{1, 1, 3, 140, 2, 2, 12, 12, 9, false},
+      broad_more{1, 1, 4, 64, 4, 2, 24, 12, 18, false},
+      broad_fewer{1, 1, 9, 130, 2, 4, 12, 24, 16, false};
   const Shape general{2, 1, 11, 7, 3, 2, 5, 4, 3, false}, grid{1, 1, 9, 9, 2, 2, 12, 6, 8, true};
   const Shape sparse{1, 1, 37, 6, 1, 3, 2, 2, 1, false}, wide{1, 1, 3, 40, 2, 1, 6, 1, 3, false};
   for (DType dtype : kDTypes)
@@ -175,6 +179,9 @@ const bool kRegistered = add_cases("filtered_lrelu", [](Adder add) {
                                   {"2:2 tiles", tiles},
                                   {"4:2", more},
                                   {"2:4", fewer},
+                                  {"2:2 broad", broad},
+                                  {"4:2 broad", broad_more},
+                                  {"2:4 broad", broad_fewer},
                                   {"3:2", general},
                                   {"grid", grid},
                                   {"1:3", sparse},

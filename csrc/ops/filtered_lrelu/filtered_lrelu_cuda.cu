@@ -1,20 +1,24 @@
 // CUDA kernels of filtered_lrelu: x is read once (but for the filters' reach between tiles), y and
 // the slope codes are written once, and the up-sampled map stays on the chip.
-#include "fixed.cuh"
 #include "general.cuh"
+#include "separable_up.cuh"
 
 namespace fastgan::cuda {
 namespace {
 
 constexpr int64_t kMostBytes = 160 * 1024;  // of shared memory that a block may have since sm_80
 
+// So many threads fill the largest GPU a few times over.
+constexpr int64_t kEnoughLanes = 1 << 18;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
-// Tiles of out.x by out.y outputs; v's buffer in whole multiples of `wide_step`.
-Tiling tiling_of(const FilteredLreluParams& p, Pair out, int wide_step) {
+// Tiles of out.x by out.y outputs.
+Tiling tiling_of(const FilteredLreluParams& p, Pair out) {
   const int up = int(p.up), down = int(p.down);
   const auto wide = [&](int outs, const FilteredAxis& a) {
-    return round_up(up - 1 + (outs - 1) * down + int(a.down_taps), wide_step);
+    return up - 1 + (outs - 1) * down + int(a.down_taps);
   };
   const auto in = [&](int wides, const FilteredAxis& a) {
     return (wides - 1 + int(a.up_taps) - 1) / up + 2;
@@ -46,33 +50,92 @@ int launch_tiles(void (*kernel)(FilteredLreluParams, Tiling), const FilteredLrel
   return last_error();
 }
 
+// What a launch of a walking kernel has at most: threads of a block, and lanes of a tile.
+struct Limits {
+  int threads, lanes;
+};
+
+// Tiles of equal size, as few as have the lanes; a block of as many as fill its warps best.
+template <class B, class F>
+March march_of(const FilteredLreluParams& p, int most_threads, int shift) {
+  // A tile begins where codes begin a byte, and in the same phase as the first.
+  constexpr int kStep = F::kDown >= 4 ? 1 : 4 / F::kDown;
+  const auto even = [&](int64_t outs, int64_t tiles) {
+    return round_up(int(divide_up(outs, tiles)), kStep);
+  };
+  March t{};
+  const int widest = (kColumns * B::kLanes - shift - F::kDownTaps) / F::kDown + 1;
+  t.out.x = even(p.ax.out, divide_up(p.ax.out, widest / kStep * kStep));
+  t.tiles.x = int(divide_up(p.ax.out, t.out.x));
+  t.lanes = int(divide_up(shift + (t.out.x - 1) * F::kDown + F::kDownTaps, kColumns));
+  if (t.lanes < kFewestLanes) t.lanes = kFewestLanes;
+  // Few planes: more tiles, one below the other, each of which makes a filter's reach again.
+  const int64_t most = divide_up(p.ay.out, 32);
+  const int64_t wanted = divide_up(kEnoughLanes, p.planes * t.tiles.x * t.lanes);
+  t.out.y = even(p.ay.out, wanted < most ? wanted : most);
+  t.tiles.y = int(divide_up(p.ay.out, t.out.y));
+  t.steps = (t.out.y - 1 + F::kLast) / F::kOut + 1;
+  for (int units = 1; units * t.lanes <= most_threads; ++units) {
+    const int threads = round_up(units * t.lanes, 32);
+    if (units * t.threads > t.units * threads || units == 1) {
+      t.units = units;
+      t.threads = threads;
+    }
+  }
+  t.scale = float(p.up_gain * (p.gain < 0 ? -p.gain : p.gain));
+  t.slope = float(p.slope);
+  t.clamp = float(p.clamp);
+  return t;
+}
+
+template <class B>
+int launch_march(void (*kernel)(FilteredLreluParams, March), const FilteredLreluParams& p, March t,
+                 cudaStream_t stream) {
+  const int64_t total = p.planes * t.tiles.x * t.tiles.y, blocks = divide_up(total, t.units);
+  if (total > (int64_t(1) << 31) - 1) return int(cudaErrorInvalidConfiguration);
+  t.total = int(total);
+  // Threads that no tile needs have a place, too.
+  const int64_t bytes = divide_up(t.threads, t.lanes) * B::kSize * int64_t(sizeof(float));
+  if (const int error = allow_shared(kernel, size_t(bytes))) return error;
+  launch(kernel, dim3(unsigned(blocks)), dim3(unsigned(t.threads)), size_t(bytes), stream, p, t);
+  return last_error();
+}
+
 template <class F>
 bool is_of(const FilteredLreluParams& p) {
-  return p.fu_is_separable && p.fd_is_separable && p.up == F::kUp && p.down == F::kDown &&
-         p.ax.up_taps == F::kUpTaps && p.ax.down_taps == F::kDownTaps;
+  const auto phase = [](const FilteredAxis& a) {
+    const int64_t rest = a.pad % F::kUp;
+    return rest < 0 ? rest + F::kUp : rest;
+  };
+  return p.up == F::kUp && p.down == F::kDown && p.ax.up_taps == F::kUpTaps &&
+         p.ay.up_taps == F::kUpTaps && p.ax.down_taps == F::kDownTaps &&
+         p.ay.down_taps == F::kDownTaps && phase(p.ax) == F::kPhase && phase(p.ay) == F::kPhase &&
+         p.gain != 0 &&
+         (p.mode != Signs::kWrite || (p.ax.sign_offset == 0 && p.ay.sign_offset == 0));
 }
 
 template <class T, class F>
-int launch_fixed(const FilteredLreluParams& p, cudaStream_t stream) {
-  constexpr int kTile = F::kDown > 2 ? 16 : 32;
-  return launch_tiles<T>(fixed_kernel<T, F>, p, tiling_of(p, {kTile, kTile}, kRun * F::kUp),
-                         stream);
+int launch_separable(const FilteredLreluParams& p, cudaStream_t stream) {
+  using B = Buffers<F, kMarchLanes, F::kOut>;
+  return launch_march<B>(separable_kernel<T, F>, p, march_of<B, F>(p, kMarchThreads, 0), stream);
 }
 
 template <class T>
 int run_typed(const FilteredLreluParams& p, cudaStream_t stream) {
-  using Same = Factors<2, 12, 2, 12>;
-  using More = Factors<4, 24, 2, 12>;
-  using Fewer = Factors<2, 12, 4, 24>;
+  using Same = Factors<2, 12, 2, 12, 1>;
+  using More = Factors<4, 24, 2, 12, 2>;
+  using Fewer = Factors<2, 12, 4, 24, 0>;
   if constexpr (sizeof(T) < 8) {
-    if (is_of<Same>(p)) return launch_fixed<T, Same>(p, stream);
-    if (is_of<More>(p)) return launch_fixed<T, More>(p, stream);
-    if (is_of<Fewer>(p)) return launch_fixed<T, Fewer>(p, stream);
+    if (p.fu_is_separable && p.fd_is_separable) {
+      if (is_of<Same>(p)) return launch_separable<T, Same>(p, stream);
+      if (is_of<More>(p)) return launch_separable<T, More>(p, stream);
+      if (is_of<Fewer>(p)) return launch_separable<T, Fewer>(p, stream);
+    }
   }
   // The largest tile that fits; its width a multiple of 4, so that no byte of codes is shared.
   for (int size = 32; size >= 4; size /= 2)
     for (int64_t most : {int64_t(48 * 1024), size == 4 ? kMostBytes : int64_t(0)}) {
-      const Tiling t = tiling_of(p, {size, size}, 1);
+      const Tiling t = tiling_of(p, {size, size});
       if (bytes_of<T>(t) <= most) return launch_tiles<T>(general_kernel<T>, p, t, stream);
     }
   return kFilterTooLarge;
