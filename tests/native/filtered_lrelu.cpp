@@ -1,5 +1,6 @@
 #include "../../csrc/ops/filtered_lrelu/filtered_lrelu.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "driver.h"
@@ -7,9 +8,12 @@
 namespace fastgan::driver {
 namespace {
 
+// A filter: separable, or of two dimensions, of any values or radially symmetric.
+enum class Form { kLine, kGrid, kRadial };
+
 struct Shape {
   int64_t planes, channels, height, width, up, down, up_taps, down_taps, pad;
-  bool is_grid;  // fd has two dimensions
+  Form up_form = Form::kLine, down_form = Form::kLine;
 };
 
 FilteredLreluParams params_of(DType dtype, const Shape& s) {
@@ -29,8 +33,8 @@ FilteredLreluParams params_of(DType dtype, const Shape& s) {
   p.gain = 1.5;
   p.slope = 0.25;
   p.clamp = 1.0;
-  p.fu_is_separable = true;
-  p.fd_is_separable = !s.is_grid;
+  p.fu_is_separable = s.up_form == Form::kLine;
+  p.fd_is_separable = s.down_form == Form::kLine;
   p.dtype = dtype;
   return p;
 }
@@ -60,7 +64,8 @@ std::vector<Exact> wide_of(const FilteredLreluParams& p, const Floats& x, const 
           if (iy < 0 || ix < 0) continue;
           const double u = x[(plane * p.ay.in + iy) * p.ax.in + ix];
           const double bias = b.size() ? b[plane % p.channels] : 0;
-          const double weight = p.up_gain * f[size_t(ky)] * f[size_t(kx)];
+          const double weight = p.up_gain * (p.fu_is_separable ? f[size_t(ky)] * f[size_t(kx)]
+                                                               : f[size_t(ky * p.ax.up_taps + kx)]);
           Exact& out = v[size_t(j * p.sign_columns + i)];
           out.value += weight * (u + bias);
           out.scale += std::abs(weight) * (std::abs(u) + std::abs(bias));
@@ -90,6 +95,18 @@ int code_of(const uint8_t* signs, const FilteredLreluParams& p, int64_t plane, i
   return signs[(plane * p.sign_rows + row) * p.sign_bytes + column / 4] >> column % 4 * 2 & 3;
 }
 
+int64_t size_of(Form form, int64_t taps) { return form == Form::kLine ? taps : taps * taps; }
+
+void fill(Floats& f, Form form, int64_t taps) {
+  f.fill(-0.5, 0.5);
+  if (form != Form::kRadial) return;
+  for (int64_t i = 0; i < taps; ++i)
+    for (int64_t j = 0; j < taps; ++j) {
+      const int64_t a = std::min(i, taps - 1 - i), b = std::min(j, taps - 1 - j);
+      f.set(i * taps + j, f[std::min(a, b) * taps + std::max(a, b)]);
+    }
+}
+
 // Forward, with codes and without, which must agree; then the codes are read back with another
 // offset, by what is the op's own second order.
 void runs(DType dtype, const Shape& s, bool is_flipped) {
@@ -98,14 +115,14 @@ void runs(DType dtype, const Shape& s, bool is_flipped) {
   const DType type = sum_type(dtype);
   const int64_t outs = p.planes * p.ay.out * p.ax.out;
   Floats x("x", dtype, p.planes * p.ay.in * p.ax.in), b("b", dtype, p.channels);
-  Floats fu("fu", type, s.up_taps),
-      fd("fd", type, s.is_grid ? s.down_taps * s.down_taps : s.down_taps);
+  Floats fu("fu", type, size_of(s.up_form, s.up_taps)),
+      fd("fd", type, size_of(s.down_form, s.down_taps));
   Floats y("y", dtype, outs), same("same", dtype, outs), dy("masked", dtype, outs);
   Memory signs("signs", p.planes * p.sign_rows * p.sign_bytes);
   x.fill(-2, 2);
   b.fill(-1, 1);
-  fu.fill(-0.5, 0.5);
-  fd.fill(-0.5, 0.5);
+  fill(fu, s.up_form, s.up_taps);
+  fill(fd, s.down_form, s.down_taps);
   p.x = x.data();
   p.b = b.data();
   p.fu = fu.data();
@@ -164,33 +181,55 @@ void runs(DType dtype, const Shape& s, bool is_flipped) {
 }
 
 const bool kRegistered = add_cases("filtered_lrelu", [](Adder add) {
-  const Shape small{2, 2, 9, 11, 2, 2, 12, 12, 9, false},
-      tiles{1, 1, 34, 8, 2, 2, 12, 12, 11, false};
-  const Shape more{1, 1, 10, 9, 4, 2, 24, 12, 18, false},
-      fewer{1, 1, 40, 20, 2, 4, 12, 24, 16, false};
+  constexpr Form kLine = Form::kLine, kGrid = Form::kGrid, kRadial = Form::kRadial;
+  const Shape small{2, 2, 9, 11, 2, 2, 12, 12, 9}, tiles{1, 1, 34, 8, 2, 2, 12, 12, 11};
+  const Shape more{1, 1, 10, 9, 4, 2, 24, 12, 18}, fewer{1, 1, 40, 20, 2, 4, 12, 24, 16};
   // More columns than a tile has.
-  const Shape broad{1, 1, 3, 140, 2, 2, 12, 12, 9, false},
-      broad_more{1, 1, 4, 64, 4, 2, 24, 12, 18, false},
-      broad_fewer{1, 1, 9, 130, 2, 4, 12, 24, 16, false};
-  const Shape general{2, 1, 11, 7, 3, 2, 5, 4, 3, false}, grid{1, 1, 9, 9, 2, 2, 12, 6, 8, true};
-  const Shape sparse{1, 1, 37, 6, 1, 3, 2, 2, 1, false}, wide{1, 1, 3, 40, 2, 1, 6, 1, 3, false};
-  for (DType dtype : kDTypes)
-    for (const auto& [name, s] : {std::pair{"2:2", small},
-                                  {"2:2 tiles", tiles},
-                                  {"4:2", more},
-                                  {"2:4", fewer},
-                                  {"2:2 broad", broad},
-                                  {"4:2 broad", broad_more},
-                                  {"2:4 broad", broad_fewer},
-                                  {"3:2", general},
-                                  {"grid", grid},
-                                  {"1:3", sparse},
-                                  {"2:1", wide}}) {
+  const Shape broad{1, 1, 3, 140, 2, 2, 12, 12, 9}, broad_more{1, 1, 4, 64, 4, 2, 24, 12, 18},
+      broad_fewer{1, 1, 9, 130, 2, 4, 12, 24, 16};
+  const Shape general{2, 1, 11, 7, 3, 2, 5, 4, 3}, grid{1, 1, 9, 9, 2, 2, 12, 6, 8, kLine, kGrid};
+  const Shape sparse{1, 1, 37, 6, 1, 3, 2, 2, 1}, wide{1, 1, 3, 40, 2, 1, 6, 1, 3};
+  // Other phases than those of StyleGAN3's layers.
+  const Shape phase{1, 2, 8, 9, 2, 2, 12, 12, 10};
+  const auto with = [](Shape s, Form up, Form down) {
+    s.up_form = up;
+    s.down_form = down;
+    return s;
+  };
+  const auto all = [&](DType dtype, std::initializer_list<std::pair<const char*, Shape>> shapes) {
+    for (const auto& [name, s] : shapes) {
       const Shape shape = s;
       add(name_of(dtype) + " " + name, [=] { runs(dtype, shape, false); });
-      if (shape.up == 2)
+      if (shape.up == 2 && shape.width < 20)
         add(name_of(dtype) + " flipped " + name, [=] { runs(dtype, shape, true); });
     }
+  };
+  for (DType dtype : kDTypes)
+    all(dtype, {{"2:2", small},
+                {"2:2 tiles", tiles},
+                {"4:2", more},
+                {"2:4", fewer},
+                {"3:2", general},
+                {"grid", grid},
+                {"1:3", sparse},
+                {"2:1", wide}});
+  for (DType dtype : kFloat32And16)
+    all(dtype, {{"radial down 2:2", with(small, kLine, kRadial)},
+                {"radial down 4:2", with(more, kLine, kRadial)},
+                {"radial up 2:2", with(small, kRadial, kLine)},
+                {"radial up 2:4", with(fewer, kRadial, kLine)}});
+  all(DType::kFloat32, {{"2:2 broad", broad},
+                        {"4:2 broad", broad_more},
+                        {"2:4 broad", broad_fewer},
+                        {"2:2 phase", phase},
+                        {"radial down 2:2 tiles", with(tiles, kLine, kRadial)},
+                        {"radial down 2:2 broad", with(broad, kLine, kRadial)},
+                        {"radial up 2:2 tiles", with(tiles, kRadial, kLine)},
+                        {"radial up 2:2 broad", with(broad, kRadial, kLine)},
+                        {"square down 2:2", with(small, kLine, kGrid)},
+                        {"square down 4:2", with(more, kLine, kGrid)},
+                        {"square up 2:2", with(small, kGrid, kLine)},
+                        {"square up 2:4", with(fewer, kGrid, kLine)}});
 });
 
 }  // namespace

@@ -1,6 +1,7 @@
 // CUDA kernels of filtered_lrelu: x is read once (but for the filters' reach between tiles), y and
 // the slope codes are written once, and the up-sampled map stays on the chip.
 #include "general.cuh"
+#include "radial_up.cuh"
 #include "separable_up.cuh"
 
 namespace fastgan::cuda {
@@ -9,7 +10,7 @@ namespace {
 constexpr int64_t kMostBytes = 160 * 1024;  // of shared memory that a block may have since sm_80
 
 // So many threads fill the largest GPU a few times over.
-constexpr int64_t kEnoughLanes = 1 << 18;
+constexpr int64_t kEnoughLanes = 1 << 17;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int round_up(int n, int to) { return (n + to - 1) / to * to; }
@@ -114,23 +115,62 @@ bool is_of(const FilteredLreluParams& p) {
          (p.mode != Signs::kWrite || (p.ax.sign_offset == 0 && p.ay.sign_offset == 0));
 }
 
-template <class T, class F>
+template <class T, class F, bool is_read>
 int launch_separable(const FilteredLreluParams& p, cudaStream_t stream) {
-  using B = Buffers<F, kMarchLanes, F::kOut>;
-  return launch_march<B>(separable_kernel<T, F>, p, march_of<B, F>(p, kMarchThreads, 0), stream);
+  using B = SeparableBuffers<F>;
+  return launch_march<B>(separable_kernel<T, F, is_read>, p, march_of<B, F>(p, kMarchThreads, 0),
+                         stream);
+}
+
+template <class T, class F, bool is_read>
+int launch_radial_down(const FilteredLreluParams& p, cudaStream_t stream) {
+  using B = RadialBuffers<F>;
+  return launch_march<B>(radial_down_kernel<T, F, is_read>, p, march_of<B, F>(p, kRadialThreads, 0),
+                         stream);
+}
+
+template <class T, class F>
+int launch_radial_up(const FilteredLreluParams& p, cudaStream_t stream) {
+  using B = RadialBuffers<F>;
+  return launch_march<B>(radial_up_kernel<T, F>, p, march_of<B, F>(p, kRadialThreads, F::kSkip),
+                         stream);
+}
+
+// The kernels for StyleGAN3's factors in the phases of its layers, or kOther.
+constexpr int kOther = -2;
+
+template <class T>
+int run_fixed(const FilteredLreluParams& p, cudaStream_t stream) {
+  using Same = Factors<2, 12, 2, 12, 1>;
+  using More = Factors<4, 24, 2, 12, 2>;
+  using Fewer = Factors<2, 12, 4, 24, 0>;  // the adjoint of More
+  const bool is_read = p.mode == Signs::kRead;
+  if (p.fu_is_separable && p.fd_is_separable) {
+    if (is_of<Same>(p))
+      return is_read ? launch_separable<T, Same, true>(p, stream)
+                     : launch_separable<T, Same, false>(p, stream);
+    if (is_of<More>(p))
+      return is_read ? launch_separable<T, More, true>(p, stream)
+                     : launch_separable<T, More, false>(p, stream);
+    if (is_of<Fewer>(p) && is_read) return launch_separable<T, Fewer, true>(p, stream);
+  } else if (p.fu_is_separable) {
+    if (is_of<Same>(p))
+      return is_read ? launch_radial_down<T, Same, true>(p, stream)
+                     : launch_radial_down<T, Same, false>(p, stream);
+    if (is_of<More>(p))
+      return is_read ? launch_radial_down<T, More, true>(p, stream)
+                     : launch_radial_down<T, More, false>(p, stream);
+  } else if (p.fd_is_separable && is_read && !p.b) {
+    if (is_of<Same>(p)) return launch_radial_up<T, Same>(p, stream);
+    if (is_of<Fewer>(p)) return launch_radial_up<T, Fewer>(p, stream);
+  }
+  return kOther;
 }
 
 template <class T>
 int run_typed(const FilteredLreluParams& p, cudaStream_t stream) {
-  using Same = Factors<2, 12, 2, 12, 1>;
-  using More = Factors<4, 24, 2, 12, 2>;
-  using Fewer = Factors<2, 12, 4, 24, 0>;
   if constexpr (sizeof(T) < 8) {
-    if (p.fu_is_separable && p.fd_is_separable) {
-      if (is_of<Same>(p)) return launch_separable<T, Same>(p, stream);
-      if (is_of<More>(p)) return launch_separable<T, More>(p, stream);
-      if (is_of<Fewer>(p)) return launch_separable<T, Fewer>(p, stream);
-    }
+    if (const int error = run_fixed<T>(p, stream); error != kOther) return error;
   }
   // The largest tile that fits; its width a multiple of 4, so that no byte of codes is shared.
   for (int size = 32; size >= 4; size /= 2)

@@ -65,8 +65,7 @@ __device__ __forceinline__ void widen(const FilteredLreluParams& p, const Tiling
 }
 
 template <class T>
-__device__ __forceinline__ void narrow_down(const FilteredLreluParams& p, const Tiling& t,
-                                            const Block<T>& b) {
+__device__ __forceinline__ void narrow_down(const FilteredLreluParams& p, const Block<T>& b) {
   using A = compute_t<T>;
   const int down = int(p.down), taps_y = int(p.ay.down_taps), taps_x = int(p.ax.down_taps);
   const Taps f{p.fd, taps_y, taps_x, p.is_flipped};
@@ -105,7 +104,7 @@ __global__ void __launch_bounds__(kThreads) general_kernel(FilteredLreluParams p
   __syncthreads();
   activate_tile(p, b);
   __syncthreads();
-  narrow_down(p, t, b);
+  narrow_down(p, b);
   __syncthreads();
   store_tile(p, b);
 }

@@ -1,8 +1,8 @@
 // What the kernels of fixed factors share: how a block walks down its tiles.
 //
 // `lanes` threads side by side have a tile of one plane's outputs, four columns of v each, and walk
-// down it together, a step of `Factors::kGroup` rows of v at a time; a block has several tiles. What
-// a thread needs of the rows above is in its registers. Shared memory holds what columns of
+// down it together, a step of `Factors::kGroup` rows of v at a time; a block has several tiles.
+// What a thread needs of the rows above is in its registers. Shared memory holds what columns of
 // different threads exchange: rows of x, filtered along x by whoever needs them, and rows on their
 // way to the filter along x after the activation. Each exists twice, so that a step needs one
 // barrier: while a row is read, the next one is written to the other place.
@@ -17,6 +17,7 @@ namespace fastgan::cuda {
 
 constexpr int kColumns = 4;  // of v that a thread has: their codes are one byte
 constexpr int kFewestLanes = 8;
+constexpr int kUnroll = 2;  // steps: rows in shared memory have two places
 
 // Rows and columns c of v with the same ⌈(c - pad) / up⌉ meet the same places of x. `phase` is by
 // how much v's first row and column of a plane come before the last of those that have its own.
@@ -202,57 +203,23 @@ struct Weights {
   }
 };
 
-// One thread's part of the slope codes: a byte of each row that it makes, or two neighbours that
-// hold the four that it reads.
+// One thread's part of the slope codes that are made: a byte of each row.
 template <class F>
-struct Codes {
+struct CodesMade {
   uint8_t* at;
-  int row, rows;  // row of v; made: how many are this thread's
-  unsigned mask;  // made: bits of columns that are there
-  int shift;          // read
-  bool has_low, has_high;
+  int row, rows;  // rows: how many are this thread's
+  unsigned mask;  // bits of columns that are there
   int64_t step;
-  unsigned next[F::kGroup];
 
-  // first_column: the thread's first one, from the tile's first.
-  __device__ __forceinline__ Codes(const FilteredLreluParams& p, const Walker<F>& w,
-                                   int first_column) {
+  __device__ __forceinline__ CodesMade(const FilteredLreluParams& p, const Walker<F>& w) {
+    const int first = w.lane * kColumns, left = w.x.wides - first;
     step = p.sign_bytes;
-    row = w.y.wide + int(p.ay.sign_offset) - F::kSkip;
-    const int column = w.x.wide + first_column + int(p.ax.sign_offset);
-    const int byte = floor_divide(column, 4);
-    // Without codes, never used: p.out, because a null pointer has no neighbours.
-    const uint8_t* first = p.signs ? p.signs : static_cast<uint8_t*>(p.out);
-    at = const_cast<uint8_t*>(first) + (int64_t(w.plane) * p.sign_rows + row) * step + byte;
-    rows = int(p.sign_rows);
-    mask = 0;
-    if (p.mode == Signs::kRead) {
-      has_low = byte >= 0 && byte < step && w.is_live;
-      has_high = byte + 1 >= 0 && byte + 1 < step && w.is_live;
-      shift = 2 * (column - 4 * byte);
-      return;
-    }
-    has_low = has_high = false;
-    shift = 0;
-    // Rows from -kSkip on: those before 0 belong to the tile above.
-    row = -F::kSkip;
-    rows = 0;
-    if (p.mode != Signs::kWrite || !w.is_live || first_column >= w.x.owned) return;
-    const int left = w.x.wides - first_column;
+    row = -F::kSkip;  // those before 0 belong to the tile above
     mask = left >= 4 ? 0xffu : left > 0 ? (1u << (2 * left)) - 1 : 0;
-    if (mask) rows = w.y.owned;
-  }
-
-  __device__ __forceinline__ void fetch() {
-#pragma unroll
-    for (int t = 0; t < F::kGroup; ++t, ++row, at += step) {
-      unsigned low = 0xaa, high = 0xaa;  // clamped, where there is none
-      if (row >= 0 && row < rows) {
-        if (has_low) low = at[0];
-        if (has_high) high = at[1];
-      }
-      next[t] = low | high << 8;
-    }
+    rows = p.mode == Signs::kWrite && w.is_live && first < w.x.owned && mask ? w.y.owned : 0;
+    // Without codes, never used: the output, because a null pointer has no neighbours.
+    at = (p.signs ? p.signs : static_cast<uint8_t*>(p.out)) +
+         (int64_t(w.plane) * p.sign_rows + w.y.wide + row) * step + w.x.wide / 4 + w.lane;
   }
 
   __device__ __forceinline__ void write(unsigned made) {
@@ -260,6 +227,45 @@ struct Codes {
     ++row;
     at += step;
   }
+};
+
+// Those that are read, a step before they are used: four in two neighbouring bytes.
+template <class F>
+struct CodesGiven {
+  const uint8_t* at;
+  int row, rows, shift;
+  bool has_low, has_high;
+  int64_t step;
+  unsigned next[F::kGroup];
+
+  // The thread's first column is `skipped` before a multiple of 4 from the tile's first.
+  __device__ __forceinline__ CodesGiven(const FilteredLreluParams& p, const Walker<F>& w,
+                                        int skipped) {
+    step = p.sign_bytes;
+    row = w.y.wide + int(p.ay.sign_offset) - F::kSkip;
+    rows = int(p.sign_rows);
+    const int column = w.x.wide + w.lane * kColumns - skipped + int(p.ax.sign_offset);
+    const int byte = floor_divide(column, 4);
+    at = p.signs + (int64_t(w.plane) * p.sign_rows + row) * step + byte;
+    has_low = byte >= 0 && byte < step && w.is_live;
+    has_high = byte + 1 >= 0 && byte + 1 < step && w.is_live;
+    shift = 2 * (column - 4 * byte);
+  }
+
+  __device__ __forceinline__ void fetch() {
+#pragma unroll
+    for (int t = 0; t < F::kGroup; ++t) {
+      unsigned low = 0xaa, high = 0xaa;  // clamped, where there is none
+      if (unsigned(row) < unsigned(rows)) {
+        if (has_low) low = at[0];
+        if (has_high) high = at[1];
+      }
+      next[t] = low | high << 8;
+      ++row;
+      at += step;
+    }
+  }
+  __device__ __forceinline__ unsigned of(int t) const { return next[t] >> shift; }
 };
 
 // w of v, and its code: what it became of v when it was clamped is told apart only where one was.
@@ -318,5 +324,41 @@ struct Outputs {
     at += width;
   }
 };
+
+// Adds a row of w, the step's `t`-th, to the outputs under way.
+template <class F, int n>
+__device__ __forceinline__ void down_into(float (&sums)[F::kUnderWay][n], const float (&w)[n],
+                                          int t, const Weights<F::kDownTaps>& g) {
+#pragma unroll
+  for (int d = 0; d < F::kUnderWay; ++d) {
+    const int tap = t - F::kSkip - (d - F::kLast) * F::kDown;
+    if (tap < 0 || tap >= F::kDownTaps) continue;
+#pragma unroll
+    for (int k = 0; k < n; ++k) sums[d][k] += g.w[tap] * w[k];
+  }
+}
+
+template <class F, int n>
+__device__ __forceinline__ void move_on(float (&sums)[F::kUnderWay][n]) {
+#pragma unroll
+  for (int d = 0; d < F::kUnderWay; ++d)
+#pragma unroll
+    for (int k = 0; k < n; ++k) sums[d][k] = d + F::kOut < F::kUnderWay ? sums[d + F::kOut][k] : 0;
+}
+
+// A thread's outputs of a row, whose first one begins `first` columns from its own.
+template <class F, int first>
+__device__ __forceinline__ void down_across(float (&y)[F::kOuts], const float* row,
+                                            const Weights<F::kDownTaps>& g) {
+  constexpr int kCount = first + (F::kOuts - 1) * F::kDown + F::kDownTaps;
+  float c[kCount];
+  load_numbers<kCount, 4>(c, row);
+#pragma unroll
+  for (int q = 0; q < F::kOuts; ++q) y[q] = 0;
+#pragma unroll
+  for (int k = 0; k < F::kDownTaps; ++k)
+#pragma unroll
+    for (int q = 0; q < F::kOuts; ++q) y[q] += g.w[k] * c[first + q * F::kDown + k];
+}
 
 }  // namespace fastgan::cuda

@@ -1,85 +1,83 @@
-"""filtered_lrelu of StyleGAN3, in tiles whose outputs all exist, slope codes written."""
+"""filtered_lrelu at StyleGAN3's layers of 148 × 148, 512 channels, batch 4: up 4 makes them of 84 × 84.
 
-from tests.cuda_report.work import ITEM_BYTES, Part, Work, rounds
+Slope codes are written, or read where the kernel is an adjoint. What a tile makes for its edges is
+counted: `tests/cuda_report/work` repeats the launcher's choice of tiles.
+"""
 
-_THREADS = 256
+from dataclasses import dataclass
+
+from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work
+
+_PLANES, _ENOUGH_LANES, _UNROLL = 2048, 1 << 17, 2
+_LARGE, _SMALL = 148, 84
 
 
-def _unrolled(items: float) -> tuple[float, float]:
-    """Trips of a loop that nvcc unrolls by 4: of what is left over, then of fours."""
-    once = rounds(items, _THREADS)
-    return once % 4, float(once // 4)
+@dataclass(frozen=True)
+class _Kernel:
+    """A walking kernel and what its launcher gives it."""
+
+    name: str
+    lanes: int
+    threads: int
+    loops_before: tuple[float, ...]  # trips of the check whether a filter is radial
+    loops_inside: int  # for a filter that is not, in each row of v
 
 
-def _fixed(dtype: str, up: int, down: int) -> Work:
-    up_taps, down_taps, outs = 6 * up, 6 * down, 16 if down > 2 else 32
-    wides = (outs - 1) * down + down_taps
-    wide = -(-(up - 1 + wides) // (4 * up)) * 4 * up
-    inside = (wide - 1 + up_taps - 1) // up + 2
+_SEPARABLE = _Kernel("separable_kernel", 64, 256, (), 0)
+_RADIAL_DOWN = _Kernel("radial_down_kernel", 48, 128, (5,), 1)
+_RADIAL_UP = _Kernel("radial_up_kernel", 48, 128, (5,), 1)
+
+
+def _work(label: str, kernel: _Kernel, dtype: str, up: int, down: int, *, is_read: bool) -> Work:
+    phase = {(2, 2): 1, (4, 2): 2, (2, 4): 0}[up, down]
+    up_taps, down_taps, skip, group = 6 * up, 6 * down, up - 1 - phase, max(up, down)
+    into, outs = group // up, group // down
+    size = _SMALL if down > up else _LARGE
+    step = max(4 // down, 1)
+    shift = skip if kernel is _RADIAL_UP else 0
+    widest = ((4 * kernel.lanes - shift - down_taps) // down + 1) // step * step
+    tile = -(-size // (-(-size // widest)) // step) * step
+    tiles = -(-size // tile)
+    lanes = -(-(shift + (tile - 1) * down + down_taps) // 4)
+    height = -(-size // min(-(-size // 32), -(-_ENOUGH_LANES // (_PLANES * tiles * lanes))))
+    height = -(-height // step) * step
+    steps = (height - 1 + (skip + down_taps - 1) // down) // outs + 1
+    units, threads = max(
+        ((n, -(-n * lanes // WARP) * WARP) for n in range(1, kernel.threads // lanes + 1)),
+        key=lambda block: block[0] / block[1],
+    )
+    arguments = f"Factors<{up}, {up_taps}, {down}, {down_taps}, {phase}>"
+    mode = "" if kernel is _RADIAL_UP else f", {str(is_read).lower()}"
+    name = f"{kernel.name}<{dtype}, {arguments}{mode if mode else ' '}>"
+    codes = (size * down + down_taps) ** 2 / 4 / size**2
     return Work(
-        label=f"filtered_lrelu StyleGAN3-T up {up} down {down} {dtype}",
+        label=f"filtered_lrelu {label} {dtype}",
         parts=(
             Part(
-                kernel=f"fixed_kernel<{dtype}, Factors<{up}, {up_taps}, {down}, {down_taps}> >",
-                outputs=outs**2 / _THREADS,
+                kernel=name,
+                outputs=size**2 * units / (tiles * -(-size // height) * threads),
                 trips=(
-                    *_unrolled(inside**2),
-                    rounds(inside * wide / (4 * up), _THREADS),
-                    rounds(wide / (4 * up) * wide, _THREADS),
-                    rounds(wides * (wides / 4 + 0.5), _THREADS),  # bytes of codes in a row
-                    rounds(outs / 4 * wide, _THREADS),
-                    rounds(outs * outs / 4, _THREADS),
-                    *_unrolled(outs**2),
+                    *kernel.loops_before,
+                    -(-5 // into),
+                    -(-steps // _UNROLL),
+                    *(0.0,) * (kernel.loops_inside * group * _UNROLL),
                 ),
-                moved=2 * ITEM_BYTES[dtype] + 1 if up == down else 2 * ITEM_BYTES[dtype],
+                moved=ITEM_BYTES[dtype] * (1 + (down / up) ** 2) + codes,
             ),
         ),
     )
 
 
-def _radial(dtype: str, is_adjoint: bool) -> Work:
-    """up 2 and down 2 of 12 taps; the 12 × 12 filter is the one down, in the adjoint the one up."""
-    outs, taps = 32, 12
-    wides = (outs - 1) * 2 + taps
-    wide = 1 + wides
-    inside = (wide - 1 + taps - 1) // 2 + 2
-    widen = rounds(wide**2, _THREADS)
-    down_y = rounds(outs * wides, _THREADS)
-    codes = rounds(wides * (wides / 4 + 0.5), _THREADS)
-    down_x = rounds(outs**2, _THREADS)
-    if dtype == "float":  # nvcc makes loops of their own for the cases of is_flipped and mode
-        across = (0,) * 4 if is_adjoint else (rounds(inside * wide, _THREADS), 6, widen, 6)
-        radial_up = (widen, 0, 0, 6, 6, 0) if is_adjoint else (0,) * 6
-        separable = (down_y, 0, 3, 0, 0, down_x, 0, 3, 0, 0) if is_adjoint else (0,) * 10
-        radial_down = (0,) * 7 if is_adjoint else (down_x, 12, 0, 3, 0, 0, 0)
-        middle = (*across, *radial_up, codes, 0, 0, 0, *separable, *radial_down)
-    elif is_adjoint:
-        middle = (0, 0, widen, 6, 6, codes, down_y, 0, 3, down_x, 3, 0, 0)
-    else:
-        middle = (rounds(inside * wide, _THREADS), 6, widen, 6, 0, codes, 0, 0, 0, down_x, 0, 12, 3)
-    trips = (*_unrolled(inside**2), *middle, *_unrolled(outs**2))
-    return Work(
-        label=f"filtered_lrelu StyleGAN3-R {'adjoint ' if is_adjoint else ''}{dtype}",
-        parts=(
-            Part(
-                kernel=f"general_kernel<{dtype}>",
-                outputs=outs**2 / _THREADS,
-                trips=trips,
-                moved=2 * ITEM_BYTES[dtype] + 1,
-            ),
-        ),
+WORK = tuple(
+    work
+    for dtype in ("float", "bfloat16")
+    for work in (
+        _work("StyleGAN3-T up 2 down 2", _SEPARABLE, dtype, 2, 2, is_read=False),
+        _work("StyleGAN3-T up 4 down 2", _SEPARABLE, dtype, 4, 2, is_read=False),
+        _work("StyleGAN3-T up 2 down 4", _SEPARABLE, dtype, 2, 4, is_read=True),
+        _work("StyleGAN3-R", _RADIAL_DOWN, dtype, 2, 2, is_read=False),
+        _work("StyleGAN3-R up 4 down 2", _RADIAL_DOWN, dtype, 4, 2, is_read=False),
+        _work("StyleGAN3-R adjoint", _RADIAL_UP, dtype, 2, 2, is_read=True),
+        _work("StyleGAN3-R adjoint up 2 down 4", _RADIAL_UP, dtype, 2, 4, is_read=True),
     )
-
-
-WORK = (
-    *(
-        _fixed(dtype, up, down)
-        for up, down in ((2, 2), (4, 2), (2, 4))
-        for dtype in ("float", "bfloat16")
-    ),
-    *(
-        _radial(dtype, is_adjoint)
-        for is_adjoint in (False, True)
-        for dtype in ("float", "bfloat16")
-    ),
 )
