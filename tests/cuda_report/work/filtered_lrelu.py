@@ -1,4 +1,4 @@
-"""filtered_lrelu at StyleGAN3's layers of 148 × 148, 512 channels, batch 4: up 4 makes them of 84 × 84.
+"""filtered_lrelu at StyleGAN3's layers of 148 × 148, 512 channels, batch 4, made from 84 × 84.
 
 Slope codes are written, or read where the kernel is an adjoint. What a tile makes for its edges is
 counted: `tests/cuda_report/work` repeats the launcher's choice of tiles.
