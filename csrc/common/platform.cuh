@@ -31,6 +31,17 @@ int allow_shared(K* kernel, size_t bytes) {
                                                static_cast<int>(bytes)));
 }
 
+// Bytes of dynamic shared memory that a block of the current device may have at most: 99 KB on
+// sm_86, 89 and 120, 163 KB on sm_80, 227 KB on sm_90 and 100.
+inline int64_t most_shared() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+          cudaSuccess)
+    return 48 * 1024;
+  return bytes;
+}
+
 // One statically sized shared object per kernel and type.
 template <class T>
 __device__ __forceinline__ T& shared() {

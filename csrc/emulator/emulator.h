@@ -147,6 +147,8 @@ int allow_shared(K*, size_t bytes) {
   return emulator::allow_shared(bytes);
 }
 
+inline int64_t most_shared() { return emulator::most_shared(); }
+
 template <class T>
 T& shared() {
   static const char key = 0;

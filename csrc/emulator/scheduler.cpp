@@ -28,7 +28,8 @@ int64_t largest_index = INT64_MAX;
 namespace {
 
 constexpr int kWarp = 32, kMostThreads = 1024;
-constexpr size_t kMostShared = 227 * 1024, kSharedAlignment = 128;
+constexpr size_t kSharedAlignment = 128;
+constexpr int64_t kMostShared = 227 * 1024;
 constexpr int kCudaErrorInvalidValue = 1;
 
 enum class State { kReady, kAtBarrier, kAtWarpOperation, kDone };
@@ -219,7 +220,7 @@ void check_launch(dim3 g, dim3 b, size_t shared_bytes, const char* name) {
   if (!g.x || !g.y || !g.z || g.x > 2147483647u || g.y > 65535 || g.z > 65535)
     fail("a grid of " + std::to_string(g.x) + " x " + std::to_string(g.y) + " x " +
          std::to_string(g.z) + " blocks" + where);
-  if (shared_bytes > kMostShared)
+  if (int64_t(shared_bytes) > most_shared())
     fail(std::to_string(shared_bytes) + " bytes of shared memory" + where);
 }
 
@@ -373,7 +374,10 @@ void* shared_object(const void* key, size_t bytes) {
   return g.objects.back().second.get();
 }
 
-int allow_shared(size_t bytes) { return bytes > kMostShared ? kCudaErrorInvalidValue : 0; }
+int64_t most_shared() { return number_of("FASTGAN_EMULATOR_SHARED_BYTES", kMostShared); }
+int allow_shared(size_t bytes) {
+  return int64_t(bytes) > most_shared() ? kCudaErrorInvalidValue : 0;
+}
 
 // Also sets what a CheckedIndex may be from here on, on the host and in the kernel: an index stays
 // below the limit, and one step of a grid loop over so many elements adds at most as much again,

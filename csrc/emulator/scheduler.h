@@ -47,7 +47,9 @@ unsigned ballot(unsigned mask, int predicate, Place place);
 
 void* dynamic_shared_memory();
 void* shared_object(const void* key, size_t bytes);
-int allow_shared(size_t bytes);  // 0, or cudaErrorInvalidValue beyond the largest GPU's 227 KB
+// What a block may have: FASTGAN_EMULATOR_SHARED_BYTES, else the largest GPU's 227 KB.
+int64_t most_shared();
+int allow_shared(size_t bytes);  // 0, or cudaErrorInvalidValue beyond most_shared()
 
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread,
               const char* name);

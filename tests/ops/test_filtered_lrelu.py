@@ -106,6 +106,34 @@ def test_narrow_types(case, form, dtype, device, backend):
         assert error <= 4 * torch.finfo(dtype).eps
 
 
+def test_as_much_shared_memory_as_the_gpu_has(backend, monkeypatch):
+    """A block of sm_86, 89 and 120 has 99 KB: lower tiles, and an error where none fits."""
+    if backend != "emulator":
+        pytest.skip("only the emulator's shared memory can be set")
+    torch.manual_seed(0)
+    f = torch.randn(60).double()
+    x = torch.randn(1, 1, 35, 34).double()
+    options = {"up": 2, "down": 2, "padding": 30}
+    want = plain.filtered_lrelu(x, f, f, None, **options)
+    for limit in (227, 99):
+        monkeypatch.setenv("FASTGAN_EMULATOR_SHARED_BYTES", str(limit * 1024))
+        torch.testing.assert_close(filtered_lrelu(x, f, f, **options), want)
+    monkeypatch.setenv("FASTGAN_EMULATOR_SHARED_BYTES", str(64 * 1024))
+    with pytest.raises(RuntimeError, match="need more shared memory than a block of the GPU has"):
+        filtered_lrelu(x, f, f, **options)
+    # StyleGAN3's kernels need 64 KB at most, at planes of any size.
+    for size in (4, 36):
+        x = torch.randn(2, 20, size, size)
+        f = torch.randn(12)
+        options = {"up": 2, "down": 2, "padding": [11, 10, 11, 10]}
+        torch.testing.assert_close(
+            filtered_lrelu(x, f, f, **options),
+            plain.filtered_lrelu(x.double(), f.double(), f.double(), None, **options).float(),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
 def test_slope_codes(device):
     """Their documented place and meaning, from v = x: 1, the slope, 0; at 0 and at the clamp."""
     row = [2.0, -3.0, 0.5, 0.0, -9.0, 4.0]  # 9 is above the clamp / slope, 4 is on the clamp

@@ -7,7 +7,8 @@
 namespace fastgan::cuda {
 namespace {
 
-constexpr int64_t kMostBytes = 160 * 1024;  // of shared memory that a block may have since sm_80
+// Shared memory: what a block gets without asking, and what tiles of small planes share at most.
+constexpr int64_t kFreeBytes = 48 * 1024, kMarchBytes = 64 * 1024;
 
 // So many threads fill the largest GPU a few times over.
 constexpr int64_t kEnoughLanes = 1 << 17;
@@ -56,6 +57,12 @@ struct Limits {
   int threads, lanes;
 };
 
+// Threads that no tile needs have a place, too.
+template <class B>
+int64_t bytes_of(int threads, int lanes) {
+  return divide_up(threads, lanes) * B::kSize * int64_t(sizeof(float));
+}
+
 // Tiles of equal size, as few as have the lanes; a block of as many as fill its warps best.
 template <class B, class F>
 March march_of(const FilteredLreluParams& p, int most_threads, int shift) {
@@ -78,6 +85,7 @@ March march_of(const FilteredLreluParams& p, int most_threads, int shift) {
   t.steps = (t.out.y - 1 + F::kLast) / F::kOut + 1;
   for (int units = 1; units * t.lanes <= most_threads; ++units) {
     const int threads = round_up(units * t.lanes, 32);
+    if (units > 1 && bytes_of<B>(threads, t.lanes) > kMarchBytes) break;
     if (units * t.threads > t.units * threads || units == 1) {
       t.units = units;
       t.threads = threads;
@@ -95,8 +103,7 @@ int launch_march(void (*kernel)(FilteredLreluParams, March), const FilteredLrelu
   const int64_t total = p.planes * t.tiles.x * t.tiles.y, blocks = divide_up(total, t.units);
   if (total > (int64_t(1) << 31) - 1) return int(cudaErrorInvalidConfiguration);
   t.total = int(total);
-  // Threads that no tile needs have a place, too.
-  const int64_t bytes = divide_up(t.threads, t.lanes) * B::kSize * int64_t(sizeof(float));
+  const int64_t bytes = bytes_of<B>(t.threads, t.lanes);
   if (const int error = allow_shared(kernel, size_t(bytes))) return error;
   launch(kernel, dim3(unsigned(blocks)), dim3(unsigned(t.threads)), size_t(bytes), stream, p, t);
   return last_error();
@@ -173,11 +180,14 @@ int run_typed(const FilteredLreluParams& p, cudaStream_t stream) {
     if (const int error = run_fixed<T>(p, stream); error != kOther) return error;
   }
   // The largest tile that fits; its width a multiple of 4, so that no byte of codes is shared.
-  for (int size = 32; size >= 4; size /= 2)
-    for (int64_t most : {int64_t(48 * 1024), size == 4 ? kMostBytes : int64_t(0)}) {
-      const Tiling t = tiling_of(p, {size, size});
-      if (bytes_of<T>(t) <= most) return launch_tiles<T>(general_kernel<T>, p, t, stream);
-    }
+  for (int size = 32; size >= 4; size /= 2) {
+    const Tiling t = tiling_of(p, {size, size});
+    if (bytes_of<T>(t) <= kFreeBytes) return launch_tiles<T>(general_kernel<T>, p, t, stream);
+  }
+  for (int height : {4, 1}) {
+    const Tiling t = tiling_of(p, {4, height});
+    if (bytes_of<T>(t) <= most_shared()) return launch_tiles<T>(general_kernel<T>, p, t, stream);
+  }
   return kFilterTooLarge;
 }
 
