@@ -35,9 +35,9 @@ NAMES = {
     "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
         AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy
-        InitConfig Observer RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick TrainConfig
-        TrainState TrainStep TrainingDiverged build_state create_state digest load_generator
-        load_recipe sample_grid start_from train train_step
+        InitConfig Memory Observer Prediction RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick
+        TrainConfig TrainState TrainStep TrainingDiverged build_state create_state digest
+        largest_batch_gpu load_generator load_recipe predict sample_grid start_from train train_step
     """,
 }
 

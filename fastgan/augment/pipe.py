@@ -8,6 +8,7 @@ from fastgan.augment.color import color
 from fastgan.augment.corruption import add_noise, cut_out
 from fastgan.augment.geometry import SYM6, draw_blit, draw_geom, gather_pixels, warp
 from fastgan.augment.matrices import compose
+from fastgan.autocast import autocast_type
 
 # Names that StyleGAN2-ADA's users know, and the kinds of transform in each.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -92,7 +93,7 @@ class AugmentPipe(nn.Module):
         self._check(x)
         if x.shape[0] == 0:
             return x
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(autocast_type(x.device), enabled=False):
             y = x if x.dtype in (torch.float32, torch.float64) else x.float()
             y = self._move(y)
             if "color" in self._kinds:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from fastgan import environment
+from fastgan.autocast import autocast_type
 from fastgan.ops._backend import native_module, reference_is_forced
 from fastgan.ops._layout import dense_format
 from fastgan.ops._torch_conv import convolve
@@ -165,7 +166,7 @@ def _facts(x, w, b, stride, padding, groups) -> _Facts:
         groups,
         (x.dtype, w.dtype) if b is None else (x.dtype, w.dtype, b.dtype),
         x.device.type,
-        torch.is_autocast_enabled(x.device.type),
+        torch.is_autocast_enabled(autocast_type(x.device)),
         _isa(),
         _first_threads if torch.compiler.is_compiling() else torch.get_num_threads(),
         _active_setting(),

@@ -28,6 +28,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from fastgan.autocast import autocast_type
 from fastgan.kaiser import kaiser_window
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
@@ -203,7 +204,9 @@ def _double_backward(ctx, ddx, ddalpha, ddbeta):
     x = ctx.saved_tensors[1]
     if not given or x.numel() == 0:
         return (None,) * 4 + nothing
-    with torch.autocast(x.device.type, enabled=False):  # where a backward pass runs under it
+    with torch.autocast(
+        autocast_type(x.device), enabled=False
+    ):  # where a backward pass runs under it
         found = _second_derivatives(ctx, ddx, ddalpha, ddbeta)
     return *found, *nothing
 
@@ -378,6 +381,6 @@ def anti_aliased_snake(
     dtype = compute_dtype(x)
     args = [t.to(dtype) for t in (alpha, beta, up_filter, down_filter)]
     if reference_is_forced():
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(autocast_type(x.device), enabled=False):
             return anti_aliased_snake_ref(x, *args, up_ratio, down_ratio)
     return _op(x, *args, up_ratio, down_ratio)

@@ -12,6 +12,7 @@ Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (
 
 import torch
 
+from fastgan.autocast import autocast_type
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._operands import check_device, check_floating, compute_dtype
@@ -29,7 +30,7 @@ def demodulation_ref(
     Returns:
         d [N, O], and e [O, I], the squared norms of the weights.
     """
-    with torch.autocast(w.device.type, enabled=False):
+    with torch.autocast(autocast_type(w.device), enabled=False):
         squares = w.to(s.dtype).square().unsqueeze(-1)
         e = squares.sum(list(range(2, squares.dim())))  # [O, I]
         return (s.square() @ e.t() + eps).rsqrt(), e
@@ -49,7 +50,7 @@ def _backward(ctx, dd, de):
     """e is an output of its own, so that no derivative of any order reads w to find it again."""
     w, s, d, e = ctx.saved_tensors
     ds = dw = None
-    with torch.autocast(w.device.type, enabled=False):
+    with torch.autocast(autocast_type(w.device), enabled=False):
         if dd is not None:
             dd = dd * d.pow(3) * -0.5  # of Σ_i s²·e + eps  [N, O]
             if gradient_is_wanted(ctx, 1):

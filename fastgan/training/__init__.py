@@ -10,6 +10,7 @@ above it only:
     step         one training step, eager or as CUDA graphs
     checkpoint   saving and exact resume
     distributed  several processes
+    predict      parameters, operations and memory of a run, before anything is loaded
     loop         steps, ticks, snapshots, NaN and signals
     report       logs, pictures and a page
 """
@@ -31,6 +32,8 @@ from fastgan.training.config.run import (
 from fastgan.training.loop.faults import FaultPolicy, TrainingDiverged
 from fastgan.training.loop.loop import sample_grid, train
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.predict.memory import Memory, largest_batch_gpu
+from fastgan.training.predict.prediction import Prediction, predict
 from fastgan.training.report.log import RunLog
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
@@ -47,7 +50,9 @@ __all__ = [
     "EmaConfig",
     "FaultPolicy",
     "InitConfig",
+    "Memory",
     "Observer",
+    "Prediction",
     "RunInfo",
     "RunLog",
     "ScheduleConfig",
@@ -61,8 +66,10 @@ __all__ = [
     "build_state",
     "create_state",
     "digest",
+    "largest_batch_gpu",
     "load_generator",
     "load_recipe",
+    "predict",
     "sample_grid",
     "start_from",
     "train",

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastgan.autocast import autocast_type
 from fastgan.models.vocoders._normed_conv import spectral_normed, weight_normed
 from fastgan.nn._torch_conv import Conv1d, Conv2d
 
@@ -113,7 +114,7 @@ class ResolutionDiscriminator(_SubDiscriminator):
         pad = (n_fft - hop) // 2
         x = F.pad(x, (pad, pad), "reflect").squeeze(1)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(autocast_type(x.device), enabled=False):
             bins = torch.stft(
                 wide, n_fft, hop, window, self._window.to(wide.dtype), center=False,
                 return_complex=True,

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastgan.autocast import AutocastOnMeta
+
 __all__ = ["DiscriminatorInBfloat16", "autocast", "check_networks", "in_precision"]
 
 
@@ -32,6 +34,8 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     """
     if precision == "fp32":
         return contextlib.nullcontext()
+    if device.type == "meta":
+        return AutocastOnMeta(torch.bfloat16)
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 

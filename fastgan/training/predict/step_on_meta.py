@@ -1,0 +1,131 @@
+"""A training step on 'meta' tensors, which have shapes and no memory: what it runs and keeps.
+
+The phases are those that `train_step` runs (`fastgan.training.step.phases`). Operators take the way
+that they take on CUDA: cuDNN's convolutions, fastgan's fused operators, 16 bits where the network
+has them.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from fastgan.training.config.run import TrainConfig
+from fastgan.training.predict.flops import Flops
+from fastgan.training.predict.operator_trace import OperatorTrace
+from fastgan.training.step.batch import Batch, check_groups, check_split
+from fastgan.training.step.phases import PhaseFn, planned
+from fastgan.training.step.state import TrainState, build_state
+
+__all__ = ["StepOnMeta", "on_device", "state_tensors"]
+
+PhaseKey = tuple[PhaseFn, tuple[str, ...]]  # and the options that are on
+
+
+def on_device(config: TrainConfig, device_type: str) -> TrainConfig:
+    """`config` with the networks' dtypes that it has on a device.
+
+    Args:
+        config: of a run.
+        device_type: "cuda" or "cpu", where some networks compute all maps in float32.
+    """
+    if device_type == "cpu" and not getattr(config.model, "half_on_cpu", True):
+        return config.with_changes(model={"half_dtype": None})
+    return config
+
+
+def state_tensors(state: TrainState) -> list[Tensor]:
+    """Every tensor that lives between two steps, gradients and the random key included."""
+    tensors = [entry.tensor for entry in state.tensors()]
+    for optimizer in (state.g_optimizer, state.d_optimizer):
+        tensors += [optimizer.flat.values, optimizer.flat.gradients_and_scalars]
+        tensors += [optimizer.applied, optimizer.nonfinite]
+        tensors += [value for value in optimizer.param_groups[0].values() if _is_tensor(value)]
+    for module in (state.G, state.D, state.G_ema, state.augment, state.blur):
+        tensors += [] if module is None else [*module.parameters(), *module.buffers()]
+    key = state.context.rng_key
+    return tensors if key is None else [*tensors, key]
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+class StepOnMeta:
+    """The step of one process of a run, ready to be traced for any number of samples at once.
+
+    Args:
+        config: of the run.
+        gpus: the number of processes.
+        device_type: "cuda" or "cpu".
+
+    Raises:
+        ValueError: when the batch can't be split over the processes, or a network can't be built.
+    """
+
+    def __init__(self, config: TrainConfig, gpus: int, device_type: str):
+        check_split(config, gpus)
+        self.config = on_device(config, device_type)
+        self.gpus = gpus
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            made = dataclasses.replace(self.config, device="meta", capture="off")
+            self.state = build_state(made)
+        self.state.context.rng_key = torch.zeros([], dtype=torch.int64, device="meta")
+        self.share = config.batch // gpus
+
+    def check(self, batch_gpu: int) -> None:
+        """Checks that a process may compute `batch_gpu` samples at once.
+
+        Raises:
+            ValueError: when its share of the batch, or a minibatch-stddev group, would be split.
+        """
+        config = dataclasses.replace(self.config, batch_gpu=batch_gpu)
+        check_split(config, self.gpus)
+        check_groups(config, self.state.D, self.gpus)
+
+    def trace_phases(self, batch_gpu: int, parts: int) -> dict[PhaseKey, OperatorTrace]:
+        """Each phase that a step may run, traced for `parts` micro-batches of `batch_gpu`."""
+        state, n = self.state, batch_gpu * parts
+        at_once = batch_gpu if parts > 1 else None
+        state.config = dataclasses.replace(state.config, batch=n, batch_gpu=at_once)
+        batch = self._batch(n)
+        traces = {}
+        for phase, options in self.phases_per_step():
+            trace = OperatorTrace([*state_tensors(state), batch.x])
+            with torch.random.fork_rng(devices=[]), trace:
+                phase(state, batch, **dict.fromkeys(options, True))
+            traces[phase, options] = trace
+        return traces
+
+    def phases_per_step(self) -> dict[PhaseKey, float]:
+        """Each phase, and how often a step runs it: a lazy one less than once."""
+        config = self.config
+        period = math.lcm(config.d_reg_interval, config.g_reg_interval)
+        found: Counter[PhaseKey] = Counter()
+        for step in range(period):
+            for phase, options in planned(step, config):
+                found[phase, tuple(options)] += 1
+        return {key: count / period for key, count in found.items()}
+
+    @torch.no_grad()
+    def forward_flops(self) -> tuple[Flops, Flops]:
+        """(G, D): of one forward pass of one sample."""
+        state, context = self.state, self.state.context
+        z = torch.empty(1, *context.latent_shape, device="meta")
+        batch = self._batch(1)
+        c = () if batch.c is None else (batch.c,)
+        of_g, of_d = OperatorTrace(), OperatorTrace()
+        with of_g:
+            state.G(z, *c if context.g_takes_c else ())
+        with of_d:
+            context.discriminator(batch.x, *c if context.d_takes_c else ())
+        return of_g.flops, of_d.flops
+
+    def _batch(self, n: int) -> Batch:
+        model = self.config.model
+        shape = getattr(model, "data_shape", None)
+        shape = shape or (model.img_channels, model.img_height, model.img_width)
+        c = torch.empty(n, model.c_dim, device="meta") if model.c_dim else None
+        return Batch(x=torch.empty(n, *shape, device="meta"), c=c)
