@@ -3,6 +3,7 @@
 Nothing is computed: one step runs on 'meta' tensors (`step_on_meta`), in about a second.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 from torch import nn
@@ -119,8 +120,10 @@ def predict(
         raise ValueError(
             f"predict: device_type must be one of {', '.join(DEVICE_TYPES)}, got {device_type!r}"
         )
+    if batch_gpu is not None:
+        config = dataclasses.replace(config, batch_gpu=batch_gpu)
     step = StepOnMeta(config, gpus, device_type)
-    at_once = batch_gpu or config.batch_gpu or step.share
+    at_once = config.batch_gpu or step.share
     step.check(at_once)
     parts = step.share // at_once
     first = step.trace_phases(at_once, 1)
@@ -150,7 +153,7 @@ def _network(module: nn.Module, flops: Flops) -> Network:
 def _phase(
     key: PhaseKey, per_step: float, first: OperatorTrace, both: OperatorTrace, parts: int
 ) -> Phase:
-    """A phase of `parts` micro-batches from those of one and of two: each more one costs the same."""
+    """A phase of `parts` micro-batches from those of one and two: each one costs the same."""
     more = parts - 1
 
     def over_parts(one: int, two: int) -> int:
