@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastgan.training import Batch, build_state, largest_batch_gpu, load_recipe, predict
-from fastgan.training.config.recipes import r3gan, stylegan2, stylegan3
+from fastgan.training.config.published import r3gan, stylegan2, stylegan3
 from fastgan.training.distributed.replica import replicate
 from fastgan.training.predict.operator_trace import OperatorTrace
 from fastgan.training.predict.step_on_meta import state_tensors
@@ -35,7 +35,7 @@ def published_stylegan3():
 
 def published_r3gan():
     model = {"widths": (48,) * 4, "groups": (6,) * 4, "bf16_stages": ()}
-    return r3gan.published("r3gan-cifar10", batch=4).with_changes(model=model)
+    return r3gan.published("CIFAR10", batch=4).with_changes(model=model)
 
 
 CONFIGS = {
