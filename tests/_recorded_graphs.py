@@ -56,8 +56,10 @@ class Recording(TorchDispatchMode):
 
 
 class RecordedGraphs:
+    """`live` has the recordings that were not released; the numbers count calls."""
+
     def __init__(self):
-        self.warmed, self.captured, self.replayed = 0, 0, 0
+        self.warmed, self.captured, self.replayed, self.live = 0, 0, 0, []
 
     def warm_up(self, call):
         self.warmed += 1
@@ -66,15 +68,20 @@ class RecordedGraphs:
     def capture(self, call):
         self.captured += 1
         recording = Recording()
+        self.live.append(recording)
         with recording:
             call()
         recording.undo()
 
         def replay():
+            assert recording in self.live, "replay of a graph that was released"
             self.replayed += 1
             recording.replay()
 
         return replay
+
+    def release(self):
+        self.live.clear()
 
 
 def with_graphs(state):

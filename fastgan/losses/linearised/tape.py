@@ -153,10 +153,16 @@ class Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if self.reason is None:
+            refusal = None
             try:
                 self._record(func, args, kwargs, out)
             except NotLinear as error:
-                self._refuse(f"{func.name()} {error}, {_origin()}")
+                refusal = str(error)
+            if refusal is not None:
+                # _origin reads the frames' locals, and Python keeps them with a frame: were the
+                # error one of them, it would keep all of D's values until the garbage collector
+                # finds the cycle.
+                self._refuse(f"{func.name()} {refusal}, {_origin()}")
         return out
 
     def _record(self, func, args, kwargs, out) -> None:

@@ -8,6 +8,7 @@
     one all_reduce per step averages what is a mean over samples: buffers such as w_avg, ADA's sums,
     statistics (`Ranks.all_reduce_means_`)
     whether to stop is reduced while the next step runs, and so is known one step later
+    at the end the CUDA graphs are destroyed first, then the process group (`Ranks.close`)
     every `compare_every` steps the bits of the whole state are compared between ranks
 
 With equal W·A·rows the result is that of one process up to the order of sums. Parameters are equal
@@ -19,6 +20,7 @@ On CPUs the backend is gloo; on GPUs it is NCCL (not run on a GPU yet), with glo
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
+from fastgan.training.distributed.ending import HoldsGraphs, abort, ends_in_time
+from fastgan.training.distributed.fingerprint import fingerprint
 from fastgan.training.distributed.machine import MachineRanks
 from fastgan.training.distributed.rendezvous import RankError, fresh_store
 from fastgan.training.distributed.watchdog import Watchdog
@@ -42,7 +46,6 @@ __all__ = ["RankError", "RankInfo", "Ranks", "join", "rank_info"]
 
 START_LIMIT_SEC = 1800.0  # data sets are drawn, kernels compiled, steps captured
 STEP_LIMIT_SEC = 600.0
-_GAMMA = 0x9E3779B97F4A7C15 - 2**64  # odd: fingerprints multiply by odd numbers
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ class Ranks:
         self._pending: tuple[dist.Work, Tensor] | None = None
         self._step = "the first step"
         self._has_average = False  # known from `connect` on
+        self._holders: list[weakref.ref[HoldsGraphs]] = []
 
     @property
     def machine(self) -> MachineRanks | None:
@@ -249,20 +253,32 @@ class Ranks:
         self._has_average = has_average(self._device)
         self._watchdog.start()
 
+    def release_before_close(self, holder: HoldsGraphs) -> None:
+        """`close` calls `holder.release()` first. The holder is not kept alive for that."""
+        self._holders.append(weakref.ref(holder))
+
     def close(self, *, is_failing: bool = False) -> None:
         """Waits for every rank, also while rank 0 still writes, and ends the process group.
 
-        is_failing: waits for nobody and leaves the process group to the end of the process, because
-            another rank may be inside a collective.
+        The graphs that captured collectives are destroyed before, for which NCCL waits (`ending`).
+        A group that does not end within `step_limit_sec` ends the process, with HANG_EXIT_CODE.
+
+        is_failing: waits for nobody: another rank may be inside a collective. A gloo group is left
+            to the end of the process; NCCL's is aborted (`ending.abort`).
         """
+        for held in filter(None, (holder() for holder in self._holders)):
+            held.release()
         self._watchdog.stop()
         if is_failing:
+            if self._device.type == "cuda" and dist.is_initialized():
+                abort(dist.group.WORLD)
             return
         if self._pending is not None:
             self._pending[0].wait()
         self.barrier("the end")
         if dist.is_initialized():
-            dist.destroy_process_group()
+            with ends_in_time("the process group", self._step_limit_sec):
+                dist.destroy_process_group()
 
     def all_reduce_mean_(self, tensor: Tensor) -> None:
         """Replaces a tensor, such as a flat gradient, by its mean over the ranks, in place."""
@@ -381,13 +397,3 @@ def has_average(device: torch.device) -> bool:
             raise
         return False
     return True
-
-
-@torch.no_grad()
-def fingerprint(tensor: Tensor) -> Tensor:
-    """int64 []: Σ bits_i·(2i + 1)·γ modulo 2^64; a change of any one element changes it."""
-    flat = tensor.detach().contiguous().reshape(-1)
-    if flat.is_floating_point():
-        flat = flat.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()])
-    odd = torch.arange(len(flat), device=flat.device).mul_(2).add_(1).mul_(_GAMMA)
-    return odd.mul_(flat).sum()

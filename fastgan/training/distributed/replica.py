@@ -34,6 +34,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     context.rng_key = torch.zeros([], dtype=torch.int64, device=state.device)
     if ranks is None:
         return
+    ranks.release_before_close(context)
     context.rank, context.world_size = ranks.rank, world_size
     counters = ranks.broadcast_object("counters", [state.step, state.nimg, state.tick])
     state.step, state.nimg, state.tick = counters

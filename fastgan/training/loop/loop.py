@@ -9,6 +9,7 @@ import resource
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -174,15 +175,17 @@ class _Run:
         self.loader = loader
         self.evaluator = evaluator
         self.run_dir = run_dir
-        self.observers = observers
+        self.events = _Events(observers, state.device)
         self.ranks = ranks
         self.is_first = ranks is None or ranks.is_first
         self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
+        # Neither function refers to this run: a cycle would keep the state until the garbage
+        # collector finds it.
         self.guard = FaultGuard(
             state,
             faults,
-            notify=lambda alarm: self._notify("on_alarm", alarm),
-            last_good=self._newest,
+            notify=partial(self.events.tell, "on_alarm"),
+            last_good=partial(_newest, self.saver),
         )
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
@@ -194,9 +197,14 @@ class _Run:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop:
             try:
-                self._notify("on_start", info)
+                self.events.tell("on_start", info)
                 with self.saver:
-                    ended = self._steps(stop)
+                    try:
+                        ended = self._steps(stop)
+                    finally:
+                        # at once, on every way out: an exception keeps the frames that refer to
+                        # the graphs, and a process group can't end before them
+                        self.state.context.release()
                 reason = ended
             except TrainingDiverged:
                 reason = "diverged"
@@ -206,7 +214,7 @@ class _Run:
                 raise
             finally:
                 self.state.reason = reason
-                self._notify("on_end", reason)
+                self.events.tell("on_end", reason)
         return self.state
 
     def _steps(self, stop: threading.Event) -> str:
@@ -219,7 +227,7 @@ class _Run:
             batch = step_input(self.loader, state)
             self.data_wait_sec += time.perf_counter() - asked
             train_step(state, batch)
-            self._notify("on_step", state.nimg)
+            self.events.tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
             is_stopping = (
                 stop.is_set() if self.ranks is None else self._is_any_stopping(stop.is_set())
@@ -262,7 +270,7 @@ class _Run:
         state.elapsed_sec = self.earlier_sec + now - self.begin
         number, state.tick = state.tick, state.tick + 1
         is_cuda = state.device.type == "cuda"
-        self._notify(
+        self.events.tell(
             "on_tick",
             Tick(
                 tick=number,
@@ -308,7 +316,7 @@ class _Run:
             checkpoint=path,
             metrics=metrics,
         )
-        self._notify("on_snapshot", snapshot)
+        self.events.tell("on_snapshot", snapshot)
 
     def _contents(self) -> Contents:
         """The contents of the state, which the guard has checked."""
@@ -320,18 +328,27 @@ class _Run:
         self.tick_nimg = self.state.nimg
         self.tick_begin = self.tick_end = time.perf_counter()
 
-    def _newest(self) -> str:
-        try:
-            self.saver.wait()
-        except checkpoint.CheckpointError as error:
-            return f"not the newest ({error})"
-        return str(checkpoint.latest(self.run_dir) or "none")
 
-    def _notify(self, event: str, argument: object) -> None:
+class _Events:
+    """Tells the observers of a run; the random generators of its device stay as they are."""
+
+    def __init__(self, observers: Sequence[Observer], device: torch.device):
+        self.observers, self.device = observers, device
+
+    def tell(self, event: str, argument: object) -> None:
         if not self.observers:
             return
         is_often = event == "on_step"
         keep = random_state.preserved_torch if is_often else random_state.preserved
-        with keep(self.state.device):
+        with keep(self.device):
             for observer in self.observers:
                 getattr(observer, event)(argument)
+
+
+def _newest(saver: Saver) -> str:
+    """Names the newest checkpoint, once the saver has written it."""
+    try:
+        saver.wait()
+    except checkpoint.CheckpointError as error:
+        return f"not the newest ({error})"
+    return str(checkpoint.latest(saver.run_dir) or "none")

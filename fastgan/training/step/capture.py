@@ -1,18 +1,29 @@
 """How the phases of a step are run: eagerly, or each as one CUDA graph after a warm-up.
 
 On CUDA, with capture="auto", a phase (forward, backward, double backward, all_reduce, Adam, EMA,
-statistics) is called WARM_UPS times on one side stream, as ordinary steps of the run: lazily made
-handles and workspaces then belong to that stream, and no step is lost. The next call captures it
-there, and from then on that graph is replayed: one launch by the host. The second call runs under
+statistics) is called at least WARM_UPS times on one side stream, as ordinary steps of the run:
+lazily made handles and workspaces then belong to that stream, no step is lost, and no number of the
+training depends on it. Once all phases of the run are warm, lazy penalties too, the next call of
+each captures it there, and from then on that graph is replayed: one launch by the host. The eager
+calls' memory is given back to the device before the first capture, so that the largest phase is
+never held twice, once by the eager call of a lazy penalty and once by the graphs' pool. A penalty
+that is not warm after LONGEST_WAIT steps is not waited for. The second call of a phase runs under
 `fastgan.training.step.capture_guard`, which raises an error that names the module where a phase
 does what a graph can't contain.
 
 A graph reads and writes persistent tensors only: weights, flat buffers, device scalars (lr, EMA
 weight, ADA's p, the penalties' scale), statistics, and a batch of the first call's shape into which
 each batch is copied. So all graphs share one memory pool. The values that a graph keeps from the
-host (the configuration, Adam's β and ε, train or eval mode) are compared before every replay; where
-one of them changed, the phases are warmed up and captured again. A parameter or gradient that is no
-longer in its flat buffer, and a batch of another shape, raise an error that names it.
+host (`fastgan.training.step.host_values`: the configuration, Adam's β and ε, requires_grad, the
+modules' numbers) are compared before every step; where one of them changed, the log names it, and
+the phases are warmed up and captured again. A number of a module that a phase itself changes with
+every call, a parameter or gradient that is no longer in its flat buffer, and a batch of another
+shape raise an error that names it.
+
+Whoever ends a process group that the graphs use calls `PhaseRunner.release` before:
+from 2.26 on NCCL waits in ncclCommDestroy and ncclCommAbort until every CUDA graph that captured
+one of the communicator's collectives is destroyed (pytorch#115388, vllm#39846). Garbage collection
+may come too late for that, and an exception's traceback keeps the frames with the graphs alive.
 
 Validation: an earlier version of this code has run on one H200 (benchmarks/results/gpu). The host's
 part below is tested without a GPU, with graphs that record operators and run them again
@@ -23,7 +34,8 @@ recipe does what a graph can't contain.
 import contextlib
 import gc
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,11 +44,24 @@ from torch import Tensor, nn
 
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture_guard import CaptureError, capture_guard
+from fastgan.training.step.host_values import HostValues, changes, module_values
 
-__all__ = ["WARM_UPS", "CaptureError", "CudaGraphs", "Graphs", "PhaseRunner", "phases_note"]
+__all__ = [
+    "LONGEST_WAIT",
+    "WARM_UPS",
+    "CaptureError",
+    "CudaGraphs",
+    "Graphs",
+    "PhaseRunner",
+    "phases_note",
+]
 
 WARM_UPS = 3
+LONGEST_WAIT = 64  # steps; a penalty in every 16th step is warm after 33
+LOGGED_CHANGES = 3  # of one value
 _GUARDED = 1  # the second call: a first one may still build caches from host values
+
+_Kind = tuple[str, Hashable]  # (name, variant) of a phase
 
 _log = logging.getLogger("fastgan")
 
@@ -50,6 +75,10 @@ class Graphs(Protocol):
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
         """Records `call` without running it; returns a function that replays it."""
 
+    def release(self) -> None:
+        """Destroys all that `capture` recorded, whoever still refers to it, without waiting for
+        the device. May be called again and again; `capture` may be called after it."""
+
 
 class CudaGraphs:
     """CUDA graphs of one device, on one side stream and in one memory pool.
@@ -58,11 +87,14 @@ class CudaGraphs:
         graphs = CudaGraphs(torch.device("cuda"))
         graphs.warm_up(call)
         replay = graphs.capture(call)
+        replay()
+        graphs.release()
     """
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: list[torch.cuda.CUDAGraph] = []
+        self._pool: Any = None  # the allocator forgets a pool with the last graph that uses it
 
     def warm_up(self, call: Callable[[], None]) -> None:
         """Runs `call` on the side stream; later work on the current stream waits for it."""
@@ -75,8 +107,12 @@ class CudaGraphs:
     def capture(self, call: Callable[[], None]) -> Callable[[], None]:
         """Captures `call` as one graph; returns its replay."""
         gc.collect()  # not during the capture: an old graph's memory may not be freed in it
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Threads that fill pinned batches meanwhile allocate: only this thread's calls count.
+        self._graphs.append(graph)  # so that `release` finds one whose capture failed, too
+        # torch.cuda.graph empties the allocator's cache: the eager calls' memory is free for the
+        # pool. Threads that fill pinned batches meanwhile allocate: only this thread's calls count.
         with (
             _no_garbage_collection(),
             torch.cuda.graph(
@@ -85,6 +121,15 @@ class CudaGraphs:
         ):
             call()
         return graph.replay
+
+    def release(self) -> None:
+        """Destroys all graphs and forgets their pool; the next capture makes another one.
+
+        A graph that runs on the device is not ended: the driver destroys it when it has ended.
+        """
+        while self._graphs:
+            self._graphs.pop().reset()
+        self._pool = None
 
 
 def phases_note(mode: str, device: torch.device) -> str:
@@ -103,13 +148,14 @@ def _why_eager(mode: str, device: torch.device, graphs: Graphs | None) -> str | 
 def _note(reason: str | None) -> str:
     if reason is not None:
         return f"phases run eagerly: {reason}"
-    return f"each phase runs as one CUDA graph after {WARM_UPS} eager calls"
+    return f"each phase runs as one CUDA graph, once all were called {WARM_UPS} times"
 
 
 @dataclass
 class _Phase:
     calls: int = 0
     replay: Callable[[], None] | None = None
+    values: HostValues | None = None  # of the modules, after a call
 
 
 class PhaseRunner:
@@ -131,9 +177,13 @@ class PhaseRunner:
         self._graphs = None
         if reason is None:
             self._graphs = CudaGraphs(device) if graphs is None else graphs
-        self._phases: dict[tuple[str, Hashable], _Phase] = {}
+        self._phases: dict[_Kind, _Phase] = {}
+        self._kinds: Collection[_Kind] = ()
+        self._steps = 0  # since the graphs were released
         self._batch: Batch | None = None
-        self._host_values: tuple[Any, ...] | None = None
+        self._values: HostValues | None = None
+        self._ran_in_python = False
+        self._changes: Counter[str] = Counter()
         _log.info("%s", self.note)
 
     @property
@@ -141,22 +191,46 @@ class PhaseRunner:
         """Whether phases become graphs."""
         return self._graphs is not None
 
-    def begin_step(self, batch: Batch, host_values: tuple[Any, ...]) -> Batch:
+    @property
+    def is_captured(self) -> bool:
+        """Whether every phase of the run is a graph."""
+        phases = (self._phases.get(kind) for kind in self._kinds)
+        return bool(self._kinds) and all(p is not None and p.replay is not None for p in phases)
+
+    def release(self) -> None:
+        """Destroys all graphs at once, whoever still refers to them, and without waiting.
+
+        May be called again and again, and after an error. The next step warms up and captures anew.
+        Call it before a process group ends whose collectives were captured.
+        """
+        self._phases.clear()
+        self._steps = 0
+        if self._graphs is not None:
+            self._graphs.release()
+
+    def begin_step(self, batch: Batch, values: HostValues, kinds: Collection[_Kind] = ()) -> Batch:
         """The batch that this step's phases must be given: the persistent one, filled.
 
         Args:
             batch: of the first call's shapes and dtypes.
-            host_values: all that the phases read on the host. Graphs that were captured with other
-                values are dropped.
+            values: all that the phases read on the host. Graphs that were captured with other
+                values are destroyed, and the log names what changed.
+            kinds: (name, variant) of every phase that the run calls: none is captured before all
+                of them are warm.
 
         Raises:
             ValueError: when the batch differs from the first one in shape or dtype.
         """
         if self._graphs is None:
             return batch
-        if host_values != self._host_values:
-            self._phases.clear()
-            self._host_values = host_values
+        if self._values is not None and values != self._values:
+            found = list(changes(self._values, values))
+            if found:
+                self._log_changes(found)
+                self.release()
+        self._values, self._kinds = values, kinds
+        self._steps += 1
+        self._ran_in_python = False
         if self._batch is None:
             c = None if batch.c is None else torch.empty_like(batch.c, device=self._device)
             self._batch = Batch(x=torch.empty_like(batch.x, device=self._device), c=c)
@@ -192,17 +266,65 @@ class PhaseRunner:
             return
         phase = self._phases.setdefault((name, variant), _Phase())
         phase.calls += 1
-        if phase.replay is None and phase.calls > WARM_UPS:
+        if phase.replay is None and phase.calls > WARM_UPS and self._may_capture():
             with capture_guard(name, networks, self._device, is_strict=False):
                 phase.replay = self._graphs.capture(call)
+            self._ran_in_python = True
         if phase.replay is not None:
             phase.replay()
             return
+        self._ran_in_python = True
         if phase.calls - 1 == _GUARDED:
             with capture_guard(name, networks, self._device, is_strict=True):
                 self._graphs.warm_up(call)
-        else:
-            self._graphs.warm_up(call)
+            phase.values = module_values(networks)
+            return
+        self._graphs.warm_up(call)
+        if phase.values is not None:
+            _require_equal(name, phase.values, module_values(networks))
+            phase.values = None
+
+    def end_step(self, values: Callable[[], HostValues]) -> None:
+        """Notes the host's values after a step whose phases ran in Python, and may have changed
+        them: what differs at the next `begin_step` was changed between the steps.
+
+        Args:
+            values: gives all that the phases read on the host.
+        """
+        if self._ran_in_python:
+            self._values = {**(self._values or {}), **values()}
+
+    def _may_capture(self) -> bool:
+        if self._steps > LONGEST_WAIT:
+            return True
+        phases = (self._phases.get(kind) for kind in self._kinds)
+        return all(phase is not None and phase.calls >= WARM_UPS for phase in phases)
+
+    def _log_changes(self, found: list[tuple[str, str]]) -> None:
+        self._changes.update(name for name, _ in found)
+        told = [words for name, words in found if self._changes[name] <= LOGGED_CHANGES]
+        last = [name for name, _ in found if self._changes[name] == LOGGED_CHANGES]
+        if told:
+            _log.info(
+                "%s: the phases are warmed up and captured as CUDA graphs again", "; ".join(told)
+            )
+        for name in last:
+            _log.warning(
+                "%s changed %d times; further changes are not logged. The phases run eagerly while "
+                "it changes in every step: make it a tensor on the device, and write into that",
+                name, LOGGED_CHANGES,
+            )  # fmt: skip
+
+
+def _require_equal(name: str, before: HostValues, after: HostValues) -> None:
+    """CaptureError where the modules' numbers differ after two calls of one phase."""
+    found = [words for _, words in changes(before, after)]
+    if found:
+        raise CaptureError(
+            f"capture of {name}: {'; '.join(found[:4])} from one call to the next, by code that a "
+            "CUDA graph would not run again; keep such a number in a buffer on the device, or set "
+            "capture='off'"
+        )
 
 
 def _write(name: str, static: Tensor | None, new: Tensor | None) -> None:

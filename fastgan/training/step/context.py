@@ -73,6 +73,11 @@ class StepContext:
     last_backward: Callable[[Tensor, FlatParameters], None] | None = None
     all_reduce_means: Callable[[], None] | None = None
 
+    def release(self) -> None:
+        """Destroys the CUDA graphs of the phases: `PhaseRunner.release`."""
+        if self.runner is not None:
+            self.runner.release()
+
 
 def make_context(
     config: StepConfig,

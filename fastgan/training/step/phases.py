@@ -39,6 +39,7 @@ from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.step.batch import Batch, micro_batches, num_micro_batches
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.generate import generate
+from fastgan.training.step.host_values import networks, step_values
 from fastgan.training.step.losses import (
     d_condition,
     d_inputs,
@@ -123,6 +124,20 @@ def planned(step: int, config: StepConfig) -> tuple[tuple[PhaseFn, dict[str, boo
     )
 
 
+def _kinds(config: StepConfig) -> set[tuple[str, tuple[str, ...]]]:
+    """(name, options) of every phase that a run with this configuration calls."""
+    steps = {0, 1}  # both lazy penalties at once, and none, unless one of them runs in every step
+    if config.has_d_penalty:
+        steps.add(config.d_reg_interval)
+    if config.pl_weight > 0:
+        steps.add(config.g_reg_interval)
+    return {
+        (phase.__name__, tuple(options))
+        for step in steps
+        for phase, options in planned(step, config)
+    }
+
+
 def train_step(state: StepState, batch: Batch | Picks) -> None:
     """One training step: all phases of step `state.step`, then ADA and the counters.
 
@@ -147,21 +162,22 @@ def train_step(state: StepState, batch: Batch | Picks) -> None:
     context = state.context
     if context.runner is None:
         context.runner = PhaseRunner(state.config.capture, state.device)
-    networks = {"augment": state.augment, "D": state.D, "G": state.G}
     if context.runner.is_capturing:
         for optimizer in (state.g_optimizer, state.d_optimizer):
             optimizer.flat.attach()
             optimizer.check()
-        values = _host_values(state)
+        values, kinds = step_values(state), _kinds(state.config)
         if isinstance(batch, Picks):
-            batch = fill_batch(batch, context.runner, values, context.gathered, networks)
+            batch = fill_batch(batch, context.runner, values, kinds, context.gathered)
         else:
-            batch = context.runner.begin_step(batch, values)
+            batch = context.runner.begin_step(batch, values, kinds)
     elif isinstance(batch, Picks):
         batch = batch.batch()
     for phase, options in planned(state.step, state.config):
         call = partial(phase, state, batch, **options)
-        context.runner(phase.__name__, call, networks, variant=tuple(options))
+        context.runner(phase.__name__, call, networks(state), variant=tuple(options))
+    if context.runner.is_capturing:
+        context.runner.end_step(partial(step_values, state))
     state.step += 1
     state.nimg += state.config.batch
     if state.ada is not None and state.step % ADA_INTERVAL == 0:
@@ -381,19 +397,3 @@ def _set_scalars(state: StepState) -> None:
     if schedule.augment_p_end is not None:
         first = state.context.first_augment_p
         state.augment.p.fill_(schedule.at(kimg, first, schedule.augment_p_end))
-
-
-def _host_values(state: StepState) -> tuple[Any, ...]:
-    """All that the phases read on the host, and that a graph therefore keeps as it was."""
-    context = state.context
-    values: list[Any] = [
-        id(state.config), id(context.all_reduce_gradient), id(context.last_backward),
-        id(state.augment), context.objective,
-        state.blur is not None and state.blur.is_active,
-    ]  # fmt: skip
-    for optimizer in (state.g_optimizer, state.d_optimizer):
-        group = optimizer.param_groups[0]
-        values += [group["betas"], group["eps"], id(group["lr"]), id(group["beta2"])]
-    for network in (state.G, state.D):
-        values += [id(network), tuple(module.training for module in network.modules())]
-    return tuple(values)

@@ -1,13 +1,14 @@
 """`Picks`: a batch given by the places of its images in a data set that the device holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import PhaseRunner
+from fastgan.training.step.host_values import HostValues, Same
 
 __all__ = ["Images", "Picks", "fill_batch"]
 
@@ -42,27 +43,27 @@ class Picks:
 def fill_batch(
     picks: Picks,
     runner: PhaseRunner,
-    host_values: tuple[Any, ...],
+    values: HostValues,
+    kinds: Collection[tuple[str, Hashable]],
     gathered: list[Batch],
-    networks: Mapping[str, nn.Module],
 ) -> Batch:
     """The batch of `picks` in memory that persists, gathered by a phase of its own.
 
     Args:
         picks: of this step.
         runner: captures the phase.
-        host_values: that the phases read on the host.
+        values: that the phases read on the host.
+        kinds: of the phases that the run calls, as `PhaseRunner.begin_step` takes them.
         gathered: [] before the first step; then the batch that persists.
-        networks: as `PhaseRunner` takes them.
 
     Raises:
         ValueError: when the number of samples differs from the first step's.
     """
     places = runner.begin_step(
-        Batch(x=picks.indices, c=picks.flips), (*host_values, id(picks.images))
+        Batch(x=picks.indices, c=picks.flips), values | {"images": Same(picks.images)}, kinds
     )
     at = Picks(picks.images, places.x, places.c)
-    runner("gather", _gather(at, gathered), networks)
+    runner("gather", _gather(at, gathered), {})
     return gathered[0]
 
 

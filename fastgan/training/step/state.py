@@ -318,7 +318,8 @@ def make_adam(
 @contextmanager
 def frozen(optimizer: FlatAdam) -> Iterator[None]:
     """The optimiser's parameters take no gradient inside: a phase trains one network only."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    # not those that a user froze meanwhile: they stay frozen afterwards
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
     try:

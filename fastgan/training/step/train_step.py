@@ -78,6 +78,20 @@ class TrainStep:
         )
         self._example: Batch | None = None
 
+    def release(self) -> None:
+        """Destroys the CUDA graphs of the phases now; the next call warms up and captures anew.
+
+        Call it, or use the step as a context manager, before a process group is destroyed whose
+        collectives run in a step: NCCL waits until the graphs that captured them are gone.
+        """
+        self.state.context.release()
+
+    def __enter__(self) -> "TrainStep":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
     @property
     def G_ema(self) -> nn.Module:
         """The moving average of G, in eval mode: sample from it."""

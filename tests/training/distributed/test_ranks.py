@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
+from fastgan.training.distributed.fingerprint import fingerprint
 from fastgan.training.distributed.ranks import (
     RankError,
     RankInfo,
     Ranks,
-    fingerprint,
     join,
     rank_info,
 )

@@ -1,18 +1,22 @@
 """Capture without a GPU, with the graphs of tests/_recorded_graphs.py."""
 
+import contextlib
 import dataclasses
+import itertools
 
 import pytest
 import torch
-from _recorded_graphs import CPU, with_graphs
+from _recorded_graphs import CPU, Recording, with_graphs
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from fastgan.training import TrainStep
 from fastgan.training.config.run import AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.step import capture, phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import WARM_UPS
 from fastgan.training.step.capture_guard import CaptureError, capture_guard
-from fastgan.training.step.phases import train_step
+from fastgan.training.step.phases import planned, train_step
 
 EVERYTHING = {
     "r1_gamma": 2.0, "d_reg_interval": 2, "pl_weight": 1.0, "g_reg_interval": 3,
@@ -60,45 +64,154 @@ def test_replays_are_the_eager_run_bit_for_bit(tiny, case):
     for name, t in found[0].items():
         is_equal = torch.equal(found[1][name], t) or (t.isnan() & found[1][name].isnan()).all()
         assert is_equal, name
-    kinds = len(state.context.runner._phases)
-    assert graphs.captured >= 2
-    assert graphs.warmed <= WARM_UPS * kinds
-    assert graphs.replayed > graphs.warmed
+    assert state.context.runner.is_captured
+    assert graphs.captured == len(state.context.runner._phases) >= 2
+    assert graphs.replayed > graphs.captured
 
 
-def test_lazy_phases_are_graphs_of_their_own(tiny):
-    config = tiny.config(r1_gamma=1.0, d_reg_interval=2)
+def test_lazy_phases_are_graphs_of_their_own_and_none_is_captured_before_all_are_warm(tiny):
+    """An eager call of a lazy phase would need its memory beside the pool of the graphs."""
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=4)
     state = tiny.state(config)
     graphs = with_graphs(state)
-    for i in range(2 * (WARM_UPS + 1)):
+    seen = []
+    for i in range(4 * WARM_UPS + 1):
         train_step(state, tiny.batch(config, i))
-    assert graphs.warmed == 3 * WARM_UPS  # d_step, d_penalty_step, g_step with the average
-    assert graphs.captured == 3
+        seen.append((graphs.warmed, graphs.captured, state.context.runner.is_captured))
+    # d_penalty_step is warm in step 8, after d_step and before g_step
+    assert seen[7] == (8 + 2 + 8, 0, False)
+    assert seen[8] == (9 + 3 + 8, 1, False)
+    assert seen[-1] == (9 + 3 + 8, 3, True)
 
 
-def test_what_a_graph_froze_is_captured_anew(tiny):
+def test_a_rare_phase_is_not_waited_for(tiny, monkeypatch):
+    monkeypatch.setattr(capture, "LONGEST_WAIT", 6)
+    config = tiny.config(r1_gamma=1.0, d_reg_interval=5)
+    state = tiny.state(config)
+    graphs = with_graphs(state)
+    for i in range(16):
+        train_step(state, tiny.batch(config, i))
+        assert graphs.captured == (0 if i < 6 else 2 if i < 15 else 3)
+
+
+def test_which_phases_a_run_calls_is_known_before_its_first_step(tiny):
+    for changes in (EVERYTHING, EVERYTHING | {"d_reg_interval": 4, "g_reg_interval": 2},
+                    EVERYTHING | {"g_reg_interval": 1, "first_network": "G"}, {}):  # fmt: skip
+        config = tiny.config(**changes)
+        called = {(p.__name__, tuple(o)) for step in range(24) for p, o in planned(step, config)}
+        assert phases._kinds(config) == called
+
+
+def test_what_a_graph_froze_is_captured_anew_and_named(tiny, caplog):
     config = tiny.config()
     state = tiny.state(config)
     graphs = with_graphs(state)
 
     def run():
-        for i in range(WARM_UPS + 2):
+        for i in range(WARM_UPS + 1):
             train_step(state, tiny.batch(config, i))
 
     run()
+    train_step(state, tiny.batch(config))
     assert graphs.captured == 2
-    run()
-    assert graphs.captured == 2
-    for change in (
-        lambda: state.D.conv.eval(),
-        lambda: state.g_optimizer.param_groups[0].update(betas=(0.5, 0.9)),
-        lambda: setattr(state.context, "all_reduce_gradient", lambda reduced: None),
-        lambda: setattr(state, "config", dataclasses.replace(config, r1_gamma=1.0)),
-    ):
+    for change, words in (
+        (lambda: state.D.conv.eval(), "D.conv.training changed from True to False"),
+        (lambda: state.D.out.requires_grad_(False),
+         "D.out.bias.requires_grad changed from True to False; "
+         "D.out.weight.requires_grad changed from True to False"),
+        (lambda: setattr(state.G, "alpha", 0.5), "G.alpha was added"),
+        (lambda: setattr(state.G, "alpha", float("nan")), "G.alpha changed from 0.5 to nan"),
+        (lambda: state.g_optimizer.param_groups[0].update(betas=(0.5, 0.9)),
+         "g_optimizer.betas changed from (0.0, 0.99) to (0.5, 0.9)"),
+        (lambda: setattr(state.context, "all_reduce_gradient", lambda reduced: None),
+         "all_reduce_gradient was replaced"),
+        (lambda: setattr(state, "config", dataclasses.replace(config, r1_gamma=1.0)),
+         "config was replaced"),
+    ):  # fmt: skip
         before = graphs.captured
+        caplog.clear()
         change()
-        run()
+        with caplog.at_level("INFO", logger="fastgan"):
+            run()
+        assert caplog.messages == [
+            f"{words}: the phases are warmed up and captured as CUDA graphs again"
+        ]
         assert graphs.captured == before + 2
+        assert len(graphs.live) == 2
+    assert not state.D.out.weight.requires_grad  # also after a phase that froze all of D
+
+
+class Fading(nn.Module):
+    """Blends its input by a Python float, which `changes` with each call or the host changes."""
+
+    alpha, changes = 0.1, 0.0
+
+    def forward(self, x):
+        if self.changes:
+            self.alpha += self.changes
+        return self.alpha * x
+
+
+def with_fade(state, **settings):
+    state.G.fade = Fading()
+    vars(state.G.fade).update({"alpha": 0.1} | settings)
+    forward = state.G.forward
+    state.G.forward = lambda z, c=None: state.G.fade(forward(z, c))
+    return state.G.fade
+
+
+def test_a_fade_in_by_a_python_float_is_not_frozen(tiny, caplog):
+    """Raised once, then in four steps in a row, then no more."""
+    config, raised = tiny.config(), {4, 5, 6, 7, 8}
+    found = []
+    for is_captured in (False, True):
+        state = tiny.state(config)
+        fade = with_fade(state)
+        graphs = with_graphs(state) if is_captured else None
+        torch.manual_seed(1)
+        with caplog.at_level("INFO", logger="fastgan"):
+            for i in range(13):
+                fade.alpha += 0.1 * (i in raised)
+                train_step(state, tiny.batch(config, i))
+        found.append(state.saved_tensors())
+    assert all(torch.equal(found[1][name], t) for name, t in found[0].items())
+    assert graphs.captured == 4  # in step 3, and after the end of the fade
+    assert len([m for m in caplog.messages if m.startswith("G.fade.alpha changed from")]) == 3
+    assert "G.fade.alpha changed 3 times; further changes are not logged" in caplog.text
+
+
+def test_a_number_that_a_phase_itself_changes_is_refused_by_name(tiny):
+    config = tiny.config()
+    state = tiny.state(config)
+    with_graphs(state)
+    with_fade(state, changes=0.25)
+    message = (
+        r"capture of d_step: G\.fade\.alpha changed from 0\.85 to 1\.35 from one call to the "
+        r"next, by code that a CUDA graph would not run again; "
+        r"keep such a number in a buffer on the device, or set capture='off'"
+    )
+    for i in range(WARM_UPS - 1):
+        train_step(state, tiny.batch(config, i))
+    with pytest.raises(CaptureError, match=message):
+        train_step(state, tiny.batch(config))
+
+
+def test_a_number_that_phases_set_by_their_batch_is_no_change(tiny):
+    """g_penalty_step has half of the batch: the attribute differs between phases, not calls."""
+    config = tiny.config(pl_weight=1.0, g_reg_interval=2)
+    state = tiny.state(config)
+    graphs = with_graphs(state)
+    mapping = state.G.mapping
+
+    def noting(z, c=None):
+        state.G.rows = len(z)
+        return mapping(z, c)
+
+    state.G.mapping = noting
+    for i in range(8):
+        train_step(state, tiny.batch(config, i))
+    assert state.context.runner.is_captured
+    assert graphs.captured == 4
 
 
 def test_the_end_of_the_blur_is_captured_anew(tiny):
@@ -119,8 +232,8 @@ def test_batches_are_copied_into_the_first_ones_memory(tiny):
     config = tiny.config()
     state = tiny.state(config)
     with_graphs(state)
-    first = state.context.runner.begin_step(tiny.batch(config, 0), ())
-    again = state.context.runner.begin_step(tiny.batch(config, 1), ())
+    first = state.context.runner.begin_step(tiny.batch(config, 0), {})
+    again = state.context.runner.begin_step(tiny.batch(config, 1), {})
     assert again is first
     assert torch.equal(first.x, tiny.batch(config, 1).x)
     with pytest.raises(ValueError, match=r"x of the batch must stay \(4, 3, 8, 7\).*capture='off'"):
@@ -152,10 +265,10 @@ class Chooser(nn.Module):
 
 
 class Breaker(nn.Module):
-    is_broken = False
+    """Breaks while it is recorded."""
 
     def forward(self, x):
-        if self.is_broken:
+        if isinstance(_get_current_dispatch_mode(), Recording):
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
         return x
 
@@ -198,7 +311,6 @@ def test_a_capture_that_fails_says_where(tiny):
     state.G.forward = lambda z, c=None: state.G.mapping_end(forward(z, c))
     for i in range(WARM_UPS):
         train_step(state, tiny.batch(config, i))
-    state.G.mapping_end.is_broken = True
     with pytest.raises(CaptureError, match=r"d_step: G\.mapping_end \(Breaker\).* not permitted"):
         train_step(state, tiny.batch(config))
 
@@ -229,6 +341,55 @@ def test_eager_says_why_in_one_line(tiny, mode, note, caplog):
     assert caplog.messages == [note]
     assert state.context.runner.note == note
     assert not state.context.runner.is_capturing
+
+
+class FakeGraph:
+    """Stands in for torch.cuda.CUDAGraph; `capture` for torch.cuda.graph."""
+
+    made = ()
+
+    def __init__(self):
+        self.is_alive = True
+        FakeGraph.made += (self,)
+
+    def replay(self):
+        assert self.is_alive
+
+    def reset(self):
+        self.is_alive = False
+
+    @contextlib.contextmanager
+    def capture(self, *, pool, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        self.pool = pool
+        yield
+
+
+def test_a_pool_is_forgotten_with_its_last_graph(monkeypatch):
+    """torch's allocator forgets it then, too: another one is made for the next capture."""
+    pools = itertools.count()
+    monkeypatch.setattr(FakeGraph, "made", ())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", FakeGraph.capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    graphs = capture.CudaGraphs(torch.device("cuda"))
+    replays = [graphs.capture(lambda: None) for _ in range(2)]
+    replays[0]()
+    graphs.release()
+    graphs.release()
+    assert not any(graph.is_alive for graph in FakeGraph.made)  # though `replays` refer to them
+    graphs.capture(lambda: None)
+
+    def fail():
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken") as kept:
+        graphs.capture(fail)
+    assert [graph.pool for graph in FakeGraph.made] == [0, 0, 1, 1]
+    graphs.release()
+    assert not any(graph.is_alive for graph in FakeGraph.made)  # nor the one that failed
+    assert kept.tb is not None
 
 
 def test_modes_are_two():

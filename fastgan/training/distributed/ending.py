@@ -1,0 +1,79 @@
+"""How a process group ends without keeping the process: in a limited time, or not at all.
+
+From 2.26 on NCCL waits in ncclCommDestroy and in ncclCommAbort until every CUDA graph that captured
+one of the communicator's collectives is destroyed (pytorch#115388, vllm#39846): whoever ends a
+group releases the graphs before. That does not wait. The driver destroys a graph that runs when it
+has ended, and what an abort sets on the device ends a collective without the other ranks.
+"""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+
+from fastgan.training.distributed.watchdog import HANG_EXIT_CODE
+
+__all__ = ["ABORT_LIMIT_SEC", "HoldsGraphs", "abort", "ends_in_time"]
+
+ABORT_LIMIT_SEC = 10.0
+
+
+class HoldsGraphs(Protocol):
+    """Something that may hold CUDA graphs with collectives of a process group."""
+
+    def release(self) -> None:
+        """Destroys them at once; may be called again and again."""
+
+
+@contextmanager
+def ends_in_time(what: str, limit_sec: float) -> Iterator[None]:
+    """A context that must be left within `limit_sec`: otherwise the process ends.
+
+    Args:
+        what: that ends, for the message on stderr.
+        limit_sec: seconds; after them the exit status is HANG_EXIT_CODE.
+    """
+
+    def give_up() -> None:
+        sys.stderr.write(f"fastgan: {what} did not end within {limit_sec:.0f} s\n")
+        sys.stderr.flush()
+        os._exit(HANG_EXIT_CODE)
+
+    timer = threading.Timer(limit_sec, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def abort(group: dist.ProcessGroup) -> None:
+    """Aborts the NCCL communicator of a group whose run has failed; waits ABORT_LIMIT_SEC at most.
+
+    The group's destructor would abort it when the process ends, and wait for as long as the group's
+    time-out, if a graph is left or another rank of the machine does not abort (nccl#863). So it is
+    done now, in a thread. Where that has not ended in time, the process ends without it: by
+    os._exit, which calls no destructor, with status 1, once its other threads have ended (such as
+    one that writes a checkpoint). The driver frees what it held on the device.
+    """
+    backend = group._get_backend(torch.device("cuda"))
+    thread = threading.Thread(target=backend.abort, name="fastgan-abort", daemon=True)
+    thread.start()
+    thread.join(ABORT_LIMIT_SEC)
+    if thread.is_alive():
+        atexit.register(_exit_without_destructors)
+
+
+def _exit_without_destructors() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
