@@ -1,6 +1,6 @@
 """Compute metrics of a generator against a data set: features once, then every metric."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ NAMES = (
     "coverage_lite0",
 )
 SampleFn = Callable[[int], Tensor]
+PartFn = Callable[[int, int], Tensor]  # (index of the first image, number of images)
 
 
 class Images(Protocol):
@@ -29,6 +30,16 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class FeatureRanks(Protocol):
+    """Processes that compute features together (`fastgan.training.distributed.ranks.Ranks`)."""
+
+    rank: int
+    world_size: int
+
+    def all_gather_rows(self, x: Tensor) -> list[Tensor]:
+        """The matrices [n, F] that all ranks pass, in the order of the ranks; n may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,9 @@ class Evaluator:
         extractor: module that maps images to [N, num_features], with str attributes `name` and
             `resize`; None is EfficientNetLite0.
         seed: chooses the real images and KID's subsets; equal fakes give equal values.
+        ranks: processes that each compute the features of every world_size-th part of `batch`
+            images, of the data set and of the generator; rank 0 has the values. Default: this
+            process alone. Parts are the same for any number of ranks, and so are the values.
 
     Raises:
         ValueError: batch or num_real is below 1.
@@ -80,11 +94,12 @@ class Evaluator:
         device: torch.device | str = "cpu",
         extractor: nn.Module | None = None,
         seed: int = 0,
+        ranks: FeatureRanks | None = None,
     ) -> None:
         for what, value in (("batch", batch), ("num_real", num_real)):
             if value is not None and value < 1:
                 raise ValueError(f"Evaluator: {what} must be at least 1, got {value}")
-        self.dataset, self.batch, self.seed = dataset, batch, seed
+        self.dataset, self.batch, self.seed, self.ranks = dataset, batch, seed, ranks
         self.num_real = min(num_real or len(dataset), len(dataset))
         self.device = torch.device(device)
         self.extractor = (EfficientNetLite0() if extractor is None else extractor).to(self.device)
@@ -93,16 +108,19 @@ class Evaluator:
     def real_features(self) -> Tensor:
         """The features of the real images, computed by the first call and then kept.
 
+        With several ranks all of them make the first call.
+
         Returns:
             float32 [num_real, F] on the CPU.
         """
         if self._real is None:
             order = np.random.RandomState(self.seed).permutation(len(self.dataset))
-            picked = order[: self.num_real]
-            self._real = self._extract(
-                torch.from_numpy(np.stack([self.dataset[int(i)][0] for i in part]))
-                for part in np.split(picked, range(self.batch, len(picked), self.batch))
-            )
+
+            def images(first: int, n: int) -> Tensor:
+                picked = order[first : first + n]
+                return torch.from_numpy(np.stack([self.dataset[int(i)][0] for i in picked]))
+
+            self._real = self._features(images, self.num_real)
         return self._real
 
     def evaluate(
@@ -123,9 +141,30 @@ class Evaluator:
             ValueError: an unknown name, too few images for a metric, or images of a wrong number,
                 shape or dtype, or with NaN or infinity.
         """
+        return self.evaluate_parts(names, lambda first, n: sample_fn(n), num_images)
+
+    def evaluate_parts(
+        self, names: Sequence[str], part_fn: PartFn, num_images: int
+    ) -> dict[str, MetricResult]:
+        """The same of images that are asked for by their place; with several ranks all call it.
+
+        Args:
+            names: metrics, of `NAMES`.
+            part_fn: part_fn(first, n) returns images first … first + n - 1, as the sample_fn of
+                `evaluate` does. It must return the same ones on every rank that asks.
+            num_images: number of generated images.
+
+        Returns:
+            A `MetricResult` for each name; on ranks other than 0 nothing.
+
+        Raises:
+            ValueError: as `evaluate`.
+        """
         check_names(names)
         real = self.real_features()
-        fake = self._extract(self._samples(sample_fn, num_images))
+        fake = self._features(part_fn, num_images)
+        if self.ranks is not None and self.ranks.rank > 0:
+            return {}
         values = _score(names, real, fake, self.seed)
         return {
             name: MetricResult(
@@ -139,20 +178,31 @@ class Evaluator:
             for name in names
         }
 
-    def _samples(self, sample_fn: SampleFn, num_images: int) -> Iterable[Tensor]:
-        for start in range(0, num_images, self.batch):
-            wanted = min(self.batch, num_images - start)
-            x = sample_fn(wanted)
-            if len(x) != wanted:
-                raise ValueError(f"metrics: sample_fn({wanted}) returned {len(x)} images")
-            yield x
-
     @torch.no_grad()
-    def _extract(self, batches: Iterable[Tensor]) -> Tensor:
-        features = [self.extractor(x.to(self.device)).float().cpu() for x in batches]
-        if not features:
-            raise ValueError("metrics: num_images must be at least 1, got 0")
-        return torch.cat(features)
+    def _features(self, part_fn: PartFn, num_images: int) -> Tensor:
+        """float32 [num_images, F] on the CPU, in order, of parts that the ranks share."""
+        if num_images < 1:
+            raise ValueError(f"metrics: num_images must be at least 1, got {num_images}")
+        ranks = self.ranks
+        rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
+        parts = [
+            (first, min(self.batch, num_images - first))
+            for first in range(0, num_images, self.batch)
+        ]
+        own = [torch.zeros(0, 0)]  # where there are more ranks than parts
+        for first, n in parts[rank::world_size]:
+            x = part_fn(first, n)
+            if len(x) != n:
+                raise ValueError(f"metrics: sample_fn({n}) returned {len(x)} images")
+            own.append(self.extractor(x.to(self.device)).float().cpu())
+        mine = torch.cat(own[1:] or own)
+        if ranks is None:
+            return mine
+        every = [
+            iter(rows.split([n for _, n in parts[r::world_size]]))
+            for r, rows in enumerate(ranks.all_gather_rows(mine))
+        ]
+        return torch.cat([next(every[i % world_size]) for i in range(len(parts))])
 
 
 def compute(

@@ -1,5 +1,8 @@
+import copy
 import dataclasses
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -67,6 +70,48 @@ def test_every_metric_sees_the_failure_that_it_is_for(tiny, pictures):
         assert same[name].value > noise[name].value + 0.3
     for name in ("recall_lite0", "coverage_lite0"):
         assert same[name].value > collapsed[name].value + 0.3
+
+
+class Threads:
+    """Ranks, played by threads."""
+
+    def __init__(self, rank, world_size, barrier, every):
+        self.rank, self.world_size, self._barrier, self._every = rank, world_size, barrier, every
+
+    def all_gather_rows(self, x):
+        self._every[self.rank] = x
+        self._barrier.wait(60)
+        found = list(self._every)
+        self._barrier.wait(60)
+        return found
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, world_size):
+    """Bit for bit, with a last part that is smaller, and with more ranks than parts."""
+    fakes = torch.from_numpy(pictures(50, 1).x)
+    names = ("kid_lite0", "precision_lite0")
+
+    def values(evaluator):
+        results = evaluator.evaluate_parts(names, lambda first, n: fakes[first : first + n], 50)
+        return {name: result.value for name, result in results.items()}
+
+    alone = values(Evaluator(pictures(40), num_real=30, batch=10, extractor=tiny))
+    barrier, every, extractors = threading.Barrier(world_size), [None] * world_size, []
+
+    def shared(rank):
+        ranks = Threads(rank, world_size, barrier, every)
+        extractors.append(copy.deepcopy(tiny))
+        evaluator = Evaluator(
+            pictures(40), num_real=30, batch=10, extractor=extractors[-1], ranks=ranks
+        )
+        return values(evaluator), values(evaluator)
+
+    tiny.num_images = 0
+    with ThreadPoolExecutor(world_size) as pool:
+        found = list(pool.map(shared, range(world_size)))
+    assert found == [(alone, alone)] + [({}, {})] * (world_size - 1)
+    assert sum(extractor.num_images for extractor in extractors) == 30 + 2 * 50
 
 
 def test_bad_arguments_are_named(tiny, pictures):

@@ -5,6 +5,7 @@ must not.
 """
 
 import sys
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ import torch.distributed as dist
 from rank_worker import GroupingD, Tiny
 
 from fastgan.data import BatchLoader
+from fastgan.metrics import evaluator
 from fastgan.training.config.run import AugmentConfig, EmaConfig
 from fastgan.training.distributed.exchange import GradientExchange
-from fastgan.training.distributed.ranks import join
+from fastgan.training.distributed.ranks import fingerprint, join
 from fastgan.training.distributed.replica import replicate, shared_tensors
+from fastgan.training.loop.sampling import make_evaluator, measure
 from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import create_state
@@ -169,6 +172,38 @@ def images_are_decoded_once(ranks):
     assert not loader._pixels.any()  # one memory
 
 
+class Flat(torch.nn.Module):
+    name, resize = "flat", "none"
+
+    def forward(self, x):
+        return x.flatten(1).float()
+
+
+class Pictures(Counted):
+    image_shape, label_dim = (3, 8, 7), 0
+
+    def __getitem__(self, i):
+        return np.full((3, 8, 7), i, np.uint8), np.zeros(0, np.float32)
+
+
+def metrics_are_those_of_one_process(ranks):
+    config = TINY.config(metrics=("kid_lite0",), metric_images=22, batch=4)
+    torch.manual_seed(0)
+    state = create_state(config, TINY.G(config.model), TINY.D(config.model))
+    with (
+        mock.patch.object(
+            evaluator,
+            "_score",
+            lambda names, real, fake, seed: {"kid_lite0": [fingerprint(real), fingerprint(fake)]},
+        ),
+        mock.patch.object(evaluator, "EfficientNetLite0", Flat),
+    ):
+        alone = measure(state, make_evaluator(state, Pictures()))
+        shared = make_evaluator(state, Pictures(), ranks)
+        for _ in range(2):
+            assert measure(state, shared) == (alone if ranks.is_first else {})
+
+
 if __name__ == "__main__":
     with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
         ranks.connect()
@@ -179,4 +214,5 @@ if __name__ == "__main__":
         ranks_that_reach_other_parameters_agree(ranks)
         rounding_of_bfloat16(ranks)
         images_are_decoded_once(ranks)
+        metrics_are_those_of_one_process(ranks)
     print("all equal")

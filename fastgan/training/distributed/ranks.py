@@ -327,6 +327,22 @@ class Ranks:
         for tensor, mean in zip(tensors, packed.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    def all_gather_rows(self, x: Tensor) -> list[Tensor]:
+        """The matrices [n, F] of all ranks, on the CPU, in the order of the ranks; n may differ.
+
+        A rank without rows may pass [0, 0].
+        """
+        self._watchdog.reached("the features of metrics")
+        shape = torch.tensor(x.shape)
+        shapes = [torch.empty_like(shape) for _ in range(self.world_size)]
+        dist.all_gather(shapes, shape)
+        rows, columns = torch.stack(shapes).amax(0).tolist()
+        padded = x.new_zeros(rows, columns)
+        padded[: x.shape[0], : x.shape[1]] = x
+        every = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(every, padded)
+        return [t[:n] for t, (n, _) in zip(every, torch.stack(shapes).tolist(), strict=True)]
+
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by those of rank 0, in place."""
         self._watchdog.reached("the broadcast of rank 0's state")

@@ -97,8 +97,8 @@ def train(
             condition is [N, c_dim], one-hot or real, or None.
         faults: when to go back after NaN, and when to stop; default: `FaultPolicy()`.
         ranks: the processes that train together (`fastgan.training.distributed.ranks.join`); each
-            calls this function with equal arguments, and rank 0 alone has observers, metrics and
-            checkpoints. Default: one process.
+            calls this function with equal arguments; they share the work of metrics, and rank 0
+            alone has observers and checkpoints. Default: one process.
         workers: threads that decode images; default: chosen by `fastgan.data.BatchLoader`.
 
     Returns:
@@ -151,7 +151,7 @@ def train(
         resumed_kimg=state.kimg,
         changes=() if document is None else changes_since(document, state),
     )
-    evaluator = make_evaluator(state, dataset) if rank == 0 else None
+    evaluator = make_evaluator(state, dataset, ranks)
     observers = observers if rank == 0 else ()
     faults = faults or FaultPolicy()
     with backend_settings(config, state.device):
@@ -242,8 +242,7 @@ class _Run:
                 number = self._tick()
                 contents = self.guard.snapshot()
                 if is_last or number % config.snapshot_every_ticks == 0:
-                    if self.is_first:
-                        self._snapshot(contents, is_first=number == 0 and not is_last)
+                    self._snapshot(contents, is_first=number == 0 and not is_last)
                     last_saved = state.nimg
                 self.saver.raise_error()
                 self.tick_begin = time.perf_counter()
@@ -301,12 +300,14 @@ class _Run:
             if self.ranks is None
             else self.ranks.others_wait_for("a snapshot")
         ):
-            self._write_snapshot(contents, is_first=is_first)
+            path = self.saver.save(contents) if self.is_first else None
+            has_metrics = self.evaluator is not None and not is_first
+            metrics = measure(self.state, self.evaluator) if has_metrics else {}
+            if self.is_first:
+                self._report_snapshot(path, metrics)
 
-    def _write_snapshot(self, contents: Contents, *, is_first: bool) -> None:
-        state, path = self.state, self.saver.save(contents)
-        has_metrics = self.evaluator is not None and not is_first
-        metrics = measure(state, self.evaluator) if has_metrics else {}
+    def _report_snapshot(self, path: Path, metrics: dict[str, float]) -> None:
+        state = self.state
         if metrics:
             first = state.config.metrics[0]
             self.saver.note_score(path, first, metrics[first])

@@ -3,10 +3,14 @@
 import torch
 from torch import Tensor
 
+from fastgan import sample_rng
 from fastgan.data import ImageDataset, PackedDataset
 from fastgan.metrics import Evaluator
 from fastgan.training.checkpoint import random_state
+from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.step.state import TrainState
+
+_STREAM = 64  # of random numbers; those of a step's phases are below
 
 __all__ = ["make_evaluator", "measure", "sample_grid"]
 
@@ -35,12 +39,13 @@ def sample_grid(state: TrainState, *, batch: int | None = None) -> Tensor:
 
 
 def make_evaluator(
-    state: TrainState, dataset: ImageDataset | PackedDataset | None
+    state: TrainState, dataset: ImageDataset | PackedDataset | None, ranks: Ranks | None = None
 ) -> Evaluator | None:
     """The evaluator of `config.metrics`, which keeps the data set's features; None without metrics.
 
     It compares with at most `config.metric_images` real images. It is made before the first step,
-    so that a missing optional package stops a run before it begins (ImportError).
+    so that a missing optional package stops a run before it begins (ImportError). With `ranks` each
+    of them has one, and they share the work.
     """
     config = state.config
     if not config.metrics or dataset is None:
@@ -51,28 +56,33 @@ def make_evaluator(
         batch=config.batch,
         device=state.device,
         seed=config.seed,
+        ranks=ranks,
     )
 
 
 def measure(state: TrainState, evaluator: Evaluator) -> dict[str, float]:
-    """`config.metrics` of G_ema over `config.metric_images` images.
+    """`config.metrics` of G_ema over `config.metric_images` images; called by every rank.
 
-    Conditions are the data set's labels in its own order.
+    Image i draws its latents and noise by (seed, images shown, i), so that the values do not depend
+    on the number of ranks. Conditions are the data set's labels in its own order.
+
+    Returns:
+        The values; nothing on ranks other than 0.
     """
     config, dataset = state.config, evaluator.dataset
-    shown = 0
+    key = sample_rng.step_key(config.seed, state.position)
 
     @torch.no_grad()
-    def sample(n: int) -> Tensor:
-        nonlocal shown
-        z = torch.randn([n, state.G.z_dim], device=state.device)
-        c = None
-        if state.G.c_dim:
-            labels = [dataset.label((shown + i) % len(dataset)) for i in range(n)]
-            c = torch.stack([torch.from_numpy(label) for label in labels]).to(state.device)
-        shown += n
-        return state.G_ema(z, c)
+    def sample(first: int, n: int) -> Tensor:
+        torch.manual_seed(key + first)  # for modules that draw from torch itself
+        with sample_rng.sample_stream(key, _STREAM, first=first):
+            z = sample_rng.normal(n, state.G.z_dim, device=state.device)
+            c = None
+            if state.G.c_dim:
+                labels = [dataset.label((first + i) % len(dataset)) for i in range(n)]
+                c = torch.stack([torch.from_numpy(label) for label in labels]).to(state.device)
+            return state.G_ema(z, c)
 
     with random_state.preserved(state.device):
-        results = evaluator.evaluate(config.metrics, sample, config.metric_images)
+        results = evaluator.evaluate_parts(config.metrics, sample, config.metric_images)
     return {name: result.value for name, result in results.items()}
