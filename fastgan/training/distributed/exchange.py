@@ -34,9 +34,20 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from fastgan.training.config.step import StepConfig
 from fastgan.training.optim.flat_parameters import SCALARS, FlatParameters
 
-__all__ = ["GradientExchange"]
+__all__ = ["GradientExchange", "exchange_note"]
+
+
+def exchange_note(config: StepConfig, world_size: int) -> str:
+    """A line for the log: how the ranks of a run exchange gradients."""
+    if world_size == 1:
+        return "gradients: one process, nothing is exchanged"
+    count = config.exchange_buckets
+    when = "at the end of a phase" if count == 1 else f"in {count} parts during the backward pass"
+    dtype = "bfloat16" if config.exchange_dtype == "bf16" else "their own dtype"
+    return f"gradients: {world_size} processes exchange them {when}, in {dtype}"
 
 
 class MeanReducer(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 from fastgan.atomic import write_atomic
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.precision import precision_note
+from fastgan.training.distributed.exchange import exchange_note
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.step.backends import backends_note
 from fastgan.training.step.capture import phases_note
@@ -69,6 +70,7 @@ class RunLog(Observer):
             self._say(f"data: {info.data_note}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
+        self._say(exchange_note(config, info.state.context.world_size))
         for line in () if info.copied_weights is None else info.copied_weights.lines:
             self._say(line)
         if info.resumed_from is not None:

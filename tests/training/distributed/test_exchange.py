@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from fastgan.training.distributed import ranks as ranks_module
-from fastgan.training.distributed.exchange import GradientExchange
+from fastgan.training.distributed.exchange import GradientExchange, exchange_note
 from fastgan.training.distributed.ranks import has_average
 from fastgan.training.step import phases
 from fastgan.training.step.state import create_state
@@ -148,6 +148,21 @@ def test_a_phase_that_yields_another_number_of_losses_is_refused(tiny, monkeypat
         monkeypatch.setattr(phases, "num_d_losses", lambda state, number=number: number)
         with pytest.raises(ValueError, match="argument 2"):
             phases.d_step(tiny.state(config), tiny.batch(config))
+
+
+def test_the_log_says_how_gradients_are_exchanged(tiny):
+    config = tiny.config()
+    assert exchange_note(config, 1).endswith("one process, nothing is exchanged")
+    assert exchange_note(config, 8) == (
+        "gradients: 8 processes exchange them at the end of a phase, in their own dtype"
+    )
+    changed = config.with_changes(exchange_buckets=4, exchange_dtype="bf16")
+    assert exchange_note(changed, 2) == (
+        "gradients: 2 processes exchange them in 4 parts during the backward pass, in bfloat16"
+    )
+    for bad in ({"exchange_buckets": 0}, {"exchange_dtype": "fp16"}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            config.with_changes(**bad)
 
 
 def test_where_there_is_no_average_the_sum_is_divided(monkeypatch):
