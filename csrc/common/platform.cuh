@@ -10,6 +10,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace fastgan {
@@ -40,6 +41,31 @@ inline int64_t most_shared() {
           cudaSuccess)
     return 48 * 1024;
   return bytes;
+}
+
+// Of the current device; asked of the driver once per device.
+inline int multiprocessors() {
+  constexpr int kDevices = 64, kUnknown = 132;
+  static std::atomic<int> counts[kDevices];  // 0 until asked
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= kDevices) return kUnknown;
+  if ((count = counts[device].load(std::memory_order_relaxed)) > 0) return count;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+    return kUnknown;
+  counts[device].store(count, std::memory_order_relaxed);
+  return count;
+}
+
+// The larger or smaller number; NaN where one of them is.
+__device__ __forceinline__ float max_or_nan(float a, float b) {
+  float r;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+  return r;
+}
+__device__ __forceinline__ float min_or_nan(float a, float b) {
+  float r;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+  return r;
 }
 
 // One statically sized shared object per kernel and type.
@@ -169,9 +195,10 @@ int dispatch_index(int64_t numel, F&& f) {
 
 constexpr int kThreads = 256;
 
-// A grid that covers `work` items and no more blocks than keep the largest GPU busy.
-inline dim3 grid_for(int64_t work, int64_t most = 132 * 16) {
+// A grid that covers `work` items and has no more blocks than keep the device busy.
+inline dim3 grid_for(int64_t work, int64_t for_each_multiprocessor = 16) {
   const int64_t blocks = (work + kThreads - 1) / kThreads;
+  const int64_t most = for_each_multiprocessor * multiprocessors();
   return dim3(static_cast<unsigned>(blocks < 1 ? 1 : blocks < most ? blocks : most));
 }
 

@@ -141,6 +141,14 @@ using NarrowIndex = emulator::CheckedIndex;
 inline int64_t narrow_limit() { return emulator::narrow_limit(); }
 
 inline int last_error() { return 0; }  // a bad launch throws
+inline int multiprocessors() { return emulator::multiprocessors(); }
+
+inline float max_or_nan(float a, float b) {
+  return std::isnan(a) || std::isnan(b) ? NAN : std::fmax(a, b);
+}
+inline float min_or_nan(float a, float b) {
+  return std::isnan(a) || std::isnan(b) ? NAN : std::fmin(a, b);
+}
 
 template <class K>
 int allow_shared(K*, size_t bytes) {

@@ -388,6 +388,8 @@ int64_t narrow_limit() {
   return limit;
 }
 
+int multiprocessors() { return int(number_of("FASTGAN_EMULATOR_MULTIPROCESSORS", 132)); }
+
 void fail_index(int64_t value) {
   fail("a narrow index is " + std::to_string(value) + ", beyond what " +
        std::to_string(narrow_limit()) + " elements allow, in " + grid().name);

@@ -47,6 +47,7 @@ unsigned ballot(unsigned mask, int predicate, Place place);
 
 void* dynamic_shared_memory();
 void* shared_object(const void* key, size_t bytes);
+int multiprocessors();  // FASTGAN_EMULATOR_MULTIPROCESSORS, else 132
 // What a block may have: FASTGAN_EMULATOR_SHARED_BYTES, else the largest GPU's 227 KB.
 int64_t most_shared();
 int allow_shared(size_t bytes);  // 0, or cudaErrorInvalidValue beyond most_shared()

@@ -14,9 +14,11 @@ buffer and `step` stay as they are, bit for bit, and the number of such elements
 All that may change from step to step is read on the device: capturable. Not differentiable.
 On CUDA it is two launches, not one: no block may write before all have looked at the whole
 gradient, and one launch would need a barrier over the grid, which a GPU that runs other work at the
-same time cannot promise. Looking twice costs 4 bytes a parameter beside the 36 of the update
-(float32 with an average; 28 without), less where the gradient stays in the second-level cache; the
-update itself sums the first launch's counts and computes 1 - β^t.
+same time cannot promise. One pass that writes at once and takes it back would have to keep what it
+overwrites: 12 bytes a parameter. Looking twice costs 4 bytes beside the 32 of the update (float32
+with an average and β1 = 0), and less for what stays in the second-level cache: the update begins at
+the gradient's end, where the first launch stopped. It sums the first launch's counts and computes
+1 - β^t.
 Deterministic. The CPU kernel gives the reference's bits, on every instruction set and with any
 number of threads; the CUDA kernel contracts and reorders, within a few units in the last place.
 Source: Adam: Kingma & Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with
@@ -44,8 +46,9 @@ def adam_ema_ref(
     nonfinite: torch.Tensor,
     lr: torch.Tensor,
     ema_weight: torch.Tensor | None,
+    beta2_tensor: torch.Tensor | None,
     beta1: float,
-    beta2: float | torch.Tensor,
+    beta2: float,
     eps: float,
     weight_decay: float,
     grad_scale: float,
@@ -53,13 +56,14 @@ def adam_ema_ref(
     """The definition of `fastgan.ops.adam_ema_` in PyTorch, without a branch on the host.
 
     Every operation rounds by itself. Arguments are those of `fastgan.ops.adam_ema_`, all given and
-    in the order of the op, with `betas` as `beta1` and `beta2`, which may be a tensor.
+    in the order of the op: its `beta2` is `beta2_tensor` here, and `betas` are `beta1` and `beta2`.
     """
+    beta2_now = beta2 if beta2_tensor is None else beta2_tensor
     g = grad.to(param.dtype) * grad_scale
     count = g.isfinite().logical_not().sum()
     is_applied = count == 0
     t = step.double() + 1
-    corrections = 1 - beta1**t, 1 - beta2**t
+    corrections = 1 - beta1**t, 1 - beta2_now**t
     size = _IN_CACHE if param.device.type == "cpu" else max(param.numel(), 1)
     buffers = [buffer.split(size) for buffer in (param, g, exp_avg, exp_avg_sq)]
     averages = [None] * len(buffers[0]) if ema is None else ema.split(size)
@@ -67,7 +71,7 @@ def adam_ema_ref(
         if weight_decay:
             dx = dx + weight_decay * x
         m = _toward(m_old, dx, 1 - beta1) if beta1 else dx
-        v = _toward(v_old, dx * dx, 1 - beta2)
+        v = _toward(v_old, dx * dx, 1 - beta2_now)
         m_hat, v_hat = m / corrections[0], v / corrections[1]
         # torch's float32 root is off by a bit now and then
         root = v_hat.double().sqrt().to(v_hat.dtype)
@@ -92,7 +96,7 @@ def _toward(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) 
 _op = define_op(
     "adam_ema_(Tensor(a!) param, Tensor grad, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, "
     "Tensor(d!)? ema, Tensor(e!) step, Tensor(f!) nonfinite, Tensor lr, Tensor? ema_weight, "
-    "float beta1, float beta2, float eps, float weight_decay, float grad_scale) -> ()",
+    "Tensor? beta2_tensor, float beta1, float beta2, float eps, float weight_decay, float grad_scale) -> ()",
     reference=adam_ema_ref,
     fake=lambda *arguments: None,
 )
@@ -133,8 +137,7 @@ def adam_ema_(
         lr: [], of param.dtype, the learning rate.
         betas: β1 and β2 in [0, 1), ints or floats. β1 = 0 saves the reading of exp_avg.
         beta2: [], float64: β2 of this step, in the place of that of betas, for one that changes
-            from step to step; also the correction 1 - β2^t takes it. No kernel reads it: the update
-            is then the reference's, which is slower. None: β2 is that of betas.
+            from step to step; also the correction 1 - β2^t takes it. None: β2 is that of betas.
         eps: ε ≥ 0, added after the root.
         weight_decay: ≥ 0, added to the gradient before the moments, not to the update.
         grad_scale: factor on grad, such as 1 / world size after a summing all_reduce.
@@ -184,12 +187,10 @@ def adam_ema_(
                     f"adam_ema_: {name} requires a gradient, and an update in place has none; "
                     "call it under torch.no_grad()"
                 )
-    is_native = beta2 is None and not reference_is_forced()
-    run = _op if is_native else adam_ema_ref
+    run = adam_ema_ref if reference_is_forced() else _op
     run(
-        param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight,
-        float(betas[0]), float(betas[1]) if beta2 is None else beta2,
-        float(eps), float(weight_decay), float(grad_scale),
+        param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight, beta2,
+        float(betas[0]), float(betas[1]), float(eps), float(weight_decay), float(grad_scale),
     )  # fmt: skip
 
 

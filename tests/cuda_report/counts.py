@@ -12,7 +12,7 @@ writes a lower one and never a higher one. To raise one, edit the file and give 
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +97,10 @@ def read(path: Path = PATH) -> dict[str, float]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def write(found: Iterable[Row], path: Path = PATH, *, keep: bool = False) -> None:
-    """New and lower ceilings; none rises. `keep`: also those that `found` has no row of."""
+def write(found: Iterable[Row], path: Path = PATH, *, keep: Collection[str] = ()) -> None:
+    """New and lower ceilings; none rises. `keep`: labels that stay though `found` has no row."""
     old = read(path)
-    new = dict(old) if keep else {}
+    new = {label: ceiling for label, ceiling in old.items() if label in keep}
     for row in found:
         if row.instructions is not None:
             new[row.label] = min(row.instructions, old.get(row.label, row.instructions))

@@ -1,12 +1,12 @@
 """How many instructions a thread of a kernel issues: basic blocks, loops and the way through them.
 
 What runs how often is not in machine code, so two things are given or assumed. Given (Work, in
-`work/`): how often each loop goes round. Assumed, where the code branches: a thread takes the way
-that moves the most bytes to or from memory, global or shared, and of such ways the one with the
-fewest instructions. That is the way through the middle of a tensor: no element is left out, no
-ragged end is copied element by element, no slow path of a division is called. An instruction whose
-predicate is false is issued all the same and counts. Every instruction counts 1, though some units
-take several cycles for one (sines, conversions, bank conflicts).
+`work/`): how often each loop goes round. Assumed, where the code branches: a thread takes a way
+without calls, of these the one that moves the most bytes to or from memory, global or shared, and
+of such ways the one with the fewest instructions. That is the way through the middle of a tensor:
+no element is left out, no ragged end is copied element by element, no slow path of a division is
+called. An instruction whose predicate is false is issued all the same and counts. Every instruction
+counts 1, though some units take several cycles for one (sines, conversions, bank conflicts).
 """
 
 import re
@@ -23,7 +23,6 @@ _BARRIER = re.compile(r"\bB\d+\b")
 _PREDICATE = re.compile(r"^!?UP\d")
 _MEMORY = {"LDG", "STG", "LD", "ST", "LDS", "STS", "LDGSTS", "ATOMG", "RED", "ATOMS", "LDSM"}
 _BYTES = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16, "256": 32}
-_CALL = 1000  # instructions of a called slow path: no way through one is ever the shortest
 _COUNTED = ("LDG", "STG", "LDS", "STS", "FFMA", "MUFU")  # what `describe` tells loops apart by
 
 
@@ -40,8 +39,8 @@ class Block:
     after: list[int] = field(default_factory=list)  # indices of blocks; empty at an exit
 
     @property
-    def cost(self) -> int:
-        return len(self.opcodes) + _CALL * sum(o.startswith("CALL") for o in self.opcodes)
+    def calls(self) -> int:
+        return sum(opcode.startswith("CALL") for opcode in self.opcodes)
 
     @property
     def bytes(self) -> int:
@@ -60,20 +59,21 @@ class Loop:
 
 @dataclass(frozen=True)
 class Way:
-    """Bytes and instructions along the way taken, each summed over trips."""
+    """Bytes, instructions and calls along the way taken, each summed over trips."""
 
     bytes: float = 0.0
     cost: float = 0.0
+    calls: float = 0.0
 
     def __add__(self, other: "Way") -> "Way":
-        return Way(self.bytes + other.bytes, self.cost + other.cost)
+        return Way(self.bytes + other.bytes, self.cost + other.cost, self.calls + other.calls)
 
     def times(self, trips: float) -> "Way":
-        return Way(self.bytes * trips, self.cost * trips)
+        return Way(self.bytes * trips, self.cost * trips, self.calls * trips)
 
     @property
-    def rank(self) -> tuple[float, float]:
-        return (self.bytes, -self.cost)
+    def rank(self) -> tuple[float, float, float]:
+        return (-self.calls, self.bytes, -self.cost)
 
 
 @dataclass
@@ -202,7 +202,8 @@ class Flow:
                     once = self._way(loop.header, loop.blocks, loop, trips)
                     here = once.times(trips[loop.header])
                 else:
-                    here = Way(self.blocks[index].bytes, self.blocks[index].cost)
+                    block = self.blocks[index]
+                    here = Way(block.bytes, len(block.opcodes), block.calls)
                 found[index] = here + max(ways, key=lambda way: way.rank)
 
         first = node(start)

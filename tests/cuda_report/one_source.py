@@ -43,7 +43,7 @@ def report(
 
     if writes:
         baseline.update(library, is_own, baseline_path)
-        counts.write(rows, ceilings_path, keep=True)
+        counts.write(rows, ceilings_path, keep={work.label for work in load_work()})
     ceilings = counts.read(ceilings_path)
     print(counts.table(rows, ceilings))
     counted = {kernel for row in rows for kernel in row.kernels}

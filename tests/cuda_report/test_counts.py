@@ -65,10 +65,6 @@ def test_the_way_with_most_bytes_is_counted_times_its_trips(kernel):
 
 def test_a_slow_path_that_is_called_is_not_taken():
     code = CODE.replace("IADD3 R8, R8, R4, RZ", "CALL.REL.NOINC `($slow)", 1)
-    assert (
-        flow.read_flows(code)["kernel"].instructions((1, 1)) > 1000
-    )  # with the load, all the same
-    code = code.replace("LDS R8, [R1]", "MOV R8, R1")
     assert flow.read_flows(code)["kernel"].instructions((1, 1)) == 2 + 4 + 3 + 2 + 1 + 3
 
 
@@ -101,7 +97,7 @@ def test_a_ceiling_falls_and_never_rises(kernel, tmp_path):
     path.write_text(json.dumps({"op": 24.9, "other": 1.0}))
     worse, _ = counts.compare(rows, counts.read(path))
     assert worse == ["op: 25.0 instructions per output element, ceiling 24.9; k, k became longer"]
-    counts.write(rows, path, keep=True)
+    counts.write(rows, path, keep={"other"})
     assert counts.read(path) == {"op": 24.9, "other": 1.0}
     path.write_text(json.dumps({"op": 25.1, "other": 1.0}))
     assert counts.compare(rows, counts.read(path))[1] == [

@@ -16,8 +16,9 @@ constexpr double kBeta2 = 0.75, kEps = 1e-3, kDecay = 0.125, kScale = 0.5;
 struct Call {
   Floats param, exp_avg, exp_avg_sq, ema, grad, lr, ema_weight;
   Memory step{"step", 8}, nonfinite{"nonfinite", 8};
-  Memory scratch{"scratch", 8 * (1 + kAdamPartials)};
-  bool has_ema;
+  Memory scratch{"scratch", 8 * (kAdamScratch)};
+  bool has_ema, has_beta2_tensor = false;
+  double beta2 = kBeta2;
 
   Call(DType dtype, int64_t n, int64_t misaligned, bool is_with_ema)
       : Call(dtype, sum_type(dtype), n, misaligned > 0 ? misaligned : 0, std::abs(misaligned),
@@ -51,7 +52,8 @@ struct Call {
     p.scratch = &scratch.at<int64_t>(0);
     p.numel = grad.size();
     p.beta1 = beta1;
-    p.beta2 = kBeta2;
+    p.beta2 = has_beta2_tensor ? 0.25 : kBeta2;
+    p.beta2_tensor = has_beta2_tensor ? &beta2 : nullptr;
     p.eps = kEps;
     p.weight_decay = kDecay;
     p.grad_scale = kScale;
@@ -66,8 +68,10 @@ struct Call {
   }
 };
 
-void updates(DType dtype, int64_t n, int64_t misaligned, double beta1, bool has_ema) {
+void updates(DType dtype, int64_t n, int64_t misaligned, double beta1, bool has_ema,
+             bool has_beta2_tensor = false) {
   Call call(dtype, n, misaligned, has_ema);
+  call.has_beta2_tensor = has_beta2_tensor;
   call.grad.fill(-2, 2);
   call.param.fill_in_place(-2, 2);
   call.exp_avg.fill_in_place(-1, 1);
@@ -127,6 +131,8 @@ const bool kRegistered = add_cases("adam_ema", [](Adder add) {
         add("update " + name + (beta1 == 0 ? "" : " with memory"),
             [=] { updates(dtype, n, misaligned, beta1, true); });
       add("update " + name + " no average", [=] { updates(dtype, n, misaligned, 0.5, false); });
+      add("update " + name + " beta2 on the device",
+          [=] { updates(dtype, n, misaligned, 0, true, true); });
       if (n < 2) continue;
       add("skip NaN " + name, [=] { skips(dtype, n, misaligned, n - 1, NAN); });
       add("skip infinity " + name, [=] { skips(dtype, n, misaligned, 0, -HUGE_VAL); });

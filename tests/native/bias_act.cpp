@@ -89,6 +89,25 @@ void forward(Activation act, DType dtype, Shape shape, bool has_b) {
   expect_close(y, want);
 }
 
+// x as given, b 0: NaN stays, and so do infinities up to the clamp.
+void forward_of_extremes(Activation act, DType dtype, double clamp) {
+  const std::vector<double> given = {NAN, HUGE_VAL, -HUGE_VAL, 0, -0.5, 0.5, NAN, -4};
+  const int64_t n = int64_t(given.size()) * 3;  // more than one vector, and a single one
+  Floats x("x", dtype, n), y("y", dtype, n);
+  for (int64_t i = 0; i < n; ++i) x.set(i, given[size_t(i) % given.size()]);
+  BiasActParams p = params(act, dtype, {1, 1, n, 0}, clamp);
+  p.x = x.data();
+  p.out = y.data();
+  expect_ok(bias_act_kernels().forward(p, exec()));
+  std::vector<Exact> want(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    const double v = kGain * (x[i] == -HUGE_VAL && act == Activation::kRelu ? 0 : value(act, x[i]));
+    const bool is_bounded = std::fabs(v) > clamp;
+    want[size_t(i)].add(std::isnan(x[i]) ? NAN : is_bounded ? std::copysign(clamp, v) : v);
+  }
+  expect_close(y, want);
+}
+
 // From y where act is piecewise linear, else from x and b. y is any array: only its sign and size
 // count. No clamp where rounding could move an element across it.
 void backward(Activation act, DType dtype, Shape shape, bool has_db) {
@@ -142,6 +161,19 @@ const bool kRegistered = add_cases("bias_act", [](Adder add) {
     }
     add("forward without b " + name_of(dtype),
         [=] { forward(Activation::kRelu, dtype, {1, 1, 99, 0}, false); });
+  }
+  // Pieces of a plane, second blocks of outer items, and of rows of channels.
+  for (DType dtype : kFloat32And16) {
+    for (Shape shape : {Shape{1, 1, 18440, 0}, {11, 3, 16, 0}, {2100, 8, 1, 0}, {3, 2, 2080, 0}})
+      for (Activation act : {Activation::kRelu, Activation::kLrelu})
+        add("forward " + name_of(dtype) + " " + shape.name() + " activation " +
+                std::to_string(int(act)),
+            [=] { forward(act, dtype, shape, true); });
+    for (Activation act : {Activation::kLinear, Activation::kRelu, Activation::kLrelu})
+      for (double clamp : {double(NAN), kClamp})
+        add("forward of extremes " + name_of(dtype) + " " + std::to_string(int(act)) +
+                (clamp == kClamp ? " clamped" : ""),
+            [=] { forward_of_extremes(act, dtype, clamp); });
   }
   for (int k = 0; k < 9; ++k)
     for (DType dtype : kFloat32And16)

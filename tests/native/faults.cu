@@ -128,6 +128,11 @@ int run(const char* name) {
 }  // namespace fastgan
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "grids") == 0) {
+    for (int64_t work : {int64_t(0), int64_t(257), int64_t(1) << 40})
+      std::printf("%u ", fastgan::grid_for(work).x);
+    return 0;
+  }
   if (argc == 2) return fastgan::run(argv[1]);
   for (const auto& c : fastgan::kCases) std::puts(c.name);
   return 0;

@@ -140,6 +140,12 @@ const bool kRegistered = add_cases("noise_bias_act", [](Adder add) {
         backward(dtype, shape, true, {has_sums, has_sums, has_sums}, true);
       });
     }
+  for (DType dtype : kFloat32And16)  // pieces of a plane, and second blocks of rows of channels
+    for (Shape shape : {Shape{1, 1, 18440, 0, false, true},
+                        {3, 2, 2080, 0, false, false},
+                        {1, 8, 2100, 0, true, true},
+                        {3, 24, 90, 0, true, false}})
+      add("forward " + name_of(dtype) + " " + shape.name(), [=] { forward(dtype, shape, true); });
   for (DType dtype : kFloat32And16)
     for (Shape shape : {kShapes[1], kShapes[2], kShapes[6], kShapes[10]}) {
       const std::string name = name_of(dtype) + " " + shape.name();

@@ -29,7 +29,11 @@ from fastgan import _build
 # A lowered limit makes small arrays take the paths of those above 2^31 elements.
 LAUNCHES = (
     {"FASTGAN_EMULATOR_SEED": "1"},
-    {"FASTGAN_EMULATOR_SEED": "2", "FASTGAN_EMULATOR_NARROW_LIMIT": "100"},
+    {
+        "FASTGAN_EMULATOR_SEED": "2",
+        "FASTGAN_EMULATOR_NARROW_LIMIT": "100",
+        "FASTGAN_EMULATOR_MULTIPROCESSORS": "1",
+    },
     {"FASTGAN_EMULATOR_ORDER": "reverse"},
 )
 # Python's and torch's own memory is none of our business at the end of the process.

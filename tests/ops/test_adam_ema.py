@@ -160,17 +160,21 @@ def test_twenty_steps_are_those_of_torch_adam(options, dtype, device, seed):
 
 
 def test_a_changing_beta2_is_that_of_each_step(dtype, device, seed):
-    run = Run(203, dtype, device)
+    run, number = Run(203, dtype, device), Run(203, dtype, device)
     oracle, theirs = Oracle(run), TorchAdam(run, betas=(0.5, 0.9))
     beta2 = torch.tensor(0.9, dtype=torch.float64, device=device)
     for k in range(20):
         run.grad.copy_(torch.randn(203))
         beta2.fill_(0.3 + 0.03 * k)  # on both sides of 0.5
+        number.grad.copy_(run.grad)
         run(betas=(0.5, 0.9), beta2=beta2)
+        number(betas=(0.5, beta2.item()))
         oracle(run, betas=(0.5, beta2.item()))
         theirs(run, betas=(0.5, beta2.item()))
     check(run, oracle, theirs.state())
     assert run.step.item() == 20
+    for name, buffer in number.buffers.items():
+        assert torch.equal(run.buffers[name], buffer), name
 
 
 @pytest.mark.parametrize("has_ema", [True, False], ids=["average", "no average"])
@@ -330,25 +334,26 @@ def test_the_same_bits_every_time(dtype, device):
             assert torch.equal(other.buffers[name], runs[0].buffers[name]), name
 
 
-def op_arguments(run):
+def op_arguments(run, beta2=None):
     b = run.buffers
     options = (0.9, 0.999, 1e-8, 0.01, 0.5)
     return (b["param"], run.grad, b["exp_avg"], b["exp_avg_sq"], b.get("ema"), run.step,
-            run.nonfinite, run.lr, run.ema_weight, *options)  # fmt: skip
+            run.nonfinite, run.lr, run.ema_weight, beta2, *options)  # fmt: skip
 
 
 @pytest.mark.parametrize("has_ema", [True, False], ids=["average", "no average"])
 @pytest.mark.parametrize("n", [0, 63])
 def test_opcheck(n, has_ema, dtype, device):
     run = Run(n, dtype, device, has_ema=has_ema)
-    torch.library.opcheck(torch.ops.fastgan.adam_ema_.default, op_arguments(run))
+    beta2 = None if has_ema else torch.tensor(0.4, dtype=torch.float64, device=device)
+    torch.library.opcheck(torch.ops.fastgan.adam_ema_.default, op_arguments(run, beta2))
 
 
 def test_nothing_is_read_by_the_host():
     """A data-dependent branch or an .item() raises on fake tensors."""
     with FakeTensorMode():
         run = Run(63, torch.bfloat16, "cpu")
-        adam_ema_ref(*op_arguments(run))
+        adam_ema_ref(*op_arguments(run, torch.tensor(0.4, dtype=torch.float64)))
         run()
 
 

@@ -18,7 +18,8 @@ void* buffer_of(const Tensor& t, const Tensor& grad, ScalarType dtype, int64_t n
 void adam_ema_step(const Tensor& param, const Tensor& grad, const Tensor& exp_avg,
                    const Tensor& exp_avg_sq, std::optional<Tensor> ema, const Tensor& step,
                    const Tensor& nonfinite, const Tensor& lr, std::optional<Tensor> ema_weight,
-                   double beta1, double beta2, double eps, double weight_decay, double grad_scale) {
+                   std::optional<Tensor> beta2_tensor, double beta1, double beta2, double eps,
+                   double weight_decay, double grad_scale) {
   Guard guard(grad);
   STD_TORCH_CHECK(ema.has_value() == ema_weight.has_value(),
                   "adam_ema_: ema and ema_weight come together");
@@ -35,12 +36,14 @@ void adam_ema_step(const Tensor& param, const Tensor& grad, const Tensor& exp_av
   p.nonfinite = static_cast<int64_t*>(buffer_of(nonfinite, grad, ScalarType::Long, 1));
   p.lr = buffer_of(lr, grad, wide, 1);
   p.ema_weight = ema_weight ? buffer_of(*ema_weight, grad, wide, 1) : nullptr;
+  if (beta2_tensor)
+    p.beta2_tensor = static_cast<double*>(buffer_of(*beta2_tensor, grad, ScalarType::Double, 1));
   p.beta1 = beta1;
   p.beta2 = beta2;
   p.eps = eps;
   p.weight_decay = weight_decay;
   p.grad_scale = grad_scale;
-  const Tensor scratch = allocate(grad, {1 + kAdamPartials}, ScalarType::Long);
+  const Tensor scratch = allocate(grad, {kAdamScratch}, ScalarType::Long);
   p.scratch = static_cast<int64_t*>(scratch.data_ptr());
   check_launch("adam_ema_", adam_ema_kernels().step(p, exec_of(grad)));
 }

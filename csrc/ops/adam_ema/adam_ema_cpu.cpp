@@ -79,11 +79,12 @@ template <class A>
 Coefficients<A> coefficients_of(const AdamEmaParams& p) {
   const double step = double(*p.step + 1);
   const A ema_weight = p.ema ? *static_cast<const A*>(p.ema_weight) : A(0);
+  const double beta2 = p.beta2_tensor ? *p.beta2_tensor : p.beta2;
   return {Toward<A>(1 - p.beta1),
-          Toward<A>(1 - p.beta2),
+          Toward<A>(1 - beta2),
           Toward<A>(ema_weight),
           A(1 - ::pow(p.beta1, step)),
-          A(1 - ::pow(p.beta2, step)),
+          A(1 - ::pow(beta2, step)),
           *static_cast<const A*>(p.lr),
           A(p.eps),
           A(p.weight_decay),

@@ -8,15 +8,15 @@
 namespace fastgan::cuda {
 namespace {
 
-// Options in the type that the update is computed in. The weights are 1 - beta1 and 1 - beta2.
+// Options in the type that the update is computed in. The weight is 1 - beta1.
 template <class A>
 struct Options {
-  A weight1, weight2, eps, weight_decay, grad_scale;
+  A weight1, eps, weight_decay, grad_scale;
 };
 
 template <class A>
 Options<A> options_of(const AdamEmaParams& p) {
-  return {A(1 - p.beta1), A(1 - p.beta2), A(p.eps), A(p.weight_decay), A(p.grad_scale)};
+  return {A(1 - p.beta1), A(p.eps), A(p.weight_decay), A(p.grad_scale)};
 }
 
 // 1 for NaN and the infinities, whose difference with themselves is NaN.
@@ -25,8 +25,42 @@ __device__ __forceinline__ int is_nonfinite(A v) {
   return v - v == A(0) ? 0 : 1;
 }
 
-// Block b leaves its count in scratch[1 + b]; the first also keeps the step that the update pass
-// starts from, since that pass overwrites it.
+// What depends on the step's number, or is read on the device: the same in every block.
+template <class A>
+struct Coefficients {
+  A step_size;   // lr / (1 - beta1^step)
+  A rescale;     // 1 / sqrt(1 - beta2^step)
+  A weight2;     // 1 - beta2
+  A ema_weight;  // 1 - beta of the moving average
+};
+
+// What lies in scratch: the coefficients in double, the step's number before this call, the counts.
+__device__ __forceinline__ double* coefficients_at(const AdamEmaParams& p) {
+  return reinterpret_cast<double*>(p.scratch);
+}
+__device__ __forceinline__ int64_t& step_before(const AdamEmaParams& p) { return p.scratch[4]; }
+__device__ __forceinline__ int64_t& count_of(const AdamEmaParams& p, int block) {
+  return p.scratch[5 + block];
+}
+
+// By one thread of the counting pass: not again in each block of the update.
+template <class A>
+__device__ __forceinline__ void leave_coefficients(const AdamEmaParams& p) {
+  const double step = double(*p.step + 1), beta2 = p.beta2_tensor ? *p.beta2_tensor : p.beta2;
+  const A ema_weight = p.ema ? *static_cast<const A*>(p.ema_weight) : A(0);
+  const Vec<double> first = {{double(*static_cast<const A*>(p.lr)) / (1 - pow(p.beta1, step)),
+                              1 / sqrt(1 - pow(beta2, step))}};
+  store16(coefficients_at(p), first);
+  store16(coefficients_at(p) + 2, Vec<double>{{1 - beta2, double(ema_weight)}});
+}
+template <class A>
+__device__ __forceinline__ Coefficients<A> read_coefficients(const AdamEmaParams& p) {
+  const Vec<double> first = load16(coefficients_at(p)), second = load16(coefficients_at(p) + 2);
+  return {A(first.v[0]), A(first.v[1]), A(second.v[0]), A(second.v[1])};
+}
+
+// Each block leaves its count; the first also leaves the step that the update pass
+// starts from, since that pass overwrites it, and the coefficients.
 template <class T, int kN>
 __global__ void __launch_bounds__(kThreads) count_kernel(AdamEmaParams p, compute_t<T> grad_scale) {
   const T* grad = static_cast<const T*>(p.grad);
@@ -42,42 +76,29 @@ __global__ void __launch_bounds__(kThreads) count_kernel(AdamEmaParams p, comput
     count += is_nonfinite(load(grad[i]) * grad_scale);
   count = block_sum(count);
   if (threadIdx.x != 0) return;
-  p.scratch[1 + blockIdx.x] = count;
-  if (blockIdx.x == 0) p.scratch[0] = *p.step;
+  count_of(p, int(blockIdx.x)) = count;
+  if (blockIdx.x != 0) return;
+  step_before(p) = *p.step;
+  leave_coefficients<compute_t<T>>(p);
 }
 
-// What depends on the step's number: the same in every block.
-template <class A>
-struct Coefficients {
-  A step_size;   // lr / (1 - beta1^step)
-  A rescale;     // 1 / sqrt(1 - beta2^step)
-  A ema_weight;  // 1 - beta of the moving average
-  bool is_skipped;
-};
-
-template <class A>
-__device__ __forceinline__ Coefficients<A> begin_step(const AdamEmaParams& p, int partials) {
-  Coefficients<A>& shared_coefficients = shared<Coefficients<A>>();
+// Whether this step is applied. The first block counts it, or the elements that forbid it.
+__device__ __forceinline__ bool begin_step(const AdamEmaParams& p, int partials) {
+  bool& is_applied = shared<bool>();
   int64_t count = 0;
-  for (int k = int(threadIdx.x); k < partials; k += kThreads) count += p.scratch[1 + k];
+  for (int k = int(threadIdx.x); k < partials; k += kThreads) count += count_of(p, k);
   count = block_sum(count);
   if (threadIdx.x == 0) {
-    const int64_t step = p.scratch[0] + 1;
     if (blockIdx.x == 0) {
       if (count == 0)
-        *p.step = step;
+        *p.step = step_before(p) + 1;
       else
         *p.nonfinite += count;
     }
-    Coefficients<A> c;
-    c.step_size = A(double(*static_cast<const A*>(p.lr)) / (1 - pow(p.beta1, double(step))));
-    c.rescale = A(1 / sqrt(1 - pow(p.beta2, double(step))));
-    c.ema_weight = p.ema ? *static_cast<const A*>(p.ema_weight) : A(0);
-    c.is_skipped = count != 0;
-    shared_coefficients = c;
+    is_applied = count == 0;
   }
   __syncthreads();
-  return shared_coefficients;
+  return is_applied;
 }
 
 __device__ __forceinline__ float root(float v) { return sqrtf(v); }
@@ -107,7 +128,7 @@ __device__ __forceinline__ void update_run(const AdamEmaParams& p, int64_t i,
   for (int k = 0; k < kN; ++k) {
     const A g = load(grad.v[k]) * o.grad_scale + o.weight_decay * x.v[k];
     m.v[k] = interpolate(m.v[k], g, o.weight1);
-    v.v[k] = interpolate(v.v[k], g * g, o.weight2);
+    v.v[k] = interpolate(v.v[k], g * g, c.weight2);
     x.v[k] -= c.step_size * m.v[k] / (root(v.v[k]) * c.rescale + o.eps);
     if (p.ema) average.v[k] = interpolate(average.v[k], x.v[k], c.ema_weight);
   }
@@ -120,8 +141,9 @@ __device__ __forceinline__ void update_run(const AdamEmaParams& p, int64_t i,
 template <class T, int kN>
 __global__ void __launch_bounds__(kThreads)
     update_kernel(AdamEmaParams p, Options<compute_t<T>> o, int partials) {
-  const Coefficients<compute_t<T>> c = begin_step<compute_t<T>>(p, partials);
-  if (c.is_skipped) return;
+  using A = compute_t<T>;
+  if (!begin_step(p, partials)) return;
+  const Coefficients<A> c = read_coefficients<A>(p);
   const int64_t first = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t stride = int64_t(gridDim.x) * kThreads, runs = p.numel / kN;
   if (const int64_t i = runs * kN + first; i < p.numel) update_run<T, 1>(p, i, o, c);
@@ -133,7 +155,8 @@ template <class T, int kN>
 int launch_step(const AdamEmaParams& p, cudaStream_t stream) {
   using A = compute_t<T>;
   const Options<A> o = options_of<A>(p);
-  const dim3 count_grid = grid_for(p.numel / kN, kAdamPartials);
+  dim3 count_grid = grid_for(p.numel / kN, 8);
+  if (count_grid.x > kAdamPartials) count_grid.x = kAdamPartials;
   launch(count_kernel<T, kN>, count_grid, dim3(kThreads), 0, stream, p, o.grad_scale);
   if (const int error = last_error()) return error;
   launch(update_kernel<T, kN>, grid_for(p.numel / kN), dim3(kThreads), 0, stream, p, o,

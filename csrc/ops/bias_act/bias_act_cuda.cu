@@ -1,7 +1,7 @@
 // CUDA kernels of bias_act. Memory-bound: what counts is 16-byte accesses, no 64-bit division, and
 // the bias gradient out of the pass that makes dx.
-#include "../../common/partial_sums.cuh"
-#include "../../common/run.cuh"
+#include "../../common/leaky_relu.cuh"
+#include "../../common/strip.cuh"
 #include "activation.cuh"
 #include "bias_act.h"
 
@@ -124,6 +124,39 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The forward pass of piecewise-linear activations. Each thread's channel is fixed.
+template <class T, int kN, bool kIsInnermost>
+__global__ void __launch_bounds__(kThreads)
+    forward_kernel(BiasActParams p, LeakyRelu<compute_t<T>> act, Strips strips) {
+  using A = compute_t<T>;
+  const int64_t runs = (kIsInnermost ? p.channels : p.inner) / kN;
+  const Strip own = kIsInnermost ? strip_of_rows(strips, p.outer, runs)
+                                 : strip_of_planes<true>(strips, p.outer, p.channels, runs);
+  if (own.count == 0) return;
+  constexpr int kBiases = kIsInnermost ? kN : 1;
+  A bias[kBiases] = {};
+  if (p.b) {
+    const Run<T, kBiases> b = load_run<kBiases>(static_cast<const T*>(p.b) + own.channel * kBiases);
+#pragma unroll
+    for (int k = 0; k < kBiases; ++k) bias[k] = load(b.v[k]);
+  }
+  act.pick([&](auto&& f) {
+    const T* x = static_cast<const T*>(p.x) + own.first * kN;
+    T* y = static_cast<T*>(p.out) + own.first * kN;
+    const int64_t stride = own.stride * kN, next = own.next * kN;
+#pragma unroll 1
+    for (int row = 0; row < own.count; ++row, x += next, y += next)
+      walk_strip(
+          own.length, stride, [&](int64_t i, int) { return load_run<kN>(x + i); },
+          [&](int64_t i, Run<T, kN> run) {
+#pragma unroll
+            for (int k = 0; k < kN; ++k)
+              run.v[k] = narrow<T>(f(load(run.v[k]) + bias[kIsInnermost ? k : 0]));
+            store_run<kN>(y + i, run);
+          });
+  });
+}
+
 // How the kernels that also make db go over [outer, channels, inner], counted in runs of kN
 // elements (an index that is not visibly a multiple of kN costs the compiler its 16-byte stores). A
 // slice is `rows` outer items and, of planes, one of `pieces` pieces of `piece` runs each. No
@@ -240,6 +273,18 @@ int64_t slices(const BiasActParams& p) {
   return p.outer * p.channels * p.inner == 0 ? 0 : walk_of(p).slices;
 }
 
+template <class T, int kN>
+int launch_forward(const BiasActParams& p, const Exec& exec) {
+  using A = compute_t<T>;
+  const auto stream = static_cast<cudaStream_t>(exec.stream);
+  const LeakyRelu<A> act(A(p.alpha), A(p.gain), A(p.clamp));
+  const Strips strips = p.inner == 1 ? rows_in_strips(p.outer, p.channels / kN)
+                                     : planes_in_strips(p.outer, p.channels, p.inner / kN);
+  const auto kernel = p.inner == 1 ? forward_kernel<T, kN, true> : forward_kernel<T, kN, false>;
+  launch(kernel, strips.grid, dim3(kThreads), 0, stream, p, act, strips);
+  return last_error();
+}
+
 template <class T, class Acts, Direction kDirection, int kN, class Index>
 int launch_elementwise(const BiasActParams& p, const Exec& exec) {
   const int64_t steps = p.outer * p.channels * p.inner / kN;
@@ -263,6 +308,8 @@ int elementwise(const BiasActParams& p, const Exec& exec) {
       if constexpr (sizeof(T) < 8) {
         constexpr int kN = Vec<T>::kN;
         if (run_length(p) == kN) {
+          if constexpr (kDirection == Direction::kForward)
+            if (is_piecewise_linear(p.act) && p.alpha <= 1) return launch_forward<T, kN>(p, exec);
           constexpr bool kIsWide = std::is_same_v<Index, int64_t>;
           constexpr Direction kGiven = kIsWide ? Direction::kEither : kDirection;
           if (is_piecewise_linear(Options<T>(p).act))

@@ -43,8 +43,10 @@ struct Place {
   }
 };
 
-// Calls many(i) for each 16 bytes between the first and the last 16-byte boundary of g[0, length),
-// and one(i) for every other element: a sample may begin anywhere.
+constexpr int kLoadsAhead = 4;
+
+// Calls many(i, 16 bytes from g + i on) for each 16 bytes between the first and the last 16-byte
+// boundary of g[0, length), and one(i) for every other element: a sample may begin anywhere.
 template <class T, class One, class Many>
 __device__ __forceinline__ void walk(const T* g, int length, bool is_vector, Place at, One&& one,
                                      Many&& many) {
@@ -52,8 +54,19 @@ __device__ __forceinline__ void walk(const T* g, int length, bool is_vector, Pla
   int head = int((0 - reinterpret_cast<uintptr_t>(g)) & 15) / int(sizeof(T));
   if (!is_vector || head > length) head = length;
   const int vectors = (length - head) / kN;
+#pragma unroll 1
   for (int i = at.lane; i < head; i += at.width) one(i);
-  for (int v = at.lane; v < vectors; v += at.width) many(head + v * kN);
+  int v = at.lane;
+#pragma unroll 1
+  for (; v + (kLoadsAhead - 1) * at.width < vectors; v += kLoadsAhead * at.width) {
+    Vec<T> loaded[kLoadsAhead];
+#pragma unroll
+    for (int l = 0; l < kLoadsAhead; ++l) loaded[l] = load16(g + head + (v + l * at.width) * kN);
+#pragma unroll
+    for (int l = 0; l < kLoadsAhead; ++l) many(head + (v + l * at.width) * kN, loaded[l]);
+  }
+#pragma unroll 1
+  for (; v < vectors; v += at.width) many(head + v * kN, load16(g + head + v * kN));
 #pragma unroll 1
   for (int i = head + vectors * kN + at.lane; i < length; i += at.width) one(i);
 }
@@ -71,8 +84,7 @@ __global__ void __launch_bounds__(kThreads) square_kernel(SquareParams p, Deal d
     };
     walk(
         g, at.length(p.inner), true, at, [&](int i) { add(g[i]); },
-        [&](int i) {
-          const Vec<T> v = load16(g + i);
+        [&](int, const Vec<T>& v) {
 #pragma unroll
           for (int k = 0; k < Vec<T>::kN; ++k) add(v.v[k]);
         });
@@ -114,8 +126,7 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(ScaleParams p, bool is_
   T* out = static_cast<T*>(p.out) + (g - first);
   walk(
       g, at.length(p.inner), is_vector, at, [&](int i) { out[i] = narrow<T>(c * load(g[i])); },
-      [&](int i) {
-        const Vec<T> v = load16(g + i);
+      [&](int i, const Vec<T>& v) {
         Vec<T> scaled;
 #pragma unroll
         for (int k = 0; k < Vec<T>::kN; ++k) scaled.v[k] = narrow<T>(c * load(v.v[k]));

@@ -1,7 +1,7 @@
 // CUDA kernels of noise_bias_act: the epilogue of a layer in one pass forward and one backward, the
 // sums for scale, strength and b out of the pass that makes dx.
-#include "../../common/partial_sums.cuh"
-#include "../../common/run.cuh"
+#include "../../common/leaky_relu.cuh"
+#include "../../common/strip.cuh"
 #include "noise_bias_act.h"
 
 namespace fastgan::cuda {
@@ -40,10 +40,10 @@ struct Axes {
         is_channels_last(p.is_channels_last) {}
 };
 
-// kN elements a step: of one plane, or (channels_last) adjacent channels of one position.
-template <class T, int kN, class Index>
+// Whatever the kernels below do not take: element by element.
+template <class T, class Index>
 __global__ void __launch_bounds__(kThreads)
-    forward_kernel(NoiseBiasActParams p, Options<T> o, Axes<Index> axes, int64_t steps) {
+    scalar_forward_kernel(NoiseBiasActParams p, Options<T> o, Axes<Index> axes, Index numel) {
   using A = compute_t<T>;
   const T* noises = static_cast<const T*>(p.noise);
   const A* scales = static_cast<const A*>(p.scale);
@@ -51,36 +51,114 @@ __global__ void __launch_bounds__(kThreads)
   const A strength = p.strength ? *static_cast<const A*>(p.strength) : A(1);
   const Index stride = Index(gridDim.x * kThreads), channels = Index(axes.channel_count);
   const Index inner = Index(axes.inner_count), noise_stride = Index(axes.noise_stride);
-  for (Index step = Index(blockIdx.x * kThreads + threadIdx.x); step < Index(steps);
-       step += stride) {
-    const Index i = step * kN;
-    Run<T, kN> run = load_run<kN>(static_cast<const T*>(p.x) + i);
-    if (axes.is_channels_last) {
-      const Index row = axes.channels.divide(i), c = i - row * channels;
-      const Index n = axes.inner.divide(row), s = row - n * inner;
-      const A noise = noises ? strength * load(noises[n * noise_stride + s]) : A(0);
-      Run<A, kN> scale, b;
-      if (scales) scale = load_run<kN>(scales + (n * channels + c));
-      if (biases) b = load_run<kN>(biases + c);
-#pragma unroll
-      for (int k = 0; k < kN; ++k) {
-        const A x = scales ? scale.v[k] * load(run.v[k]) : load(run.v[k]);
-        run.v[k] = narrow<T>(forward_one<T>(x + noise + (biases ? b.v[k] : A(0)), o));
-      }
-    } else {
-      const Index row = axes.inner.divide(i), s = i - row * inner;
-      const Index n = axes.channels.divide(row), c = row - n * channels;
-      const A scale = scales ? scales[row] : A(1), b = biases ? biases[c] : A(0);
-      Run<T, kN> noise;
-      if (noises) noise = load_run<kN>(noises + (n * noise_stride + s));
-#pragma unroll
-      for (int k = 0; k < kN; ++k) {
-        const A add = noises ? strength * load(noise.v[k]) : A(0);
-        run.v[k] = narrow<T>(forward_one<T>(scale * load(run.v[k]) + add + b, o));
-      }
-    }
-    store_run<kN>(static_cast<T*>(p.out) + i, run);
+  for (Index i = Index(blockIdx.x * kThreads + threadIdx.x); i < numel; i += stride) {
+    const Index width = axes.is_channels_last ? channels : inner;
+    const Index row = (axes.is_channels_last ? axes.channels : axes.inner).divide(i);
+    const Index height = axes.is_channels_last ? inner : channels;
+    const Index n = (axes.is_channels_last ? axes.inner : axes.channels).divide(row);
+    const Index column = i - row * width, line = row - n * height;
+    const Index c = axes.is_channels_last ? column : line,
+                s = axes.is_channels_last ? line : column;
+    const A scale = scales ? scales[n * channels + c] : A(1), b = biases ? biases[c] : A(0);
+    const A add = noises ? strength * load(noises[n * noise_stride + s]) : A(0);
+    const A u = scale * load(static_cast<const T*>(p.x)[i]) + add + b;
+    static_cast<T*>(p.out)[i] = narrow<T>(forward_one<T>(u, o));
   }
+}
+
+template <class A>
+__device__ __forceinline__ A strength_of(const NoiseBiasActParams& p) {
+  return !p.noise ? A(0) : p.strength ? *static_cast<const A*>(p.strength) : A(1);
+}
+
+// Planes of whole runs. A strip stays in one plane, whose scale it keeps.
+template <class T, int kN>
+__global__ void __launch_bounds__(kThreads)
+    forward_planes_kernel(NoiseBiasActParams p, LeakyRelu<compute_t<T>> act, Strips strips) {
+  using A = compute_t<T>;
+  struct Loaded {
+    Run<T, kN> x, noise;
+  };
+  const int64_t runs = p.inner / kN;
+  const Strip own = strip_of_planes<false>(strips, p.outer, p.channels, runs);
+  if (own.count == 0) return;
+  const A b = p.b ? static_cast<const A*>(p.b)[own.channel] : A(0), strength = strength_of<A>(p);
+  const int64_t first_plane = int64_t(blockIdx.y) * strips.rows * p.channels + own.channel;
+  const int64_t begin = (own.first - first_plane * runs) * kN, stride = own.stride * kN;
+  act.pick([&](auto&& f) {
+#pragma unroll 1
+    for (int row = 0; row < own.count; ++row) {
+      const int64_t n = int64_t(blockIdx.y) * strips.rows + row,
+                    plane = n * p.channels + own.channel;
+      const A scale = p.scale ? static_cast<const A*>(p.scale)[plane] : A(1);
+      const T* x = static_cast<const T*>(p.x) + (plane * p.inner + begin);
+      T* y = static_cast<T*>(p.out) + (plane * p.inner + begin);
+      const T* noise =
+          static_cast<const T*>(p.noise) + ((p.is_noise_shared ? 0 : n * p.inner) + begin);
+      walk_strip(
+          own.length, stride,
+          [&](int64_t i, int) {
+            Loaded loaded{load_run<kN>(x + i), {}};
+            if (p.noise) loaded.noise = load_run<kN>(noise + i);
+            return loaded;
+          },
+          [&](int64_t i, Loaded loaded) {
+#pragma unroll
+            for (int k = 0; k < kN; ++k) {
+              const A add = strength * load(loaded.noise.v[k]) + b;
+              loaded.x.v[k] = narrow<T>(f(scale * load(loaded.x.v[k]) + add));
+            }
+            store_run<kN>(y + i, loaded.x);
+          });
+    }
+  });
+}
+
+// Channels innermost and whole runs of them; z of the grid counts samples.
+template <class T, int kN>
+__global__ void __launch_bounds__(kThreads, 4)  // at most 64 registers
+    forward_columns_kernel(NoiseBiasActParams p, LeakyRelu<compute_t<T>> act, Strips strips) {
+  using A = compute_t<T>;
+  struct Loaded {
+    Run<T, kN> x;
+    A noise;
+  };
+  const int64_t runs = p.channels / kN;
+  const Strip own = strip_of_rows(strips, p.inner, runs);
+  if (own.count == 0) return;
+  const A strength = strength_of<A>(p);
+  Run<A, kN> b{};
+  if (p.b) b = load_run<kN>(static_cast<const A*>(p.b) + own.channel * kN);
+  const int64_t pixel = int64_t(blockIdx.y) * strips.rows + (int(threadIdx.x) >> strips.log_width);
+  act.pick([&](auto&& f) {
+#pragma unroll 1
+    for (int64_t n = blockIdx.z; n < p.outer; n += gridDim.z) {
+      Run<A, kN> scale;
+#pragma unroll
+      for (int k = 0; k < kN; ++k) scale.v[k] = A(1);
+      if (p.scale)
+        scale = load_run<kN>(static_cast<const A*>(p.scale) + (n * runs + own.channel) * kN);
+      const int64_t first = (n * p.inner * runs + own.first) * kN, stride = own.stride * kN;
+      const T* x = static_cast<const T*>(p.x) + first;
+      T* y = static_cast<T*>(p.out) + first;
+      const T* noise =
+          static_cast<const T*>(p.noise) + ((p.is_noise_shared ? 0 : n * p.inner) + pixel);
+      walk_strip(
+          own.length, stride,
+          [&](int64_t i, int j) {
+            Loaded loaded{load_run<kN>(x + i), A(0)};
+            if (p.noise) loaded.noise = load(noise[j * strips.groups()]);
+            return loaded;
+          },
+          [&](int64_t i, Loaded loaded) {
+            const A add = strength * loaded.noise;
+#pragma unroll
+            for (int k = 0; k < kN; ++k)
+              loaded.x.v[k] = narrow<T>(f(scale.v[k] * load(loaded.x.v[k]) + (add + b.v[k])));
+            store_run<kN>(y + i, loaded.x);
+          });
+    }
+  });
 }
 
 // du of one element. y > 0 where u > 0, and holds the clamp as its dtype rounds it.
@@ -263,11 +341,21 @@ int64_t scratch(const NoiseBiasActParams& p) {
   return (p.dscale ? sums : 0) + (p.db ? sums : 0) + (p.dstrength ? strength_parts(p, w) : 0);
 }
 
-template <class T, int kN, class Index>
+template <class T, int kN>
 int launch_forward(const NoiseBiasActParams& p, const Exec& exec) {
-  const int64_t steps = p.outer * p.channels * p.inner / kN;
-  launch(forward_kernel<T, kN, Index>, grid_for(steps), dim3(kThreads), 0,
-         static_cast<cudaStream_t>(exec.stream), p, Options<T>(p), Axes<Index>(p), steps);
+  using A = compute_t<T>;
+  const auto stream = static_cast<cudaStream_t>(exec.stream);
+  const LeakyRelu<A> act(A(p.alpha), A(p.gain), A(p.clamp));
+  Strips strips;
+  if (p.is_channels_last) {
+    strips = rows_in_strips(p.inner, p.channels / kN);
+    strips.grid.z = unsigned(p.outer < kMostOuter ? p.outer : kMostOuter);
+  } else {
+    strips = planes_in_strips(p.outer, p.channels, p.inner / kN, 1);
+  }
+  const auto kernel =
+      p.is_channels_last ? forward_columns_kernel<T, kN> : forward_planes_kernel<T, kN>;
+  launch(kernel, strips.grid, dim3(kThreads), 0, stream, p, act, strips);
   return last_error();
 }
 
@@ -276,12 +364,15 @@ int forward(const NoiseBiasActParams& p, const Exec& exec) {
   if (numel == 0) return 0;
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
+    if constexpr (sizeof(T) < 8) {
+      if (run_length(p) > 1 && p.alpha <= 1) return launch_forward<T, Vec<T>::kN>(p, exec);
+    }
     return dispatch_index(numel, [&](auto index) {
       using Index = decltype(index);
-      if constexpr (sizeof(T) < 8) {
-        if (run_length(p) > 1) return launch_forward<T, Vec<T>::kN, Index>(p, exec);
-      }
-      return launch_forward<T, 1, Index>(p, exec);
+      launch(scalar_forward_kernel<T, Index>, grid_for(numel), dim3(kThreads), 0,
+             static_cast<cudaStream_t>(exec.stream), p, Options<T>(p), Axes<Index>(p),
+             Index(numel));
+      return last_error();
     });
   });
 }

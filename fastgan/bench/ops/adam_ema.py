@@ -35,7 +35,7 @@ def _case(n: int, **options) -> OpCase:
     def plain(param, grad, exp_avg, exp_avg_sq, ema):
         step, nonfinite, lr, ema_weight = narrow if param.dtype == torch.float32 else wide
         adam_ema_ref(param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight,
-                     0.0, 0.0, _EPS, 0.0, 1.0)  # fmt: skip
+                     None, 0.0, 0.0, _EPS, 0.0, 1.0)  # fmt: skip
         return exp_avg_sq
 
     return OpCase(

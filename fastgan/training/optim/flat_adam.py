@@ -37,9 +37,8 @@ class FlatAdam:
         eps: default 1e-8.
         average: a copy of the module whose parameters become the moving average; default: none.
         has_changing_beta2: whether β2 is read from the device tensor `param_groups[0]["beta2"]`,
-            float64 [], which the host may fill before each step; the update is then made of
-            PyTorch's ops (`fastgan.ops.adam_ema_`). Default False: "beta2" is None, and β2 is that
-            of betas.
+            float64 [], which the host may fill before each step. Default False: "beta2" is None,
+            and β2 is that of betas.
 
     `param_groups` and `state` read as torch.optim.Adam's: state[p] holds "step" (float32 []),
     "exp_avg" and "exp_avg_sq" (like p). They are views: writing into them sets the optimiser.

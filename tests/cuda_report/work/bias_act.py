@@ -2,25 +2,27 @@
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work
 
-_NUMEL = 32 * 128**3
-_THREADS = 132 * 16 * 256  # grid_for on an H100 or H200
+_LAYOUTS = {"planes": "false", "channels_last": "true"}
 
 
-def _forward(dtype: str) -> Work:
+def _forward(layout: str, dtype: str) -> Work:
     run = 16 // ITEM_BYTES[dtype]
-    trips = _NUMEL / _THREADS / run
     return Work(
-        label=f"bias_act forward {dtype}",
+        label=f"bias_act forward {layout} {dtype}",
         parts=(
             Part(
-                kernel=f"bias_act/elementwise_kernel<{dtype}, PiecewiseLinearOnly, (Direction)0, "
-                f"{run}, unsigned int>",
-                outputs=_NUMEL / _THREADS,
-                trips=(trips,),
+                kernel=f"bias_act/forward_kernel<{dtype}, {run}, {_LAYOUTS[layout]}>",
+                outputs=8 * run,
+                trips=(
+                    1,
+                    4,
+                    0,
+                    0,
+                ),  # lrelu's strips and pairs of runs, 8 runs a thread; those of relu
                 moved=2 * ITEM_BYTES[dtype],
             ),
         ),
     )
 
 
-WORK = tuple(map(_forward, ("float", "bfloat16")))
+WORK = tuple(_forward(layout, dtype) for layout in _LAYOUTS for dtype in ("float", "bfloat16"))

@@ -5,17 +5,21 @@ from tests.cuda_report.work import ITEM_BYTES, Part, Work
 _CHUNK = 8192
 
 
+def _batches(dtype: str) -> float:
+    """Of four vectors in flight."""
+    return _CHUNK / 256 / (16 // ITEM_BYTES[dtype]) / 4
+
+
 def _forward(dtype: str) -> Work:
     item = ITEM_BYTES[dtype]
-    main = _CHUNK / 256 / (16 // item)
-    head = (0, 0) if dtype == "float" else (0,)  # unrolled by 4: what is left over, and fours
     return Work(
         label=f"gradient_penalty forward {dtype}",
         parts=(
             Part(
                 kernel=f"gradient_penalty/square_kernel<{dtype}>",
                 outputs=_CHUNK / 256,
-                trips=(*head, main, 0, 5, 0, 1, 3),  # sums: shuffles, and of the 8 warps
+                # No ends before and after vectors; sums: shuffles, and of the 8 warps.
+                trips=(0, _batches(dtype), 0, 0, 5, 0, 1, 3),
                 moved=item,
             ),
         ),
@@ -24,14 +28,13 @@ def _forward(dtype: str) -> Work:
 
 def _backward(dtype: str) -> Work:
     item = ITEM_BYTES[dtype]
-    head = (0, 0) if dtype == "float" else (0,)
     return Work(
         label=f"gradient_penalty backward {dtype}",
         parts=(
             Part(
                 kernel=f"gradient_penalty/scale_kernel<{dtype}>",
                 outputs=_CHUNK / 256,
-                trips=(*head, _CHUNK / 256 / (16 // item), 0),
+                trips=(0, _batches(dtype), 0, 0),
                 moved=2 * item,
             ),
         ),

@@ -2,23 +2,22 @@
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work
 
-_NUMEL = 32 * 128**3
-_THREADS = 132 * 16 * 256  # grid_for on an H100 or H200
+_KERNELS = {"planes": "forward_planes_kernel", "channels_last": "forward_columns_kernel"}
 
 
-def _forward(dtype: str) -> Work:
+def _forward(layout: str, dtype: str) -> Work:
     run = 16 // ITEM_BYTES[dtype]
     return Work(
-        label=f"noise_bias_act forward {dtype}",
+        label=f"noise_bias_act forward {layout} {dtype}",
         parts=(
             Part(
-                kernel=f"noise_bias_act/forward_kernel<{dtype}, {run}, unsigned int>",
-                outputs=_NUMEL / _THREADS,
-                trips=(_NUMEL / _THREADS / run,),
+                kernel=f"noise_bias_act/{_KERNELS[layout]}<{dtype}, {run}>",
+                outputs=8 * run,
+                trips=(1, 4, 0, 0),  # lrelu's strips and pairs of runs, 8 runs a thread; relu's
                 moved=2 * ITEM_BYTES[dtype],
             ),
         ),
     )
 
 
-WORK = tuple(map(_forward, ("float", "bfloat16")))
+WORK = tuple(_forward(layout, dtype) for layout in _KERNELS for dtype in ("float", "bfloat16"))
