@@ -96,7 +96,8 @@ def _toward(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) 
 _op = define_op(
     "adam_ema_(Tensor(a!) param, Tensor grad, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, "
     "Tensor(d!)? ema, Tensor(e!) step, Tensor(f!) nonfinite, Tensor lr, Tensor? ema_weight, "
-    "Tensor? beta2_tensor, float beta1, float beta2, float eps, float weight_decay, float grad_scale) -> ()",
+    "Tensor? beta2_tensor, float beta1, float beta2, float eps, float weight_decay, "
+    "float grad_scale) -> ()",
     reference=adam_ema_ref,
     fake=lambda *arguments: None,
 )
