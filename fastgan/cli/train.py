@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import shlex
 import sys
@@ -23,6 +22,7 @@ from fastgan.cli.train_config import (
     new_config,
     refuse_imported,
 )
+from fastgan.cli.train_dry_run import print_dry_run
 from fastgan.cli.train_help import TrainCommand
 from fastgan.cli.train_launch import (
     DIVERGED,
@@ -169,7 +169,7 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
     if config.init_from is not None and checkpoint is None:
         _print_copied_weights(config)
     if options["dry_run"]:
-        click.echo(json.dumps(config.to_dict(), indent=2))
+        print_dry_run(config, num_processes(options["gpus"]))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
         click.echo(f"dry run: the run folder would be {where}")
         return

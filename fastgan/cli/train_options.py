@@ -173,7 +173,9 @@ OPTIONS = (
             help="On a CPU, keep freed memory in the process. Training is faster, and the memory "
                  "in use stays at its maximum."),
     _option("--desc", default="", shown="none", help="Text added to the name of the run folder."),
-    click.option("-n", "--dry-run", is_flag=True, help="Print the options and do not train."),
+    click.option("-n", "--dry-run", is_flag=True,
+                 help="Print the configuration, parameters, operations, memory and time; do not "
+                 "train."),
 )
 # fmt: on
 NOT_CONFIG = frozenset(

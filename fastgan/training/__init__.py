@@ -34,6 +34,7 @@ from fastgan.training.loop.loop import sample_grid, train
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.predict.memory import Memory, largest_batch_gpu
 from fastgan.training.predict.prediction import Prediction, predict
+from fastgan.training.predict.time import Gpu, sec_per_kimg
 from fastgan.training.report.log import RunLog
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
@@ -49,6 +50,7 @@ __all__ = [
     "DataConfig",
     "EmaConfig",
     "FaultPolicy",
+    "Gpu",
     "InitConfig",
     "Memory",
     "Observer",
@@ -71,6 +73,7 @@ __all__ = [
     "load_recipe",
     "predict",
     "sample_grid",
+    "sec_per_kimg",
     "start_from",
     "train",
     "train_step",

@@ -41,7 +41,9 @@ class Cli:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """A dry run prints the configuration alone: see test_train_dry_run.py for what follows it."""
     monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("fastgan.cli.train_dry_run.print_needs", lambda config, processes: None)
     return Cli(tmp_path)
 
 

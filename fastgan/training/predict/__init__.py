@@ -1,4 +1,4 @@
-"""What a run needs, before anything is loaded: `predict` and `largest_batch_gpu`.
+"""What a run needs, before anything is loaded: `predict`, `largest_batch_gpu`, `sec_per_kimg`.
 
 flops            operations of one operator, by its arguments
 operator_trace   the operators that run inside, their work and the memory that lives

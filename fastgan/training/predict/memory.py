@@ -3,9 +3,11 @@
     state        parameters, gradients, Adam's two moments, the average of G, buffers, the batch
     activations  the most that lives at once beside them: maps that a backward pass needs, gradients
                  of maps, temporaries of the step
-    rest         an allowance, not a prediction: cuDNN may convert the layout of the largest
-                 convolution's maps, and cuBLAS keeps a workspace. CUDA's own context, about half a
-                 gigabyte that torch does not count, and NCCL's buffers are not in it.
+    rest         an allowance, not a prediction. On CUDA: cuDNN may convert the layout of the
+                 largest convolution's maps, and cuBLAS keeps a workspace; CUDA's own context, about
+                 half a gigabyte that torch does not count, and NCCL's buffers are not in it. On a
+                 CPU: the most that was measured of what convolutions allocate inside and glibc's
+                 allocator keeps, 1.2 times the activations.
 
 Activations are counted from operators' results, in the allocator's blocks. What an operator
 allocates and releases inside, and fragmentation, are not seen.
@@ -21,9 +23,10 @@ from fastgan.training.predict.operator_trace import OperatorTrace
 from fastgan.training.predict.step_on_meta import PhaseKey, StepOnMeta
 from fastgan.training.step.state import TrainState
 
-__all__ = ["Memory", "largest_batch_gpu", "memory_of"]
+__all__ = ["Memory", "allowance", "largest_batch_gpu", "memory_of"]
 
 CUBLAS_WORKSPACE = 32 * 2**20  # bytes; torch's choice for sm_90, less on others
+CPU_ALLOWANCE = 1.2  # of the activations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Memory:
         phase: the name of the phase that has the most.
         rest: an allowance for workspaces of libraries.
         by_operator: operator's name → bytes of its results among the activations.
+        largest_convolution: bytes of the arguments and the result of the largest one.
     """
 
     parameters: int
@@ -51,6 +55,7 @@ class Memory:
     phase: str
     rest: int
     by_operator: dict[str, int]
+    largest_convolution: int
 
     @property
     def state(self) -> int:
@@ -68,12 +73,20 @@ class Memory:
         return self.peak + self.rest
 
 
-def memory_of(state: TrainState, traces: dict[PhaseKey, OperatorTrace]) -> Memory:
+def allowance(activations: int, largest_convolution: int, device_type: str) -> int:
+    """`Memory.rest`: bytes for what operators allocate inside and libraries keep."""
+    if device_type == "cpu":
+        return round(CPU_ALLOWANCE * activations)
+    return largest_convolution + CUBLAS_WORKSPACE
+
+
+def memory_of(state: TrainState, traces: dict[PhaseKey, OperatorTrace], device_type: str) -> Memory:
     """The memory of a traced step.
 
     Args:
         state: whose phases were traced.
         traces: of each phase.
+        device_type: "cuda" or "cpu".
     """
     key, highest = max(traces.items(), key=lambda item: item[1].peak)
     optimizers = (state.g_optimizer, state.d_optimizer)
@@ -91,8 +104,9 @@ def memory_of(state: TrainState, traces: dict[PhaseKey, OperatorTrace]) -> Memor
         other=existing - parameters - gradients - moments - average,
         activations=highest.peak,
         phase=key[0].__name__,
-        rest=convolution + CUBLAS_WORKSPACE,
+        rest=allowance(highest.peak, convolution, device_type),
         by_operator={k: v for k, v in highest.peak_by_operator.items() if v > 0},
+        largest_convolution=convolution,
     )
 
 
@@ -134,7 +148,7 @@ def largest_batch_gpu(
         middle = (low + high) // 2
         n = fitting[middle]
         traces = step.trace_phases(n, min(step.share // n, 2))
-        if memory_of(step.state, traces).total <= memory_bytes:
+        if memory_of(step.state, traces, device_type).total <= memory_bytes:
             found, low = n, middle + 1
         else:
             high = middle - 1

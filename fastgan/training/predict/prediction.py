@@ -10,9 +10,9 @@ from torch import nn
 
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.predict.flops import Flops
-from fastgan.training.predict.memory import Memory, memory_of
+from fastgan.training.predict.memory import Memory, allowance, memory_of
 from fastgan.training.predict.operator_trace import OperatorTrace, Work
-from fastgan.training.predict.step_on_meta import PhaseKey, StepOnMeta
+from fastgan.training.predict.step_on_meta import PhaseKey, StepOnMeta, on_device
 
 __all__ = ["Network", "Phase", "Prediction", "predict"]
 
@@ -89,6 +89,21 @@ class Prediction:
         filters = sum(phase.per_step * phase.flops.filter for phase in self.phases) / share
         return Flops(round(matrix), round(filters))
 
+    def on_cpu(self) -> "Prediction":
+        """The prediction for the same run on a CPU.
+
+        Returns:
+            This one with a CPU's allowance where the networks' dtypes are the same there; else a
+            new prediction.
+        """
+        if on_device(self.config, "cpu") is not self.config:
+            return predict(self.config, gpus=self.gpus, device_type="cpu")
+        memory = self.memory
+        rest = allowance(memory.activations, memory.largest_convolution, "cpu")
+        return dataclasses.replace(
+            self, device_type="cpu", memory=dataclasses.replace(memory, rest=rest)
+        )
+
 
 def predict(
     config: TrainConfig,
@@ -138,7 +153,7 @@ def predict(
         G=_network(step.state.G, g_flops),
         D=_network(step.state.D, d_flops),
         phases=tuple(_phase(key, rates[key], first[key], both[key], parts) for key in first),
-        memory=memory_of(step.state, both),
+        memory=memory_of(step.state, both, device_type),
     )
 
 

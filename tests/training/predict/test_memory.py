@@ -35,7 +35,8 @@ def published_stylegan3():
 
 def published_r3gan():
     model = {"widths": (48,) * 4, "groups": (6,) * 4, "bf16_stages": ()}
-    return r3gan.published("CIFAR10", batch=4).with_changes(model=model)
+    config = r3gan.published("CIFAR10", batch=4)
+    return config.with_changes(model=model, augment=PLAIN, schedule={"augment_p_end": None})
 
 
 CONFIGS = {
