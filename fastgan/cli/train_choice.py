@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from fastgan.cli.train_options import HAS_PRESETS
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["explain", "whole_share"]
+__all__ = ["explain", "fit_memory"]
+
+GIB = 2**30
+_RESERVED = GIB  # of a GPU's memory: CUDA's own context, NCCL's buffers
 
 
 def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int) -> list[str]:
@@ -64,10 +69,39 @@ def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[st
     ]
 
 
-def whole_share(config: "TrainConfig", gpus: int) -> str:
-    """A line on how many images a process of --cfg auto computes at once."""
-    share = config.batch // gpus
-    return (
-        f"auto: batch-gpu {share}, the whole share of a process; a smaller --batch-gpu needs less "
-        "memory"
+def fit_memory(config: "TrainConfig", gpus: int) -> tuple["TrainConfig", str]:
+    """(`config` with the largest batch_gpu that fits the GPUs' memory, a line that says why).
+
+    On a CPU a process computes its whole share of the batch. click.BadParameter where nothing fits.
+    """
+    memory = None if config.device == "cpu" else _gpu_memory()
+    if memory is None:
+        whole = config.batch // gpus if config.batch % gpus == 0 else None
+        line = (
+            f"auto: batch-gpu {whole}, the whole share of a process; a smaller --batch-gpu needs "
+            "less memory"
+        )
+        return config.with_changes(batch_gpu=None), line
+    from fastgan.training.predict.memory import largest_batch_gpu
+
+    free = memory - _RESERVED
+    found = largest_batch_gpu(config, free, gpus=gpus)
+    if found is None:
+        raise click.BadParameter(
+            f"auto: not even the smallest --batch-gpu is predicted to fit into the GPU's "
+            f"{memory / GIB:.1f} GiB; use a smaller --cbase, --mbstd-group or --resolution",
+            param_hint="--cfg",
+        )
+    line = (
+        f"auto: batch-gpu {found}, the largest predicted to fit into {free / GIB:.1f} of the GPU's "
+        f"{memory / GIB:.1f} GiB"
     )
+    return config.with_changes(batch_gpu=found), line
+
+
+def _gpu_memory() -> int | None:
+    """Bytes of the smallest GPU that torch sees, so that all ranks choose alike; None without."""
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    return min((torch.cuda.get_device_properties(i).total_memory for i in devices), default=None)

@@ -9,7 +9,7 @@ import click
 
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
-from fastgan.cli.train_choice import explain, whole_share
+from fastgan.cli.train_choice import explain, fit_memory
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options import (
     AVATARS,
@@ -84,7 +84,8 @@ def new_config(
     config = apply_options(config, passed)
     choices = explain(config, given, options["cfg"], gpus)
     if options["cfg"] == "auto" and "batch_gpu" not in given:
-        choices.append(whole_share(config, gpus))
+        config, line = fit_memory(config, gpus)
+        choices.append(line)
     return config, name, choices
 
 

@@ -1,6 +1,12 @@
 """What `fastgan train` chose and why, in its output and in log.txt."""
 
+import importlib
+
+import click
 import pytest
+
+from fastgan.cli import train_choice
+from fastgan.training.config.recipes import load_recipe
 
 
 def lines_of(text):
@@ -47,3 +53,43 @@ def test_log_txt_says_it_too(cli, images):
     log = (run_dir / "log.txt").read_text(encoding="utf-8").splitlines()
     assert lines_of(output) == [line for line in log if line.startswith("auto: ")]
     assert len(lines_of(output)) == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "gpus", "line"),
+    [
+        (8, 2, "auto: batch-gpu 8, the largest predicted to fit into 79.0 of the GPU's 80.0 GiB"),
+        (None, 1, "not even the smallest --batch-gpu is predicted to fit into the GPU's 80.0 GiB"),
+    ],
+)
+def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, found, gpus, line):
+    asked = []
+
+    def largest(*args, **options):
+        asked.append((*args, options))
+        return found
+
+    monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 80 * 2**30)
+    memory = importlib.import_module("fastgan.training.predict.memory")
+    monkeypatch.setattr(memory, "largest_batch_gpu", largest)
+    config = load_recipe("auto")(resolution=(32, 32), gpus=gpus, device="cuda")
+    if found is None:
+        with pytest.raises(click.BadParameter, match=line):
+            train_choice.fit_memory(config, gpus)
+    else:
+        chosen, said = train_choice.fit_memory(config, gpus)
+        assert (chosen, said) == (config.with_changes(batch_gpu=found), line)
+    assert asked == [(config, 79 * 2**30, {"gpus": gpus})]
+
+
+@pytest.mark.slow
+def test_less_memory_means_fewer_images_at_once(monkeypatch):
+    config = load_recipe("auto")(resolution=(32, 32), model={"channel_base": 256}, device="cuda")
+    found = []
+    for gib in (80, 1.06):
+        monkeypatch.setattr(train_choice, "_gpu_memory", lambda gib=gib: int(gib * 2**30))
+        found.append(train_choice.fit_memory(config, 1)[0].batch_gpu)
+    assert found[0] == config.batch > found[1] >= config.model.mbstd_group
+    monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 2**30)
+    with pytest.raises(click.BadParameter, match="not even the smallest --batch-gpu"):
+        train_choice.fit_memory(config, 1)
