@@ -1,4 +1,7 @@
-"""A training step as a StepCase: the phases of `fastgan.training`, in every variant."""
+"""A training step as a StepCase: the phases of `fastgan.training`, in every variant.
+
+It is the step that `fastgan train` runs: each sample draws random numbers of its own (`replicate`).
+"""
 
 import copy
 import math
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.bench.variants import VARIANTS, as_variant, compile_parts
 from fastgan.training.config.run import TrainConfig
+from fastgan.training.distributed.replica import replicate
 from fastgan.training.optim.ema import update_ema
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import PhaseFn, phases
@@ -79,6 +83,7 @@ def _make_state(config: TrainConfig) -> TrainState:
         for group in optimizer.param_groups:
             group["lr"].fill_(_LR)
     state.ema_weight.fill_(1e-3)
+    replicate(state, None)
     return state
 
 
@@ -90,6 +95,7 @@ def _double(state: TrainState) -> TrainState:
     exact.G_ema = state.G_ema.double()
     exact.ema_weight.copy_(state.ema_weight)
     exact.pl_mean = state.pl_mean.double()
+    replicate(exact, None)
     return exact
 
 

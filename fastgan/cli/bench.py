@@ -30,7 +30,7 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                      show_default=True, help="Device to measure on."),
         click.option("--cache", type=click.Choice(["warm", "cold"]), default="warm",
                      show_default=True,
-                     help="cold: empty the processor's caches before every call."),
+                     help="cold: empty the processor's caches before every call; --device cpu only."),
         click.option("--memory", type=click.Choice(["default", "keep"]), default="default",
                      show_default=True,
                      help="keep: keep freed memory in the process, as `fastgan train` does."),
@@ -149,6 +149,12 @@ def _session(
         cases = load_cases(kind, options["names"], is_quick=options["quick"])
     except ValueError as error:
         raise click.UsageError(f"{error}", ctx) from error
+    if options["device"] == "cuda" and options["cache"] == "cold":
+        _refuse(
+            ctx,
+            "--cache cold is for --device cpu; on cuda the calls rotate over more memory than the "
+            "L2 holds, leave it out",
+        )
     protocol = Protocol(
         device=options["device"],
         threads=options["threads"],

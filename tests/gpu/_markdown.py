@@ -93,15 +93,18 @@ def _worst(record: Json) -> str:
 
 def _benchmarks(data: Json, facts: Json) -> list[str]:
     rows = [row for item in data["ops"] for row in item.get("rows", ())]
-    large = [_large(row, facts) for row in rows if row["cache"] == "cold"]
+    large = [_large(row, facts) for row in rows if row["cache"] == "rotated"]
     small = [_small(row) for row in rows if row["cache"] == "warm"]
     left = [(i["item"], i["failure"]) for i in data["ops"] if i["failure"]]
     left += [(i["item"], i["refused"]) for i in data["ops"] if i.get("refused")]
     absent = sorted({f"{n}: {w}" for r in rows for n, w in r.get("absent", {}).items()})
     parts = [
         "## Ops",
-        "Milliseconds between CUDA events, L2 emptied before each call; medians, interleaved in "
-        "one process; every variant checked against float64 first, a wrong one has no number. "
+        "Milliseconds per call in a CUDA graph, whose calls rotate over more memory than the L2 "
+        "holds; medians, interleaved in one process; every variant checked against float64 first, "
+        "a wrong one has no number. launched: native, when the host launches it. "
+        "bound by: what accounts for 75 % of native's time in its graph, and whether the host is "
+        "slower when it launches native. "
         "× native: that variant's time over native's; above 1, native is faster. "
         "copy %: bytes that any implementation must move over native's time, as a share of the "
         "measured copy bandwidth. predicted: the bytes that our kernels move, at "
@@ -122,7 +125,7 @@ def _benchmarks(data: Json, facts: Json) -> list[str]:
 
 
 _LARGE = ["op", "case", "dtype", "layout", "mode", "native", "reference", "× native", "compile",
-          "× native", "copy floor", "copy %", "predicted"]  # fmt: skip
+          "× native", "copy floor", "copy %", "predicted", "launched", "bound by"]  # fmt: skip
 
 
 def _large(row: Json, facts: Json) -> list[Any]:
@@ -132,7 +135,8 @@ def _large(row: Json, facts: Json) -> list[Any]:
     for name in ("reference", "compile"):
         cells += [_ms(seconds, name, wrong), f"{ratios[name]:.2f}" if name in ratios else "-"]
     floor = seconds["copy"] * row["floor_bytes"] / row["copied_bytes"]
-    return [*label, *cells, f"{floor * 1e3:.3g}", _share(row, facts), _predicted(row, facts)]
+    cells += [f"{floor * 1e3:.3g}", _share(row, facts), _predicted(row, facts)]
+    return [*label, *cells, _ms(row["launched"], "native", {}), row["bound"]]
 
 
 def _share(row: Json, facts: Json) -> str:

@@ -1,8 +1,9 @@
 """Measurements of the ops on a GPU: each variant checked first, then all of a row interleaved.
 
-Large cases: seconds between CUDA events with the L2 emptied before every call, for native, eager
-reference, torch.compile and a copy of x. Small cases: one call after another without emptying, as
-launched by the host and as replays of a CUDA graph, so that their difference is the launch.
+Large cases: native, eager reference, torch.compile and a copy of x, each as a CUDA graph whose
+calls rotate over more memory than the L2 holds (`fastgan.bench.measure.graph_timer`), and launched
+by the host. Small cases: native, one call after another on the same tensors, as launched by the
+host and as replays of a CUDA graph, so that their difference is the launch.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from fastgan.bench.measure.op_rows import (
     NO_DOUBLE,
     default_variants,
     find_wrong,
+    measure_on_gpu,
     modes_of,
     on_device,
     tensors_on,
@@ -26,6 +28,7 @@ from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import Function, OpCase, Tensors, evaluate
 from fastgan.ops import backends
 from fastgan.training.step.capture import WARM_UPS, CudaGraphs
+from tests.cuda_report import counts
 from tests.gpu._cases import grid, small_cases
 from tests.gpu._child_processes import serve
 
@@ -64,7 +67,7 @@ def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
         is_compiled = not options.quick or cases[item] is first
         variants = default_variants(case, is_compiled=is_compiled)
         rows = [
-            row(case, mode, tensors, variants, protocol(options, "cold"), is_compiled)
+            row(case, mode, tensors, variants, protocol(options), is_compiled)
             for mode in modes_of(case)
         ]
     wrong = [f"{r['mode']}: {n} {why}" for r in rows for n, why in r["wrong"].items()]
@@ -79,10 +82,9 @@ def missing_kernel(op: str, device: str) -> str | None:
     return f"{op} has no CUDA kernel: {found['why']}"
 
 
-def protocol(options: argparse.Namespace, cache: str) -> Protocol:
-    return Protocol(
-        device=options.device, cache=cache, rounds=5 if options.quick else 9, sample_seconds=0.005
-    )
+def protocol(options: argparse.Namespace) -> Protocol:
+    rounds = 5 if options.quick else 9
+    return Protocol(device=options.device, rounds=rounds, sample_seconds=0.005)
 
 
 def row(
@@ -99,14 +101,18 @@ def row(
         absent["compile"] = NO_DOUBLE
     present = {name: run for name, run in variants.items() if name not in absent}
     wrong = find_wrong(case, mode, tensors, present)
-    calls = {n: _call(mode, run, tensors) for n, run in present.items() if n not in wrong}
-    x = tensors.inputs[0].detach()
-    target = torch.empty_like(x)
-    samples = measure(calls | {FLOOR: lambda: target.copy_(x)}, how)
+    right = {name: run for name, run in present.items() if name not in wrong}
+    instructing = instruction_seconds(case, mode, tensors.dy.numel(), how.device)
+    found = measure_on_gpu(case, mode, tensors, right, how, instructing=instructing)
+    samples, launched = found["samples"], found["launched"]
+    x = tensors.inputs[0]
     copied = 2 * x.numel() * x.element_size()
     return {
         **_label(case, mode),
-        "cache": how.cache,
+        "cache": "rotated",
+        "sets": found["sets"],
+        "bound": None if found["bound"] is None else str(found["bound"]),
+        "launched": {name: launched.median(name) for name in launched.seconds},
         "wrong": wrong,
         "absent": absent,
         "seconds": {name: samples.median(name) for name in samples.seconds},
@@ -116,6 +122,21 @@ def row(
     }
 
 
+def instruction_seconds(case: OpCase, mode: str, outputs: int, device: str) -> float | None:
+    """Seconds that the instructions of `make cuda-report` take; None where it has no count of this.
+
+    The rate is that of an H200, times the device's share of its multiprocessors.
+    """
+    dtype = {torch.float32: "float", torch.bfloat16: "bfloat16"}.get(case.dtype)
+    count = counts.read().get(f"{case.op} {mode} {dtype}")
+    if count is None or case.is_channels_last:
+        return None
+    share = 1.0
+    if device != "cpu":
+        share = torch.cuda.get_device_properties(device).multi_processor_count / 132
+    return count * outputs / (counts.INSTRUCTIONS_PER_SECOND * share)
+
+
 def launch_row(
     case: OpCase, mode: str, tensors: Tensors, options: argparse.Namespace
 ) -> dict[str, Any]:
@@ -123,7 +144,7 @@ def launch_row(
     wrong = find_wrong(case, mode, tensors, {BASE: case.run})
     call = _call(mode, case.run, tensors)
     calls = {} if wrong else {BASE: call, "graph": graph_of(call, GRAPH_CALLS, options.device)}
-    samples = measure(calls, protocol(options, "warm")) if calls else Samples({})
+    samples = measure(calls, protocol(options)) if calls else Samples({})
     seconds = {name: samples.median(name) for name in samples.seconds}
     if "graph" in seconds:
         seconds["graph"] /= GRAPH_CALLS

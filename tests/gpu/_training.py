@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fastgan.training.config.recipes import load_recipe
+from fastgan.training.distributed.replica import replicate
 from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import WARM_UPS, PhaseRunner
@@ -34,7 +35,10 @@ def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_state(recipe: str, device: str, **changes: Any) -> TrainState:
-    return build_state(load_recipe(recipe)(resolution=RESOLUTION, device=device, **changes))
+    """The state of a run: each sample draws random numbers of its own, as in `fastgan train`."""
+    state = build_state(load_recipe(recipe)(resolution=RESOLUTION, device=device, **changes))
+    replicate(state, None)
+    return state
 
 
 def make_batch(state: TrainState) -> Batch:

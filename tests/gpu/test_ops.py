@@ -11,7 +11,7 @@ import torch
 
 from fastgan import _build
 from fastgan.bench.case_files import load_cases
-from fastgan.bench.measure import op_rows, timer
+from fastgan.bench.measure import op_rows
 from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import GpuWork
 from tests.gpu import _benchmarks, _cases, _markdown, _ops
@@ -32,8 +32,7 @@ def tiny_cases(monkeypatch):
     monkeypatch.setattr(_cases, "sources", lambda elements: iter(cases))
     monkeypatch.setattr(_ops, "grid", functools.partial(_cases.grid, elements=1))
     brief = Protocol(rounds=2, sample_seconds=1e-4)
-    monkeypatch.setattr(_ops, "protocol", lambda o, cache: dataclasses.replace(brief, cache=cache))
-    monkeypatch.setattr(timer, "_FLUSH_BYTES", 64)
+    monkeypatch.setattr(_ops, "protocol", lambda options: brief)
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     return cases
 
@@ -81,9 +80,21 @@ def test_rows_of_right_variants(tiny_cases):
     assert set(first["seconds"]) == {"native", "reference", "compile", "copy"}
     assert set(first["ratios_to_native"]) == {"reference", "compile"}
     assert double["absent"] == {"compile": _ops.NO_DOUBLE}
-    assert first["cache"] == "cold"
+    assert (first["cache"], first["sets"]) == ("rotated", 2)
+    assert set(first["launched"]) == {"native", "reference", "compile", "copy"}
+    assert first["bound"].split(";")[0] in ("bytes", "latency")
     later = _ops.work(list(_ops.grid(is_quick=True))[2], QUICK)
     assert later["rows"][0]["absent"] == {"compile": _ops.LEFT_OUT}
+
+
+def test_seconds_of_instructions_are_those_of_the_static_report(tiny_cases, monkeypatch):
+    monkeypatch.setattr(_ops.counts, "read", lambda: {"bias_act forward float": 25.0})
+    case = tiny_cases[0]
+    assert case.op == "bias_act"
+    assert _ops.instruction_seconds(case, "forward", 10**12, "cpu") == 1.0
+    assert _ops.instruction_seconds(case, "double", 10**12, "cpu") is None
+    half = dataclasses.replace(case, dtype=torch.bfloat16)
+    assert _ops.instruction_seconds(half, "forward", 10**12, "cpu") is None
 
 
 def test_small_rows_compare_launches(tiny_cases, monkeypatch):
@@ -165,7 +176,7 @@ def test_the_step_and_its_page(tiny_cases, monkeypatch):
         for n, d in (("environment", facts), ("benchmarks", data))
     ]
     page = _markdown.render({"date": "d", "command": "c", "steps": steps})
-    cold = [r for i in data["ops"] for r in i["rows"] if r["cache"] == "cold"]
+    cold = [r for i in data["ops"] for r in i["rows"] if r["cache"] == "rotated"]
     lines = [line for line in page.splitlines() if line.startswith("| bias_act | bias_act tiny")]
     assert len(lines) == sum(r["op"] == "bias_act" for r in cold) + 2  # and the launches
     native = next(r for r in cold if r["op"] == "bias_act")["seconds"]["native"]
@@ -216,33 +227,23 @@ class FakeEvent:
         return end.at - self.at
 
 
-@pytest.mark.parametrize("cache", ["warm", "cold"])
-def test_the_gpus_clock_times_the_calls_alone(cache, monkeypatch):
-    real_empty, flushed = torch.empty, []
+def test_the_gpus_clock_times_the_calls_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    monkeypatch.setattr(timer, "_CUDA_FLUSH_BYTES", 16)
-    monkeypatch.setattr(torch, "empty", lambda *size, device, **o: real_empty(*size, **o))
-
-    def zero_(tensor):
-        flushed.append(tensor.numel())
-        FakeEvent.now += 100.0
 
     def call(milliseconds):
         FakeEvent.now += milliseconds
 
-    monkeypatch.setattr(torch.Tensor, "zero_", zero_)
-    how = Protocol(device="cuda", cache=cache, rounds=2, sample_seconds=0.006)
-    assert how.clock == "CUDA events"
+    how = Protocol(device="cuda", rounds=2, sample_seconds=0.006)
+    assert how.clock.startswith("CUDA events")
     samples = measure({"a": lambda: call(2.0), "b": lambda: call(3.0)}, how)
     assert samples.seconds["a"] == pytest.approx([2e-3, 2e-3])
     assert samples.seconds["b"] == pytest.approx([3e-3, 3e-3])
-    assert len(flushed) == (0 if cache == "warm" else 3 + 3 + 2 * (3 + 2))
+    with pytest.raises(ValueError, match="cache='cold' is for device='cpu'"):
+        Protocol(device="cuda", cache="cold")
 
 
 def test_the_number_of_timed_calls_is_bounded(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
-    real_empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, device, **o: real_empty(*size, **o))
     calls = []
     measure({"a": lambda: calls.append(1)}, Protocol(device="cuda", rounds=1, sample_seconds=1.0))
     assert len(calls) == 1 + (1 + 3) + (1 + 100)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fastgan.bench.measure.correctness import check, expected, reference
+from fastgan.bench.measure.graph_timer import Bound, bound, cache_bytes, measure_graphs, num_sets
 from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import MODES, Function, OpCase, Tensors, evaluate, make_tensors, on_grid
 from fastgan.ops import backends
@@ -26,6 +27,9 @@ class Row:
     the time that moving `floor_bytes` takes. `absent` says why a variant was not measured.
     `has_kernel`: whether `native` is a native kernel, or fastgan's formulas in plain PyTorch, where
     the op has no kernel on the device by design.
+
+    On CUDA the samples are those of graphs over `sets` sets of tensors, `launched` has those of the
+    same calls launched by the host, and `bound` says what bounds native. On the CPU sets is 1.
     """
 
     case: OpCase
@@ -35,6 +39,9 @@ class Row:
     floor_factor: float
     absent: Mapping[str, str] = field(default_factory=dict)
     has_kernel: bool = True
+    sets: int = 1
+    launched: Samples | None = None
+    bound: Bound | None = None
 
 
 def default_variants(case: OpCase, *, is_compiled: bool) -> dict[str, Function]:
@@ -127,22 +134,65 @@ def _run_mode(case, mode, protocol, variants, absent) -> Row:
     failures = [f"{name}: {why}" for name, why in wrong.items()]
     x = tensors.inputs[0].detach()
     factor = case.floor_bytes(mode) / (2 * x.numel() * x.element_size())
-    samples = None
-    if not failures:
+    timed: dict[str, Any] = {"samples": None}
+    if not failures and protocol.device == "cuda":
+        timed = measure_on_gpu(case, mode, tensors, variants, protocol)
+    elif not failures:
         target = torch.empty_like(x)
         calls = {name: _call(mode, run, tensors) for name, run in variants.items()}
         calls[FLOOR] = lambda: target.copy_(x)
-        samples = measure(calls, protocol)
+        timed = {"samples": measure(calls, protocol)}
     failure = "; ".join(failures) or None
     return Row(
         case=case,
         mode=mode,
-        samples=samples,
         failure=failure,
         floor_factor=factor,
         absent=absent,
         has_kernel=_has_kernel(case.op, protocol.device),
+        **timed,
     )
+
+
+def measure_on_gpu(
+    case: OpCase,
+    mode: str,
+    tensors: Tensors,
+    variants: Mapping[str, Function],
+    protocol: Protocol,
+    *,
+    instructing: float | None = None,
+) -> dict[str, Any]:
+    """Times variants and, under FLOOR, a copy of x, in graphs over sets of tensors.
+
+    `instructing`: seconds that native's instructions take, where they were counted.
+
+    Returns:
+        The fields of a Row: samples, launched, sets and bound (None without BASE).
+    """
+    sets = num_sets(case.floor_bytes(mode), cache_bytes(protocol.device))
+    rotated = [tensors, *(_copied(tensors) for _ in range(sets - 1))]
+    calls = {name: [_call(mode, run, t) for t in rotated] for name, run in variants.items()}
+    calls[FLOOR] = [t.inputs[0].detach().clone for t in rotated]
+    found = measure_graphs(calls, protocol)
+    bounded = None
+    if BASE in variants:
+        x = tensors.inputs[0]
+        copied = 2 * x.numel() * x.element_size()
+        bounded = bound(
+            found.graphs.median(BASE),
+            launched=found.launched.median(BASE),
+            moving=found.graphs.median(FLOOR) * case.gpu_bytes(mode) / copied,
+            instructing=instructing,
+        )
+    return {
+        "samples": found.graphs, "launched": found.launched, "sets": sets, "bound": bounded,
+    }  # fmt: skip
+
+
+def _copied(tensors: Tensors) -> Tensors:
+    inputs = tuple(x.detach().clone().requires_grad_() for x in tensors.inputs)
+    return Tensors(inputs, tensors.dy.detach().clone().requires_grad_(), tensors.ddx.clone())
 
 
 def _has_kernel(op: str, device: str) -> bool:

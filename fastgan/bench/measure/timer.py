@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 
 _FLUSH_BYTES = 128 * 2**20
-_CUDA_FLUSH_BYTES = 256 * 2**20  # several times any L2; its write hides the launches behind it
-_CUDA_MOST_CALLS = 100  # per sample: a short kernel behind 256 MiB of writes each time
+_CUDA_MOST_CALLS = 100  # per sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +17,17 @@ class Protocol:
     """How rows are measured.
 
     Args:
-        device: "cpu", or "cuda", where the clock is the GPU's, between two events.
+        device: "cpu", or "cuda", where the clock is the GPU's, between two events; ops are timed
+            there by `fastgan.bench.measure.graph_timer`.
         threads: 1 uses the process CPU clock, which other processes do not disturb; more threads
             use wall time.
         rounds: samples of each variant.
         sample_seconds: time that the calls of one sample fill together.
-        cache: "warm" repeats a variant on the same tensors after one untimed call; "cold" writes
-            128 MiB (on CUDA 256 MiB) before every call, outside the clock.
+        cache: "warm" repeats a variant on the same tensors after one untimed call; "cold", for the
+            CPU only, writes 128 MiB before every call, outside the clock.
 
     Raises:
-        ValueError: when a number is below 1, or a name is none of these.
+        ValueError: when a number is below 1, a name is none of these, or cache is "cold" on CUDA.
     """
 
     device: str = "cpu"
@@ -45,11 +45,16 @@ class Protocol:
             raise ValueError(f"Protocol: cache must be 'warm' or 'cold', got {self.cache!r}")
         if self.device not in ("cpu", "cuda"):
             raise ValueError(f"Protocol: device must be 'cpu' or 'cuda', got {self.device!r}")
+        if self.device == "cuda" and self.cache == "cold":
+            raise ValueError(
+                "Protocol: cache='cold' is for device='cpu'; on CUDA the calls rotate over more "
+                "memory than the L2 holds, leave it out"
+            )
 
     @property
     def clock(self) -> str:
         if self.device == "cuda":
-            return "CUDA events"
+            return "CUDA events around replays of CUDA graphs"
         return "process CPU time" if self.threads == 1 else "wall time"
 
     def now(self) -> float:
@@ -139,17 +144,13 @@ class _Sampler:
 
 
 class _EventSampler:
-    """Seconds that the GPU takes between two events around the calls.
+    """Seconds that the GPU takes between two events around the calls, which stand in one queue.
 
-    Warm, the calls of a sample stand in one queue: a call that the GPU does faster than the host
-    launches it is timed by its launch. Cold, every call has its own pair of events behind the write
-    that empties the L2, during which the host launches ahead: launches count for little.
+    A call that the GPU does faster than the host launches it is timed by its launch.
     """
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
-        size = _CUDA_FLUSH_BYTES if protocol.cache == "cold" else 0
-        self.flush = torch.empty(size, dtype=torch.uint8, device=protocol.device)
 
     def calls_per_sample(self, fn: Callable[[], object]) -> int:
         fn()  # first calls load modules, pick algorithms, fill the allocator's cache
@@ -158,24 +159,11 @@ class _EventSampler:
 
     def sample(self, fn: Callable[[], object], calls: int) -> float:
         """Seconds per call over `calls` calls; waits for the last."""
-        if self.protocol.cache == "warm":
+        fn()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(calls):
             fn()
-            start, end = _events()
-            start.record()
-            for _ in range(calls):
-                fn()
-            end.record()
-            end.synchronize()
-            return start.elapsed_time(end) / 1e3 / calls
-        pairs = [_events() for _ in range(calls)]
-        for start, end in pairs:
-            self.flush.zero_()
-            start.record()
-            fn()
-            end.record()
-        pairs[-1][1].synchronize()
-        return sum(start.elapsed_time(end) for start, end in pairs) / 1e3 / calls
-
-
-def _events() -> tuple[torch.cuda.Event, torch.cuda.Event]:
-    return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3 / calls

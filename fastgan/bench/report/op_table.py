@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastgan.bench.measure.op_rows import BASE, FLOOR, Row
+from fastgan.bench.measure.timer import Samples
 from fastgan.bench.report.text_table import aligned, milliseconds
 
 
@@ -23,6 +24,9 @@ def row_json(row: Row) -> dict[str, Any]:
         "failure": row.failure,
         "absent": dict(row.absent),
         "has_kernel": row.has_kernel,
+        "sets": row.sets,
+        "bound": None if row.bound is None else str(row.bound),
+        "launched": {} if row.launched is None else _medians(row.launched),
         "variants": {} if row.samples is None else {n: _variant(row, n) for n in _names(row)},
     }
 
@@ -31,7 +35,8 @@ def table(data: Sequence[dict[str, Any]]) -> str:
     """An aligned table of milliseconds per call and ratios to native.
 
     `x/native` is the median over rounds: above 1, native is faster. Below the table stand the rows
-    where native is slower, and why a number is missing.
+    where native is slower, and why a number is missing. On CUDA all times are of CUDA graphs but
+    for "launched ms", native's when the host launches it.
 
     Args:
         data: of `row_json`.
@@ -39,6 +44,8 @@ def table(data: Sequence[dict[str, Any]]) -> str:
     others = [n for n in ("reference", "compile") if any(n in r["variants"] for r in data)]
     head = ["op", "case", "dtype", "layout", "mode", "floor ms", "native ms"]
     head += [f"{n} ms" for n in others] + [f"{n}/native" for n in others] + ["native/floor"]
+    is_gpu = any(r["launched"] for r in data)
+    head += ["launched ms", "bound by"] if is_gpu else []
     lines, footer = [head], []
     for r in data:
         label = [r["op"], r["case"], r["dtype"], r["layout"], r["mode"]]
@@ -50,7 +57,9 @@ def table(data: Sequence[dict[str, Any]]) -> str:
         cells = [milliseconds(r["floor_seconds"])]
         cells += [milliseconds(seconds.get(n)) for n in (BASE, *others)]
         cells += [f"{ratios[n]:.2f}" if n in ratios else "-" for n in others]
-        lines.append([*label, *cells, f"{seconds[BASE] / r['floor_seconds']:.2f}"])
+        cells.append(f"{seconds[BASE] / r['floor_seconds']:.2f}")
+        cells += [milliseconds(r["launched"].get(BASE)), r["bound"] or "-"] if is_gpu else []
+        lines.append([*label, *cells])
         footer += [
             f"native is slower than {n} ({n}/native = {ratios[n]:.2f}): {' '.join(label)}"
             for n in others
@@ -64,6 +73,10 @@ def table(data: Sequence[dict[str, Any]]) -> str:
         for op in plain
     ]
     return "\n".join([aligned(lines), *(f"-: {why}" for why in sorted(absent)), *footer])
+
+
+def _medians(samples: Samples) -> dict[str, float]:
+    return {name: samples.median(name) for name in samples.seconds}
 
 
 def _names(row: Row) -> list[str]:
