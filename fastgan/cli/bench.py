@@ -30,7 +30,7 @@ def _shared(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                      show_default=True, help="Device to measure on."),
         click.option("--cache", type=click.Choice(["warm", "cold"]), default="warm",
                      show_default=True,
-                     help="cold: empty the processor's caches before every call; --device cpu only."),
+                     help="cold: empty the caches before every call; --device cpu only."),
         click.option("--memory", type=click.Choice(["default", "keep"]), default="default",
                      show_default=True,
                      help="keep: keep freed memory in the process, as `fastgan train` does."),
