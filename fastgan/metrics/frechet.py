@@ -17,7 +17,10 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     check_features(real, fake, "frechet_distance")
-    metric = FrechetInceptionDistance(feature=GivenFeatures(real.shape[1]))
+    metric = FrechetInceptionDistance(
+        feature=GivenFeatures(real.shape[1]),
+        sync_on_compute=False,  # else all ranks of a run would have to come here
+    )
     metric.update(real.cpu().double(), real=True)
     metric.update(fake.cpu().double(), real=False)
     return float(metric.compute())

@@ -31,6 +31,7 @@ def kid(
             feature=GivenFeatures(real.shape[1]),
             subsets=1 if size == len(real) == len(fake) else subsets,
             subset_size=size,
+            sync_on_compute=False,  # else all ranks of a run would have to come here
         )
     metric.update(real.cpu().double(), real=True)
     metric.update(fake.cpu().double(), real=False)

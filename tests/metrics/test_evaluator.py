@@ -114,6 +114,19 @@ def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, world_si
     assert sum(extractor.num_images for extractor in extractors) == 30 + 2 * 50
 
 
+def test_values_are_computed_by_one_rank_alone(tiny, pictures, monkeypatch):
+    """torchmetrics waits for all ranks where a process group exists, unless it is told not to."""
+
+    def barrier(*args, **kwargs):
+        raise AssertionError("a metric waits for other ranks")
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    for name in ("barrier", "all_gather", "get_world_size"):
+        monkeypatch.setattr(f"torch.distributed.{name}", barrier)
+    found = Evaluator(pictures(20), extractor=tiny).evaluate(NAMES, sampler(pictures), 20)
+    assert all(math.isfinite(result.value) for result in found.values())
+
+
 def test_bad_arguments_are_named(tiny, pictures):
     evaluator = Evaluator(pictures(20), extractor=tiny)
     with pytest.raises(ValueError, match=r"no metric 'fid'; choose from kid_lite0"):
