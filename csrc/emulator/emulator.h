@@ -127,6 +127,7 @@ T __ldg(const T* p) {
   return *p;
 }
 
+inline float __sinf(float v) { return std::sin(v); }
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
 inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline unsigned __float_as_uint(float v) { return std::bit_cast<unsigned>(v); }

@@ -1,7 +1,7 @@
 // CUDA kernels of anti_aliased_snake: x is read once and y written once, and the up-sampled signal
 // stays on the chip. Each launch has a block for each tile of each row.
 #include "../../common/partial_sums.cuh"
-#include "twice.cuh"
+#include "twice_forward.cuh"
 
 namespace fastgan::cuda {
 namespace {
@@ -51,12 +51,13 @@ template <class T>
 int forward_typed(const AntiAliasedSnakeParams& p, const Exec& exec) {
   constexpr int64_t kBytes = sizeof(compute_t<T>);
   if (is_twice(p)) {
-    const Tiling tiling = tiling_of<T>(p.length);
-    const int64_t bytes =
-        kBytes * (window_size<T>(tiling.threads) + 2 * plane_size<T>(tiling.threads));
-    return is_vector<T>(p)
-               ? launch_tiles(twice_forward_kernel<T, Vec<T>::kN>, p, tiling, bytes, exec, tiling)
-               : launch_tiles(twice_forward_kernel<T, 1>, p, tiling, bytes, exec, tiling);
+    const Chunks chunks = chunks_of(p);
+    const int64_t blocks = (chunks.warps + kThreads / 32 - 1) / (kThreads / 32);
+    if (blocks > (int64_t(1) << 28) - 1) return int(cudaErrorInvalidConfiguration);
+    launch(is_vector<T>(p) ? twice_forward_kernel<T, Vec<T>::kN> : twice_forward_kernel<T, 1>,
+           dim3(unsigned(blocks)), dim3(kThreads), 0, static_cast<cudaStream_t>(exec.stream), p,
+           chunks);
+    return last_error();
   }
   const Tiling tiling = general_tiling(p.outputs, p.down_ratio);
   return launch_tiles(general_forward_kernel<T>, p, tiling,

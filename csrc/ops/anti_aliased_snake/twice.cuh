@@ -1,6 +1,7 @@
-// Ratios of 2 and filters of 12 taps, those of the published models. Samples lie in two planes of
-// shared memory, even and odd ones, a run of kRun at a time is a thread's, and a filter slides over
-// a stretch of a plane that is in registers.
+// Ratios of 2 and filters of 12 taps, those of the published models, backward: the up-sampled
+// signal and its gradient are made anew. Samples lie in two planes of shared memory, even and odd
+// ones, a run of kRun at a time is a thread's, and a filter slides over a stretch of a plane that
+// is in registers.
 //
 //   u[2i]   = 2·Σ_m f[2m+1]·x[i+2-m]        y[t] = Σ_m g[2m+1]·v[2(t-2+m)]
 //   u[2i+1] = 2·Σ_m f[2m]·x[i+3-m]               + Σ_m g[2m]·v[2(t-3+m)+1]       0 ≤ m < 6
@@ -149,52 +150,6 @@ __host__ __device__ constexpr int plane_size(int threads) {
 template <class T>
 __host__ __device__ constexpr int window_size(int threads) {
   return plane_size<T>(threads) + 2 * Twice<T>::kHalo;
-}
-
-// y of a tile. Shared: a window of x, and v in two planes that begin kHalo before the tile.
-template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads)
-    twice_forward_kernel(AntiAliasedSnakeParams p, Tiling tiling) {
-  using A = compute_t<T>;
-  constexpr int kRun = Twice<T>::kRun, kHalo = Twice<T>::kHalo, kStretch = Twice<T>::kStretch;
-  const int64_t row = blockIdx.x / unsigned(tiling.tiles);
-  const int t0 = int(blockIdx.x - unsigned(row) * unsigned(tiling.tiles)) * tiling.tile;
-  const int length = int(p.length), plane = plane_size<T>(int(blockDim.x));
-  A* window = dynamic_shared<A>();
-  A *even = window + window_size<T>(int(blockDim.x)), *odd = even + plane;
-  load_window<T, kWidth, true>(window, static_cast<const T*>(p.x) + row * p.length, length,
-                               t0 - 2 * kHalo, window_size<T>(int(blockDim.x)));
-  __syncthreads();
-  const int own = int(threadIdx.x) * kRun;  // in a plane
-  {
-    const Weights<A> f = weights_of<A>(p.up_filter, A(2));
-    const Snake<A> snake = snake_of<A>(p, channel_of(p, row));
-    A c[kStretch], a[kRun], b[kRun];
-    load_stretch(c, window + (own + kHalo - kMargin));
-    spread(c, f, a, b);
-#pragma unroll
-    for (int r = 0; r < kRun; ++r) {
-      a[r] = activate(a[r], snake);
-      b[r] = activate(b[r], snake);
-    }
-    store_stretch(even + own, a);
-    store_stretch(odd + own, b);
-  }
-  __syncthreads();
-  // Beyond an end is that end: its first even and its last odd sample.
-  if (t0 == 0 && int(threadIdx.x) < kHalo) even[threadIdx.x] = odd[threadIdx.x] = even[kHalo];
-  const int end = length - t0 + kHalo;  // in a plane
-  if (end < plane && int(threadIdx.x) < kMargin && end + int(threadIdx.x) < plane)
-    even[end + threadIdx.x] = odd[end + threadIdx.x] = odd[end - 1];
-  if (t0 == 0 || end < plane) __syncthreads();
-  const int t = t0 - kHalo + own;
-  if (own < kHalo || own >= kHalo + tiling.tile) return;
-  const Weights<A> g = weights_of<A>(p.down_filter, A(1));
-  A a[kStretch], b[kStretch], y[kRun];
-  load_stretch(a, even + (own - kMargin));
-  load_stretch(b, odd + (own - kMargin));
-  gather(a, b, g, y);
-  store_outputs<T, kWidth>(static_cast<T*>(p.out) + row * p.length, length, t, y);
 }
 
 // What the repetitions of x's end beyond it get: three places from `place` on, away from the

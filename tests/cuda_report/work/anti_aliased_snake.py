@@ -1,23 +1,21 @@
-"""anti_aliased_snake on [32, 24, 8192]: ratios of 2, 12 taps."""
+"""anti_aliased_snake on [32, 24, 8192]: ratios of 2, 12 taps. `twice_forward.cuh` has the chunks."""
 
-from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work, rounds
+from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work
 
-_LENGTH = 8192
+_LENGTH, _ROWS, _CHUNK, _WARPS, _MOST = 8192, 32 * 24, 240, 4096, 8
 
 
 def _forward(dtype: str) -> Work:
-    run = 16 // ITEM_BYTES[dtype]
-    halo = max(run, 4)
-    tiles = -(-_LENGTH // (256 * run - 2 * halo))
-    tile = -(-_LENGTH // (tiles * run)) * run
-    threads = -(-(tile + 2 * halo) // run // WARP) * WARP
+    chunks = -(-_LENGTH // _CHUNK)
+    of_warp = max(1, min(_MOST, chunks * _ROWS // _WARPS))
+    warps = -(-chunks // of_warp)
     return Work(
         label=f"anti_aliased_snake forward {dtype}",
         parts=(
             Part(
-                kernel=f"twice_forward_kernel<{dtype}, {run}>",
-                outputs=_LENGTH / (tiles * threads),
-                trips=(rounds(threads + 2 * halo / run, threads),),  # the window of x
+                kernel=f"twice_forward_kernel<{dtype}, {16 // ITEM_BYTES[dtype]}>",
+                outputs=_LENGTH / (warps * WARP),
+                trips=(chunks / warps,),
                 moved=2 * ITEM_BYTES[dtype],
             ),
         ),
