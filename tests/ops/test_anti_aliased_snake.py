@@ -202,6 +202,20 @@ def test_the_sine_keeps_its_last_digits(device):
     assert_accurate(y, u + bent, np.abs(u) + 3 * bent)
 
 
+def test_several_chunks_of_a_row_in_a_warp(device, backend, monkeypatch):
+    """A small GPU gives each warp more to do: the same numbers."""
+    if backend != "emulator":
+        pytest.skip("only the emulator's GPU can be made smaller")
+    f = kaiser_sinc_filter(0.25, 0.3, 12)
+    torch.manual_seed(0)
+    x, alpha = torch.randn(2, 12, 500), torch.rand(12) + 0.5
+    found = []
+    for processors in ("132", "1"):
+        monkeypatch.setenv("FASTGAN_EMULATOR_MULTIPROCESSORS", processors)
+        found.append(anti_aliased_snake(x, alpha, None, f, f))
+    assert torch.equal(*found)
+
+
 def test_infinite_and_nan_inputs(device):
     x = torch.zeros(1, 1, 65, device=device)
     for value in (math.inf, math.nan):

@@ -134,6 +134,21 @@ def test_as_much_shared_memory_as_the_gpu_has(backend, monkeypatch):
         )
 
 
+def test_tiles_below_each_other(backend, monkeypatch):
+    """Of few planes a larger GPU makes more tiles: the same numbers, and the same gradients."""
+    if backend != "emulator":
+        pytest.skip("only the emulator's GPU can be made smaller")
+    torch.manual_seed(0)
+    x, f = torch.randn(2, 26, 40, 36, requires_grad=True), torch.randn(12)
+    found = []
+    for processors in ("132", "1"):
+        monkeypatch.setenv("FASTGAN_EMULATOR_MULTIPROCESSORS", processors)
+        y = filtered_lrelu(x, f, f, up=2, down=2, padding=[11, 10, 11, 10], clamp=0.8)
+        found.append((y, torch.autograd.grad(y.square().sum(), x)[0]))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_slope_codes(device):
     """Their documented place and meaning, from v = x: 1, the slope, 0; at 0 and at the clamp."""
     row = [2.0, -3.0, 0.5, 0.0, -9.0, 4.0]  # 9 is above the clamp / slope, 4 is on the clamp

@@ -18,11 +18,12 @@ struct Chunks {
   int64_t warps;
 };
 
-// How many, so that the warps fill the largest GPU and each makes a few with its filters at hand.
+// Each warp makes a few with its filters at hand, where the GPU is full all the same.
 inline Chunks chunks_of(const AntiAliasedSnakeParams& p) {
-  constexpr int64_t kWarps = 4096, kMost = 8;
-  const int64_t of_row = (p.length + kChunk - 1) / kChunk, all = of_row * p.rows;
-  const int64_t of_warp = all < 2 * kWarps ? 1 : all < kMost * kWarps ? all / kWarps : kMost;
+  constexpr int64_t kMost = 8;
+  const int64_t of_row = (p.length + kChunk - 1) / kChunk;
+  const int64_t shared = of_row * p.rows / (32 * multiprocessors());
+  const int64_t of_warp = shared < 1 ? 1 : shared < kMost ? shared : kMost;
   const int64_t warps_of_row = (of_row + of_warp - 1) / of_warp;
   return {int(of_row), int(of_warp), int(warps_of_row), warps_of_row * p.rows};
 }

@@ -10,9 +10,6 @@ namespace {
 // Shared memory: what a block gets without asking, and what tiles of small planes share at most.
 constexpr int64_t kFreeBytes = 48 * 1024, kMarchBytes = 64 * 1024;
 
-// So many threads fill the largest GPU a few times over.
-constexpr int64_t kEnoughLanes = 1 << 17;
-
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -77,9 +74,10 @@ March march_of(const FilteredLreluParams& p, int most_threads, int shift) {
   t.tiles.x = int(divide_up(p.ax.out, t.out.x));
   t.lanes = int(divide_up(shift + (t.out.x - 1) * F::kDown + F::kDownTaps, kColumns));
   if (t.lanes < kFewestLanes) t.lanes = kFewestLanes;
-  // Few planes: more tiles, one below the other, each of which makes a filter's reach again.
+  // Too few planes to fill the GPU twice: more tiles, one below the other, each of which makes a
+  // filter's reach again.
   const int64_t most = divide_up(p.ay.out, 32);
-  const int64_t wanted = divide_up(kEnoughLanes, p.planes * t.tiles.x * t.lanes);
+  const int64_t wanted = divide_up(1024 * multiprocessors(), p.planes * t.tiles.x * t.lanes);
   t.out.y = even(p.ay.out, wanted < most ? wanted : most);
   t.tiles.y = int(divide_up(p.ay.out, t.out.y));
   t.steps = (t.out.y - 1 + F::kLast) / F::kOut + 1;

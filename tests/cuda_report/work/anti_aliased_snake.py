@@ -2,7 +2,7 @@
 
 from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work
 
-_LENGTH, _ROWS, _CHUNK, _WARPS, _MOST = 8192, 32 * 24, 240, 4096, 8
+_LENGTH, _ROWS, _CHUNK, _WARPS, _MOST = 8192, 32 * 24, 240, 32 * 132, 8
 
 
 def _forward(dtype: str) -> Work:

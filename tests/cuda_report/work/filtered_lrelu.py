@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work
 
-_PLANES, _ENOUGH_LANES, _UNROLL = 2048, 1 << 17, 2
+_PLANES, _ENOUGH_LANES, _UNROLL = 2048, 1024 * 132, 2
 _LARGE, _SMALL = 148, 84
 
 
