@@ -1,4 +1,4 @@
-"""anti_aliased_snake on [32, 24, 8192]: ratios of 2, 12 taps. `twice_forward.cuh` has the chunks."""
+"""anti_aliased_snake on [32, 24, 8192]: ratios of 2, 12 taps; chunks as in twice_forward.cuh."""
 
 from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work
 
