@@ -66,7 +66,9 @@ OPTIONS = (
     _option("--outdir", default="runs", type=click.Path(path_type=Path),
             help="Folder in which run folders are created."),
     _option("--cfg", default="faces", type=click.Choice(cfg_names()),
-            help="Recipe: the networks, the losses and all settings that no option changes."),
+            help="Recipe: the networks, the losses and all settings that no option changes. dcgan, "
+                 "faces, mlp and those with -small are sized for a CPU, the others are published "
+                 "configurations, for GPUs."),
     _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
             help="With --cfg r3gan: the data set whose published settings are taken."),
     _option("--data", default=AVATARS,

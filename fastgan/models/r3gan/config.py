@@ -15,7 +15,7 @@ _OF_D = ("widths", "blocks", "groups", "expansion", "kernel_size", "resample_fil
 class Config(ImageConfig):
     """Sizes of R3GAN, from 4 × 4 to the image; the defaults are those published for FFHQ 64 × 64.
 
-    The five published configurations are in `fastgan.training.config.recipes.r3gan.published`.
+    The five published configurations are in `fastgan.training.config.published.r3gan`.
 
     Args:
         widths: channels of each stage; as many stages as make 4·2^(stages - 1) the image's side.

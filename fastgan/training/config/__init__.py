@@ -3,5 +3,6 @@
 step            StepConfig: losses, penalties, optimisers and moving average of one step
 run             TrainConfig: a step with data, model, augmentation, length and metrics
 json_dataclass  dataclasses to JSON values and back
+published/      the published configurations of StyleGAN2-ADA, StyleGAN3 and R3GAN
 recipes/        configurations that are known to work, one file each
 """
