@@ -55,6 +55,8 @@ def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[st
         "glr": f"learning rate {config.g_optimizer.lr:g} (0.002 from 1024 pixels on, else 0.0025)",
         "gamma": f"gamma {config.r1_gamma:.4g} (0.0002·{height}·{width} / batch)",
     }
+    if config.init_from is not None:
+        del by_rule["cbase"]  # the widths are those of the weights
     chosen = [text for name, text in by_rule.items() if name not in given]
     average = f"half-life of the average {config.ema.half_life_kimg:g} kimg (batch·10 / 32)"
     processes = (

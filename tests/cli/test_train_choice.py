@@ -7,6 +7,7 @@ import pytest
 
 from fastgan.cli import train_choice
 from fastgan.training.config.recipes import load_recipe
+from fastgan.training.config.run import InitConfig
 
 
 def lines_of(text):
@@ -44,6 +45,16 @@ def lines_of(text):
 def test_what_was_chosen_is_said(cli, images, flags, words):
     output = cli("train", "--data", images, "--device", "cpu", "-n", *flags).output
     assert lines_of(output) == words
+
+
+def test_widths_of_weights_are_no_choice():
+    config = load_recipe("auto")(resolution=(32, 32))
+    _, line = train_choice.explain(config, {}, "auto", 1)
+    assert "cbase 16384 (32768 from 512 pixels on" in line
+    started = config.with_changes(init_from=InitConfig(path="x", sha256="0"))
+    _, line = train_choice.explain(started, {}, "auto", 1)
+    assert line.startswith("auto: batch 32 (")
+    assert "cbase" not in line
 
 
 def test_log_txt_says_it_too(cli, images):
