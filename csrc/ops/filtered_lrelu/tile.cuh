@@ -85,7 +85,8 @@ __device__ __forceinline__ void load_tile(const FilteredLreluParams& p, const Ti
   using A = compute_t<T>;
   const int height = int(p.ay.in), width = int(p.ax.in);
   const T* x = static_cast<const T*>(p.x) + b.plane * height * width;
-  const A bias = p.b ? A(load(static_cast<const T*>(p.b)[b.plane % p.channels])) : A(0);
+  const A bias =
+      p.b ? A(load(static_cast<const T*>(p.b)[unsigned(b.plane) % unsigned(p.channels)])) : A(0);
   for (int i = threadIdx.x; i < t.in.x * t.in.y; i += kThreads) {
     const int row = i / t.in.x, column = i - row * t.in.x;
     const int iy = b.y.in + row, ix = b.x.in + column;
