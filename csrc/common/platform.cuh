@@ -68,6 +68,14 @@ __device__ __forceinline__ float min_or_nan(float a, float b) {
   return r;
 }
 
+// √v within a relative error of 2^-23 (PTX ISA, sqrt.approx), without the branches of sqrtf.
+__device__ __forceinline__ float fast_sqrt(float v) {
+  float r;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+__device__ __forceinline__ double fast_sqrt(double v) { return sqrt(v); }
+
 // One statically sized shared object per kernel and type.
 template <class T>
 __device__ __forceinline__ T& shared() {

@@ -144,6 +144,11 @@ inline int64_t narrow_limit() { return emulator::narrow_limit(); }
 inline int last_error() { return 0; }  // a bad launch throws
 inline int multiprocessors() { return emulator::multiprocessors(); }
 
+template <class A>
+A fast_sqrt(A v) {
+  return std::sqrt(v);
+}
+
 inline float max_or_nan(float a, float b) {
   return std::isnan(a) || std::isnan(b) ? NAN : std::fmax(a, b);
 }

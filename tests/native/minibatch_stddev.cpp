@@ -119,6 +119,8 @@ const bool kRegistered = add_cases("minibatch_stddev", [](Adder add) {
                                  {2, 3, 2, 3, 5, 0},
                                  {5, 1, 1, 7, 9, 0},
                                  {4, 1, 2, 16, 8, 1},
+                                 {4, 2, 1, 16, 8, 0},
+                                 {4, 1, 1, 16, 137, 0},
                                  {2, 1, 1, 16, 520, 0},
                                  {2, 1, 1, 3, 2739, 0}}) {
         const Layout at{shape, is_channels_last};

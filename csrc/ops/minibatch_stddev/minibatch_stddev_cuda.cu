@@ -12,49 +12,84 @@ namespace {
 
 constexpr int64_t kForwardSlice = 8192, kBackwardSlice = 2048;
 
-__device__ __forceinline__ float root(float v) { return sqrtf(v); }
-__device__ __forceinline__ double root(double v) { return sqrt(v); }
+__device__ __forceinline__ float inverse_root(float v) { return rsqrtf(v); }
+__device__ __forceinline__ double inverse_root(double v) { return 1 / sqrt(v); }
 
 // Moments of one place over a group, about its first sample, which loses no digits where the
 // samples share a large mean: x = shift + c, mean(c) = offset, σ² = mean(c²) - offset².
 template <class T, int kN>
 struct Moments {
-  compute_t<T> shift[kN], offset[kN], variance[kN];
-};
-template <class T, int kN, class Index>
-__device__ __forceinline__ Moments<T, kN> moments_at(const MinibatchStddevParams& p, Index first,
-                                                     Index sample_stride) {
   using A = compute_t<T>;
-  const T* x = static_cast<const T*>(p.x);
-  Moments<T, kN> m;
-  A squares[kN];
-  const Run<T, kN> v = load_run<kN>(x + first);
-#pragma unroll
-  for (int k = 0; k < kN; ++k) {
-    m.shift[k] = load(v.v[k]);
-    m.offset[k] = squares[k] = 0;
-  }
-  const int group = int(p.group);
-#pragma unroll 3
-  for (int g = 1; g < group; ++g) {
-    const Run<T, kN> u = load_run<kN>(x + first + sample_stride * g);
+  A shift[kN], offset[kN], variance[kN];
+
+  __device__ __forceinline__ void begin(const Run<T, kN>& first) {
 #pragma unroll
     for (int k = 0; k < kN; ++k) {
-      const A c = load(u.v[k]) - m.shift[k];
-      m.offset[k] += c;
-      squares[k] += c * c;
+      shift[k] = load(first.v[k]);
+      offset[k] = variance[k] = 0;
     }
   }
-  const A share = A(1) / A(group);
+  __device__ __forceinline__ void add(const Run<T, kN>& next) {
 #pragma unroll
-  for (int k = 0; k < kN; ++k) {
-    const A sum = m.offset[k];
-    m.offset[k] = sum * share;
-    const A variance = (squares[k] - sum * m.offset[k]) * share;
-    m.variance[k] = variance < 0 ? A(0) : variance;  // a NaN passes
+    for (int k = 0; k < kN; ++k) {
+      const A c = load(next.v[k]) - shift[k];
+      offset[k] += c;
+      variance[k] += c * c;
+    }
   }
-  return m;
-}
+  __device__ __forceinline__ void end(int group) {
+    const A share = A(1) / A(group);
+#pragma unroll
+    for (int k = 0; k < kN; ++k) {
+      const A sum = offset[k];
+      offset[k] = sum * share;
+      const A found = (variance[k] - sum * offset[k]) * share;
+      variance[k] = found < 0 ? A(0) : found;  // a NaN passes
+    }
+  }
+};
+
+// A place in all samples of a group. Groups of kGroup stay in registers, all loads in flight
+// together; 0: of any size, read again where they are needed again.
+template <class T, int kN, int kGroup, class Index>
+struct Samples {
+  const T* x;
+  Index first, stride;
+  int group;
+  Run<T, kN> kept[kGroup ? kGroup : 1];
+
+  __device__ __forceinline__ Samples(const MinibatchStddevParams& p, Index first)
+      : x(static_cast<const T*>(p.x)),
+        first(first),
+        stride(Index(p.groups) * Index(p.elements)),
+        group(kGroup ? kGroup : int(p.group)) {
+    if constexpr (kGroup > 0) {
+#pragma unroll
+      for (int g = 0; g < kGroup; ++g) kept[g] = load_run<kN>(x + first + stride * g);
+    }
+  }
+  __device__ __forceinline__ Run<T, kN> at(int g) const {
+    if constexpr (kGroup > 0) return kept[g];
+    return load_run<kN>(x + first + stride * g);
+  }
+  template <class F>
+  __device__ __forceinline__ void for_each(int from, F&& f) const {
+    if constexpr (kGroup > 0) {
+#pragma unroll
+      for (int g = from; g < kGroup; ++g) f(g);
+    } else {
+#pragma unroll 3
+      for (int g = from; g < group; ++g) f(g);
+    }
+  }
+  __device__ __forceinline__ Moments<T, kN> moments() const {
+    Moments<T, kN> m;
+    m.begin(at(0));
+    for_each(1, [&](int g) { m.add(at(g)); });
+    m.end(group);
+    return m;
+  }
+};
 
 // Where places [begin, end) of a run lie in the first sample of its group, kN at a time per thread.
 template <int kN, class Index, class F>
@@ -68,20 +103,19 @@ __device__ __forceinline__ void for_places(const MinibatchStddevParams& p, Divis
 }
 
 // Block (m·runs + f, slice).
-template <class T, int kN, class Index>
+template <class T, int kN, int kGroup, class Index>
 __global__ void __launch_bounds__(kThreads)
     forward_kernel(MinibatchStddevParams p, Divisor<Index> by_width, Index per_slice) {
   using A = compute_t<T>;
-  const Index sample_stride = Index(p.groups) * Index(p.elements);
   const int m = int(blockIdx.x) / int(p.runs), run = int(blockIdx.x) % int(p.runs);
   const Index length = Index(p.rows) * Index(p.width);
   const Index begin = Index(blockIdx.y) * per_slice;
   const Index end = begin + per_slice < length ? begin + per_slice : length;
   A sum = 0;
   for_places<kN>(p, by_width, begin, end, Index(m), Index(run), [&](Index first) {
-    const Moments<T, kN> moments = moments_at<T, kN>(p, first, sample_stride);
+    const Moments<T, kN> moments = Samples<T, kN, kGroup, Index>(p, first).moments();
 #pragma unroll
-    for (int k = 0; k < kN; ++k) sum += root(moments.variance[k] + A(p.eps));
+    for (int k = 0; k < kN; ++k) sum += fast_sqrt(moments.variance[k] + A(p.eps));
   });
   sum = block_sum(sum);
   if (threadIdx.x != 0) return;
@@ -108,11 +142,10 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MinibatchStddevParams p)
 }
 
 // dx = h·c/σ with c = x - mean(x) and h = Σ_group dy / (group·length).
-template <class T, int kN, class Index>
+template <class T, int kN, int kGroup, class Index>
 __global__ void __launch_bounds__(kThreads)
     backward_kernel(MinibatchStddevParams p, Divisor<Index> by_width, Index per_slice) {
   using A = compute_t<T>;
-  const Index sample_stride = Index(p.groups) * Index(p.elements);
   const int m = int(blockIdx.x) / int(p.runs), run = int(blockIdx.x) % int(p.runs);
   const Index length = Index(p.rows) * Index(p.width);
   const Index begin = Index(blockIdx.y) * per_slice;
@@ -122,18 +155,18 @@ __global__ void __launch_bounds__(kThreads)
     h += load(static_cast<const T*>(p.dy)[(g * p.groups + m) * p.runs + run]);
   h /= A(p.group) * A(length);
   for_places<kN>(p, by_width, begin, end, Index(m), Index(run), [&](Index first) {
-    const Moments<T, kN> moments = moments_at<T, kN>(p, first, sample_stride);
+    const Samples<T, kN, kGroup, Index> samples(p, first);
+    const Moments<T, kN> moments = samples.moments();
     A scale[kN];
 #pragma unroll
-    for (int k = 0; k < kN; ++k) scale[k] = h / root(moments.variance[k] + A(p.eps));
-    for (int g = 0; g < int(p.group); ++g) {
-      const Index i = first + sample_stride * g;
-      Run<T, kN> v = load_run<kN>(static_cast<const T*>(p.x) + i);
+    for (int k = 0; k < kN; ++k) scale[k] = h * inverse_root(moments.variance[k] + A(p.eps));
+    samples.for_each(0, [&](int g) {
+      Run<T, kN> v = samples.at(g);
 #pragma unroll
       for (int k = 0; k < kN; ++k)
         v.v[k] = narrow<T>((load(v.v[k]) - moments.shift[k] - moments.offset[k]) * scale[k]);
-      store_run(static_cast<T*>(p.out) + i, v);
-    }
+      store_run(static_cast<T*>(p.out) + (first + samples.stride * g), v);
+    });
   });
 }
 
@@ -147,7 +180,13 @@ int64_t slices_of(int64_t length, int64_t least) {
 }
 int64_t forward_slices(int64_t length) { return slices_of(length, kForwardSlice); }
 
-// Calls f(kernel width as a constant, index type) for the path that p allows.
+template <int width, int group>
+struct Path {
+  static constexpr int kN = width, kGroup = group;
+};
+
+// Calls f(width and group of the kernel as constants, index type) for the path that p allows.
+// Groups of four, the usual ones, have a kernel of their own.
 template <class T, class F>
 int dispatch_path(const MinibatchStddevParams& p, F&& f) {
   return dispatch_index(p.group * p.groups * p.elements, [&](auto index) {
@@ -156,9 +195,13 @@ int dispatch_path(const MinibatchStddevParams& p, F&& f) {
       constexpr int kN = Vec<T>::kN;
       if (p.width % kN == 0 && p.row_stride % kN == 0 && p.elements % kN == 0 &&
           is_aligned16(p.x) && (!p.dy || is_aligned16(p.out)))  // y goes one by one
-        return f(std::integral_constant<int, kN>{}, Index{});
+      {
+        if constexpr (!std::is_same_v<Index, int64_t>)
+          if (p.group == 4) return f(Path<kN, 4>{}, Index{});
+        return f(Path<kN, 0>{}, Index{});
+      }
     }
-    return f(std::integral_constant<int, 1>{}, Index{});
+    return f(Path<1, 0>{}, Index{});
   });
 }
 
@@ -169,9 +212,9 @@ int forward(const MinibatchStddevParams& p, const Exec& exec) {
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
     if (p.slices > 0) {
-      const int error = dispatch_path<T>(p, [&](auto n, auto index) {
+      const int error = dispatch_path<T>(p, [&](auto path, auto index) {
         using Index = decltype(index);
-        launch(forward_kernel<T, decltype(n)::value, Index>,
+        launch(forward_kernel<T, decltype(path)::kN, decltype(path)::kGroup, Index>,
                dim3(unsigned(count), unsigned(p.slices)), dim3(kThreads), 0, stream, p,
                Divisor<Index>(p.width), Index(per_slice(length, kForwardSlice)));
         return last_error();
@@ -191,10 +234,11 @@ int backward(const MinibatchStddevParams& p, const Exec& exec) {
   const dim3 grid(unsigned(count), unsigned(slices_of(length, kBackwardSlice)));
   return dispatch(p.dtype, [&](auto type) {
     using T = decltype(type);
-    return dispatch_path<T>(p, [&](auto n, auto index) {
+    return dispatch_path<T>(p, [&](auto path, auto index) {
       using Index = decltype(index);
-      launch(backward_kernel<T, decltype(n)::value, Index>, grid, dim3(kThreads), 0, stream, p,
-             Divisor<Index>(p.width), Index(per_slice(length, kBackwardSlice)));
+      launch(backward_kernel<T, decltype(path)::kN, decltype(path)::kGroup, Index>, grid,
+             dim3(kThreads), 0, stream, p, Divisor<Index>(p.width),
+             Index(per_slice(length, kBackwardSlice)));
       return last_error();
     });
   });

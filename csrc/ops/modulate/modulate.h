@@ -34,10 +34,27 @@ struct ChannelDotParams {
   Maps maps;
 };
 
+// Both gradients of modulate in one pass: dx = dz·s, ds[n, c] = Σ dz·x.
+struct ModulateBackwardParams {
+  const void* dz;  // maps
+  const void* x;   // maps
+  const void* s;   // as in ModulateParams
+  void* dx;        // maps
+  void* ds;        // [n, channels] in the compute type
+  void* scratch;   // [slices, n, channels] in the compute type; null where there is one slice
+  int64_t slices;
+  bool is_s_wide;
+  Maps maps;
+};
+
 struct ModulateKernels {
   int64_t (*slices)(const Maps&);  // partial sums per channel: fixed by shape and type alone
+  // The same of `backward`, fixed by shape, type and alignment; 0: it does not take these maps, and
+  // `modulate` and `dot` do its work.
+  int64_t (*backward_slices)(const ModulateBackwardParams&);
   int (*modulate)(const ModulateParams&, const Exec&);
   int (*dot)(const ChannelDotParams&, const Exec&);
+  int (*backward)(const ModulateBackwardParams&, const Exec&);
 };
 
 FASTGAN_KERNELS(ModulateKernels, modulate)

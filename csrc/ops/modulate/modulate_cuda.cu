@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-#include "../../common/partial_sums.cuh"
-#include "../../common/run.cuh"
+#include "../../common/strip.cuh"
 
 namespace fastgan::cuda {
 namespace {
@@ -172,6 +171,78 @@ __global__ void __launch_bounds__(kThreads)
                       : p.z)[(Index(blockIdx.y) * Index(p.maps.n) + n) * channels + channel] = sum;
 }
 
+// dx, and the sums of one strip: sums[k % kSums] += dz·x, with the factors s[k % kSums].
+template <class T, int kN, int kSums>
+__device__ __forceinline__ void walk_backward(const ModulateBackwardParams& p, int64_t first,
+                                              int64_t stride, int count,
+                                              const compute_t<T> (&s)[kSums],
+                                              compute_t<T> (&sums)[kSums]) {
+  const T* dz = static_cast<const T*>(p.dz) + first;
+  const T* x = static_cast<const T*>(p.x) + first;
+  T* dx = static_cast<T*>(p.dx) + first;
+  struct Loaded {
+    Run<T, kN> dz, x;
+  };
+  walk_strip(
+      count, stride,
+      [&](int64_t i, int) { return Loaded{load_run<kN>(dz + i), load_run<kN>(x + i)}; },
+      [&](int64_t i, Loaded loaded) {
+#pragma unroll
+        for (int k = 0; k < kN; ++k) {
+          const auto d = load(loaded.dz.v[k]);
+          sums[k % kSums] += d * load(loaded.x.v[k]);
+          loaded.dz.v[k] = narrow<T>(d * s[k % kSums]);
+        }
+        store_run<kN>(dx + i, loaded.dz);
+      });
+}
+
+template <class T>
+__device__ __forceinline__ compute_t<T> factor_at(const ModulateBackwardParams& p, int64_t i) {
+  return p.is_s_wide ? static_cast<const compute_t<T>*>(p.s)[i]
+                     : load(static_cast<const T*>(p.s)[i]);
+}
+
+// Planes of whole runs: a block has one piece of neighbouring planes of one sample.
+template <class T, int kN>
+__global__ void __launch_bounds__(kThreads)
+    backward_planes_kernel(ModulateBackwardParams p, Strips strips) {
+  using A = compute_t<T>;
+  const int64_t channels = p.maps.channels, n = blockIdx.y;
+  const Strip own = strip_of_planes<false>(strips, p.maps.n, channels, p.maps.pixels / kN);
+  A sums[1] = {}, s[1] = {};
+  const int64_t plane = n * channels + own.channel;
+  if (own.count > 0) {
+    s[0] = factor_at<T>(p, plane);
+    walk_backward<T, kN>(p, own.first * kN, own.stride * kN, own.length, s, sums);
+  }
+  group_sums(sums, strips.width());
+  if ((int(threadIdx.x) & (strips.width() - 1)) != 0 || own.channel >= channels) return;
+  A* parts = static_cast<A*>(p.slices > 1 ? p.scratch : p.ds);
+  parts[int64_t(blockIdx.z) * p.maps.n * channels + plane] = sums[0];
+}
+
+// Channels innermost, in whole runs; z of the grid is the sample.
+template <class T, int kN>
+__global__ void __launch_bounds__(kThreads, 4)  // at most 64 registers
+    backward_columns_kernel(ModulateBackwardParams p, Strips strips) {
+  using A = compute_t<T>;
+  const int64_t channels = p.maps.channels, runs = channels / kN, n = blockIdx.z;
+  const Strip own = strip_of_rows(strips, p.maps.pixels, runs);
+  A sums[kN] = {}, s[kN] = {};
+  if (own.count > 0) {
+#pragma unroll
+    for (int k = 0; k < kN; ++k) s[k] = factor_at<T>(p, n * channels + own.channel * kN + k);
+    const int64_t first = (n * p.maps.pixels * runs + own.first) * kN;
+    walk_backward<T, kN>(p, first, own.stride * kN, own.length, s, sums);
+  }
+  const A sum = column_sum(sums, strips.width());
+  const int64_t c = int64_t(blockIdx.x) * strips.width() * kN + threadIdx.x;
+  if (int(threadIdx.x) >= strips.width() * kN || c >= channels) return;
+  A* parts = static_cast<A*>(p.slices > 1 ? p.scratch : p.ds);
+  parts[(int64_t(blockIdx.y) * p.maps.n + n) * channels + c] = sum;
+}
+
 int vector_length(DType dtype) {
   return dtype == DType::kFloat64 ? 1 : dtype == DType::kFloat32 ? 4 : 8;
 }
@@ -242,9 +313,54 @@ int dot(const ChannelDotParams& p, const Exec& exec) {
   });
 }
 
+// Whole runs at aligned pointers, and a sample for each y or z of a grid.
+bool is_one_pass(const ModulateBackwardParams& p) {
+  const Maps& maps = p.maps;
+  if (maps.dtype == DType::kFloat64 || maps.n > kMostOuter) return false;
+  const int64_t inner = maps.is_channels_last ? maps.channels : maps.pixels;
+  return inner % vector_length(maps.dtype) == 0 && is_aligned16(p.dz) && is_aligned16(p.x) &&
+         is_aligned16(p.dx);
+}
+
+Strips backward_strips(const Maps& maps) {
+  const int64_t n = vector_length(maps.dtype);
+  if (!maps.is_channels_last) return planes_in_strips(maps.n, maps.channels, maps.pixels / n, 1);
+  Strips strips = rows_in_strips(maps.pixels, maps.channels / n);
+  strips.grid.z = unsigned(maps.n);
+  return strips;
+}
+
+int64_t backward_slices(const ModulateBackwardParams& p) {
+  if (!is_one_pass(p)) return 0;
+  const dim3 grid = backward_strips(p.maps).grid;
+  return p.maps.is_channels_last ? grid.y : grid.z;
+}
+
+int backward(const ModulateBackwardParams& p, const Exec& exec) {
+  const auto stream = static_cast<cudaStream_t>(exec.stream);
+  const Strips strips = backward_strips(p.maps);
+  return dispatch(p.maps.dtype, [&](auto type) {
+    using T = decltype(type);
+    if constexpr (std::is_same_v<T, double>) {
+      return 1;  // see is_one_pass
+    } else {
+      using A = compute_t<T>;
+      constexpr int kN = Vec<T>::kN;
+      const auto kernel =
+          p.maps.is_channels_last ? backward_columns_kernel<T, kN> : backward_planes_kernel<T, kN>;
+      launch(kernel, strips.grid, dim3(kThreads), 0, stream, p, strips);
+      const int error = last_error();
+      if (error || p.slices == 1) return error;
+      const ColumnSumJob<A> ds{static_cast<const A*>(p.scratch), static_cast<A*>(p.ds), p.slices,
+                               p.maps.n * p.maps.channels};
+      return launch_column_sums<A>({ds, {}, {}}, stream);
+    }
+  });
+}
+
 }  // namespace
 
 extern const ModulateKernels modulate;
-const ModulateKernels modulate = {slices, scale, dot};
+const ModulateKernels modulate = {slices, backward_slices, scale, dot, backward};
 
 }  // namespace fastgan::cuda

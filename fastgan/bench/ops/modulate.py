@@ -25,8 +25,8 @@ def cases() -> list[OpCase]:
 
 def _modulate(shape: tuple[int, ...], **options) -> OpCase:
     n = math.prod(shape)
-    # Forward reads x, writes y. Backward reads dy and writes dx; ds reads dy and x in a pass of its
-    # own. The second pass makes d_dy from ddx (read, write) and d_s from ddx and dy (read both).
+    # Forward reads x, writes y. Backward reads dy and x and writes dx and ds in one pass; so does
+    # the second pass, which makes d_dy and d_s from ddx and dy.
     return OpCase(
         op="modulate",
         name=f"modulate {'x'.join(map(str, shape))}",
@@ -36,8 +36,8 @@ def _modulate(shape: tuple[int, ...], **options) -> OpCase:
         floor_elements={"forward": 2 * n, "forward+backward": 5 * n, "double": 7 * n},
         gpu_work={
             "forward": GpuWork(moved_elements=2 * n),
-            "forward+backward": GpuWork(moved_elements=6 * n, launches=4),
-            "double": GpuWork(moved_elements=8 * n, launches=5),
+            "forward+backward": GpuWork(moved_elements=5 * n, launches=3),
+            "double": GpuWork(moved_elements=7 * n, launches=4),
         },
         **options,
     )

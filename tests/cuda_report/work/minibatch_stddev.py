@@ -2,7 +2,7 @@
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work
 
-_PLACES, _GROUP = 512 * 16 * 16, 4
+_GROUP = 4
 
 
 def _forward(dtype: str) -> Work:
@@ -12,9 +12,9 @@ def _forward(dtype: str) -> Work:
         label=f"minibatch_stddev forward {dtype}",
         parts=(
             Part(
-                kernel=f"minibatch_stddev/forward_kernel<{dtype}, {run}, unsigned int>",
+                kernel=f"minibatch_stddev/forward_kernel<{dtype}, {run}, 4, unsigned int>",
                 outputs=_GROUP * 8192 / 256,  # a slice is 8192 places
-                trips=(8192 / 256 / run, 1, 0, 0, 0),  # the samples after the first are unrolled
+                trips=(8192 / 256 / run, 0, 0, 0),  # places; the last three: one slice alone
                 moved=item,
             ),
         ),
@@ -28,9 +28,9 @@ def _backward(dtype: str) -> Work:
         label=f"minibatch_stddev backward {dtype}",
         parts=(
             Part(
-                kernel=f"minibatch_stddev/backward_kernel<{dtype}, {run}, unsigned int>",
+                kernel=f"minibatch_stddev/backward_kernel<{dtype}, {run}, 4, unsigned int>",
                 outputs=_GROUP * 2048 / 256,
-                trips=(0, 1, 0, 2048 / 256 / run, 1, 2 if dtype == "bfloat16" else 1),
+                trips=(0, 1, 0, 2048 / 256 / run),  # the sum of dy over 4 samples, places
                 moved=2 * item,
             ),
         ),
