@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tests.gpu import _markdown, _plan
-from tests.gpu._steps import FAILED, ROOT, CheckStep, Session, run_step
+from tests.gpu._steps import FAILED, PASSED, ROOT, CheckStep, Session, run_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_steps(
     steps: Sequence[CheckStep], out: Path, command: str, is_quick: bool, commit: str | None
 ) -> dict[str, Any]:
-    """Every step, one after another; out/results.json is whole after each of them."""
+    """Every step, one after another; out/results.json is whole after each of them. A step of the
+    day also writes its own file, and leaves its log only where it did not pass."""
     out.mkdir(parents=True, exist_ok=True)
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     results: dict[str, Any] = {"format": 1, "date": date, "command": command, "steps": []}
@@ -76,6 +77,10 @@ def run_steps(
             reason = f" ({done['reason']})" if done["reason"] else ""
             print(f"{step.name}: {done['status']}{reason}, {done['seconds']} s", flush=True)
             results["steps"].append(done)
+            if step in _plan.DAY:
+                (out / f"{step.name}.json").write_text(json.dumps(done, indent=1) + "\n")
+                if done["status"] == PASSED:  # a lent machine gives few files back
+                    (out / f"{step.name}.log").unlink(missing_ok=True)
             (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
 
@@ -105,7 +110,7 @@ def _be_step(name: str, session: dict[str, Any], outcome: Path) -> int:
     """The child that `run_step` starts. Asked to end, it leaves by an exception, so that it ends
     its own children on the way."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    step = next(step for step in _plan.STEPS if step.name == name)
+    step = next(step for step in (*_plan.STEPS, *_plan.DAY) if step.name == name)
     found = step.run(Session(**session))
     outcome.write_text(json.dumps(asdict(found)))
     return 0

@@ -53,6 +53,11 @@ def _suite(data: Json, facts: Json) -> list[str]:
     return ["## Test suite", *lines]
 
 
+def _day_suite(data: Json, facts: Json) -> list[str]:
+    said = f"Changed since {data['since']}: {', '.join(data['ops']) or 'no kernel'}."
+    return [said, *(_suite(data, facts) if "command" in data else [])]
+
+
 def _sanitizer(data: Json, facts: Json) -> list[str]:
     rows = [
         (name, _loud(tool["status"]), tool.get("summary"), tool.get("samples"), tool["reason"])
@@ -159,7 +164,46 @@ def _small(row: Json) -> list[Any]:
     return [*label, *(wrong if t is None else f"{t * 1e6:.2f}" for t in times)]
 
 
+def _day_ops(data: Json, facts: Json) -> list[str]:
+    return _benchmarks({**data, "training": ()}, facts)
+
+
+def _whole_steps(data: Json, facts: Json) -> list[str]:
+    """Of each item what it has: rates, memory at moments, or kernels."""
+    parts = ["## Whole steps"]
+    items = data["whole_steps"]
+    rates = [r for r in items if "sec_per_kimg" in r]
+    if rates:
+        head = ["item", "batch", "ms a step", "seconds per kimg", "captured", "peak GiB"]
+        rows = [
+            (r["item"], r["batch"], f"{r['ms_per_step']:.4g}", f"{r['sec_per_kimg']:.4g}",
+             r["is_captured"], _gib(r["peak_allocated"]))
+            for r in rates
+        ]  # fmt: skip
+        parts.append(_table(head, rows))
+    for r in items:
+        if "moments" in r:
+            head = ["moment", "seconds", "allocated GiB", "peak GiB", "reserved GiB"]
+            rows = [
+                (name, f"{m['seconds']:.3g}",
+                 *(_gib(m[key]) for key in ("allocated", "peak_allocated", "reserved")))
+                for name, m in r["moments"].items()
+            ]  # fmt: skip
+            parts += [f"### {r['item']}", _table(head, rows)]
+        if "rows" in r:
+            head = [f"kernel, of {r['kernels']} in {r['steps']} steps", "calls", "microseconds"]
+            parts += [f"### {r['item']}", _table(head, r["rows"][:20])]
+    left = [(r["item"], r["failure"]) for r in items if r["failure"]]
+    return parts + ([_table(["not measured", "why"], left)] if left else [])
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.3g}"
+
+
 def _training(items: Sequence[Json]) -> list[str]:
+    if not items:
+        return []
     rows = []
     for item in items:
         if item["failure"]:
@@ -179,6 +223,12 @@ _SECTIONS = {
     "sanitizer": _sanitizer,
     "capture": _capture,
     "benchmarks": _benchmarks,
+    "day-ops": _day_ops,
+    "day-steps": _whole_steps,
+    "day-profile": _whole_steps,
+    "day-others": _whole_steps,
+    "day-memory": _whole_steps,
+    "day-suite": _day_suite,
 }
 
 

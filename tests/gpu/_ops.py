@@ -34,7 +34,7 @@ from tests.gpu._child_processes import serve
 
 SMALL = "small: "  # prefix of the items that compare launches
 GRAPH_CALLS = 20  # per graph, so that one replay's launch is spread over them
-LEFT_OUT = "left out by --quick but for each op's first case, because compiling takes long"
+LEFT_OUT = "left out, because compiling takes long"
 
 
 def items(is_quick: bool) -> list[str]:
@@ -64,7 +64,7 @@ def work(item: str, options: argparse.Namespace) -> dict[str, Any]:
     if is_small:
         rows = [launch_row(case, mode, tensors, options) for mode in modes_of(case)[:2]]
     else:
-        is_compiled = not options.quick or cases[item] is first
+        is_compiled = options.compiles and (not options.quick or cases[item] is first)
         variants = default_variants(case, is_compiled=is_compiled)
         rows = [
             row(case, mode, tensors, variants, protocol(options), is_compiled)
@@ -192,4 +192,6 @@ def _ratios(samples: Samples) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(work, argparse.ArgumentParser(prog="python -m tests.gpu._ops")))
+    command = argparse.ArgumentParser(prog="python -m tests.gpu._ops")
+    command.add_argument("--no-compile", dest="compiles", action="store_false")
+    sys.exit(serve(work, command))

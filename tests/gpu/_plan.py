@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tests.gpu import (
     _benchmarks,
     _build_libraries,
+    _day,
     _environment,
     _phases,
     _sanitizer,
@@ -54,16 +55,26 @@ STEPS = (
 )
 
 
-def chosen(only: Sequence[str]) -> list[CheckStep]:
-    """All steps, or those named and `environment`, without which no number says where it is from.
+DAY_SECONDS = 840.0  # of its steps together: 15 minutes of a machine, less its start
+DAY = (*_day.DAY_1, *_day.DAY_2)
+GROUPS = {"day": DAY, "day-1": _day.DAY_1, "day-2": _day.DAY_2}
 
-    ValueError for a name that is none.
+
+def chosen(only: Sequence[str]) -> list[CheckStep]:
+    """STEPS, or those named and `environment`, without which no number says where it is from.
+
+    Names are those of STEPS, of DAY's steps, and of GROUPS. ValueError for a name that is none.
     """
-    names = [step.name for step in STEPS]
+    every = (*STEPS, *DAY)
+    names = [*(step.name for step in every), *GROUPS]
     for name in only:
         if name not in names:
             raise ValueError(f"gpu-check: no step {name!r}; there are {', '.join(names)}")
-    return [s for s in STEPS if not only or s.name in only or s.name == "environment"]
+    if not only:
+        return list(STEPS)
+    wanted = {"environment", *only}
+    wanted |= {step.name for name in only for step in GROUPS.get(name, ())}
+    return [step for step in every if step.name in wanted]
 
 
 def describe(steps: Sequence[CheckStep], *, is_quick: bool) -> str:

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ def command(session: Session) -> list[str]:
     return line
 
 
-def run(session: Session) -> Outcome:
+def run(session: Session, arguments: Sequence[str] | None = None) -> Outcome:
+    """Runs `command`, or pytest with other `arguments`."""
     line = command(session)
+    if arguments is not None:
+        line = [sys.executable, "-m", "pytest", "-q", "-p", "tests.gpu._count_device_tests"]
+        line += arguments
     with tempfile.TemporaryDirectory(prefix="fastgan-gpu-") as folder:
         log = Path(folder) / "log"
         with log.open("w") as stream:

@@ -19,7 +19,7 @@ from tests.gpu import (
     _sanitizer,
     _suite,
 )
-from tests.gpu._steps import FAILED, NOT_RUN, PASSED, Outcome, Session
+from tests.gpu._steps import FAILED, GRACE_SECONDS, NOT_RUN, PASSED, Outcome, Session
 
 
 @pytest.fixture
@@ -52,6 +52,16 @@ def test_a_quick_run_fits_a_lent_machine():
     """At most 8 minutes of limits, and 8 files: two results and a log per step."""
     assert sum(step.limit_s(is_quick=True) for step in _plan.STEPS) <= _plan.QUICK_SECONDS == 480
     assert len(_plan.STEPS) + 2 <= 8
+
+
+def test_the_day_fits_a_quarter_of_an_hour_and_each_part_a_command_of_ten_minutes():
+    environment = next(step for step in _plan.STEPS if step.name == "environment").limits[1]
+    for name, limit in (("day", _plan.DAY_SECONDS), ("day-1", 600.0), ("day-2", 600.0)):
+        assert sum(s.limits[0] + GRACE_SECONDS for s in _plan.GROUPS[name]) + environment <= limit
+    first = [step.name for step in _plan.chosen(["day"])]
+    assert first == ["environment", "day-ops", "day-steps", "day-profile", "day-others",
+                     "day-memory", "day-suite"]  # fmt: skip
+    assert [step.name for step in _plan.chosen(["day-2"])] == [first[0], *first[4:]]
 
 
 def test_only_named_steps_run_beside_the_environment(no_gpu, capsys):

@@ -17,7 +17,7 @@ from fastgan.bench.op_case import GpuWork
 from tests.gpu import _benchmarks, _cases, _markdown, _ops
 from tests.gpu._steps import FAILED, PASSED, Session
 
-QUICK = argparse.Namespace(device="cpu", quick=True)
+QUICK = argparse.Namespace(device="cpu", quick=True, compiles=True)
 
 
 @pytest.fixture
