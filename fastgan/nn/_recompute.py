@@ -36,9 +36,44 @@ def made_by(make: Callable[..., torch.Tensor], *parts: torch.Tensor) -> Made:
     return Made(make(*parts), make, parts)
 
 
+COPIES = "_fastgan_copies"  # attribute of a parameter whose copies are made with those of others
+
+
 def scaled(w: torch.Tensor, gain: float, dtype: torch.dtype) -> Made:
-    """w · gain, rounded to ``dtype``."""
+    """w · gain, rounded to ``dtype``; a copy that is there already, or a new one."""
+    copy = _copy_of(w, gain, dtype)
+    if copy is not None:
+        return Made(copy, _itself, (copy,))
     return made_by(lambda w: (w * gain).to(dtype), w)
+
+
+def cast(w: torch.Tensor, dtype: torch.dtype) -> Made:
+    """w, rounded to ``dtype``; a copy that is there already, or a new one."""
+    copy = None if w.dtype == dtype else _copy_of(w, 1.0, dtype)
+    if copy is not None:
+        return Made(copy, _itself, (copy,))
+    return made_by(lambda w: w.to(dtype), w)
+
+
+def _copy_of(w: torch.Tensor, gain: float, dtype: torch.dtype) -> torch.Tensor | None:
+    if torch.compiler.is_compiling() or reference_is_forced():
+        return None
+    copies = getattr(w, COPIES, None)
+    if copies is None or torch._C._are_functorch_transforms_active():
+        return None
+    return copies.find(gain, dtype)
+
+
+def _itself(copy: torch.Tensor) -> torch.Tensor:
+    return copy
+
+
+def dtype_of_product(x: torch.Tensor) -> torch.dtype:
+    """The dtype in which a product of x and a weight is computed: x's, or autocast's."""
+    device = x.device.type
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
 
 
 def recomputing(

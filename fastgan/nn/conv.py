@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from fastgan.nn._recompute import Made, recomputing, scaled
+from fastgan.nn._recompute import Made, cast, dtype_of_product, recomputing, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
@@ -192,13 +192,14 @@ class EqualConv2d(nn.Module):
         # Linear without bias or clamp: the gain goes with the weight and costs y no pass.
         is_linear = self.activation == "linear" and self.bias is None and self.clamp is None
         gain = self.gain if is_linear and self.gain is not None else 1.0
-        w = scaled(self.weight, self.weight_gain * gain, x.dtype)
+        w = scaled(self.weight, self.weight_gain * gain, dtype_of_product(x))
         y = resample_conv2d(
             x, w.tensor, self.resample_filter, up=self.up, down=self.down, size=size, made=(w,)
         )
         if is_linear:
             return y
-        return bias_act(y, self.bias, act=self.activation, gain=self.gain, clamp=self.clamp)
+        b = None if self.bias is None else cast(self.bias, y.dtype).tensor
+        return bias_act(y, b, act=self.activation, gain=self.gain, clamp=self.clamp)
 
     def extra_repr(self) -> str:
         out_channels, _, k, _ = self.weight.shape

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.nn._recompute import recomputing, scaled
+from fastgan.nn._recompute import cast, dtype_of_product, recomputing, scaled
 from fastgan.nn._shapes import check_at_least_one, check_features
 from fastgan.ops import bias_act
 
@@ -62,12 +62,14 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_features("EqualLinear", "x", x, self.in_features)
-        w = scaled(self.weight, self.weight_gain, x.dtype)
+        w = scaled(self.weight, self.weight_gain, dtype_of_product(x))
         with recomputing(x, w.tensor, (w,)):
             y = F.linear(x, w.tensor)  # [..., out]
         b = None
         if self.bias is not None:
-            b = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
+            gain = self.bias_gain
+            b = cast(self.bias, y.dtype) if gain == 1 else scaled(self.bias, gain, y.dtype)
+            b = b.tensor
         return bias_act(y, b, dim=y.ndim - 1, act=self.activation)
 
     def extra_repr(self) -> str:

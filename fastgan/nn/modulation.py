@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from fastgan.nn._recompute import made_by
+from fastgan.nn._recompute import cast, dtype_of_product, made_by
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear
@@ -50,8 +50,7 @@ def modulated_conv2d_and_scale(
         weight, styles = without_overflow(weight, styles)
     d = demodulation(weight, styles) if demodulate else None  # [N, O]
     if not fused or n == 0:  # a grouped convolution needs at least one group
-        dtype = x.dtype
-        xs, w = made_by(modulate, x, styles), made_by(lambda w: w.to(dtype), weight)
+        xs, w = made_by(modulate, x, styles), cast(weight, dtype_of_product(x))
         return resample_conv2d(xs.tensor, w.tensor, f, up=up, size=size, made=(xs, w)), d
     w = weight * styles.to(weight.dtype)[:, None, :, None, None]  # [N, O, I, k, k]
     if d is not None:
@@ -191,7 +190,8 @@ class ModulatedConv2d(nn.Module):
         """
         epilogue = {"act": self.activation, "gain": self.gain, "clamp": self.clamp}
         if scale is None and noise is None:
-            return bias_act(y, self.bias, **epilogue)
+            b = None if self.bias is None else cast(self.bias, y.dtype).tensor
+            return bias_act(y, b, **epilogue)
         return noise_bias_act(y, scale, noise, strength, self.bias, **epilogue)
 
     def forward(

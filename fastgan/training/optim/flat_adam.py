@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.ops import adam_ema_
+from fastgan.training.optim.flat_copies import FlatCopies
 from fastgan.training.optim.flat_parameters import FlatParameters
 
 __all__ = ["FlatAdam"]
@@ -56,6 +57,7 @@ class FlatAdam:
         has_changing_beta2: bool = False,
     ):
         self.flat = flat = FlatParameters(module)
+        self.copies = FlatCopies(flat)
         like = flat.values
         self.exp_avg, self.exp_avg_sq = flat.new_buffer(), flat.new_buffer()
         self.steps = torch.zeros(len(flat.parameters), device=like.device)  # [parameters]

@@ -33,6 +33,8 @@ class FlatParameters:
     """The flat buffers of `module`'s trainable parameters; re-points them when made.
 
     names, parameters: in the order of `module.named_parameters()`, each once.
+    owners: of each, the dict and the key under which the module has it.
+    gradient_views: of each, its part of `gradients`.
 
     Raises:
         ValueError: there is no trainable parameter, one is not initialised, is neither float32 nor
@@ -44,7 +46,7 @@ class FlatParameters:
         _require_uniform(type(module).__name__, named)
         self.names = tuple(name for name, _ in named)
         self.parameters = tuple(p for _, p in named)
-        self._owners = tuple(_owner(module, name) for name in self.names)
+        self.owners = tuple(_owner(module, name) for name in self.names)
         self._starts, end = [], 0
         for p in self.parameters:
             self._starts.append(end)
@@ -54,7 +56,7 @@ class FlatParameters:
         self.values = self._like.new_zeros(end)
         self.gradients_and_scalars = both = self._like.new_zeros(end + SCALARS)
         self.gradients, self.scalars = both[:end], both[end:]
-        self._gradient_views = self.views(self.gradients)
+        self.gradient_views = self.views(self.gradients)
         for p, value in zip(self.parameters, self.views(self.values), strict=True):
             value.copy_(p.detach())
             p.data = value
@@ -83,7 +85,7 @@ class FlatParameters:
 
     def attach(self) -> None:
         """Makes every p.grad the view of `gradients` that it was, whatever it has become."""
-        for p, view in zip(self.parameters, self._gradient_views, strict=True):
+        for p, view in zip(self.parameters, self.gradient_views, strict=True):
             if p.grad is not view:
                 p.grad = view
 
@@ -95,7 +97,7 @@ class FlatParameters:
         """RuntimeError where a parameter or its gradient is no longer a view of the buffers."""
         self._check_values(self.parameters, self.values, "")
         for name, p, owner, view in zip(
-            self.names, self.parameters, self._owners, self._gradient_views, strict=True
+            self.names, self.parameters, self.owners, self.gradient_views, strict=True
         ):
             parameters, key = owner
             if parameters.get(key) is not p:

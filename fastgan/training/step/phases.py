@@ -26,7 +26,7 @@ sums, the result (but for pl_target="mean_after").
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -337,16 +337,17 @@ def _update(
     count = num_micro_batches(batch.x.shape[0], at_once)
     moving = BufferMean(state.G, state.D) if count > 1 else None
     last_backward = state.context.last_backward
-    for a, (part, share) in enumerate(micro_batches(batch, at_once)):
-        with _sample_stream(state, phase, a, count):
-            for i, loss in zip(range(num_losses), losses(part, share), strict=True):
-                weighted = loss if share == 1 else loss * share
-                if last_backward is None or (a, i) != (count - 1, num_losses - 1):
-                    weighted.backward()
-                else:
-                    last_backward(weighted, optimizer.flat)
-        if moving is not None:
-            moving.add(share)
+    with _copies(state):
+        for a, (part, share) in enumerate(micro_batches(batch, at_once)):
+            with _sample_stream(state, phase, a, count):
+                for i, loss in zip(range(num_losses), losses(part, share), strict=True):
+                    weighted = loss if share == 1 else loss * share
+                    if last_backward is None or (a, i) != (count - 1, num_losses - 1):
+                        weighted.backward()
+                    else:
+                        last_backward(weighted, optimizer.flat)
+            if moving is not None:
+                moving.add(share)
     if moving is not None:
         moving.end()
     if state.context.all_reduce_gradient is not None:
@@ -357,6 +358,18 @@ def _update(
             state.context.all_reduce_means()
         state.stats.end_step()
         copy_buffers(state.G_ema, state.G)
+
+
+@contextmanager
+def _copies(state: StepState) -> Iterator[None]:
+    """The networks compute with copies of their parameters that are made all at once, but where a
+    hook, or an exchange during the backward pass, waits for each parameter's own gradient."""
+    all_copies = [optimizer.copies for optimizer in (state.g_optimizer, state.d_optimizer)]
+    if state.context.last_backward is not None or not all(c.can_be_used() for c in all_copies):
+        yield
+        return
+    with all_copies[0].in_use(), all_copies[1].in_use():
+        yield
 
 
 def _sample_stream(
