@@ -1,131 +1,197 @@
-// NHWC: a thread takes 16 bytes of channels of kX × kY output pixels. Neighbouring threads take
-// neighbouring channels, then neighbouring pixels of a row, whose common input pixels come out of
-// the L1 cache. Channels that are no multiple of 16 bytes, or a misaligned x, go one by one.
+// NHWC: a thread takes 16 bytes of channels of a strip of kX columns, from the top down.
+// Neighbouring threads take neighbouring channels, then neighbouring strips of a row, whose common
+// input pixels come out of the L1 cache. Channels that are no multiple of 16 bytes, or a misaligned
+// x, go one by one.
 #pragma once
 
-#include "polyphase.cuh"
+#include "row_sums.cuh"
+#include "words.cuh"
 
 namespace fastgan::cuda {
 namespace {
 
-// Threads of a block first run over this many vectors of channels (256 bytes), then over pixels.
+// Threads of a block first run over this many vectors of channels (256 bytes), then over strips.
 constexpr int kChannelVectors = 16;
 
 struct ChannelsLast {
   Phased x, y;
-  int64_t samples;
   int channels;
   int inner;  // vectors of channels that run fastest: all, or kChannelVectors
   int strips_x, strips_y;
-  uint32_t threads;  // per sample
+  int rows;                  // of output per strip
+  uint32_t threads, blocks;  // per sample
   Divisor<NarrowIndex> by_inner, by_strips_x, by_strips_y;
+  Divisor<uint32_t> by_blocks;
 };
 
-template <class A>
-struct TapsByColumn {
-  A taps[16];
+// Columns of output per strip: two that share most of the input, or all of it (up = 2).
+template <int kDown>
+constexpr int kStripColumns = kDown == 2 ? 1 : 2;
+
+// kN channels of a pixel.
+template <class T, int kN>
+struct Pixel {
+  static constexpr int kWords = kN == 1 ? 1 : 4;
+  uint32_t words[kWords];
+
+  __device__ __forceinline__ void read(const T* from) {
+    if constexpr (kN > 1) {
+      const uint4 bits = *reinterpret_cast<const uint4*>(from);
+      words[0] = bits.x, words[1] = bits.y, words[2] = bits.z, words[3] = bits.w;
+    } else if constexpr (sizeof(T) == 2) {
+      words[0] = *reinterpret_cast<const uint16_t*>(from);
+    } else {
+      words[0] = *reinterpret_cast<const uint32_t*>(from);
+    }
+  }
+  __device__ __forceinline__ float channel(int k) const {
+    return element<T>(words[k / kPerWord<T>], k % kPerWord<T>);
+  }
 };
 
-template <int kUp>
-struct PixelStrip {
-  static constexpr int kX = kUp == 2 ? 2 : 1, kY = kUp == 2 ? 2 : 4;
-};
+// Values to a pixel's kN channels.
+template <class T, int kN>
+__device__ __forceinline__ void write_pixel(T* to, const float (&values)[kN]) {
+  if constexpr (kN == 1) {
+    *to = narrow<T>(values[0]);
+  } else {
+    uint32_t words[4];
+#pragma unroll
+    for (int w = 0; w < 4; ++w) words[w] = word_of<T>(values + w * kPerWord<T>);
+    store_words(to, words);
+  }
+}
 
-template <class T, int kN, int kUp, int kDown>
-__global__ void __launch_bounds__(kThreads, kUp == 2 ? 3 : 4)
-    channels_last_kernel(Upfirdn2dParams p, ChannelsLast s) {
+template <bool kIsSeparable, class T, int kN, int kUp, int kDown>
+__device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& square, const T* x,
+                                             T* y, const ChannelsLast& s, int strip_x,
+                                             int strip_y) {
   using A = compute_t<T>;
-  using P = Polyphase<kUp, kDown, 4>;
-  constexpr int kX = PixelStrip<kUp>::kX, kY = PixelStrip<kUp>::kY;
-  constexpr int kColumns = P::window(kX);
-  A* taps = shared<TapsByColumn<A>>().taps;
-  if (threadIdx.x < 16)
-    taps[threadIdx.x] = tap_at<A>(p, threadIdx.x & 3, threadIdx.x >> 2, 4, 4) * A(p.gain);
-  __syncthreads();
+  constexpr int kX = kStripColumns<kDown>;
+  using Sums = RowSums<A, kUp, kDown, kX, kUp == 2, kN, kIsSeparable>;
+  constexpr int kWindow = Sums::kWindow;
+  const StripTaps<A, kIsSeparable> taps(square);
+  const int in_x = strip_x * (kX * kDown / kUp) - s.x.origin;
+  const int in_y = strip_y * (s.rows * kDown / kUp) - s.y.origin;
+  const int out_x = strip_x * kX - s.x.lead, out_y = strip_y * s.rows - s.y.lead;
+  const int left = s.y.out - out_y, rows = left < s.rows ? left : s.rows;
+  const int steps = (rows + kUp - 1) / kUp + Sums::kWarmUp;
 
-  const NarrowIndex i = NarrowIndex(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= s.threads) return;
-  const NarrowIndex pixel = s.by_inner.divide(i), row = s.by_strips_x.divide(pixel);
-  const NarrowIndex outer = s.by_strips_y.divide(row);
-  const int strip_x = int(pixel - row * s.strips_x);
-  const int strip_y = int(row - outer * s.strips_y);
-  const int c = int((outer * s.inner + (i - pixel * s.inner)) * kN);
-  const int in_x = strip_x * P::advance(kX) - s.x.origin;
-  const int in_y = strip_y * P::advance(kY) - s.y.origin;
-  for (int64_t sample = blockIdx.y; sample < s.samples; sample += gridDim.y) {
-    const T* x = static_cast<const T*>(p.x) + sample * s.y.in * s.x.in * s.channels + c;
-    T* y = static_cast<T*>(p.out) + sample * s.y.out * s.x.out * s.channels + c;
-    A sums[kY][kX][kN] = {};
-    // Columns stay a loop where it can: the loads of all would take more registers than there are.
-#pragma unroll(kX == 1 ? 1 : kColumns)
-    for (int q = 0; q < kColumns; ++q) {
-      if (in_x + q < 0 || in_x + q >= s.x.in) continue;
+  // Pixels outside x are read from its border, and zeroed where they are used.
+  uint32_t at[kWindow];
+  unsigned inside = 0;
 #pragma unroll
-      for (int r = 0; r < P::window(kY); ++r) {
-        if (in_y + r < 0 || in_y + r >= s.y.in) continue;
-        const T* from = x + int64_t((NarrowIndex(in_y + r) * s.x.in + (in_x + q)) * s.channels);
-        Vec<T> v;
-        if (kN == 1)
-          v.v[0] = *from;
-        else
-          v = load16(from);
-        A values[kN];
+  for (int q = 0; q < kWindow; ++q) {
+    const int column = in_x + q, last = s.x.in - 1;
+    at[q] = uint32_t(column < 0 ? 0 : column > last ? last : column) * s.channels;
+    if (column >= 0 && column <= last) inside |= 1u << q;
+  }
+  constexpr unsigned kAll = (1u << kWindow) - 1;
+  const uint32_t pitch = uint32_t(s.x.in) * s.channels;
+  struct Row {
+    Pixel<T, kN> pixels[kWindow];
+  };
+  const auto read = [&](Row& row, int number) {
+    const int last = s.y.in - 1;
+    const NarrowIndex line = NarrowIndex(number < 0 ? 0 : number > last ? last : number) * pitch;
+    const T* from = x + int64_t(line);
 #pragma unroll
-        for (int k = 0; k < kN; ++k) values[k] = load(v.v[k]);
+    for (int q = 0; q < kWindow; ++q) row.pixels[q].read(from + at[q]);
+  };
+
+  bool is_stored[kX];
 #pragma unroll
-        for (int j = 0; j < kY; ++j) {
-          if (r < P::first(j) || r >= P::first(j) + P::kMet) continue;
+  for (int o = 0; o < kX; ++o) is_stored[o] = out_x + o >= 0 && out_x + o < s.x.out;
+  const uint32_t out_pitch = uint32_t(s.x.out) * s.channels;
+  y += int64_t(out_x) * s.channels;
+
+  Sums sums;
+  Row row;
+  read(row, in_y);
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step) {
+    float made[Sums::kMade][kX][kN];
 #pragma unroll
-          for (int o = 0; o < kX; ++o) {
-            if (q < P::first(o) || q >= P::first(o) + P::kMet) continue;
-            const A tap = taps[P::tap(o, q - P::first(o)) * 4 + P::tap(j, r - P::first(j))];
+    for (int r = 0; r < Sums::kTaken; ++r) {
+      const int number = in_y + step * Sums::kTaken + r;
+      const unsigned here = number >= 0 && number < s.y.in ? inside : 0;
+      if (here != kAll) {
+        keep_branch();
 #pragma unroll
-            for (int k = 0; k < kN; ++k) sums[j][o][k] += tap * values[k];
-          }
+        for (int q = 0; q < kWindow; ++q) {
+          const uint32_t mask = (here >> q & 1) ? ~0u : 0;
+          for (uint32_t& word : row.pixels[q].words) word &= mask;
         }
       }
+      sums.add(
+          taps, r, [&](int q, int k) { return row.pixels[q].channel(k); },
+          [&] {
+            if (r + 1 == Sums::kTaken && step + 1 == steps) return;
+            keep_branch();
+            read(row, number + 1);
+          },
+          [&](int j, int o, int k, float sum) { made[j][o][k] = sum; });
     }
+    if (step < Sums::kWarmUp) continue;
 #pragma unroll
-    for (int j = 0; j < kY; ++j) {
-      const int out_y = strip_y * kY + j - s.y.lead;
-      if (out_y < 0 || out_y >= s.y.out) continue;
+    for (int j = 0; j < Sums::kMade; ++j) {
+      const int to_y = out_y + (step - Sums::kWarmUp) * kUp + j;
+      if (kUp == 2 && (to_y < 0 || to_y >= s.y.out)) continue;
+      T* to = y + int64_t(NarrowIndex(to_y) * out_pitch);
 #pragma unroll
-      for (int o = 0; o < kX; ++o) {
-        const int out_x = strip_x * kX + o - s.x.lead;
-        if (out_x < 0 || out_x >= s.x.out) continue;
-        T* to = y + int64_t((NarrowIndex(out_y) * s.x.out + out_x) * s.channels);
-        Vec<T> v;
-#pragma unroll
-        for (int k = 0; k < kN; ++k) v.v[k] = narrow<T>(sums[j][o][k]);
-        if (kN == 1)
-          *to = v.v[0];
-        else
-          store16(to, v);
-      }
+      for (int o = 0; o < kX; ++o)
+        if (is_stored[o]) write_pixel(to + o * s.channels, made[j][o]);
     }
   }
 }
 
 template <class T, int kN, int kUp, int kDown>
+__global__ void __launch_bounds__(kThreads, kDown == 2 ? 3 : 2)
+    channels_last_kernel(Upfirdn2dParams p, ChannelsLast s) {
+  using A = compute_t<T>;
+  SquareTaps<A>& taps = shared<SquareTaps<A>>();
+  read_taps(taps, p);
+  __syncthreads();
+
+  const uint32_t sample = s.by_blocks.divide(blockIdx.x);
+  const NarrowIndex i = NarrowIndex(blockIdx.x - sample * s.blocks) * kThreads + threadIdx.x;
+  if (i >= s.threads) return;
+  const NarrowIndex strip = s.by_inner.divide(i), row = s.by_strips_x.divide(strip);
+  const NarrowIndex outer = s.by_strips_y.divide(row);
+  const int strip_x = int(strip - row * s.strips_x);
+  const int strip_y = int(row - outer * s.strips_y);
+  const int c = int((outer * s.inner + (i - strip * s.inner)) * kN);
+  const T* x = static_cast<const T*>(p.x) + int64_t(sample) * s.y.in * s.x.in * s.channels + c;
+  T* y = static_cast<T*>(p.out) + int64_t(sample) * s.y.out * s.x.out * s.channels + c;
+  if (taps.is_separable)
+    filter_strip<true, T, kN, kUp, kDown>(taps, x, y, s, strip_x, strip_y);
+  else
+    filter_strip<false, T, kN, kUp, kDown>(taps, x, y, s, strip_x, strip_y);
+}
+
+template <class T, int kN, int kUp, int kDown>
 int launch_vectors(const Upfirdn2dParams& p, cudaStream_t stream) {
-  constexpr int kX = PixelStrip<kUp>::kX, kY = PixelStrip<kUp>::kY;
+  constexpr int kX = kStripColumns<kDown>;
   ChannelsLast s{};
-  s.x = Phased(p.ax);
-  s.y = Phased(p.ay);
-  s.samples = p.n;
+  s.x = kUp == 2 ? Phased::paired(p.ax) : Phased(p.ax);
+  s.y = kUp == 2 ? Phased::paired(p.ay) : Phased(p.ay);
   s.channels = int(p.c);
-  const int vectors = s.channels / kN;
+  const int vectors = s.channels / kN, out_y = s.y.out + s.y.lead;
   s.inner = vectors % kChannelVectors == 0 ? kChannelVectors : vectors;
   s.strips_x = (s.x.out + s.x.lead + kX - 1) / kX;
-  s.strips_y = (s.y.out + s.y.lead + kY - 1) / kY;
-  const int64_t threads = int64_t(vectors) * s.strips_x * s.strips_y;
-  s.threads = uint32_t(threads);
+  const auto threads_of = [&](int rows) {
+    return int64_t(vectors) * s.strips_x * ((out_y + rows - 1) / rows);
+  };
+  s.rows = rows_of_strips(out_y, kUp, [&](int rows) { return threads_of(rows) * p.n / kThreads; });
+  s.strips_y = (out_y + s.rows - 1) / s.rows;
+  s.threads = uint32_t(threads_of(s.rows));
+  s.blocks = (s.threads + kThreads - 1) / kThreads;
   s.by_inner = Divisor<NarrowIndex>(s.inner);
   s.by_strips_x = Divisor<NarrowIndex>(s.strips_x);
   s.by_strips_y = Divisor<NarrowIndex>(s.strips_y);
-  const int64_t blocks = (threads + kThreads - 1) / kThreads;
-  const dim3 grid(unsigned(blocks), unsigned(p.n < 65535 ? p.n : 65535));
-  launch(channels_last_kernel<T, kN, kUp, kDown>, grid, dim3(kThreads), 0, stream, p, s);
+  s.by_blocks = Divisor<uint32_t>(s.blocks);
+  launch(channels_last_kernel<T, kN, kUp, kDown>, dim3(unsigned(s.blocks * p.n)), dim3(kThreads), 0,
+         stream, p, s);
   return last_error();
 }
 

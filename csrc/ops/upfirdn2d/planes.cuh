@@ -1,297 +1,298 @@
-// Planes (NCHW) through shared memory: a block stages the input of a tile of outputs, each thread
-// filters a strip of kX × kY outputs, and the tile leaves again through shared memory.
+// Planes (NCHW): a thread makes a strip of outputs of 16 bytes across (of 8 where it reads twice as
+// much), from the top down, and reads its input in words of 4 bytes, which neighbouring threads
+// find in the L1 cache.
 //
-// Rows of GANs are often odd (2H + 1 before a blur, H + 1 after one), so neither their width nor
-// their padding may decide how memory is accessed. Global memory is read and written in aligned
-// 16-byte chunks throughout: a staged row begins with as many elements of the chunk before it as
-// its address is off alignment, and the strips, which read single elements, step over them.
+// Rows of GANs are often odd (2H + 1 before a blur, H + 1 after one). A row of 16-bit elements that
+// begins in the middle of a word is shifted in registers. Outputs whose rows are not aligned leave
+// through shared memory, see staged_output.cuh.
 #pragma once
 
-#include "tiling.cuh"
+#include "row_sums.cuh"
+#include "staged_output.cuh"
+#include "words.cuh"
 
 namespace fastgan::cuda {
 namespace {
 
-// Rows in shared memory, each shifted by its address's distance from a 16-byte boundary.
-template <class T>
-struct StagedRows {
-  int pitch;  // a multiple of kN, or the row's length where `step` is 0
-  uint32_t first, step;
+constexpr int kPlaneThreads = 128;
+constexpr int kRowsInFlight = 2;  // per thread: loads of both are issued before the first is used
 
-  // Row 0 is the one whose first element is p[offset]; only the offset's low bits matter.
-  __device__ __forceinline__ StagedRows(const void* p, uint32_t offset, int width, int row_pitch)
-      : pitch(row_pitch), first(uint32_t(uintptr_t(p) / sizeof(T)) + offset), step(width) {}
-  __device__ __forceinline__ int shift(int row) const {
-    return int((first + uint32_t(row) * step) & (Vec<T>::kN - 1));
-  }
-  __device__ __forceinline__ int at(int row) const { return row * pitch + shift(row); }
-};
+// Outputs of a strip across.
+template <class T, int kDown>
+constexpr int kStripWidth = 16 / int(sizeof(T)) / kDown;
 
-template <class T>
-__device__ __forceinline__ StagedRows<T> staged_input(const Upfirdn2dParams& p, const Tiling& t,
-                                                      const Tile& tile, int plane) {
-  const uint32_t row = uint32_t(tile.plane + plane) * uint32_t(t.y.a.in) + uint32_t(tile.in_y);
-  return {p.x, row * uint32_t(t.x.a.in) + uint32_t(tile.in_x), t.x.a.in, t.chunks * Vec<T>::kN};
-}
+// The input of a strip, row by row: kWindow columns.
+template <class T, int kWindow>
+struct InputRows {
+  // Words that hold a window wherever it begins in the first of them.
+  static constexpr int kE = kPerWord<T>, kWords = (kWindow + 2 * (kE - 1)) / kE;
 
-template <class T>
-__device__ __forceinline__ StagedRows<T> staged_output(const Upfirdn2dParams& p, const Tiling& t,
-                                                       const Tile& tile) {
-  const uint32_t row = uint32_t(tile.plane) * uint32_t(t.y.a.out) + uint32_t(tile.out_y);
-  const uint32_t offset = row * uint32_t(t.x.a.out) + uint32_t(tile.out_x);
-  if (t.is_flat) {
-    StagedRows<T> rows{p.out, offset, 0, t.x.a.out};
-    return rows;
-  }
-  return {p.out, offset, t.x.a.out, t.out_chunks * Vec<T>::kN};
-}
+  struct Row {
+    uint32_t words[kWords];
+    uint32_t shift;  // bits of the first word that stand before the window
+  };
 
-// Where a chunk of staged input comes from: columns [column, column + kN) of a row of the tensor.
-struct Source {
-  int64_t at;  // the first of them, which may belong to another row or lie before the tensor
-  int column;
-  bool is_inside;  // the row exists and the chunk holds some of it
-};
+  int number;     // of the row that is read next
+  const T* from;  // its part of the window, which may lie outside x
+  int width, height, column;
+  int begin;  // of the rows of which every word lies within x, whatever is in it
+  uint32_t count;
+  uint32_t inside[kWords];  // masks of what lies within a row
 
-template <class T>
-__device__ __forceinline__ Source source_of(const Upfirdn2dParams& p, const Tiling& t,
-                                            const Tile& tile, int chunk) {
-  constexpr int kN = Vec<T>::kN;
-  const int row = int(t.by_chunks.divide(chunk)), plane = int(t.by_rows.divide(row));
-  const int in_row = row - plane * t.rows, y = tile.in_y + in_row, width = t.x.a.in;
-  const int shift = staged_input<T>(p, t, tile, plane).shift(in_row);
-  Source s;
-  s.column = tile.in_x - shift + (chunk - row * t.chunks) * kN;
-  s.is_inside =
-      plane < tile.planes && y >= 0 && y < t.y.a.in && s.column + kN > 0 && s.column < width;
-  s.at = (tile.plane + plane) * t.y.a.in * width + s.column;
-  if (s.is_inside) s.at += int64_t(NarrowIndex(y) * width);
-  return s;
-}
-
-// Zeros stand where there is no input.
-template <class T>
-__device__ __forceinline__ void stage_input(T* staged, const Upfirdn2dParams& p, const Tiling& t,
-                                            const Tile& tile) {
-  constexpr int kN = Vec<T>::kN, kAtOnce = 4;  // loads in flight per thread
-  const T* x = static_cast<const T*>(p.x);
-  const int width = t.x.a.in, total = tile.planes * t.rows * t.chunks;
-  const int64_t numel = t.planes * t.y.a.in * width;
-  for (int first = threadIdx.x; first < total; first += kAtOnce * kTileThreads) {
-    Vec<T> v[kAtOnce];
-    unsigned cut = 0;  // which chunks reach over an end of the tensor
+  // For a strip that reads rows [first_row, first_row + rows).
+  __device__ __forceinline__ InputRows(const Upfirdn2dParams& p, const Tiling& t, int64_t plane,
+                                       int first_row, int rows, int first_column)
+      : number(first_row),
+        width(t.x.a.in),
+        height(t.y.a.in),
+        column(first_column),
+        begin(first_row < 0 ? 0 : first_row) {
 #pragma unroll
-    for (int b = 0; b < kAtOnce; ++b) {
-      *reinterpret_cast<uint4*>(&v[b]) = make_uint4(0, 0, 0, 0);
-      const T zero = v[b].v[0];
-      const Source s = source_of<T>(p, t, tile, first + b * kTileThreads);
-      if (!s.is_inside) continue;
-      if (s.at < 0 || s.at + kN > numel) {
-        cut |= 1u << b;
-        continue;
-      }
-      v[b] = load16(x + s.at);
-      if (s.column >= 0 && s.column + kN <= width) continue;
+    for (int w = 0; w < kWords; ++w) {
+      inside[w] = 0;
 #pragma unroll
-      for (int k = 0; k < kN; ++k)
-        if (s.column + k < 0 || s.column + k >= width) v[b].v[k] = zero;
+      for (int k = 0; k < kE; ++k)
+        if (has(w * kE + k)) inside[w] |= kE == 1 ? ~0u : 0xffffu << 16 * k;
+      keep(inside[w]);
     }
+    const int64_t numel = t.planes * height * width;
+    const int64_t first = plane * height * width + column;  // in row 0
+    from = static_cast<const T*>(p.x) + first + int64_t(first_row) * width;
+    int end = first_row + rows < height ? first_row + rows : height;
+    if (column + kWindow <= 0 || column >= width) end = begin;  // a strip beside all rows
+    while (begin < end && first + int64_t(begin) * width < kE - 1) ++begin;
+    while (begin < end && first + int64_t(end - 1) * width + kWords * kE > numel) --end;
+    count = end > begin ? uint32_t(end - begin) : 0;
+    keep(count);
+  }
+
+  __device__ __forceinline__ bool has(int q) const {
+    return q < kWindow && column + q >= 0 && column + q < width;
+  }
+
+  __device__ __forceinline__ void read(Row& row) {
+    if (uint32_t(number - begin) < count) {
+      const uint32_t before = uint32_t(reinterpret_cast<uintptr_t>(from)) & 3;
+      const auto words =
+          reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(from) - before);
 #pragma unroll
-    for (int b = 0; b < kAtOnce; ++b)
-      if (first + b * kTileThreads < total) store16(staged + (first + b * kTileThreads) * kN, v[b]);
+      for (int w = 0; w < kWords; ++w) row.words[w] = __ldg(words + w);
+      row.shift = 8 * before;
+    } else {
+      keep_branch();
+      row.shift = 0;
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) row.words[w] = 0;
+      if (uint32_t(number) < uint32_t(height)) read_elements(row);
+    }
+    ++number;
+    from += width;
+  }
+
+  // One by one: of a row at an end of x.
+  __device__ __forceinline__ void read_elements(Row& row) const {
 #pragma unroll 1
-    for (int i = first; cut != 0; i += kTileThreads, cut >>= 1) {
-      if ((cut & 1) == 0) continue;
-      const Source s = source_of<T>(p, t, tile, i);
-#pragma unroll 1
-      for (int k = 0; k < kN; ++k)
-        if (s.column + k >= 0 && s.column + k < width) staged[i * kN + k] = x[s.at + k];
-    }
-  }
-}
-
-// kX × kY outputs by rows and columns: `from` is the strip's place in staged row 0. Calls
-// store(j, values) with the kX values of row j.
-template <class P, int kX, int kY, class T, class Store>
-__device__ __forceinline__ void filter_separable(const T* from, const StagedRows<T>& rows, int row,
-                                                 const compute_t<T>* fy, const compute_t<T>* fx,
-                                                 Store&& store) {
-  using A = compute_t<T>;
-  constexpr int kRows = P::window(kY), kWindow = P::window(kX);
-  A sums[kRows][kX];
+    for (int w = 0; w < kWords; ++w) {  // each word enters behind the others
+      uint32_t word = 0;
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    A window[kWindow];
-    const T* line = from + rows.at(row + r);
-#pragma unroll
-    for (int c = 0; c < kWindow; ++c) window[c] = load(line[c]);
-#pragma unroll
-    for (int o = 0; o < kX; ++o) {
-      sums[r][o] = 0;
-#pragma unroll
-      for (int k = 0; k < P::kMet; ++k) sums[r][o] += fx[P::tap(o, k)] * window[P::first(o) + k];
-    }
-#pragma unroll
-    for (int j = 0; j < kY; ++j) {
-      if (P::window(j + 1) != r + 1) continue;
-      A values[kX];
-#pragma unroll
-      for (int o = 0; o < kX; ++o) {
-        values[o] = 0;
-#pragma unroll
-        for (int k = 0; k < P::kMet; ++k) values[o] += fy[P::tap(j, k)] * sums[P::first(j) + k][o];
+      for (int k = 0; k < kE; ++k) {
+        const int q = w * kE + k;
+        if (!has(q)) continue;
+        if constexpr (kE == 1)
+          word = __ldg(reinterpret_cast<const uint32_t*>(from) + q);
+        else
+          word |= uint32_t(__ldg(reinterpret_cast<const uint16_t*>(from) + q)) << 16 * k;
       }
-      store(j, values);
+#pragma unroll
+      for (int v = 0; v + 1 < kWords; ++v) row.words[v] = row.words[v + 1];
+      row.words[kWords - 1] = word;
     }
   }
-}
 
-// The same with 4 × 4 taps that are no outer product.
-template <class P, int kX, int kY, class T, class Store>
-__device__ __forceinline__ void filter_square(const T* from, const StagedRows<T>& rows, int row,
-                                              const compute_t<T>* grid, Store&& store) {
-  using A = compute_t<T>;
-  constexpr int kRows = P::window(kY), kWindow = P::window(kX);
-  A window[kRows][kWindow];
+  // Brings the window to the beginning of the words, and zeros to where there is no input.
+  __device__ __forceinline__ void align(Row& row) const {
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const T* line = from + rows.at(row + r);
-#pragma unroll
-    for (int c = 0; c < kWindow; ++c) window[r][c] = load(line[c]);
-#pragma unroll
-    for (int j = 0; j < kY; ++j) {
-      if (P::window(j + 1) != r + 1) continue;
-      A values[kX];
-#pragma unroll
-      for (int o = 0; o < kX; ++o) {
-        values[o] = 0;
-#pragma unroll
-        for (int ky = 0; ky < P::kMet; ++ky)
-#pragma unroll
-          for (int kx = 0; kx < P::kMet; ++kx)
-            values[o] += grid[P::tap(j, ky) * 4 + P::tap(o, kx)] *
-                         window[P::first(j) + ky][P::first(o) + kx];
-      }
-      store(j, values);
+    for (int w = 0; w < kWords; ++w) {
+      const uint64_t next = kE == 2 && w + 1 < kWords ? row.words[w + 1] : 0;
+      if (kE == 2) row.words[w] = uint32_t((next << 32 | row.words[w]) >> row.shift);
+      row.words[w] &= inside[w];
     }
   }
-}
-
-// A few elements that travel as one access: as one integer, see store16.
-template <class T, int kX>
-struct alignas(kX * sizeof(T)) Word {
-  T v[kX];
 };
 
-template <class T, int kX>
-__device__ __forceinline__ void store_word(T* to, const Word<T, kX>& word) {
-  if constexpr (sizeof(word) == 16) {
-    store16(to, *reinterpret_cast<const Vec<T>*>(&word));
-  } else if constexpr (sizeof(word) == 8) {
-    const uint2 bits = *reinterpret_cast<const uint2*>(&word);
-    *reinterpret_cast<uint64_t*>(to) = bits.x | uint64_t(bits.y) << 32;
+// A strip's outputs to shared memory, those in [begin, end), in as few accesses as their alignment
+// allows.
+template <class T, int kWords>
+__device__ __forceinline__ void stage_words(T* to, const uint32_t (&words)[kWords], bool is_whole,
+                                            int begin, int end) {
+  constexpr int kE = kPerWord<T>, kX = kWords * kE;
+  const uint32_t address = uint32_t(reinterpret_cast<uintptr_t>(to));
+  if (is_whole && address % (4 * kWords) == 0) {
+    store_words(to, words);
+  } else if (is_whole && address % 4 == 0) {
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) reinterpret_cast<uint32_t*>(to)[w] = words[w];
+  } else if constexpr (kE == 1) {
+#pragma unroll
+    for (int k = 0; k < kX; ++k)
+      if (begin <= k && k < end) reinterpret_cast<uint32_t*>(to)[k] = words[k];
   } else {
-    *reinterpret_cast<uint32_t*>(to) = *reinterpret_cast<const uint32_t*>(&word);
-  }
-}
-
-// Elements [0, kX) of a row at `to`, those in [begin, end): as one word where all are wanted and it
-// is aligned.
-template <class T, int kX>
-__device__ __forceinline__ void store_strip(T* to, const compute_t<T> (&values)[kX], int begin,
-                                            int end) {
-  Word<T, kX> word;
+    uint16_t* parts = reinterpret_cast<uint16_t*>(to);
+    if (is_whole) {
+      parts[0] = uint16_t(words[0]);
 #pragma unroll
-  for (int k = 0; k < kX; ++k) word.v[k] = narrow<T>(values[k]);
-  if (begin <= 0 && end >= kX && uintptr_t(to) % sizeof(word) == 0) {
-    store_word(to, word);
-    return;
-  }
-#pragma unroll
-  for (int k = 0; k < kX; ++k)
-    if (begin <= k && k < end) to[k] = word.v[k];
-}
-
-// Writes the staged tile: one run of memory, or one per row.
-template <class T>
-__device__ __forceinline__ void write_output(const T* staged, const Upfirdn2dParams& p,
-                                             const Tiling& t, const Tile& tile,
-                                             const StagedRows<T>& rows) {
-  constexpr int kN = Vec<T>::kN;
-  const int64_t plane_size = int64_t(t.y.a.out) * t.x.a.out;
-  T* out = static_cast<T*>(p.out) + tile.plane * plane_size +
-           int64_t(NarrowIndex(tile.out_y) * t.x.a.out + tile.out_x);
-  const int length = t.is_flat ? tile.planes * tile.rows * tile.columns : tile.columns;
-  const int chunks = t.is_flat ? (rows.shift(0) + length + kN - 1) / kN : t.out_chunks;
-  const int total = t.is_flat ? chunks : chunks * tile.rows;
-  for (int i = threadIdx.x; i < total; i += kTileThreads) {
-    const int row = t.is_flat ? 0 : int(t.by_out_chunks.divide(i));
-    const int begin = (i - row * chunks) * kN - rows.shift(row);
-    if (begin >= length) continue;
-    const T* from = staged + i * kN;
-    T* to = out + int64_t(row) * t.x.a.out + begin;
-    if (begin >= 0 && begin + kN <= length) {
-      store16(to, load16(from));
-      continue;
+      for (int w = 0; w + 1 < kWords; ++w)
+        reinterpret_cast<uint32_t*>(parts + 1)[w] = words[w] >> 16 | words[w + 1] << 16;
+      parts[kX - 1] = uint16_t(words[kWords - 1] >> 16);
+      return;
     }
-    const int last = length - begin < kN ? length - begin : kN;
-#pragma unroll 1
-    for (int k = begin < 0 ? -begin : 0; k < last; ++k) to[k] = from[k];
+#pragma unroll
+    for (int k = 0; k < kX; ++k)
+      if (begin <= k && k < end) parts[k] = uint16_t(words[k / 2] >> 16 * (k % 2));
   }
 }
 
-template <class T, int kUp, int kDown, int kTaps>
-__global__ void __launch_bounds__(kTileThreads, 8) planes_kernel(Upfirdn2dParams p, Tiling t) {
-  using A = compute_t<T>;
-  using P = Polyphase<kUp, kDown, kTaps>;
-  using Taps = std::conditional_t<kTaps == 4, SquareTaps<A>, WaveletTaps<A>>;
-  constexpr int kX = Strip<T, kUp, kDown, kTaps>::kX, kY = Strip<T, kUp, kDown, kTaps>::kY;
-  Taps& taps = shared<Taps>();
-  T* staged = dynamic_shared<T>();
-  T* results = staged + t.in_bytes / sizeof(T);
+template <bool kIsSeparable, class T, int kUp, int kDown>
+__device__ __forceinline__ void filter_planes(const SquareTaps<compute_t<T>>& square,
+                                              const Upfirdn2dParams& p, const Tiling& t,
+                                              const Tile& tile, const Place& at, T* results) {
+  constexpr int kX = kStripWidth<T, kDown>, kE = kPerWord<T>;
+  using Sums = RowSums<compute_t<T>, kUp, kDown, kX, 0, 1, kIsSeparable>;
+  using P = Polyphase<kUp, kDown, 4>;
+  const StripTaps<compute_t<T>, kIsSeparable> taps(square);
+  const int out_row = at.strip_y * t.strip_rows - tile.lead_y;
+  const int column = at.strip_x * kX - tile.lead_x, left = tile.rows - out_row;
+  const int rows = left < t.strip_rows ? left : t.strip_rows;
+  uint32_t steps = uint32_t((rows + kUp - 1) / kUp + Sums::kWarmUp);
+  keep(steps);
+  const int first_row = tile.in_y + at.strip_y * (t.strip_rows / kUp * kDown);
+  using Input = InputRows<T, Sums::kWindow>;
+  Input input(p, t, tile.plane + at.plane, first_row, int(steps) * Sums::kTaken + kRowsInFlight,
+              tile.in_x + at.strip_x * P::advance(kX));
+  const int line = at.plane * tile.rows + out_row;
+  const int pitch = t.is_direct ? t.x.a.out : t.out_pitch;
+  T* to;
+  if (t.is_direct)
+    to = static_cast<T*>(p.out) +
+         ((tile.plane + at.plane) * t.y.a.out + tile.out_y + out_row) * t.x.a.out + tile.out_x +
+         column;
+  else
+    to = results + StagedOutput(p.out, sizeof(T), t, tile).at(line) + column;
+  uint32_t is_whole = column >= 0 && column + kX <= tile.columns;
+  keep(is_whole);
+
+  Sums sums;
+  typename Input::Row ahead[kRowsInFlight];
+#pragma unroll
+  for (int r = 0; r < kRowsInFlight; ++r) input.read(ahead[r]);
+#pragma unroll 1
+  for (uint32_t step = 0; step < steps; step += kRowsInFlight / Sums::kTaken) {
+    float made[Sums::kMade][kX];
+#pragma unroll
+    for (int r = 0; r < kRowsInFlight; ++r) {
+      typename Input::Row& row = ahead[r];
+      input.align(row);
+      sums.add(
+          taps, r % Sums::kTaken, [&](int q, int) { return element<T>(row.words[q / kE], q % kE); },
+          [&] { input.read(row); }, [&](int j, int o, int, float sum) { made[j][o] = sum; });
+      // Neither the first steps nor one behind the last.
+      if (r % Sums::kTaken + 1 < Sums::kTaken ||
+          step + r / Sums::kTaken - Sums::kWarmUp >= steps - Sums::kWarmUp)
+        continue;
+#pragma unroll
+      for (int j = 0; j < Sums::kMade; ++j) {
+        const int line = out_row + int(step + r / Sums::kTaken - Sums::kWarmUp) * kUp + j;
+        if (kUp == 1 || (line >= 0 && line < tile.rows)) {
+          uint32_t words[kX / kE];
+#pragma unroll
+          for (int w = 0; w < kX / kE; ++w) words[w] = word_of<T>(made[j] + w * kE);
+          if (t.is_direct)
+            store_words(to, words);
+          else
+            stage_words(to, words, is_whole, -column, tile.columns - column);
+        }
+        to += pitch;
+      }
+    }
+  }
+}
+
+template <class T, int kUp, int kDown>
+__global__ void __launch_bounds__(kPlaneThreads, 5) planes_kernel(Upfirdn2dParams p, Tiling t) {
+  SquareTaps<compute_t<T>>& taps = shared<SquareTaps<compute_t<T>>>();
+  T* results = t.is_direct ? nullptr : dynamic_shared<T>();
   const Tile tile = tile_of<kUp, kDown>(t, blockIdx.x);
   read_taps(taps, p);
-  stage_input(staged, p, t, tile);
   __syncthreads();
 
-  const StagedRows<T> out_rows = staged_output<T>(p, t, tile);
-  const int plane = int(t.by_strips.divide(threadIdx.x));
-  const int strip = int(threadIdx.x) - plane * t.x.strips * t.y.strips;
-  const int strip_y = int(t.by_strips_x.divide(strip)), strip_x = strip - strip_y * t.x.strips;
-  const int row = strip_y * kY - tile.lead_y, column = strip_x * kX - tile.lead_x;
-  if (plane < tile.planes && row < tile.rows && column < tile.columns) {
-    const auto store = [&](int j, const A(&values)[kX]) {
-      if (row + j < 0 || row + j >= tile.rows) return;
-      T* to = results + out_rows.at(plane * tile.rows + row + j) + column;
-      store_strip<T, kX>(to, values, -column, tile.columns - column);
-    };
-    const StagedRows<T> rows = staged_input<T>(p, t, tile, plane);
-    const T* from = staged + plane * t.rows * rows.pitch + strip_x * P::advance(kX);
-    const int in_row = strip_y * P::advance(kY);
-    if constexpr (kTaps == 12) {
-      const A gain = A(p.gain);
-      filter_separable<P, kX, kY>(from, rows, in_row, taps.line, taps.line,
-                                  [&](int j, A(&values)[kX]) {
-#pragma unroll
-                                    for (int o = 0; o < kX; ++o) values[o] *= gain;
-                                    store(j, values);
-                                  });
-    } else if (taps.is_separable) {
-      filter_separable<P, kX, kY>(from, rows, in_row, taps.y, taps.x, store);
-    } else {
-      filter_square<P, kX, kY>(from, rows, in_row, taps.grid, store);
-    }
+  const Place at = place_of(t);
+  if (at.plane < tile.planes && at.strip_y * t.strip_rows - tile.lead_y < tile.rows &&
+      at.strip_x * kStripWidth<T, kDown> - tile.lead_x < tile.columns) {
+    if (taps.is_separable)
+      filter_planes<true, T, kUp, kDown>(taps, p, t, tile, at, results);
+    else
+      filter_planes<false, T, kUp, kDown>(taps, p, t, tile, at, results);
   }
+  if (t.is_direct) return;
   __syncthreads();
-  write_output(results, p, t, tile, out_rows);
+  write_output(results, p, t, tile, StagedOutput(p.out, sizeof(T), t, tile));
 }
 
-template <class T, int kUp, int kDown, int kTaps>
+// Rows of strips per block, of `strips` threads each, that leave few threads of its warps idle.
+inline int rows_of_threads(int strips) {
+  int best = 1, best_share = 0;
+  for (int rows = 1; rows * strips <= kPlaneThreads; ++rows) {
+    const int threads = rows * strips, lanes = (threads + 31) / 32 * 32;
+    const int share = std::min(threads, kPlaneThreads / 2) * 64 / lanes;
+    if (share > best_share) best = rows, best_share = share;
+  }
+  return best;
+}
+
+template <class T, int kUp, int kDown>
+Tiling plan_planes(const Upfirdn2dParams& p) {
+  constexpr int kX = kStripWidth<T, kDown>;
+  Tiling t{};
+  t.planes = p.n * p.c;
+  const Phased x(p.ax), y = kUp == 2 ? Phased::paired(p.ay) : Phased(p.ay);
+  const int across = (x.out + x.lead + kX - 1) / kX, down = y.out + y.lead;
+  t.x = tiled(x, kX, across <= kPlaneThreads ? kPlaneThreads : kPlaneThreads / 2);
+  t.is_flat = t.x.tiles == 1;
+  t.is_direct =
+      x.lead == 0 && x.out % kX == 0 && reinterpret_cast<uintptr_t>(p.out) % (kX * sizeof(T)) == 0;
+  set_output<T>(t);
+  const auto fits = [&](int planes) {
+    return t.is_direct || staged_chunks<T>(t, planes) * 16 <= kTileBytes;
+  };
+  const int most = rows_of_threads(t.x.strips);
+  t.strip_rows = rows_of_strips(down, kUp, [&](int rows) {
+    return t.planes * across * ((down + rows - 1) / rows) / kPlaneThreads;
+  });
+  for (int group = most;;) {
+    t.y = tiled(y, t.strip_rows, group);
+    if (fits(1)) break;
+    if (t.strip_rows > 2 * kFewestRows)
+      t.strip_rows = (t.strip_rows / 2 + kUp - 1) / kUp * kUp;
+    else
+      group = (group + 1) / 2;
+  }
+  t.planes_per_block = 1;
+  if (t.x.tiles == 1 && t.y.tiles == 1) {
+    const int64_t limit =
+        std::min<int64_t>(t.planes / kEnoughBlocks, kPlaneThreads / (t.x.strips * t.y.strips));
+    while (t.planes_per_block < limit && fits(t.planes_per_block + 1)) ++t.planes_per_block;
+  }
+  t.out_bytes = t.is_direct ? 0 : staged_chunks<T>(t, t.planes_per_block) * 16;
+  set_divisors(t);
+  return t;
+}
+
+template <class T, int kUp, int kDown>
 int launch_planes(const Upfirdn2dParams& p, cudaStream_t stream) {
-  const Tiling t = plan_tiles<T, kUp, kDown, kTaps>(p);
-  const int64_t groups = (t.planes + t.planes_per_block - 1) / t.planes_per_block;
-  launch(planes_kernel<T, kUp, kDown, kTaps>, dim3(unsigned(groups * t.y.tiles * t.x.tiles)),
-         dim3(kTileThreads), t.in_bytes + t.out_bytes, stream, p, t);
+  const Tiling t = plan_planes<T, kUp, kDown>(p);
+  const int threads = t.x.strips * t.y.strips * t.planes_per_block;
+  launch(planes_kernel<T, kUp, kDown>, dim3(unsigned(blocks_of(t))),
+         dim3(unsigned((threads + 31) / 32 * 32)), t.out_bytes, stream, p, t);
   return last_error();
 }
 

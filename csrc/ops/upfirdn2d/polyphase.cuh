@@ -6,6 +6,8 @@
 
 namespace fastgan::cuda {
 
+constexpr int kEnoughBlocks = 4 * 132;  // for the largest GPU, before a thread or block takes more
+
 // One axis whose output 0 meets tap 0 on input 0: output o meets the taps tap(o, 0), tap(o, 1), …
 // on the inputs first(o), first(o) + 1, …
 template <int kUp, int kDown, int kTaps>
@@ -29,6 +31,15 @@ struct Phased {
     const int64_t up = a.up;
     lead = int(((-a.pad) % up + up) % up);
     origin = int((a.pad + lead) / up);
+  }
+
+  // The same for up = 2 where output 0 of strip 0 meets tap 1 on input -origin, and output 1 tap 0
+  // on the same input: the two outputs that lie between two inputs.
+  static Phased paired(const Axis& a) {
+    Phased r(a);
+    r.origin = int((a.pad - (a.pad & 1)) / 2);
+    r.lead = int(2 * int64_t(r.origin) + 1 - a.pad);
+    return r;
   }
 };
 

@@ -10,8 +10,7 @@ namespace fastgan::cuda {
 
 constexpr int kTileThreads = 128;
 constexpr int kMostStripsAcross = 32;
-constexpr int kTileBytes = 32 * 1024;   // of shared memory at most: 5 blocks fit (A100), 7 (H100)
-constexpr int kEnoughBlocks = 2 * 132;  // before a block takes several small planes
+constexpr int kTileBytes = 32 * 1024;  // of shared memory at most: 5 blocks fit (A100), 7 (H100)
 
 struct TiledAxis {
   Phased a;
@@ -23,20 +22,14 @@ struct Tiling {
   int64_t planes;
   int planes_per_block;     // several only where one tile holds a plane
   int rows, chunks;         // staged input per plane, and 16-byte chunks per row of it
-  int out_chunks;           // per row of staged output; 0 where is_flat
+  int out_chunks;           // per row of staged output that is not flat
+  int out_pitch;            // elements from one row of staged output to the next
   int in_bytes, out_bytes;  // of shared memory, in this order
+  int strip_rows;           // of output
   bool is_flat;             // tiles are as wide as planes: what a block writes is one run of memory
+  bool is_direct;           // outputs go straight to their aligned places in global memory
   Divisor<uint32_t> by_tiles_x, by_tiles_y, by_strips_x, by_strips, by_chunks, by_rows,
       by_out_chunks;
-};
-
-// Outputs across and down that a thread makes: from 8 bytes of input across, so that neighbours
-// read shared memory two words apart; 12 taps leave registers for 4 at most.
-template <class T, int kUp, int kDown, int kTaps>
-struct Strip {
-  static constexpr int kWide = 8 / int(sizeof(T)) * kUp / kDown;
-  static constexpr int kX = kTaps == 12 && kWide > 4 ? 4 : kWide;
-  static constexpr int kY = kTaps == 4 && kUp == 2 ? 4 : 8;
 };
 
 // What one block does.
@@ -72,10 +65,23 @@ __device__ __forceinline__ Tile tile_of(const Tiling& t, uint32_t block) {
   return r;
 }
 
+// Which strip of its block a thread takes; `plane` may lie behind the last one.
+struct Place {
+  int plane, strip_y, strip_x;
+};
+__device__ __forceinline__ Place place_of(const Tiling& t) {
+  Place r;
+  r.plane = int(t.by_strips.divide(threadIdx.x));
+  const int strip = int(threadIdx.x) - r.plane * t.x.strips * t.y.strips;
+  r.strip_y = int(t.by_strips_x.divide(strip));
+  r.strip_x = strip - r.strip_y * t.x.strips;
+  return r;
+}
+
 // Strips of `strip` outputs, dealt evenly to as few tiles as hold `most` at most.
-inline TiledAxis tiled(const Axis& axis, int strip, int most) {
-  TiledAxis t{Phased(axis), 0, 0, 0};
-  const int all = (t.a.out + t.a.lead + strip - 1) / strip;
+inline TiledAxis tiled(const Phased& axis, int strip, int most) {
+  TiledAxis t{axis, 0, 0, 0};
+  const int all = (axis.out + axis.lead + strip - 1) / strip;
   const int tiles = (all + most - 1) / most;
   t.strips = (all + tiles - 1) / tiles;
   t.size = t.strips * strip;
@@ -83,49 +89,39 @@ inline TiledAxis tiled(const Axis& axis, int strip, int most) {
   return t;
 }
 
-template <class T, int kUp, int kDown, int kTaps>
-Tiling plan_tiles(const Upfirdn2dParams& p) {
-  using P = Polyphase<kUp, kDown, kTaps>;
-  constexpr int kX = Strip<T, kUp, kDown, kTaps>::kX, kY = Strip<T, kUp, kDown, kTaps>::kY;
-  constexpr int kN = Vec<T>::kN;
-  // Chunks that hold n elements wherever the first of them lies in its chunk.
-  const auto chunks_of = [](int n) { return (n + 2 * (kN - 1)) / kN; };
-  Tiling t{};
-  t.planes = p.n * p.c;
-  t.x = tiled(p.ax, kX, kMostStripsAcross);
-  t.is_flat = t.x.tiles == 1;
-  t.chunks = chunks_of(P::window(t.x.size));
-  t.out_chunks = t.is_flat ? 0 : chunks_of(t.x.size);
-  // Of a block that takes so many planes.
-  const auto in_chunks = [&](int planes) { return planes * t.rows * t.chunks; };
-  const auto out_chunks = [&](int planes) {
-    const int rows = planes * std::min(t.y.size, t.y.a.out);
-    return t.is_flat ? chunks_of(rows * t.x.a.out) : rows * t.out_chunks;
-  };
-  const auto fits = [&](int planes) {
-    return (in_chunks(planes) + out_chunks(planes)) * 16 <= kTileBytes;
-  };
-  for (int most = kTileThreads / t.x.strips; most > 0; most /= 2) {
-    t.y = tiled(p.ay, kY, most);
-    t.rows = P::window(t.y.size);
-    if (fits(1)) break;
-  }
-  t.planes_per_block = 1;
-  if (t.x.tiles == 1 && t.y.tiles == 1) {
-    const int64_t most =
-        std::min<int64_t>(t.planes / kEnoughBlocks, kTileThreads / (t.x.strips * t.y.strips));
-    while (t.planes_per_block < most && fits(t.planes_per_block + 1)) ++t.planes_per_block;
-  }
-  t.in_bytes = in_chunks(t.planes_per_block) * 16;
-  t.out_bytes = out_chunks(t.planes_per_block) * 16;
+// 16-byte chunks that hold n elements wherever the first of them lies in its chunk.
+template <class T>
+int chunks_of(int n) {
+  constexpr int kN = 16 / sizeof(T);
+  return (n + 2 * (kN - 1)) / kN;
+}
+
+// How tiles of output lie in shared memory, given t.x and t.is_flat.
+template <class T>
+void set_output(Tiling& t) {
+  constexpr int kN = 16 / sizeof(T);
+  t.out_chunks = t.is_flat ? 1 : chunks_of<T>(t.x.size);
+  // As far off a multiple of 16 bytes as from one row of the tensor to the next.
+  t.out_pitch = t.is_flat ? t.x.a.out : t.x.size + ((t.x.a.out - t.x.size) & (kN - 1));
+}
+
+// Of staged output of a block that takes so many planes.
+template <class T>
+int staged_chunks(const Tiling& t, int planes) {
+  return chunks_of<T>(planes * std::min(t.y.size, t.y.a.out) * t.out_pitch);
+}
+
+inline void set_divisors(Tiling& t) {
   t.by_tiles_x = Divisor<uint32_t>(t.x.tiles);
   t.by_tiles_y = Divisor<uint32_t>(t.y.tiles);
   t.by_strips_x = Divisor<uint32_t>(t.x.strips);
   t.by_strips = Divisor<uint32_t>(t.x.strips * t.y.strips);
-  t.by_chunks = Divisor<uint32_t>(t.chunks);
-  t.by_rows = Divisor<uint32_t>(t.rows);
-  t.by_out_chunks = Divisor<uint32_t>(t.is_flat ? 1 : t.out_chunks);
-  return t;
+  t.by_out_chunks = Divisor<uint32_t>(t.out_chunks);
+}
+
+inline int64_t blocks_of(const Tiling& t) {
+  const int64_t groups = (t.planes + t.planes_per_block - 1) / t.planes_per_block;
+  return groups * t.y.tiles * t.x.tiles;
 }
 
 }  // namespace fastgan::cuda

@@ -5,6 +5,7 @@
 #include "channels_last.cuh"
 #include "general.cuh"
 #include "planes.cuh"
+#include "wavelets.cuh"
 
 namespace fastgan::cuda {
 namespace {
@@ -29,13 +30,13 @@ int run_typed(const Upfirdn2dParams& p, cudaStream_t stream) {
       return launch_channels_last<T, 1, 1>(p, stream);
     }
     if (is_square && is_narrow(p) && is_known) {
-      if (up == 2) return launch_planes<T, 2, 1, 4>(p, stream);
-      if (down == 2) return launch_planes<T, 1, 2, 4>(p, stream);
-      return launch_planes<T, 1, 1, 4>(p, stream);
+      if (up == 2) return launch_planes<T, 2, 1>(p, stream);
+      if (down == 2) return launch_planes<T, 1, 2>(p, stream);
+      return launch_planes<T, 1, 1>(p, stream);
     }
     if (is_square && is_narrow(p) && is_wavelet) {
-      if (up == 2) return launch_planes<T, 2, 1, 12>(p, stream);
-      return launch_planes<T, 1, 2, 12>(p, stream);
+      if (up == 2) return launch_wavelets<T, 2, 1>(p, stream);
+      return launch_wavelets<T, 1, 2>(p, stream);
     }
   }
   return launch_general<T>(p, stream);
