@@ -146,7 +146,7 @@ __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& squ
 }
 
 template <class T, int kN, int kUp, int kDown>
-__global__ void __launch_bounds__(kThreads, kDown == 2 ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, 2)
     channels_last_kernel(Upfirdn2dParams p, ChannelsLast s) {
   using A = compute_t<T>;
   SquareTaps<A>& taps = shared<SquareTaps<A>>();

@@ -279,7 +279,7 @@ Tiling plan_planes(const Upfirdn2dParams& p) {
   t.planes_per_block = 1;
   if (t.x.tiles == 1 && t.y.tiles == 1) {
     const int64_t limit =
-        std::min<int64_t>(t.planes / kEnoughBlocks, kPlaneThreads / (t.x.strips * t.y.strips));
+        std::min<int64_t>(2 * t.planes / kEnoughBlocks, kPlaneThreads / (t.x.strips * t.y.strips));
     while (t.planes_per_block < limit && fits(t.planes_per_block + 1)) ++t.planes_per_block;
   }
   t.out_bytes = t.is_direct ? 0 : staged_chunks<T>(t, t.planes_per_block) * 16;

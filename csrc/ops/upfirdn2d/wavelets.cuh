@@ -230,7 +230,7 @@ Tiling plan_wavelets(const Upfirdn2dParams& p) {
   t.planes_per_block = 1;
   if (t.x.tiles == 1 && t.y.tiles == 1) {
     const int64_t most =
-        std::min<int64_t>(t.planes / kEnoughBlocks, kTileThreads / (t.x.strips * t.y.strips));
+        std::min<int64_t>(2 * t.planes / kEnoughBlocks, kTileThreads / (t.x.strips * t.y.strips));
     while (t.planes_per_block < most && fits(t.planes_per_block + 1)) ++t.planes_per_block;
   }
   t.in_bytes = in_chunks(t.planes_per_block) * 16;

@@ -52,9 +52,9 @@ def cases() -> list[OpCase]:
 def gpu_cases() -> list[OpCase]:
     """Training at 256² in bfloat16.
 
-    What is moved is taken at the minimum. A tile reads a halo a second time, but out of the L2
-    cache, where its neighbour has just put it: of its own rows, 2 in 8 (up2), 3 in 32 (filter), 2
-    in 64 (down2); channels_last 2 in 1, 3 in 4 and 2 in 8.
+    What is moved is taken at the minimum. A strip of outputs reads rows of the next one a second
+    time, but out of the L2 cache, where its neighbour has just put them: of its own rows, 1 in 16
+    (up2), 3 in 32 (filter) and 2 in 64 (down2); channels_last 3 in 16 (filter) and 2 in 16 (down2).
     """
     bf16 = {"dtype": torch.bfloat16}
     return [
