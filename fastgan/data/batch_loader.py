@@ -46,7 +46,8 @@ class BatchLoader:
         machine: the processes of this machine, with loaders of the same data set: they decode it
             once, into memory that they share. Default: this process alone.
         on_device: whether all pixels are kept as uint8 on `device` and batches are gathered there:
-            "on", "off" (default), or "auto": where they fit (`resident_images.placement`).
+            "on" (then all are decoded, whatever `ram_limit` is), "off" (default), or "auto": where
+            they fit (`resident_images.placement`).
         progress: called with (done, N) while images are decoded into memory; N is this process's
             share of them.
 

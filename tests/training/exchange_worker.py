@@ -205,7 +205,7 @@ def metrics_are_those_of_one_process(ranks):
 
 
 if __name__ == "__main__":
-    with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
+    with join("cpu", start_limit_sec=200, step_limit_sec=200) as ranks:
         ranks.connect()
         ranks.connect = lambda: None  # the states below share one process group
         assert ranks._has_average  # gloo of torch 2.13

@@ -50,7 +50,7 @@ def run(settings):
 
 def run_all(several):
     """What each of the runs, one after another in one process group, ends with."""
-    with join("cpu", start_limit_sec=60, step_limit_sec=30) as ranks:
+    with join("cpu", start_limit_sec=200, step_limit_sec=200) as ranks:
         found = []
         for settings in several:
             dtype = getattr(torch, settings["dtype"])
