@@ -33,7 +33,7 @@ TRAINING_FLOORS = {
     "step": 2,
     "checkpoint": 3,
     "distributed": 3,
-    "predict": 3,
+    "needs": 3,
     "loop": 4,
     "report": 5,
 }

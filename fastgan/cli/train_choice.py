@@ -84,7 +84,7 @@ def fit_memory(config: "TrainConfig", gpus: int) -> tuple["TrainConfig", str]:
             "less memory"
         )
         return config.with_changes(batch_gpu=None), line
-    from fastgan.training.predict.memory import largest_batch_gpu
+    from fastgan.training.needs.memory import largest_batch_gpu
 
     free = memory - _RESERVED
     found = largest_batch_gpu(config, free, gpus=gpus)

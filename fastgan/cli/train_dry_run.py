@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fastgan.training.predict.memory import Memory
-    from fastgan.training.predict.prediction import Prediction
+    from fastgan.training.needs.memory import Memory
+    from fastgan.training.needs.prediction import Prediction
 
 __all__ = ["print_dry_run", "print_needs"]
 
 _SHOWN_OPERATORS = 4
-# tests/training/predict/test_memory.py
+# tests/training/needs/test_memory.py
 _HOW_SURE = (
     "how sure: within 2 % of the live tensors of real steps on a CPU, for 6 small configurations; "
     "not yet compared with a GPU. CUDA's own context, about 0.5 GB, is not in it"
@@ -35,7 +35,7 @@ def print_needs(config: Any, processes: int) -> None:
 
     ValueError where the run would refuse to start: a minibatch-stddev group is split.
     """
-    from fastgan.training.predict.prediction import predict
+    from fastgan.training.needs.prediction import predict
 
     on_gpu = predict(config, gpus=processes)
     _print_networks(on_gpu)
@@ -97,7 +97,7 @@ def _size(n: int) -> str:
 
 
 def _print_time(prediction: "Prediction") -> None:
-    from fastgan.training.predict.time import A100, H200, sec_per_kimg
+    from fastgan.training.needs.time import A100, H200, sec_per_kimg
 
     tf32 = prediction.config.tf32
     times = [

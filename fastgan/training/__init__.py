@@ -32,9 +32,9 @@ from fastgan.training.config.run import (
 from fastgan.training.loop.faults import FaultPolicy, TrainingDiverged
 from fastgan.training.loop.loop import sample_grid, train
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
-from fastgan.training.predict.memory import Memory, largest_batch_gpu
-from fastgan.training.predict.prediction import Prediction, predict
-from fastgan.training.predict.time import Gpu, sec_per_kimg
+from fastgan.training.needs.memory import Memory, largest_batch_gpu
+from fastgan.training.needs.prediction import Prediction, predict
+from fastgan.training.needs.time import Gpu, sec_per_kimg
 from fastgan.training.report.log import RunLog
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step

@@ -81,7 +81,7 @@ def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, found, gpus, lin
         return found
 
     monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 80 * 2**30)
-    memory = importlib.import_module("fastgan.training.predict.memory")
+    memory = importlib.import_module("fastgan.training.needs.memory")
     monkeypatch.setattr(memory, "largest_batch_gpu", largest)
     config = load_recipe("auto")(resolution=(32, 32), gpus=gpus, device="cuda")
     if found is None:

@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastgan import ops
 from fastgan.models import r3gan, stylegan2
 from fastgan.ops import grouped_conv2d, upfirdn2d, winograd_conv2d, winograd_strided_conv2d
-from fastgan.training.predict import flops
-from fastgan.training.predict.operator_trace import OperatorTrace
+from fastgan.training.needs import flops
+from fastgan.training.needs.operator_trace import OperatorTrace
 
 
 def traced(function, *args):

@@ -10,8 +10,8 @@ Operators follow each other; nothing overlaps. Not in it: data, gradient exchang
 
 from dataclasses import dataclass
 
-from fastgan.training.predict.operator_trace import Work
-from fastgan.training.predict.prediction import Phase, Prediction
+from fastgan.training.needs.operator_trace import Work
+from fastgan.training.needs.prediction import Phase, Prediction
 
 __all__ = ["A100", "H200", "Gpu", "sec_per_kimg"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fastgan.training.predict.flops import Flops, flops_of
+from fastgan.training.needs.flops import Flops, flops_of
 
 __all__ = ["BLOCK", "OperatorTrace", "Work"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.predict.flops import Flops
-from fastgan.training.predict.operator_trace import OperatorTrace
+from fastgan.training.needs.flops import Flops
+from fastgan.training.needs.operator_trace import OperatorTrace
 from fastgan.training.step.batch import Batch, check_groups, check_split
 from fastgan.training.step.phases import PhaseFn, planned
 from fastgan.training.step.state import TrainState, build_state

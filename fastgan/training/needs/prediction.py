@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.predict.flops import Flops
-from fastgan.training.predict.memory import Memory, allowance, memory_of
-from fastgan.training.predict.operator_trace import OperatorTrace, Work
-from fastgan.training.predict.step_on_meta import PhaseKey, StepOnMeta, on_device
+from fastgan.training.needs.flops import Flops
+from fastgan.training.needs.memory import Memory, allowance, memory_of
+from fastgan.training.needs.operator_trace import OperatorTrace, Work
+from fastgan.training.needs.step_on_meta import PhaseKey, StepOnMeta, on_device
 
 __all__ = ["Network", "Phase", "Prediction", "predict"]
 
@@ -122,7 +122,7 @@ def predict(
         device_type: "cuda" (default) or "cpu", where StyleGAN's 16-bit maps are float32.
 
     Returns:
-        The prediction. Memory is what tensors hold; see `fastgan.training.predict.memory`.
+        The prediction. Memory is what tensors hold; see `fastgan.training.needs.memory`.
 
     Raises:
         ValueError: when the batch can't be split so, or device_type is another.

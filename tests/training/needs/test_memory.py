@@ -12,8 +12,8 @@ import torch
 from fastgan.training import Batch, build_state, largest_batch_gpu, load_recipe, predict
 from fastgan.training.config.published import r3gan, stylegan2, stylegan3
 from fastgan.training.distributed.replica import replicate
-from fastgan.training.predict.operator_trace import OperatorTrace
-from fastgan.training.predict.step_on_meta import state_tensors
+from fastgan.training.needs.operator_trace import OperatorTrace
+from fastgan.training.needs.step_on_meta import state_tensors
 from fastgan.training.step import phases
 
 SMALL = {"channel_base": 256, "channel_max": 32, "z_dim": 32, "w_dim": 32, "mapping_layers": 2}

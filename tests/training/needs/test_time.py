@@ -3,7 +3,7 @@
 import pytest
 
 from fastgan.training import Gpu, load_recipe, predict, sec_per_kimg
-from fastgan.training.predict.operator_trace import Work
+from fastgan.training.needs.operator_trace import Work
 
 GPU = Gpu(
     name="of round numbers", bandwidth=1e12, matrix_16_bit=100e12, matrix_tf32=50e12,

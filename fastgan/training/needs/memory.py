@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.predict.operator_trace import OperatorTrace
-from fastgan.training.predict.step_on_meta import PhaseKey, StepOnMeta
+from fastgan.training.needs.operator_trace import OperatorTrace
+from fastgan.training.needs.step_on_meta import PhaseKey, StepOnMeta
 from fastgan.training.step.state import TrainState
 
 __all__ = ["Memory", "allowance", "largest_batch_gpu", "memory_of"]
