@@ -69,7 +69,7 @@ def buckets_are_one_all_reduce(ranks, cases):
     for name in cases:
         changes, frozen = CASES[name]
         whole = train(ranks, changes, frozen)
-        for count in (2, 9):
+        for count in (2, 9) if len(cases) > 1 else (3,):
             in_parts = train(ranks, changes | {"exchange_buckets": count}, frozen)
             require_equal(whole, in_parts, f"{name}, {count} buckets")
 
