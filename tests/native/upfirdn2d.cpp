@@ -84,7 +84,7 @@ const bool kRegistered = add_cases("upfirdn2d", [](Adder add) {
   // fewer in the last one; rows of outputs that are aligned.
   constexpr Planes kPlanes[] = {{1, 2, 7, 9, 0},  {2, 1, 5, 16, 1},  {1, 1, 3, 150, 2},
                                 {1, 1, 70, 3, 0}, {1, 531, 2, 3, 0}, {1, 0, 4, 4, 0},
-                                {1, 2, 13, 32, 0}};
+                                {1, 2, 16, 32, 0}};
   // Several strips down, several across, channels one by one and by vectors.
   constexpr Planes kPixels[] = {
       {2, 3, 5, 4, 0}, {1, 8, 13, 5, 0}, {1, 24, 3, 3, 1}, {1, 128, 2, 3, 0}};
