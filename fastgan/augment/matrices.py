@@ -8,10 +8,12 @@ from torch import Tensor
 
 def matrix(rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
     """[N, R, C] from R rows of C entries: tensors [N] or numbers, at least one a tensor."""
-    like = next(entry for row in rows for entry in row if isinstance(entry, Tensor))
-    return torch.stack(
-        [torch.stack([_filled(entry, like) for entry in row], dim=-1) for row in rows], dim=-2
-    )
+    entries = [entry for row in rows for entry in row]
+    like = next(entry for entry in entries if isinstance(entry, Tensor))
+    numbers = {entry for entry in entries if not isinstance(entry, Tensor)}
+    filled = {number: torch.full_like(like, number) for number in sorted(numbers)}
+    columns = [entry if isinstance(entry, Tensor) else filled[entry] for entry in entries]
+    return torch.stack(columns, dim=-1).unflatten(-1, (len(rows), -1))
 
 
 def compose(a: Tensor, b: Tensor) -> Tensor:
@@ -35,7 +37,3 @@ def scaling(sx: Tensor, sy: Tensor | float) -> Tensor:
 def rotation(cos: Tensor, sin: Tensor) -> Tensor:
     """[N, 3, 3]: (x, y) → (cos·x - sin·y, sin·x + cos·y)."""
     return matrix([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _filled(entry: Tensor | float, like: Tensor) -> Tensor:
-    return entry if isinstance(entry, Tensor) else torch.full_like(like, entry)

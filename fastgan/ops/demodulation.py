@@ -52,14 +52,15 @@ def _backward(ctx, dd, de):
     ds = dw = None
     with torch.autocast(autocast_type(w.device), enabled=False):
         if dd is not None:
-            dd = dd * d.pow(3) * -0.5  # of Σ_i s²·e + eps  [N, O]
+            dd = dd * d.pow(3)  # -2 times the gradient of Σ_i s²·e + eps  [N, O]
             if gradient_is_wanted(ctx, 1):
-                ds = 2 * s * (dd @ e)
+                ds = -s * (dd @ e)
         if gradient_is_wanted(ctx, 0) and not (dd is None and de is None):
+            twice = None if de is None else 2 * de
             if dd is not None:
                 of_e = dd.t() @ s.square()  # [O, I]
-                de = of_e if de is None else de + of_e
-            de = (2 * de).reshape(*de.shape, *(1,) * (w.dim() - 2))
+                twice = -of_e if twice is None else twice - of_e
+            de = twice.reshape(*twice.shape, *(1,) * (w.dim() - 2))
             dw = (w.to(s.dtype) * de).to(w.dtype)
     return dw, ds, None
 

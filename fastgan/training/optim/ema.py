@@ -10,6 +10,8 @@ Buffers (batch statistics, w_avg, noise constants) are copied. Karras et al. 201
 arXiv 1710.10196, with the half-life and ramp-up of StyleGAN2-ADA's appendix (arXiv 2006.06676).
 """
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor, nn
 
@@ -42,5 +44,9 @@ def update_ema(G_ema: nn.Module, G: nn.Module, weight: Tensor) -> None:
 @torch.no_grad()
 def copy_buffers(G_ema: nn.Module, G: nn.Module) -> None:
     """In place: G_ema = G for buffers."""
-    for average, value in zip(G_ema.buffers(), G.buffers(), strict=True):
-        average.copy_(value)
+    by_dtype = defaultdict(list)
+    for pair in zip(G_ema.buffers(), G.buffers(), strict=True):
+        by_dtype[pair[0].dtype].append(pair)
+    for pairs in by_dtype.values():  # torch._foreach takes one dtype in a single kernel
+        averages, values = zip(*pairs, strict=True)
+        torch._foreach_copy_(averages, values)
