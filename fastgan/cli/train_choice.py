@@ -10,8 +10,9 @@ from fastgan.cli.train_options import HAS_PRESETS
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["explain", "fit_memory"]
+__all__ = ["FITTED", "explain", "fit_memory"]
 
+FITTED = ("auto", HAS_PRESETS)  # --cfg whose --batch-gpu follows the GPU's memory
 GIB = 2**30
 _RESERVED = GIB  # of a GPU's memory: CUDA's own context, NCCL's buffers
 
@@ -71,34 +72,47 @@ def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[st
     ]
 
 
-def fit_memory(config: "TrainConfig", gpus: int) -> tuple["TrainConfig", str]:
+def fit_memory(config: "TrainConfig", cfg: str, gpus: int) -> tuple["TrainConfig", list[str]]:
     """(`config` with the largest batch_gpu that fits the GPUs' memory, a line that says why).
 
-    On a CPU a process computes its whole share of the batch. click.BadParameter where nothing fits.
+    For the `FITTED`, whose split is not published. Without a GPU, "auto" computes a process's whole
+    share of the batch at once, and R3GAN what `config` has. click.BadParameter where nothing fits.
     """
+    if config.batch % gpus:
+        return config, []  # refused when training begins
     memory = None if config.device == "cpu" else _gpu_memory()
-    if memory is None:
-        whole = config.batch // gpus if config.batch % gpus == 0 else None
+    if memory is None and cfg == "auto":
         line = (
-            f"auto: batch-gpu {whole}, the whole share of a process; a smaller --batch-gpu needs "
-            "less memory"
+            f"auto: batch-gpu {config.batch // gpus}, the whole share of a process; a smaller "
+            "--batch-gpu needs less memory"
         )
-        return config.with_changes(batch_gpu=None), line
+        return config.with_changes(batch_gpu=None), [line]
+    if memory is None:
+        line = (
+            f"{cfg}: batch-gpu {config.batch_gpu}, predicted to fit into 80 GB of a GPU's memory; "
+            "the published number is not known, and a smaller --batch-gpu needs less memory"
+        )
+        return config, [line]
     from fastgan.training.needs.memory import largest_batch_gpu
 
     free = memory - _RESERVED
     found = largest_batch_gpu(config, free, gpus=gpus)
     if found is None:
+        advice = (
+            "use a smaller --cbase, --mbstd-group or --resolution"
+            if cfg == "auto"
+            else f"use a smaller --resolution, or --cfg {HAS_PRESETS}-small"
+        )
         raise click.BadParameter(
-            f"auto: not even the smallest --batch-gpu is predicted to fit into the GPU's "
-            f"{memory / GIB:.1f} GiB; use a smaller --cbase, --mbstd-group or --resolution",
+            f"{cfg}: not even the smallest --batch-gpu is predicted to fit into the GPU's "
+            f"{memory / GIB:.1f} GiB; {advice}",
             param_hint="--cfg",
         )
     line = (
-        f"auto: batch-gpu {found}, the largest predicted to fit into {free / GIB:.1f} of the GPU's "
-        f"{memory / GIB:.1f} GiB"
+        f"{cfg}: batch-gpu {found}, the largest predicted to fit into {free / GIB:.1f} of the "
+        f"GPU's {memory / GIB:.1f} GiB"
     )
-    return config.with_changes(batch_gpu=found), line
+    return config.with_changes(batch_gpu=found), [line]
 
 
 def _gpu_memory() -> int | None:

@@ -9,7 +9,7 @@ import click
 
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
-from fastgan.cli.train_choice import explain, fit_memory
+from fastgan.cli.train_choice import FITTED, explain, fit_memory
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options import (
     AVATARS,
@@ -83,9 +83,9 @@ def new_config(
         )
     config = apply_options(config, passed)
     choices = explain(config, given, options["cfg"], gpus)
-    if options["cfg"] == "auto" and "batch_gpu" not in given:
-        config, line = fit_memory(config, gpus)
-        choices.append(line)
+    if options["cfg"] in FITTED and "batch_gpu" not in given:
+        config, lines = fit_memory(config, options["cfg"], gpus)
+        choices += lines
     return config, name, choices
 
 

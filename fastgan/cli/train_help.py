@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastgan.cli.nvlabs_words import refuse_other_flags
+from fastgan.cli.train_choice import FITTED
 from fastgan.cli.train_options import (
     HAS_PRESETS,
     OF_CFG,
@@ -98,4 +99,6 @@ def _shown(
     shown.default, shown.show_default = default_of(param.name, config), True
     if isinstance(shown.default, str):
         shown.show_default = shown.default
+    if param.name == "batch_gpu" and given["cfg"] in FITTED:
+        shown.show_default = f"on a GPU the largest predicted to fit; else {shown.default}"
     return shown

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from fastgan.autocast import autocast_type
 from fastgan.ops._backend import reference_is_forced
 
 # Exchanging a saved tensor takes some ten microseconds; 128 KiB are written in that time.
@@ -70,7 +71,7 @@ def _itself(copy: torch.Tensor) -> torch.Tensor:
 
 def dtype_of_product(x: torch.Tensor) -> torch.dtype:
     """The dtype in which a product of x and a weight is computed: x's, or autocast's."""
-    device = x.device.type
+    device = autocast_type(x.device)
     if x.dtype != torch.float64 and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return x.dtype

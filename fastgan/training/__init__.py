@@ -10,7 +10,7 @@ above it only:
     step         one training step, eager or as CUDA graphs
     checkpoint   saving and exact resume
     distributed  several processes
-    predict      parameters, operations and memory of a run, before anything is loaded
+    needs        parameters, operations and memory of a run, before anything is loaded
     loop         steps, ticks, snapshots, NaN and signals
     report       logs, pictures and a page
 """

@@ -14,6 +14,13 @@ def lines_of(text):
     return [line.partition("chosen")[2].strip() for line in text.splitlines() if "chosen " in line]
 
 
+def r3gan_line(batch_gpu):
+    return (
+        f"r3gan: batch-gpu {batch_gpu}, predicted to fit into 80 GB of a GPU's memory; the "
+        "published number is not known, and a smaller --batch-gpu needs less memory"
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -30,10 +37,13 @@ def lines_of(text):
          ["auto: StyleGAN2 by the rules of stylegan2-ada-pytorch, for 8x8 pixels and 1 CPU process",
           "auto: half-life of the average 5 kimg (batch·10 / 32)"]),
         (["--cfg", "r3gan", "--resolution", 64],
-         ["preset FFHQ-64: the published one for 64x64 images with no classes"]),
+         ["preset FFHQ-64: the published one for 64x64 images with no classes", r3gan_line(32)]),
         (["--cfg", "r3gan", "--resolution", 64, "--preset", "ImageNet-64"],
-         ["preset ImageNet-64: the published run was conditional; --cond true is that"]),
-        (["--cfg", "r3gan", "--resolution", 64, "--preset", "FFHQ-64"], []),
+         ["preset ImageNet-64: the published run was conditional; --cond true is that",
+          r3gan_line(64)]),
+        (["--cfg", "r3gan", "--resolution", 64, "--preset", "FFHQ-64", "--gpus", 16],
+         [r3gan_line(16)]),
+        (["--cfg", "r3gan", "--resolution", 64, "--preset", "FFHQ-64", "--batch-gpu", 2], []),
         (["--cfg", "stylegan3-r"],
          ["gamma 0.002: 0.001·8·8 / 32, as it is published for sides of 256, 512, 1024 alone; try "
           "--gamma with half to four times that"]),
@@ -67,13 +77,19 @@ def test_log_txt_says_it_too(cli, images):
 
 
 @pytest.mark.parametrize(
-    ("found", "gpus", "line"),
+    ("cfg", "found", "gpus", "line"),
     [
-        (8, 2, "auto: batch-gpu 8, the largest predicted to fit into 79.0 of the GPU's 80.0 GiB"),
-        (None, 1, "not even the smallest --batch-gpu is predicted to fit into the GPU's 80.0 GiB"),
+        ("auto", 8, 2,
+         "auto: batch-gpu 8, the largest predicted to fit into 79.0 of the GPU's 80.0 GiB"),
+        ("r3gan", 16, 2,
+         "r3gan: batch-gpu 16, the largest predicted to fit into 79.0 of the GPU's 80.0 GiB"),
+        ("auto", None, 1,
+         "not even the smallest --batch-gpu is predicted to fit into the GPU's 80.0 GiB; use a "
+         "smaller --cbase"),
+        ("r3gan", None, 1, "GPU's 80.0 GiB; use a smaller --resolution, or --cfg r3gan-small"),
     ],
-)
-def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, found, gpus, line):
+)  # fmt: skip
+def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, cfg, found, gpus, line):
     asked = []
 
     def largest(*args, **options):
@@ -83,13 +99,13 @@ def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, found, gpus, lin
     monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 80 * 2**30)
     memory = importlib.import_module("fastgan.training.needs.memory")
     monkeypatch.setattr(memory, "largest_batch_gpu", largest)
-    config = load_recipe("auto")(resolution=(32, 32), gpus=gpus, device="cuda")
+    config = load_recipe(cfg)(resolution=(64, 64), gpus=gpus, device="cuda")
     if found is None:
         with pytest.raises(click.BadParameter, match=line):
-            train_choice.fit_memory(config, gpus)
+            train_choice.fit_memory(config, cfg, gpus)
     else:
-        chosen, said = train_choice.fit_memory(config, gpus)
-        assert (chosen, said) == (config.with_changes(batch_gpu=found), line)
+        chosen, said = train_choice.fit_memory(config, cfg, gpus)
+        assert (chosen, said) == (config.with_changes(batch_gpu=found), [line])
     assert asked == [(config, 79 * 2**30, {"gpus": gpus})]
 
 
@@ -99,8 +115,8 @@ def test_less_memory_means_fewer_images_at_once(monkeypatch):
     found = []
     for gib in (80, 1.06):
         monkeypatch.setattr(train_choice, "_gpu_memory", lambda gib=gib: int(gib * 2**30))
-        found.append(train_choice.fit_memory(config, 1)[0].batch_gpu)
+        found.append(train_choice.fit_memory(config, "auto", 1)[0].batch_gpu)
     assert found[0] == config.batch > found[1] >= config.model.mbstd_group
     monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 2**30)
     with pytest.raises(click.BadParameter, match="not even the smallest --batch-gpu"):
-        train_choice.fit_memory(config, 1)
+        train_choice.fit_memory(config, "auto", 1)

@@ -18,6 +18,7 @@ from fastgan.training.step import phases
 
 SMALL = {"channel_base": 256, "channel_max": 32, "z_dim": 32, "w_dim": 32, "mapping_layers": 2}
 PLAIN = {"mode": "noaug"}
+BYTES_80_GB = 80 * 10**9 - 2**30  # without what CUDA's context and NCCL take
 
 
 def published_stylegan2(*, size=16, batch=8, augment=PLAIN, **changes):
@@ -123,6 +124,19 @@ def test_the_largest_batch_gpu_that_fits():
     assert largest_batch_gpu(config, needs, gpus=2) == 12
     assert largest_batch_gpu(config, needs - 1, gpus=2) == 4
     assert largest_batch_gpu(config, needs // 10, gpus=2) is None
+
+
+def test_imagenet_64_of_r3gan_fits_in_80_gb():
+    """An eighth of the batch, 512 images at once, would need 394 GB."""
+    config = r3gan.published("ImageNet-64", gpus=8)
+    assert predict(config, gpus=8).memory.total <= BYTES_80_GB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", r3gan.PUBLISHED)
+def test_r3gan_computes_an_eighth_of_the_batch_or_what_fits_in_80_gb(name):
+    config = r3gan.published(name)
+    assert config.batch_gpu == min(config.batch // 8, largest_batch_gpu(config, BYTES_80_GB))
 
 
 RESIDENT = """

@@ -15,32 +15,34 @@ from fastgan.training.config.run import (
 
 # widths, groups: from 4 × 4 up. bf16_from: the first of the stages that compute in bfloat16.
 # r1_gamma: also r2_gamma, at first; it ends at a tenth. *_end: the values at anneal_kimg.
+# batch_gpu: not published. An eighth of the batch, halved until `largest_batch_gpu` predicts that
+# it fits in 80 GB; `fastgan train` on CUDA takes the largest that fits the GPU.
 # Which batch and total_kimg were checked against a published number: see `published`.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "CIFAR10": {
         "widths": (768,) * 4, "groups": (96,) * 4, "bf16_from": 1, "c_dim": 0, "batch": 512,
-        "r1_gamma": 0.05, "ema_end_kimg": 5_000.0, "anneal_kimg": 20_000.0, "augment_p_end": 0.55,
-        "total_kimg": 250_000.0,
+        "batch_gpu": 64, "r1_gamma": 0.05, "ema_end_kimg": 5_000.0, "anneal_kimg": 20_000.0,
+        "augment_p_end": 0.55, "total_kimg": 250_000.0,
     },
     "FFHQ-64": {
         "widths": (768,) * 4 + (384,), "groups": (96,) * 4 + (48,), "bf16_from": 1, "c_dim": 0,
-        "batch": 256, "r1_gamma": 2.0, "ema_end_kimg": 500.0, "anneal_kimg": 20_000.0,
-        "augment_p_end": 0.3, "total_kimg": 150_000.0,
+        "batch": 256, "batch_gpu": 32, "r1_gamma": 2.0, "ema_end_kimg": 500.0,
+        "anneal_kimg": 20_000.0, "augment_p_end": 0.3, "total_kimg": 150_000.0,
     },
     "FFHQ-256": {
         "widths": (768,) * 4 + (384, 192, 96), "groups": (96,) * 4 + (48, 24, 12), "bf16_from": 3,
-        "c_dim": 0, "batch": 256, "r1_gamma": 150.0, "ema_end_kimg": 500.0,
+        "c_dim": 0, "batch": 256, "batch_gpu": 32, "r1_gamma": 150.0, "ema_end_kimg": 500.0,
         "anneal_kimg": 20_000.0, "augment_p_end": 0.3, "total_kimg": 150_000.0,
     },
     "ImageNet-32": {
         "widths": (1536,) * 4, "groups": (96,) * 4, "bf16_from": 1, "c_dim": 1000, "batch": 4096,
-        "r1_gamma": 0.5, "ema_end_kimg": 50_000.0, "anneal_kimg": 200_000.0, "augment_p_end": 0.5,
-        "total_kimg": 1_000_000.0,
+        "batch_gpu": 256, "r1_gamma": 0.5, "ema_end_kimg": 50_000.0, "anneal_kimg": 200_000.0,
+        "augment_p_end": 0.5, "total_kimg": 1_000_000.0,
     },
     "ImageNet-64": {
         "widths": (1536,) * 5, "groups": (96,) * 5, "bf16_from": 1, "c_dim": 1000, "batch": 4096,
-        "r1_gamma": 1.0, "ema_end_kimg": 50_000.0, "anneal_kimg": 200_000.0, "augment_p_end": 0.4,
-        "total_kimg": 1_000_000.0,
+        "batch_gpu": 64, "r1_gamma": 1.0, "ema_end_kimg": 50_000.0, "anneal_kimg": 200_000.0,
+        "augment_p_end": 0.4, "total_kimg": 1_000_000.0,
     },
 }  # fmt: skip
 
@@ -108,9 +110,14 @@ def published(
     Published are the networks, what the schedule says, γ and the augmentation; for CIFAR-10 also
     the batch of 512, mirrored images and 250 million images, and for ImageNet 1,000 million (issue
     18 of brownvc/R3GAN: the runs were ended where quality no longer rose). Not checked against a
-    published number are: the other batches, total_kimg for FFHQ, tick_kimg, images that are
-    computed at once (an eighth of the batch), mirrored images elsewhere, Adam's ε of 1e-8, that a
-    step trains D before G, and that the average of G has no ramp-up.
+    published number are: the other batches, total_kimg for FFHQ, tick_kimg, mirrored images
+    elsewhere, Adam's ε of 1e-8, that a step trains D before G, and that the average of G has no
+    ramp-up.
+
+    How many images a process computed at once is not published. Here they are at most 64 for
+    CIFAR10, 32 for FFHQ, 256 for ImageNet-32 and 64 for ImageNet-64: an eighth of the batch, or
+    what is predicted to fit in 80 GB. `fastgan train` on CUDA takes the largest number that is
+    predicted to fit the GPU (`largest_batch_gpu`).
 
     Args:
         name: a key of `PUBLISHED`, which also gives the resolution.
@@ -158,7 +165,7 @@ def published(
         g_optimizer=adam,
         d_optimizer=adam,
         batch=batch,
-        batch_gpu=images_at_once(batch, gpus, settings["batch"] // 8),
+        batch_gpu=images_at_once(batch, gpus, settings["batch_gpu"]),
         r1_gamma=settings["r1_gamma"],
         r2_gamma=settings["r1_gamma"],
         penalty_at="images",

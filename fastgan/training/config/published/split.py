@@ -9,7 +9,7 @@ def images_at_once(batch: int, gpus: int, most: int) -> int | None:
     Args:
         batch: images of a step, over all processes.
         gpus: processes that will train.
-        most: images that the published runs computed at once.
+        most: images that the published runs computed at once, or that fit in a GPU's memory.
 
     Returns:
         The number; None where the batch cannot be split over `gpus` processes equally, which is

@@ -215,7 +215,7 @@ def test_a_preset_is_chosen_by_size_and_classes(side, c_dim, preset):
     config = load_recipe("r3gan")(resolution=(side, side), c_dim=c_dim, gpus=4)
     assert config.name == f"r3gan-{preset}"
     assert config == published(preset, c_dim=c_dim, gpus=4)
-    assert config.batch_gpu == PUBLISHED[preset]["batch"] // 8
+    assert config.batch_gpu == PUBLISHED[preset]["batch_gpu"]
 
 
 @pytest.mark.parametrize(
