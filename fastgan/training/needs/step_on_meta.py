@@ -74,6 +74,7 @@ class StepOnMeta:
             self.state = build_state(made)
         self.state.context.rng_key = torch.zeros([], dtype=torch.int64, device="meta")
         self.share = config.batch // gpus
+        self._parts_before = 0  # most micro-batches in one step so far
 
     def check(self, batch_gpu: int) -> None:
         """Checks that a process may compute `batch_gpu` samples at once.
@@ -91,13 +92,21 @@ class StepOnMeta:
         at_once = batch_gpu if parts > 1 else None
         state.config = dataclasses.replace(state.config, batch=n, batch_gpu=at_once)
         batch = self._batch(n)
+        planned = self.phases_per_step()
+        if parts > self._parts_before:  # the first pass finds out which copies of weights it needs
+            self._parts_before = parts
+            for phase, options in planned:
+                self._run(phase, options, batch)
         traces = {}
-        for phase, options in self.phases_per_step():
-            trace = OperatorTrace([*state_tensors(state), batch.x])
-            with torch.random.fork_rng(devices=[]), trace:
-                phase(state, batch, **dict.fromkeys(options, True))
+        for phase, options in planned:
+            with OperatorTrace([*state_tensors(state), batch.x]) as trace:
+                self._run(phase, options, batch)
             traces[phase, options] = trace
         return traces
+
+    def _run(self, phase: PhaseFn, options: tuple[str, ...], batch: Batch) -> None:
+        with torch.random.fork_rng(devices=[]):
+            phase(self.state, batch, **dict.fromkeys(options, True))
 
     def phases_per_step(self) -> dict[PhaseKey, float]:
         """Each phase, and how often a step runs it: a lazy one less than once."""
