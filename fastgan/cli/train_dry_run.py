@@ -12,13 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["print_dry_run", "print_needs"]
 
 _SHOWN_OPERATORS = 4
-# tests/training/needs/test_memory.py
-_HOW_SURE = (
-    "how sure: within 2 % of the live tensors of real steps on a CPU, for 6 small configurations; "
-    "not yet compared with a GPU. CUDA's own context, about 0.5 GB, is not in it"
-)
+_HOW_SURE = "not yet compared with a GPU. CUDA's own context, about 0.5 GB, is not in it"
 _HOW_SURE_CPU = (
-    "how sure: within 2 % of the live tensors of real steps on a CPU, for 6 small configurations; "
     "their resident memory grew by 1.2 to 2.2 times the activations. PyTorch itself, about 0.3 GB, "
     "is not in it"
 )
@@ -74,6 +69,8 @@ def _giga(n: float) -> str:
 
 
 def _print_memory(title: str, where: str, prediction: "Prediction", how_sure: str) -> None:
+    from fastgan.training.needs.memory import COMPARED, MOST_OFF
+
     memory: Memory = prediction.memory
     click.echo(
         f"{title:<11} {_size(memory.total)} at the peak of {where}, with --batch-gpu "
@@ -89,7 +86,10 @@ def _print_memory(title: str, where: str, prediction: "Prediction", how_sure: st
     activations = f"{_size(memory.activations)} in activations, in {memory.phase}"
     click.echo(f"            {activations}; made by {made_by}")
     click.echo(f"            {_size(memory.rest)} allowed for what operators allocate inside")
-    click.echo(f"            {how_sure}")
+    click.echo(
+        f"            how sure: within {100 * MOST_OFF:g} % of the live tensors of real steps on a "
+        f"CPU, for {COMPARED} small configurations; {how_sure}"
+    )
 
 
 def _size(n: int) -> str:

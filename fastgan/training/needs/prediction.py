@@ -141,8 +141,8 @@ def predict(
     at_once = config.batch_gpu or step.share
     step.check(at_once)
     parts = step.share // at_once
-    first = step.trace_phases(at_once, 1)
-    both = step.trace_phases(at_once, 2) if parts > 1 else first
+    both = step.trace_phases(at_once, min(parts, 2))
+    first = step.trace_phases(at_once, 1) if parts > 1 else both
     rates = step.phases_per_step()
     g_flops, d_flops = step.forward_flops()
     return Prediction(
