@@ -147,14 +147,15 @@ def largest_batch_gpu(
     step = StepOnMeta(dataclasses.replace(config, batch_gpu=None), gpus, device_type)
     fitting = [n for n in range(1, step.share + 1) if step.share % n == 0 and _is_allowed(step, n)]
     found, low, high = None, 0, len(fitting) - 1
+    middle = high  # the whole share often fits
     while low <= high:  # memory grows with the number of samples
-        middle = (low + high) // 2
         n = fitting[middle]
         traces = step.trace_phases(n, min(step.share // n, 2))
         if memory_of(step.state, traces, device_type).total <= memory_bytes:
             found, low = n, middle + 1
         else:
             high = middle - 1
+        middle = (low + high) // 2
     return found
 
 
