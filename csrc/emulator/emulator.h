@@ -129,6 +129,14 @@ T __ldg(const T* p) {
 
 inline float __sinf(float v) { return std::sin(v); }
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
+inline void sincospi(double v, double* sine, double* cosine) {
+  *sine = std::sin(v * 3.141592653589793);
+  *cosine = std::cos(v * 3.141592653589793);
+}
+inline void sincospif(float v, float* sine, float* cosine) {
+  *sine = float(std::sin(double(v) * 3.141592653589793));
+  *cosine = float(std::cos(double(v) * 3.141592653589793));
+}
 inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline unsigned __float_as_uint(float v) { return std::bit_cast<unsigned>(v); }
 inline float __uint_as_float(unsigned v) { return std::bit_cast<float>(v); }

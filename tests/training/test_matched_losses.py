@@ -9,7 +9,7 @@ import torch
 from fastgan.training.config.precision import in_one_dtype
 
 sys.path.insert(0, str(Path(__file__).parent))
-import matched_losses  # noqa: E402
+import matched_losses
 
 
 def runs(seed, *, shift=0.0, seeds=4, windows=500):

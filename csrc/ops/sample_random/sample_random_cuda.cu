@@ -24,10 +24,13 @@ __device__ __forceinline__ float root(float v) { return sqrtf(v); }
 __device__ __forceinline__ double root(double v) { return sqrt(v); }
 __device__ __forceinline__ float logarithm(float v) { return logf(v); }
 __device__ __forceinline__ double logarithm(double v) { return log(v); }
-__device__ __forceinline__ float cosine(float v) { return cosf(v); }
-__device__ __forceinline__ double cosine(double v) { return cos(v); }
-__device__ __forceinline__ float sine(float v) { return sinf(v); }
-__device__ __forceinline__ double sine(double v) { return sin(v); }
+// Of π times v: the argument is exact, and unlike cosf no path for huge angles needs local memory.
+__device__ __forceinline__ void sine_cosine(float v, float& sine, float& cosine) {
+  sincospif(v, &sine, &cosine);
+}
+__device__ __forceinline__ void sine_cosine(double v, double& sine, double& cosine) {
+  sincospi(v, &sine, &cosine);
+}
 
 // Each stores what word `j` of row `row` gives.
 struct Words {
@@ -78,11 +81,13 @@ struct Normal {
     using A = compute_t<T>;
     const A a = A(int64_t(word) >> 32), b = A(int32_t(uint32_t(word)));
     const A u = (a < A(0) ? -a : a) * A(0x1p-31) + A(0x1p-32);
-    const A radius = root(A(-2) * logarithm(u)), angle = b * A(3.141592653589793 * 0x1p-31);
+    const A radius = root(A(-2) * logarithm(u));
+    A sine, cosine;
+    sine_cosine(b * A(0x1p-31), sine, cosine);
     T* out = static_cast<T*>(p.out) + row * Index(p.size);
-    out[j] = narrow<T>(cosine(angle) * radius);
+    out[j] = narrow<T>(cosine * radius);
     const Index second = j + Index(p.words);
-    if (second < Index(p.size)) out[second] = narrow<T>(sine(angle) * radius);
+    if (second < Index(p.size)) out[second] = narrow<T>(sine * radius);
   }
 };
 
