@@ -141,6 +141,9 @@ OPTIONS = (
     _option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
             help="auto: on CUDA, run each phase of a training step as one CUDA graph. off: never "
                  "do so. On a CPU phases always run eagerly."),
+    _option("--compile/--no-compile", default=None, shown="no-compile",
+            help="Let torch.compile compile the networks for the phases without a penalty, which "
+                 "takes minutes at the start."),
     _option("--fp32", type=bool, shown=OF_CFG,
             help="true: compute all layers in float32. false: in 16 bits the layers for which the "
                  "networks' design has it (StyleGAN2, StyleGAN3, R3GAN as published), or else as "
@@ -204,6 +207,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "device",
         "batch_gpu",
         "capture",
+        "compile",
         "bf16",
         "fp32",
         "fp16",
@@ -226,6 +230,7 @@ _TOP = {
     "metrics": "metrics",
     "device": "device",
     "capture": "capture",
+    "compile": "compile",
     "exchange_buckets": "exchange_buckets",
     "exchange_dtype": "exchange_dtype",
     "freezed": "d_frozen_layers",

@@ -18,7 +18,9 @@ def whole_cli(cli, monkeypatch):
 
 
 def test_parameters_operations_memory_and_time_are_printed(whole_cli):
-    output = whole_cli("train", "--dry-run", "--device", "cpu", "--resolution", 16).output
+    flags = ("--device", "cpu", "--resolution", 16, "--compile")
+    output = whole_cli("train", "--dry-run", *flags).output
+    assert '"compile": true' in output
     config = load_recipe("faces")(resolution=(16, 16))
     state = build_state(config)
     for name in ("G", "D"):

@@ -237,6 +237,8 @@ class StepConfig:
         schedule: how learning rates, penalties, β2, the average and the augmentation change.
         capture: "auto" (default): each phase is one CUDA graph where the device has them; "off":
             phases run eagerly (`fastgan.training.step.capture`).
+        compile: whether torch.compile compiles the networks for the phases without a penalty
+            (`fastgan.training.step.compiled`); default False.
         precision: "fp32" (default): the networks' own dtype; "bf16": float32 networks compute in
             bfloat16 (`fastgan.training.step.precision`).
         exchange_buckets: parts in which several processes exchange a gradient, while the backward
@@ -273,6 +275,7 @@ class StepConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     capture: str = "auto"
+    compile: bool = False
     precision: str = "fp32"
     exchange_buckets: int = 1
     exchange_dtype: str = "fp32"
@@ -313,6 +316,13 @@ class StepConfig:
                 self.penalty_method, "auto is exact")  # fmt: skip
         require(self.capture in CAPTURE, "capture", f"one of {', '.join(CAPTURE)}", self.capture,
                 "off runs every phase eagerly")  # fmt: skip
+        has_plain_phase = not (
+            (self.has_d_penalty and self.d_reg_interval == 1)
+            and (self.pl_weight > 0 and self.g_reg_interval == 1)
+        )
+        require(has_plain_phase or not self.compile, "compile",
+                "False where every phase has a penalty (d_reg_interval=1, g_reg_interval=1)",
+                self.compile, "raise an interval, or leave compile out")  # fmt: skip
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}",
                 self.precision, "fp32 is the default")  # fmt: skip
         is_fine = self.precision == "fp32" or self.penalty_method != "finite_difference"

@@ -18,10 +18,10 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["CaptureError", "capture_guard"]
+__all__ = ["CaptureError", "capture_guard", "operators_are_checked"]
 
 _FREE = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
@@ -62,6 +62,11 @@ def capture_guard(
                 raise
             reason = str(error).partition("\n")[0]
             raise CaptureError(_message(phase, trail.innermost(), reason)) from error
+
+
+def operators_are_checked() -> bool:
+    """Whether a strict `capture_guard` sees the operators that run now."""
+    return isinstance(_get_current_dispatch_mode(), _OperatorGuard)
 
 
 def _message(phase: str, where: str | None, reason: str) -> str:

@@ -15,6 +15,7 @@ from fastgan.training.config.step import StepConfig
 from fastgan.training.optim.flat_parameters import FlatParameters
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import PhaseRunner
+from fastgan.training.step.compiled import CompiledNetworks
 from fastgan.training.step.precision import in_precision
 
 __all__ = ["StepContext", "make_context", "takes_condition"]
@@ -34,6 +35,8 @@ class StepContext:
         mapping_options: what keeps a call of G.mapping from moving w_avg: {"update_w_avg": False},
             or {} where it takes no such argument.
         synthesis_options: the same for G.synthesis and its means: {"update_emas": False}, or {}.
+        compiled: G and D as torch.compile makes them for d_step and g_step; None: these run as they
+            are.
         images_critic: D of images before blur and augmentation, made by the first penalty.
         first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
@@ -62,6 +65,7 @@ class StepContext:
     d_takes_c: bool
     mapping_options: dict[str, bool] = field(default_factory=dict)
     synthesis_options: dict[str, bool] = field(default_factory=dict)
+    compiled: CompiledNetworks | None = None
     images_critic: nn.Module | None = None
     first_augment_p: float = 0.0
     runner: PhaseRunner | None = None
@@ -87,6 +91,7 @@ def make_context(
     first_augment_p: float = 0.0,
 ) -> StepContext:
     """The context of one process that trains G and D alone."""
+    is_compiled = config.compile and not any(p.is_meta for p in D.parameters())
     return StepContext(
         objective=load_objective(config.objective),
         discriminator=in_precision(D, config.precision),
@@ -95,6 +100,7 @@ def make_context(
         d_takes_c=takes_condition(D),
         mapping_options=_options(getattr(G, "mapping", None), "update_w_avg"),
         synthesis_options=_options(getattr(G, "synthesis", None), "update_emas"),
+        compiled=CompiledNetworks(G, D) if is_compiled else None,
         first_augment_p=first_augment_p,
     )
 

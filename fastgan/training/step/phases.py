@@ -38,6 +38,7 @@ from fastgan.training.optim.ema import copy_buffers, ema_beta
 from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.step.batch import Batch, micro_batches, num_micro_batches
 from fastgan.training.step.capture import PhaseRunner
+from fastgan.training.step.compiled import stream_key
 from fastgan.training.step.generate import generate
 from fastgan.training.step.host_values import networks, step_values
 from fastgan.training.step.losses import (
@@ -197,9 +198,9 @@ def d_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
         real, fake = d_inputs(state, part)
         yield from d_losses(state, real, fake, d_condition(state, part), share)
 
-    _update(
-        state, _D, state.d_optimizer, batch, losses, num_losses=num_d_losses(state), is_last=is_last
-    )
+    options = {"num_losses": num_d_losses(state), "is_last": is_last}
+    with _compiled(state):
+        _update(state, _D, state.d_optimizer, batch, losses, **options)
 
 
 def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
@@ -259,7 +260,7 @@ def g_step(
         fake, _ = generate(state, part.x.shape[0], part.c)
         yield g_loss(state, fake, part, share)
 
-    with frozen(state.d_optimizer):
+    with frozen(state.d_optimizer), _compiled(state):
         options = {"averages": averages, "is_last": is_last}
         _update(state, _G, state.g_optimizer, batch, losses, **options)
 
@@ -360,6 +361,12 @@ def _update(
         copy_buffers(state.G_ema, state.G)
 
 
+def _compiled(state: StepState) -> AbstractContextManager[Any]:
+    """The networks compute compiled within a phase without a penalty, where the run wants it."""
+    compiled = state.context.compiled
+    return nullcontext() if compiled is None else compiled.in_use()
+
+
 @contextmanager
 def _copies(state: StepState) -> Iterator[None]:
     """The networks compute with copies of their parameters that are made all at once, but where a
@@ -379,12 +386,11 @@ def _sample_stream(
     context = state.context
     if context.rng_key is None:
         return nullcontext()
-    return sample_rng.sample_stream(
-        context.rng_key,
-        phase,
-        first=context.rank + context.world_size * part,
-        stride=context.world_size * count,
-    )
+    first, stride = context.rank + context.world_size * part, context.world_size * count
+    if context.compiled is not None:
+        key = stream_key(context.rng_key, phase, first)
+        return sample_rng.sample_stream(key, stride=stride)
+    return sample_rng.sample_stream(context.rng_key, phase, first=first, stride=stride)
 
 
 def _set_scalars(state: StepState) -> None:
