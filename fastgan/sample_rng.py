@@ -202,7 +202,15 @@ def integers(
 
     Returns:
         A tensor of that shape.
+
+    Raises:
+        ValueError: when there is no number to draw, or there are more than 2^32.
     """
+    if not 1 <= high - low <= 2**32:
+        raise ValueError(
+            f"integers: high must be low + 1 to low + 2^32, got low={low} and high={high}; the "
+            "numbers are low, low + 1 and so on to high - 1"
+        )
     if (stream := _stream) is None:
         return torch.randint(low, high, shape, dtype=dtype, device=device)
     _, device = _options(None, device)

@@ -1,6 +1,7 @@
 """Draws in one operator give the numbers of words and torch's functions."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from _op_info import OpInfo
 from _tolerances import assert_accurate, numpy64
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fastgan import sample_rng
 from fastgan.ops import sample_random, use_backend
 from fastgan.ops._backend import has_kernel
 from fastgan.ops.sample_random import Place, sample_words_ref
@@ -141,4 +143,19 @@ def test_kernels_guard_their_memory(name, drawn_at_once, device):
         op(torch.zeros(4, device=device), at.key.float(), *at[1:])
 
 
-OP_INFO = OpInfo(has_derivatives=False)
+def draw_in(*bounds, **stream):
+    with sample_rng.sample_stream(**({"key": 1} | stream)):
+        sample_rng.integers(*bounds, 2)
+
+
+# The functions are called by fastgan.sample_rng, which checks what its users pass.
+ERRORS = {
+    "no number": ("integers: high must be low", partial(draw_in, 3, 3)),
+    "too many numbers": ("integers: high must be low", partial(draw_in, 0, 2**32 + 1)),
+    "stride": ("sample_stream: expected first", partial(draw_in, 0, 2, stride=0)),
+    "key": ("sample_stream: key must be", partial(draw_in, 0, 2, key=torch.zeros(1))),
+}
+OP_INFO = OpInfo(
+    errors={name: (ValueError, message, call) for name, (message, call) in ERRORS.items()},
+    has_derivatives=False,
+)
