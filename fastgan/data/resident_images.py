@@ -7,10 +7,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["MODES", "Placement", "ResidentImages", "normalised", "placement", "resident"]
+__all__ = [
+    "LARGEST_SHARE",
+    "MODES",
+    "Placement",
+    "ResidentImages",
+    "normalised",
+    "placement",
+    "resident",
+]
 
 MODES = ("auto", "on", "off")
-_LARGEST_SHARE = 8  # of a device's memory an eighth, and at most half of what is free
+LARGEST_SHARE = 8  # of a device's memory an eighth, and at most half of what is free
 _IMAGES_AT_ONCE = 2**28  # bytes that are copied to the device at once
 
 
@@ -88,9 +96,9 @@ def placement(
     needed = len(dataset) * math.prod(dataset.image_shape)
     size = f"{needed:,} bytes of pixels"
     if mode == "off":
-        return Placement(False, f"{size} stay in this machine's memory or on its disk: so asked")
+        return Placement(False, f"{size} stay in this machine's memory or on its disk, as asked")
     if mode == "on":
-        return Placement(True, f"{size} are kept on {device}: so asked")
+        return Placement(True, f"{size} are kept on {device}, as asked")
     if device.type != "cuda":
         return Placement(False, f"{size} are not copied: the device is a {device.type}")
     if not is_decoded_once:
@@ -99,7 +107,7 @@ def placement(
             f"{device}; pack them (fastgan data pack)",
         )  # fmt: skip
     free, total = memory(device)
-    limit = min(total // _LARGEST_SHARE, free // 2)
+    limit = min(total // LARGEST_SHARE, free // 2)
     if needed > limit:
         return Placement(
             False, f"{size} are not kept on {device}: more than {limit:,}, an eighth of its memory "

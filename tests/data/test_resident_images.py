@@ -83,8 +83,8 @@ def test_labels_are_gathered_too():
         ("auto", CUDA, 100_000, True, False, "more than 18,750,000,000, an eighth of its memory"),
         ("auto", CUDA, 70_000, False, False, "more than is decoded into memory"),
         ("auto", CPU, 10, True, False, "the device is a cpu"),
-        ("on", CUDA, 10**9, False, True, "so asked"),
-        ("off", CUDA, 10, True, False, "so asked"),
+        ("on", CUDA, 10**9, False, True, "as asked"),
+        ("off", CUDA, 10, True, False, "as asked"),
     ],
 )
 def test_where_pixels_are_kept(mode, device, count, is_decoded_once, is_kept, why):
