@@ -43,7 +43,24 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
             f"published for sides of {', '.join(map(str, sides))} alone; try --gamma with half to "
             "four times that"
         ]
-    return []
+    return _smaller_group(config, given, cfg, gpus)
+
+
+def _smaller_group(
+    config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
+) -> list[str]:
+    """A line where a process has fewer images than the published group of the minibatch stddev."""
+    from fastgan.training.config.published.stylegan2 import PUBLISHED
+
+    is_stylegan3 = cfg in ("stylegan3-t", "stylegan3-r")
+    published = 4 if is_stylegan3 else PUBLISHED.get(cfg, {}).get("mbstd_group", 0)
+    group = getattr(config.model, "mbstd_group", published)
+    if "mbstd_group" in given or config.init_from is not None or group >= published:
+        return []
+    return [
+        f"mbstd-group {group}: the published {published} is more than a process computes at once "
+        f"(batch {config.batch}, {gpus} processes); a larger --batch or fewer processes keep it"
+    ]
 
 
 def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[str]:
@@ -72,11 +89,15 @@ def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[st
     ]
 
 
-def fit_memory(config: "TrainConfig", cfg: str, gpus: int) -> tuple["TrainConfig", list[str]]:
+def fit_memory(
+    config: "TrainConfig", cfg: str, gpus: int, *, data_bytes: int = 0
+) -> tuple["TrainConfig", list[str]]:
     """(`config` with the largest batch_gpu that fits the GPUs' memory, a line that says why).
 
     For the `FITTED`, whose split is not published. Without a GPU, "auto" computes a process's whole
-    share of the batch at once, and R3GAN what `config` has. click.BadParameter where nothing fits.
+    share of the batch at once, and R3GAN what `config` has. Memory is left for
+    `data_bytes` of pixels where `config.data.on_device` puts them on the GPU. click.BadParameter
+    where nothing fits.
     """
     if config.batch % gpus:
         return config, []  # refused when training begins
@@ -95,7 +116,8 @@ def fit_memory(config: "TrainConfig", cfg: str, gpus: int) -> tuple["TrainConfig
         return config, [line]
     from fastgan.training.needs.memory import largest_batch_gpu
 
-    free = memory - _RESERVED
+    kept = _kept_on_gpu(config, data_bytes, memory)
+    free = memory - _RESERVED - kept
     found = largest_batch_gpu(config, free, gpus=gpus)
     if found is None:
         advice = (
@@ -112,7 +134,18 @@ def fit_memory(config: "TrainConfig", cfg: str, gpus: int) -> tuple["TrainConfig
         f"{cfg}: batch-gpu {found}, the largest predicted to fit into {free / GIB:.1f} of the "
         f"GPU's {memory / GIB:.1f} GiB"
     )
+    if kept:
+        line += f"; {kept / GIB:.1f} are for the images (--data-on-gpu)"
     return config.with_changes(batch_gpu=found), [line]
+
+
+def _kept_on_gpu(config: "TrainConfig", data_bytes: int, memory: int) -> int:
+    """The most that --data-on-gpu takes of a GPU's memory; "auto" may still find it too full."""
+    from fastgan.data.resident_images import LARGEST_SHARE
+
+    mode = config.data.on_device
+    is_kept = mode == "on" or (mode == "auto" and data_bytes <= memory // LARGEST_SHARE)
+    return data_bytes if is_kept else 0
 
 
 def _gpu_memory() -> int | None:

@@ -1,6 +1,7 @@
 """The configuration of a run: of a new one from the options and the data, of a resumed one."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def new_config(
 
     gpus = num_processes(options["gpus"])
 
-    shape, c_dim, name = _look_at_data(options)
+    shape, c_dim, name, count = _look_at_data(options)
     data = {
         "path": data_path(options["data"]),
         "resolution": options["resolution"],
@@ -84,7 +85,8 @@ def new_config(
     config = apply_options(config, passed)
     choices = explain(config, given, options["cfg"], gpus)
     if options["cfg"] in FITTED and "batch_gpu" not in given:
-        config, lines = fit_memory(config, options["cfg"], gpus)
+        num_bytes = min(given.get("subset", count), count) * math.prod(shape)
+        config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=num_bytes)
         choices += lines
     return config, name, choices
 
@@ -131,15 +133,15 @@ def data_path(data: str) -> str | None:
     return None if data == AVATARS else str(Path(data).resolve())
 
 
-def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, str]:
-    """((C, H, W), label_dim, name) of --data; of the avatars it is known before they are drawn."""
-    from fastgan.data import avatar_painter, open_images
+def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, str, int]:
+    """((C, H, W), label_dim, name, images) of --data; of avatars known before they are drawn."""
+    from fastgan.data import avatar_painter, avatars, open_images
     from fastgan.data.batch_loader import packing_advice
 
     if options["data"] == AVATARS:
         height, width = options["resolution"] or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
         c_dim = len(avatar_painter.CLASSES) if options["cond"] else 0
-        return (3, height, width), c_dim, f"{AVATARS}{width}"
+        return (3, height, width), c_dim, f"{AVATARS}{width}", avatars.DEFAULT_COUNT
     dataset = open_images(
         options["data"], resolution=options["resolution"], use_labels=options["cond"]
     )
@@ -147,7 +149,7 @@ def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, s
     click.echo(f"data        {options['data']}: {len(dataset)} images of {width}x{height} pixels")
     if (advice := packing_advice(dataset)) is not None:
         click.echo(advice)
-    return dataset.image_shape, dataset.label_dim, dataset.name
+    return dataset.image_shape, dataset.label_dim, dataset.name, len(dataset)
 
 
 def _others(make: Callable[[str], "TrainConfig"], cfg: str) -> dict[str, "TrainConfig"]:
@@ -226,6 +228,13 @@ def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainCo
                 "may change: " + ", ".join(option_name(n) for n in sorted(MAY_CHANGE_ON_RESUME)),
                 param_hint=option_name(option),
             )
+    if given.get("fp16") and not has_effect("fp16", config):
+        raise click.BadParameter(
+            f"has no effect on this run of {cfg_of(config.name)} (architecture "
+            f"{config.architecture}), which has no layers in 16 bits whose type can be chosen; "
+            "leave it out",
+            param_hint="--fp16",
+        )
     if "resolution" in given:  # that of the model: other images are resized to it
         config = config.with_changes(data={"resolution": given["resolution"]})
     config = apply_options(config, {k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})

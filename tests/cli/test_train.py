@@ -196,6 +196,11 @@ def test_a_resumed_run_refuses_other_options_by_name(cli, trained, flags):
     assert "keeps its options" in " ".join(output.split())
 
 
+def test_a_resumed_run_without_16_bit_layers_refuses_fp16_by_name(cli, trained):
+    output = cli("train", "--resume", trained, "--dry-run", "--fp16", code=2).output
+    assert "Invalid value for --fp16: has no effect on this run of" in " ".join(output.split())
+
+
 def test_a_resumed_run_takes_its_own_options_again(cli, images, trained):
     output = cli("train", "--resume", trained, "--kimg", 1, *FAST, "--gamma", 1, "--data", images,
                  "--resolution", 8, "--cond", "false", "--dry-run").output  # fmt: skip

@@ -50,6 +50,11 @@ def r3gan_line(batch_gpu):
           "--gamma with half to four times that"]),
         (["--cfg", "stylegan3-r", "--gamma", 2], []),
         (["--cfg", "stylegan3-t", "--resolution", 512], []),
+        (["--cfg", "stylegan2", "--gpus", 16],
+         ["mbstd-group 2: the published 4 is more than a process computes at once (batch 32, 16 "
+          "processes); a larger --batch or fewer processes keep it"]),
+        (["--cfg", "stylegan2", "--gpus", 16, "--mbstd-group", 2], []),
+        (["--cfg", "stylegan2", "--gpus", 8], []),
         ([], []),
     ],
 )  # fmt: skip
@@ -108,6 +113,20 @@ def test_the_memory_of_the_gpu_is_what_may_be_used(monkeypatch, cfg, found, gpus
         chosen, said = train_choice.fit_memory(config, cfg, gpus)
         assert (chosen, said) == (config.with_changes(batch_gpu=found), [line])
     assert asked == [(config, 79 * 2**30, {"gpus": gpus})]
+
+
+@pytest.mark.parametrize(
+    ("mode", "gib", "left"), [("auto", 10, 69), ("auto", 11, 79), ("on", 11, 68), ("off", 10, 79)]
+)
+def test_memory_is_left_for_images_on_the_gpu(monkeypatch, mode, gib, left):
+    monkeypatch.setattr(train_choice, "_gpu_memory", lambda: 80 * 2**30)
+    memory = importlib.import_module("fastgan.training.needs.memory")
+    monkeypatch.setattr(memory, "largest_batch_gpu", lambda config, free, gpus: free // 2**30)
+    config = load_recipe("r3gan")(resolution=(64, 64), batch=69 * 68 * 79, device="cuda")
+    config = config.with_changes(data={"on_device": mode})
+    chosen, (line,) = train_choice.fit_memory(config, "r3gan", 1, data_bytes=gib * 2**30)
+    assert chosen.batch_gpu == left
+    assert (f"; {gib}.0 are for the images (--data-on-gpu)" in line) == (left < 79)
 
 
 @pytest.mark.slow
