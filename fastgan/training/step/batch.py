@@ -81,8 +81,8 @@ def check_split(config: TrainConfig, world_size: int) -> None:
     if at_once is not None and share % at_once:
         raise ValueError(
             f"batch_gpu: expected a divisor of the {share} samples of each process (batch {batch} "
-            f"over {world_size} processes), got {at_once}; leave it out to compute all of them at "
-            "once"
+            f"over {world_size} processes), got {at_once}; leave it out (--batch-gpu) to compute "
+            "all of them at once"
         )
     is_shrunk = config.pl_weight > 0 and config.g_reg_interval > 1
     shrink = config.pl_batch_shrink
@@ -115,5 +115,6 @@ def check_groups(config: TrainConfig, D: nn.Module, world_size: int) -> None:
                 f"{what}: D.{name} compares groups of {whole} samples (group_size="
                 f"{module.group_size}, batch {config.batch}), but a process computes {rows} "
                 f"samples at once, which is no multiple of {whole}: the split would change the "
-                "result; choose a multiple, or another mbstd_group"
+                f"result; choose a multiple (--{what.replace('_', '-')}), or another mbstd_group "
+                "(--mbstd-group)"
             )
