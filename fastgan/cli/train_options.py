@@ -131,7 +131,8 @@ OPTIONS = (
                  "are those of --cfg and of the options."),
     _option("--gpus", type=_COUNT, default=1,
             help="Number of processes on this machine that share each batch: one per GPU; with "
-                 "--device cpu, all on the CPU."),
+                 "--device cpu, all on the CPU. Under torchrun, which decides, it has no "
+                 "effect."),
     _option("--max-restarts", type=click.IntRange(min=0), default=3,
             help="With --gpus 2 or more: number of times that all processes are restarted from the "
                  "last checkpoint after one of them has died."),
