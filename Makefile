@@ -34,7 +34,7 @@ help:
 	@echo "lint, format    ruff and clang-format: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
-	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: half an hour"
+	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: an hour"
 	@echo "capture-lint    the table of training phases that a CUDA graph could hold"
 	@echo "operator-counts how many operators of each training phase launch work on CUDA; no GPU is needed"
 	@echo "gpu-check       where there is a GPU: the suite, compute-sanitizer, captured against eager, benchmarks"

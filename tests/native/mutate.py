@@ -1,13 +1,13 @@
 """The mutation check: bugs planted in the ops, each of which a detector must see.
 
-    python tests/native/mutate.py [--fast] [--only TEXT] [--list]
+    python tests/native/mutate.py [--fast] [--only TEXT] [--per-op N] [--list]
 
 prints the table bug × detector and exits with 1 where a bug is missed by a detector that must see
 it, or where the kernels as they are get flagged. The bugs are in tests/native/mutations/*.toml;
 each is planted in a copy of csrc/ or fastgan/, so the shipped sources know nothing of them. A bug
 in a CUDA kernel must be seen by a driver under an order of threads or a sanitizer, one in Python by
 the op's own tests ("tests", whose cell names the first that fails). --fast leaves out the
-sanitizers, the tests and the bugs that only they see.
+sanitizers, the tests and the bugs that only they see; --per-op takes the first N of each op.
 """
 
 import argparse
@@ -272,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fast", action="store_true", help="no sanitizers")
     parser.add_argument("--only", default="", metavar="TEXT", help="bugs with TEXT in op or name")
+    parser.add_argument("--per-op", type=int, metavar="N", help="the first N bugs of each op")
     parser.add_argument("--list", action="store_true", help="name the bugs; build nothing")
     options = parser.parse_args(argv)
     detectors = [d for d in DETECTORS if not options.fast or d.name in FAST]
@@ -280,6 +281,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         m for m in load()
         if options.only in f"{m.op} {m.name}" and set(m.seen_by) & set(names)
     ]  # fmt: skip
+    if options.per_op is not None:
+        each = {m.op: [n for n in mutations if n.op == m.op] for m in mutations}
+        mutations = [m for of_op in each.values() for m in of_op[: options.per_op]]
     if options.list:
         print("\n".join(f"{m.op}: {m.name} [{m.kind}]" for m in mutations))
         return 0

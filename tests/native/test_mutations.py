@@ -1,4 +1,5 @@
-"""The mutation check, without sanitizers; `make mutation-check` runs all of it."""
+"""The mutation check, of two bugs of each op and without sanitizers; `make mutation-check` runs all
+of it."""
 
 import sys
 from pathlib import Path
@@ -69,9 +70,12 @@ def test_what_is_missed_is_told():
     assert mutate.faults(bug, {"random": ["wrong"] * 10, "thread": [""]}) != []
 
 
-def test_every_bug_is_seen(capsys):
-    code = check("--fast")
-    assert code == 0, capsys.readouterr().out
+def test_two_bugs_of_each_op_are_seen(capsys):
+    code = check("--fast", "--per-op", "2")
+    output = capsys.readouterr().out
+    assert code == 0, output
+    kernels = {m.op for m in MUTATIONS if not m.is_python}
+    assert all(f" | {op} | " in output for op in kernels)
 
 
 @pytest.mark.slow
