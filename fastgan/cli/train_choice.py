@@ -25,7 +25,7 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
     model = config.model
     height, width = model.img_height, model.img_width
     if cfg == "auto":
-        return _auto(config, given, gpus)
+        return _auto(config, given, gpus) + _smaller_group(config, given, cfg, gpus)
     if cfg == HAS_PRESETS and "preset" not in given:
         classes = f"{model.c_dim} classes" if model.c_dim else "no classes"
         preset = config.name.removeprefix(f"{HAS_PRESETS}-")
@@ -41,7 +41,8 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
         return [
             f"gamma {config.r1_gamma:g}: 0.001·{height}·{width} / {config.batch}, as it is "
             f"published for sides of {', '.join(map(str, sides))} alone; try --gamma with half to "
-            "four times that"
+            "four times that",
+            *_smaller_group(config, given, cfg, gpus),
         ]
     return _smaller_group(config, given, cfg, gpus)
 
@@ -49,17 +50,22 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
 def _smaller_group(
     config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
 ) -> list[str]:
-    """A line where a process has fewer images than the published group of the minibatch stddev."""
+    """A line where the published group of the minibatch stddev does not fit a process's images."""
     from fastgan.training.config.published.stylegan2 import PUBLISHED
 
     is_stylegan3 = cfg in ("stylegan3-t", "stylegan3-r")
     published = 4 if is_stylegan3 else PUBLISHED.get(cfg, {}).get("mbstd_group", 0)
+    share = config.batch // gpus
+    if cfg == "auto":
+        published = min(share, 4)
     group = getattr(config.model, "mbstd_group", published)
     if "mbstd_group" in given or config.init_from is not None or group >= published:
         return []
+    processes = f"{gpus} process{'es' if gpus > 1 else ''}"
     return [
-        f"mbstd-group {group}: the published {published} is more than a process computes at once "
-        f"(batch {config.batch}, {gpus} processes); a larger --batch or fewer processes keep it"
+        f"mbstd-group {group}: the published {published} does not divide the {share} images of a "
+        f"process (batch {config.batch}, {processes}); a --batch that is a multiple of "
+        f"{published * gpus} keeps it"
     ]
 
 

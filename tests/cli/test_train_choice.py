@@ -51,8 +51,11 @@ def r3gan_line(batch_gpu):
         (["--cfg", "stylegan3-r", "--gamma", 2], []),
         (["--cfg", "stylegan3-t", "--resolution", 512], []),
         (["--cfg", "stylegan2", "--gpus", 16],
-         ["mbstd-group 2: the published 4 is more than a process computes at once (batch 32, 16 "
-          "processes); a larger --batch or fewer processes keep it"]),
+         ["mbstd-group 2: the published 4 does not divide the 2 images of a process (batch 32, 16 "
+          "processes); a --batch that is a multiple of 64 keeps it"]),
+        (["--cfg", "stylegan3-r", "--gpus", 3, "--batch", 30, "--gamma", 2],
+         ["mbstd-group 2: the published 4 does not divide the 10 images of a process (batch 30, 3 "
+          "processes); a --batch that is a multiple of 12 keeps it"]),
         (["--cfg", "stylegan2", "--gpus", 16, "--mbstd-group", 2], []),
         (["--cfg", "stylegan2", "--gpus", 8], []),
         ([], []),

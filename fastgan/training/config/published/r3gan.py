@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.r3gan import Config
-from fastgan.training.config.published.split import images_at_once
+from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
@@ -165,7 +165,7 @@ def published(
         g_optimizer=adam,
         d_optimizer=adam,
         batch=batch,
-        batch_gpu=images_at_once(batch, gpus, settings["batch_gpu"]),
+        batch_gpu=split(batch, gpus, most=settings["batch_gpu"])[0],
         r1_gamma=settings["r1_gamma"],
         r2_gamma=settings["r1_gamma"],
         penalty_at="images",

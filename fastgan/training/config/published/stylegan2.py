@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.stylegan2 import Config
-from fastgan.training.config.published.split import images_at_once
+from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
@@ -63,7 +63,8 @@ def published(
     Args:
         name: a key of `PUBLISHED`. "auto" follows the resolution and gpus.
         resolution: (height, width).
-        gpus: processes that will train. It sets batch_gpu, and the settings of "auto".
+        gpus: processes that will train. It sets batch_gpu, mbstd_group (the published one where it
+            divides a process's share of the batch, else less), and the settings of "auto".
         batch: images of a step, over all processes; default None: the published number.
         img_channels: 1 or 3; default 3.
         c_dim: number of classes; default 0.
@@ -83,7 +84,8 @@ def published(
     if name == "auto":
         settings = _auto(max(resolution), height * width, gpus, batch) | settings
     batch = settings["batch"] if batch is None else batch
-    at_once = images_at_once(batch, gpus, settings["batch"] // settings["gpus"])
+    most = settings["batch"] // settings["gpus"]
+    at_once, group = split(batch, gpus, most=most, group=settings["mbstd_group"])
     is_cifar = name == "cifar"
     adam = AdamConfig(lr=settings["lr"], betas=(0.0, 0.99), eps=1e-8)
     g_adam = adam
@@ -109,7 +111,7 @@ def published(
             w_avg_beta=0.995,
             g_architecture="skip",
             d_architecture="orig" if is_cifar else "resnet",
-            mbstd_group=min(settings["mbstd_group"], at_once or batch),
+            mbstd_group=group,
             mbstd_channels=1,
             conv_clamp=256.0,
             half_dtype="bfloat16",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.stylegan3 import Config
-from fastgan.training.config.published.split import images_at_once
+from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
     AdamConfig,
     AugmentConfig,
@@ -55,7 +55,8 @@ def published(
         name: a key of `PUBLISHED`.
         resolution: (height, width).
         gpus: processes that will train. Each computes as many images at once as in the published
-            runs of 8 GPUs (8 at 256², else 4), or fewer where its share of the batch is smaller.
+            runs of 8 GPUs (8 at 256², else 4), or fewer where its share of the batch is smaller or
+            not divisible so; mbstd_group is 4 where that divides the share, else less.
         batch: images of a step, over all processes; default None: 64 at 256², else 32.
         img_channels: 1 or 3; default 3.
         c_dim: number of classes; default 0.
@@ -76,7 +77,7 @@ def published(
     is_small = side == 256
     published_batch = 64 if is_small else 32
     batch = published_batch if batch is None else batch
-    at_once = images_at_once(batch, gpus, published_batch // GPUS)
+    at_once, group = split(batch, gpus, most=published_batch // GPUS, group=4)
     fields = {
         "z_dim": 512,
         "w_dim": 512,
@@ -99,7 +100,7 @@ def published(
         "d_channel_base": 16384 if is_small else 32768,
         "d_channel_max": 512,
         "d_mapping_layers": 8,
-        "mbstd_group": min(4, at_once or batch),
+        "mbstd_group": group,
     }
     config = TrainConfig(
         name=name,
