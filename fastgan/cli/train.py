@@ -128,9 +128,10 @@ def _configure(
     why: lines on what was chosen for a new run where the options leave it open.
     """
     from fastgan.training.checkpoint.checkpoint import read_config
-    from fastgan.training.step.batch import check_split
+    from fastgan.training.step.batch import check_group_size, check_split
 
     check_metric_names(given.get("metrics", ()))
+    gpus = num_processes(options["gpus"])
     if options["resume"] is not None:
         if options["init_from"] is not None:
             raise click.BadParameter(
@@ -140,13 +141,14 @@ def _configure(
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config = read_config(checkpoint)
         refuse_imported(config, options["resume"])
-        config, description, choices = continue_config(config, given), "", []
+        config, description, choices = continue_config(config, given, gpus), "", []
     else:
         checkpoint = None
         config, data_name, choices = new_config(options, given)
         description = describe_run(config, data_name, options["desc"])
     check_metrics_run(config.metrics)
-    check_split(config, num_processes(options["gpus"]))
+    check_split(config, gpus)
+    check_group_size(config, gpus)
     return config, checkpoint, description, choices
 
 

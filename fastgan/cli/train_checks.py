@@ -1,12 +1,36 @@
 """What `fastgan train` checks before it starts, and what it prints of the machine."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 _MOST_NAMES = 4
 
-__all__ = ["check_metric_names", "check_metrics_run", "print_device"]
+__all__ = ["check_batch_gpu", "check_metric_names", "check_metrics_run", "print_device"]
+
+
+def check_batch_gpu(config: Any, given: Mapping[str, Any], gpus: int) -> None:
+    """click.BadParameter for a --batch-gpu in `given` that does not divide a process's images.
+
+    The message names numbers near it that do, and that split no group of --mbstd-group. A batch
+    that the processes cannot share is left to `check_split`.
+    """
+    batch, batch_gpu = config.batch, given.get("batch_gpu")
+    share, rest = divmod(batch, gpus)
+    if batch_gpu is None or rest or share % batch_gpu == 0:
+        return
+    group = given.get("mbstd_group") or getattr(config.model, "mbstd_group", None) or 1
+    step = group if share % group == 0 else 1
+    fitting = [n for n in range(step, share + 1, step) if share % n == 0]
+    near = sorted({*[n for n in fitting if n < batch_gpu][-2:],
+                   *[n for n in fitting if n > batch_gpu][:2]})  # fmt: skip
+    processes = f"{gpus} process{'es' if gpus > 1 else ''}"
+    raise click.BadParameter(
+        f"{batch_gpu} does not divide the {share} images of a process (--batch {batch}, "
+        f"{processes}); numbers near it that do: {', '.join(map(str, near))}",
+        param_hint="--batch-gpu",
+    )
 
 
 def check_metric_names(names: tuple[str, ...]) -> None:

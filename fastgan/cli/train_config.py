@@ -10,6 +10,7 @@ import click
 
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
+from fastgan.cli.train_checks import check_batch_gpu
 from fastgan.cli.train_choice import FITTED, explain, fit_memory
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options import (
@@ -40,6 +41,7 @@ def new_config(
     The name is for the run folder.
     """
     from fastgan.training.config.recipes import load_recipe
+    from fastgan.training.step.batch import check_split
 
     gpus = num_processes(options["gpus"])
 
@@ -82,6 +84,9 @@ def new_config(
             "--init-from, or leave it out",
             param_hint="--freezed",
         )
+    if config.batch % gpus:
+        check_split(config, gpus)
+    check_batch_gpu(config, passed, gpus)
     config = apply_options(config, passed)
     choices = explain(config, given, options["cfg"], gpus)
     if options["cfg"] in FITTED and "batch_gpu" not in given:
@@ -209,12 +214,14 @@ def refuse_imported(config: "TrainConfig", text: str) -> None:
         )
 
 
-def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainConfig":
+def continue_config(
+    config: "TrainConfig", given: Mapping[str, Any], gpus: int = 1
+) -> "TrainConfig":
     """The configuration of a resumed run: its own, with those of `given` that may change.
 
     An option equal to the run's own is accepted; one that would change it is refused by name,
-    except those of MAY_CHANGE_ON_RESUME (the data may have moved). ValueError for data that do not
-    fit the model.
+    except those of MAY_CHANGE_ON_RESUME (the data may have moved). gpus: how many processes will
+    train. ValueError for data that do not fit the model.
     """
     from fastgan.training.loop.source import open_dataset
 
@@ -235,6 +242,7 @@ def continue_config(config: "TrainConfig", given: Mapping[str, Any]) -> "TrainCo
             "leave it out",
             param_hint="--fp16",
         )
+    check_batch_gpu(config, given, gpus)
     if "resolution" in given:  # that of the model: other images are resized to it
         config = config.with_changes(data={"resolution": given["resolution"]})
     config = apply_options(config, {k: v for k, v in given.items() if k in MAY_CHANGE_ON_RESUME})

@@ -136,6 +136,16 @@ def test_a_dry_run_writes_nothing(cli):
         (["--device", "gpu"], "expected cpu, cuda or cuda:N"),
         (["--kimg", 0], "--kimg"),
         (["--resume", "latest"], "no run with a checkpoint"),
+        (
+            ["--batch-gpu", 3, "--batch", 8],
+            "--batch-gpu: 3 does not divide the 8 images of a process (--batch 8, 1 process); "
+            "numbers near it that do: 4, 8",
+        ),
+        (
+            ["--cfg", "r3gan", "--resolution", 64, "--batch-gpu", 24],
+            "--batch-gpu: 24 does not divide the 256 images of a process (--batch 256, 1 process); "
+            "numbers near it that do: 8, 16, 32, 64",
+        ),
     ],
 )
 def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
@@ -156,13 +166,14 @@ def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
         (["--data", "nowhere"], "nowhere"),
         (["--cfg", "mlp", "--aug", "ada"], "augment.mode"),
         (["--gpus", 3, "--batch", 4], "batch: expected a multiple of the 3 processes, got 4"),
-        (["--batch-gpu", 3, "--batch", 4], "batch_gpu"),
+        (["--cfg", "stylegan2", "--mbstd-group", 8], "batch_gpu: D compares groups of 8 samples"),
     ],
 )
 def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):
     output = cli("train", "--data", images, "--dry-run", *flags, code=1).output
 
     assert f"Error: {words}" in output or words in output.splitlines()[-1]
+    assert "architecture" not in output  # the configuration is not printed before
     assert not (cli.folder / "runs").exists()
 
 

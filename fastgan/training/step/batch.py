@@ -4,6 +4,7 @@ Rank r of W has samples r, r + W, …; micro-batch a of A takes every A-th of th
 on: row l of it is sample (r + W·a) + W·A·l of the batch.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from fastgan.training.config.run import TrainConfig
 
 __all__ = [
     "Batch",
+    "check_group_size",
     "check_groups",
     "check_split",
     "micro_batches",
@@ -74,8 +76,8 @@ def check_split(config: TrainConfig, world_size: int) -> None:
     batch, at_once = config.batch, config.batch_gpu
     if batch % world_size:
         raise ValueError(
-            f"batch: expected a multiple of the {world_size} processes, got {batch}; the nearest "
-            f"that fits is {batch // world_size * world_size or world_size}"
+            f"batch: expected a multiple of the {world_size} processes, got {batch}; "
+            f"{_nearest(config, world_size)}"
         )
     share = batch // world_size
     if at_once is not None and share % at_once:
@@ -84,13 +86,50 @@ def check_split(config: TrainConfig, world_size: int) -> None:
             f"over {world_size} processes), got {at_once}; leave it out (--batch-gpu) to compute "
             "all of them at once"
         )
-    is_shrunk = config.pl_weight > 0 and config.g_reg_interval > 1
-    shrink = config.pl_batch_shrink
-    if is_shrunk and world_size > 1 and share % shrink:
+    shrink = _shrink(config, world_size)
+    if share % shrink:
         raise ValueError(
             f"batch: expected a multiple of {shrink * world_size}, got {batch}; a lazy path-length "
-            f"step uses 1/{shrink} of each process's {share} samples"
+            f"step uses 1/{shrink} of each process's {share} samples; "
+            f"{_nearest(config, world_size)}"
         )
+
+
+def _shrink(config: TrainConfig, world_size: int) -> int:
+    """The number that a process's share must be a multiple of for a lazy path-length step."""
+    is_shrunk = config.pl_weight > 0 and config.g_reg_interval > 1
+    return config.pl_batch_shrink if is_shrunk and world_size > 1 else 1
+
+
+def _nearest(config: TrainConfig, world_size: int) -> str:
+    """Words with the batch nearest to `config.batch` that every rule takes.
+
+    Rules on the path-length step, on batch_gpu, and on D's groups where the model has them.
+    """
+    batch, group = config.batch, _group_size(config)
+    unit = world_size * math.lcm(_shrink(config, world_size), config.batch_gpu or 1)
+    cuts = group is not None and config.batch_gpu is not None and config.batch_gpu % group
+    unit_of_groups = unit if group is None or cuts else math.lcm(unit, world_size * group)
+    near = max(round(batch / unit_of_groups), 1) * unit_of_groups
+    whole = "" if unit_of_groups == unit else f" and keeps groups of {group} samples (mbstd_group)"
+    return f"the nearest that fits{whole} is {near}"
+
+
+def _group_size(config: TrainConfig) -> int | None:
+    """The minibatch-stddev group of D by the model's configuration; None: it has none, or all."""
+    model = config.model
+    return getattr(model, "mbstd_group", None) if getattr(model, "mbstd_channels", 1) else None
+
+
+def check_group_size(config: TrainConfig, world_size: int) -> None:
+    """`check_groups` by the model's configuration, before there is a D.
+
+    Raises:
+        ValueError: when a group would be split.
+    """
+    group = _group_size(config)
+    if group is not None:
+        _check_group(config, world_size, "D", group)
 
 
 def check_groups(config: TrainConfig, D: nn.Module, world_size: int) -> None:
@@ -103,18 +142,20 @@ def check_groups(config: TrainConfig, D: nn.Module, world_size: int) -> None:
     Raises:
         ValueError: when a group would be split, which would change the result.
     """
+    for name, module in D.named_modules():
+        if isinstance(module, MinibatchStddev):
+            _check_group(config, world_size, f"D.{name}", module.group_size)
+
+
+def _check_group(config: TrainConfig, world_size: int, name: str, group_size: int | None) -> None:
     share = config.batch // world_size
     rows = share if config.batch_gpu is None else min(share, config.batch_gpu)
-    for name, module in D.named_modules():
-        if not isinstance(module, MinibatchStddev):
-            continue
-        whole = largest_group(config.batch, module.group_size)
-        if largest_group(rows, module.group_size) != whole:
-            what = "batch_gpu" if rows < share else "batch"
-            raise ValueError(
-                f"{what}: D.{name} compares groups of {whole} samples (group_size="
-                f"{module.group_size}, batch {config.batch}), but a process computes {rows} "
-                f"samples at once, which is no multiple of {whole}: the split would change the "
-                f"result; choose a multiple (--{what.replace('_', '-')}), or another mbstd_group "
-                "(--mbstd-group)"
-            )
+    whole = largest_group(config.batch, group_size)
+    if largest_group(rows, group_size) != whole:
+        what = "batch_gpu" if rows < share else "batch"
+        raise ValueError(
+            f"{what}: {name} compares groups of {whole} samples (group_size={group_size}, batch "
+            f"{config.batch}), but a process computes {rows} samples at once, which is no multiple "
+            f"of {whole}: the split would change the result; choose a multiple "
+            f"(--{what.replace('_', '-')}), or another mbstd_group (--mbstd-group)"
+        )
