@@ -96,9 +96,22 @@ def _shown(
     if not has_effect(param.name, config):
         shown.show_default = f"no effect with this --cfg; {option_name(param.name)} is refused"
         return shown
+    if param.name in ("fp32", "bf16", "fp16"):
+        shown.show_default = _dtypes(config) if param.name == "fp32" else "as --fp32 says"
+        return shown
     shown.default, shown.show_default = default_of(param.name, config), True
     if isinstance(shown.default, str):
         shown.show_default = shown.default
     if param.name == "batch_gpu" and given["cfg"] in FITTED:
         shown.show_default = f"on a GPU the largest predicted to fit; else {shown.default}"
     return shown
+
+
+def _dtypes(config: "TrainConfig") -> str:
+    """The dtypes in which the layers compute without --fp32, --bf16 and --fp16."""
+    from fastgan.training.config.precision import precision_note
+
+    note, _, _ = precision_note(config, "cuda").partition(";")
+    if precision_note(config, "cpu") == precision_note(config, "cuda"):
+        return note
+    return f"on CUDA {note}; on a CPU float32"

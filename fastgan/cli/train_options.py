@@ -285,10 +285,8 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
 def default_of(option: str, config: "TrainConfig") -> str | float | bool:
     """The default of an option that depends on --cfg, as `fastgan train --help` shows it.
 
-    option: a parameter name such as `gamma` that has an effect on `config`.
+    option: a parameter name such as `gamma` that has an effect on `config`; not one of the dtypes.
     """
-    from fastgan.training.config.precision import has_own_half
-
     if option in _MODEL:
         value = getattr(config.model, _MODEL[option])
         of_d = getattr(config.model, f"d_{_MODEL[option]}", value)
@@ -304,11 +302,6 @@ def default_of(option: str, config: "TrainConfig") -> str | float | bool:
         return f"from {config.augment.p:g} to {config.schedule.augment_p_end:g}"
     if option in _AUGMENT:
         return getattr(config.augment, _AUGMENT[option])
-    if option in ("bf16", "fp32"):
-        is_half = has_own_half(config)
-        return not is_half if option == "fp32" else config.precision == "bf16"
-    if option == "fp16":
-        return config.model.half_dtype == "float16"
     if option == "mirror":
         return config.data.mirror
     if option == "metrics":

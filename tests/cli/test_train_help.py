@@ -26,10 +26,16 @@ def defaults(cli, *flags):
          {"--batch": "8", "--gamma": "1.6384",
           "--batch-gpu": "(on a GPU the largest predicted to fit"}),
         (["--help", "--cfg=r3gan", "--preset=FFHQ-256"],
-         {"--gamma": "150.0", "--p": "(from 0 to 0.3)", "--mirror": "True", "--fp32": "False",
+         {"--gamma": "150.0", "--p": "(from 0 to 0.3)", "--mirror": "True",
+          "--fp32": "(bfloat16 in the stages of 32x32, 64x64, 128x128, 256x256 of G and D, float32 "
+          "elsewhere)",
           "--cbase": "(no effect with this --cfg"}),
+        (["--help", "--cfg", "stylegan2"],
+         {"--fp32": "(on CUDA bfloat16 in the 4 largest sizes of G and D, float32 elsewhere",
+          "--bf16": "(as --fp32 says)", "--fp16": "(as --fp32 says)"}),
         (["--cfg", "stylegan3-small", "--help"], {"--cbase": "(1024 in G, 2048 in D)"}),
-        (["--cfg", "faces", "--help"], {"--gamma": "5.0", "--batch-gpu": "(--batch / --gpus)"}),
+        (["--cfg", "faces", "--help"],
+         {"--gamma": "5.0", "--fp32": "(float32)", "--batch-gpu": "(--batch / --gpus)"}),
         (["--help"], {"--gamma": "(depends on --cfg)", "--batch": "(depends on --cfg)"}),
     ],
 )  # fmt: skip
