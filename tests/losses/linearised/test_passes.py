@@ -111,25 +111,31 @@ def test_distributed_data_parallel(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
     )
-    try:
+    reduced = []
+
+    def reduce(state, bucket):
+        reduced.append(bucket.buffer().numel())
+        done = torch.futures.Future()
+        done.set_result(2 * bucket.buffer())
+        return done
+
+    def backward():
         parallel = nn.parallel.DistributedDataParallel(D)
-        reduced = []
-
-        def reduce(state, bucket):
-            reduced.append(bucket.buffer().numel())
-            done = torch.futures.Future()
-            done.set_result(2 * bucket.buffer())
-            return done
-
         parallel.register_comm_hook(None, reduce)
         outcome = linearise(parallel, leaves(x))
         assert outcome.reason is None
         loss_of(outcome.logits, outcome.gradients).backward()
-        assert sum(reduced) == sum(p.numel() for p in D.parameters())
-        for name, p in D.named_parameters():
-            torch.testing.assert_close(p.grad, 2 * want[name])
+
+    try:
+        backward()
     finally:
+        # The module's reducer must not be the last to hold the group: it frees it with Python's
+        # lock held, for which a thread of gloo may wait that the group waits for.
+        gc.collect()
         torch.distributed.destroy_process_group()
+    assert sum(reduced) == sum(p.numel() for p in D.parameters())
+    for name, p in D.named_parameters():
+        torch.testing.assert_close(p.grad, 2 * want[name])
 
 
 def test_noise_inside_the_critic():
