@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from fastgan._version import __version__
 from fastgan.atomic import write_atomic
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.precision import precision_note
@@ -21,9 +24,10 @@ class RunLog(Observer):
     """Writes the text files of a run folder while the run goes on.
 
     training_options.json   `TrainConfig.to_dict()`, indented
-    log.txt                 what happened: precision, backends, how the phases run
-                            (`fastgan.training.step.capture`), a line per tick (`format_tick`), at
-                            the end the digest of the whole state (`fastgan.training.digest`)
+    log.txt                 what happened: versions, device, processes, precision, backends, how the
+                            phases run (`fastgan.training.step.capture`), a line per tick
+                            (`format_tick`), at the end the digest of the whole state
+                            (`fastgan.training.digest`)
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
                             ("Loss/D" …) and `scheduled` ("Schedule/beta2" …), and
                             `timestamp` (seconds since 1970); per alarm
@@ -56,6 +60,7 @@ class RunLog(Observer):
         options = json.dumps(info.config.to_dict(), indent=2)
         write_atomic(self._run_dir / "training_options.json", options + "\n")
         config = info.config
+        self._say(_software_and_device(info.state.device, info.state.context.world_size))
         size = "" if info.dataset_size is None else f", {info.dataset_size} samples"
         self._say(
             f"recipe {config.name}: architecture {config.architecture}, loss {config.objective}, "
@@ -162,6 +167,16 @@ def format_time(seconds: float) -> str:
     if s < 86400:
         return f"{s // 3600}h {s // 60 % 60:02d}m {s % 60:02d}s"
     return f"{s // 86400}d {s // 3600 % 24:02d}h {s // 60 % 60:02d}m"
+
+
+def _software_and_device(device: torch.device, processes: int) -> str:
+    """The versions, the device's name and the number of processes, in one line."""
+    is_cuda = device.type == "cuda"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if is_cuda else f"cpu with {threads} threads"
+    return (
+        f"fastgan {__version__}, torch {torch.__version__}, device {name}, processes: {processes}"
+    )
 
 
 def _cut(path: Path, kimg: float) -> None:

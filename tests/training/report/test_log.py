@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import fastgan
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.loop.observer import Alarm, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import read_run
-from fastgan.training.report.log import RunLog, format_tick, format_time
+from fastgan.training.report.log import RunLog, _software_and_device, format_tick, format_time
 
 
 def tick(number, kimg, **changes):
@@ -85,6 +86,10 @@ def test_run_folder_files(info):
     (score,) = lines(folder / "metric-kid_lite0.jsonl")
     assert (score["kimg"], score["results"]) == (4.0, {"kid_lite0": 0.5})
     text = (folder / "log.txt").read_text()
+    assert text.startswith(
+        f"fastgan {fastgan.__version__}, torch {torch.__version__}, device cpu with "
+        f"{torch.get_num_threads()} threads, processes: 1\nrecipe "
+    )
     assert "data set: dots, 12 samples" in text
     assert "parameters: 1,234 in G, 5 in D" in text
     assert format_tick(tick(1, 4.0)) in text
@@ -133,3 +138,9 @@ def test_resume_cuts_what_is_done_again(info):
     text = (folder / "log.txt").read_text()
     assert "resumed from ckpt-000002.safetensors at kimg 2.000" in text
     assert "does not continue bit for bit: batch: 4 → 8" in text
+
+
+def test_the_name_of_a_gpu_is_in_the_first_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"a GPU ({device})")
+    words = _software_and_device(torch.device("cuda", 1), 3)
+    assert words.endswith("device a GPU (cuda:1), processes: 3")
