@@ -85,7 +85,8 @@ def print_device(config: Any) -> None:
     used: dict[str, list[str]] = {}
     for op, devices in ops.backends().items():
         backend = devices[device.type]["active"] if device.type in devices else "reference"
-        if not op.endswith("_backward"):
+        # Draws are no networks' work: on a CPU they are a kernel's words and torch's functions.
+        if not op.endswith("_backward") and not op.startswith("sample_"):
             used.setdefault(backend, []).append(op)
     slow = used.pop("reference", [])
     shown = [f"{backend} for {len(names)} ops" for backend, names in used.items()]
