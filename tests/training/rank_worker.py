@@ -6,6 +6,7 @@ and frozen: names of D's layers that are not trained. Without torchrun's environ
 process.
 """
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -92,7 +93,10 @@ def _train(settings, dtype, ranks):
 def threads_of_gloo():
     """Threads of a process group, which abort the process if Python ends before them."""
     tasks = Path("/proc/self/task")
-    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    names = []
+    for task in tasks.iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            names.append((task / "comm").read_text().strip())
     return sorted(name for name in names if "gloo" in name)
 
 
