@@ -49,7 +49,7 @@ def backend_settings(config: TrainConfig, device: torch.device | str) -> Iterato
     is_warning = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get(_WORKSPACE)
     try:
-        _set_tf32(config.tf32)
+        _set_fp32_precisions(*["tf32" if config.tf32 else "ieee"] * 3)
         cudnn.benchmark = config.cudnn_benchmark and not config.deterministic
         cudnn.deterministic = config.deterministic
         torch.use_deterministic_algorithms(config.deterministic)
@@ -58,7 +58,7 @@ def backend_settings(config: TrainConfig, device: torch.device | str) -> Iterato
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic = flags
-        _restore(precisions)
+        _set_fp32_precisions(*precisions)
         torch.use_deterministic_algorithms(is_deterministic, warn_only=is_warning)
         if workspace is None:
             os.environ.pop(_WORKSPACE, None)
@@ -114,18 +114,9 @@ def _fp32_precisions() -> tuple[str, str, str]:
     )
 
 
-def _set_tf32(is_on: bool) -> None:
+def _set_fp32_precisions(matmul: str, conv: str, rnn: str) -> None:
     # Both interfaces: PyTorch raises where it reads the older one and only the newer one was set,
     # and a newer one that says "none" follows a wider setting.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = is_on
-    precision = "tf32" if is_on else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
-    torch.backends.cudnn.rnn.fp32_precision = precision
-
-
-def _restore(precisions: tuple[str, str, str]) -> None:
-    matmul, conv, rnn = precisions
     torch.backends.cuda.matmul.allow_tf32 = matmul == "tf32"
     torch.backends.cudnn.allow_tf32 = conv == "tf32"
     torch.backends.cuda.matmul.fp32_precision = matmul

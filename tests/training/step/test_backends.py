@@ -31,13 +31,17 @@ def switches():
     )  # fmt: skip
 
 
-@pytest.fixture(params=[False, True], ids=["found off", "found on"])
+@pytest.fixture(
+    params=[(False, False), (True, True), (False, True)],
+    ids=["found off", "found on", "TF32 in convolutions alone"],
+)
 def found(request):
-    """The switches as a program before us left them: all off, or all on."""
+    """The switches as a program before us left them: (matrix products, all others)."""
+    of_products, others = request.param
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32, cudnn.allow_tf32
-    cudnn.benchmark = cudnn.deterministic = request.param
-    matmul.allow_tf32 = cudnn.allow_tf32 = request.param
+    cudnn.benchmark = cudnn.deterministic = cudnn.allow_tf32 = others
+    matmul.allow_tf32 = of_products
     yield
     cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32, cudnn.allow_tf32 = before
 
