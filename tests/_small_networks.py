@@ -53,7 +53,7 @@ def is_published(recipe):
     return recipe in (*stylegan2.PUBLISHED, *stylegan3.PUBLISHED, "r3gan")
 
 
-SMALL_RECIPES = [name for name in recipes() if not is_published(name)]
+SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
 
 
 FIELDS = {name: fields_at_16(name) for name in architectures()}

@@ -32,8 +32,8 @@ PRESETS = ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")
 
 
 def cfg_names() -> list[str]:
-    """The values of --cfg: the public files of the recipes' package, found without import."""
-    stems = (path.stem for path in _RECIPES.glob("*.py") if not path.stem.startswith("_"))
+    """The values of --cfg: the public files of the recipes' folders, found without import."""
+    stems = (path.stem for path in _RECIPES.glob("*/*.py") if not path.stem.startswith("_"))
     return sorted(stem.replace("_", "-") for stem in stems)
 
 

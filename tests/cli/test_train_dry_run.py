@@ -44,7 +44,7 @@ def test_a_split_that_the_run_refuses_is_refused(whole_cli, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", recipes("images"))
 def test_every_recipe_is_predicted_at_the_size_of_its_published_runs(whole_cli, images, name):
     from fastgan.training.config.recipes import shown_resolution
 

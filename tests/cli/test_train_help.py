@@ -45,7 +45,7 @@ def test_defaults_are_those_of_the_cfg(cli, flags, wanted):
     assert ("Defaults below are those of --cfg" in text) is (len(flags) > 1)
 
 
-@pytest.mark.parametrize("cfg", recipes())
+@pytest.mark.parametrize("cfg", recipes("images"))
 def test_every_cfg_has_a_help(cli, cfg):
     found, text = defaults(cli, "--help", "--cfg", cfg)
     assert "depends on --cfg" not in text

@@ -69,7 +69,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = {}
-    for name in recipes():
+    for name in recipes("images"):
         for c_dim in (0, 3):
             for precision in ("fp32", "bf16"):
                 key = f"{name} c_dim={c_dim} {precision}"

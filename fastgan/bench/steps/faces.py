@@ -2,7 +2,7 @@
 
 from fastgan.bench.recipe_case import recipe_case
 from fastgan.bench.step_case import StepCase
-from fastgan.training.config.recipes.faces import recipe
+from fastgan.training.config.recipes.images.faces import recipe
 
 
 def cases() -> list[StepCase]:

@@ -6,7 +6,7 @@ other comparisons of StyleGAN2 in this folder.
 
 from fastgan.bench.recipe_case import recipe_case
 from fastgan.bench.step_case import StepCase
-from fastgan.training.config.recipes.stylegan2_small import recipe
+from fastgan.training.config.recipes.images.stylegan2_small import recipe
 
 
 def cases() -> list[StepCase]:

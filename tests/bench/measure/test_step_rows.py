@@ -16,7 +16,7 @@ from fastgan.bench.step_case import STEP, StepCase, StepVariant, data_generator
 from fastgan.bench.steps import penalty_methods
 from fastgan.bench.variants import compile_parts, uncompiled
 from fastgan.models import mlp, stylegan2
-from fastgan.training.config.recipes.stylegan2_small import recipe
+from fastgan.training.config.recipes.images.stylegan2_small import recipe
 
 BRIEF = Protocol(rounds=2, sample_seconds=1e-4)
 N = 6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from _small_networks import fields_at_16, size_of
 
-from fastgan.training.config.recipes import load_recipe, recipes
+from fastgan.training.config.recipes import load_recipe, recipe_modality, recipes
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
@@ -21,8 +21,14 @@ def test_unknown_recipe_lists_those_that_exist():
         load_recipe("biggan")
 
 
+def test_a_recipe_is_for_the_modality_of_its_folder():
+    assert recipe_modality("stylegan3-t") == "images"
+    assert "faces" in recipes("images")
+    assert recipes("nothing") == []
+
+
 @pytest.mark.parametrize("c_dim", [0, 3])
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", recipes("images"))
 def test_a_recipe_runs_and_survives_json(name, c_dim):
     recipe = load_recipe(name)
     size = size_of(recipe, (16, 12))
@@ -43,7 +49,7 @@ def test_a_recipe_runs_and_survives_json(name, c_dim):
     assert state.stats.read().keys() >= {"Loss/D", "Loss/G"}
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", recipes("images"))
 def test_overrides_win(name):
     recipe = load_recipe(name)
     config = recipe(

@@ -1,33 +1,74 @@
-"""Recipes: settings that are known to work together, one file each.
+"""Recipes: settings that are known to work together, one file each, a folder for each modality.
 
-Each file holds `recipe(*, resolution, img_channels=3, c_dim=0, gpus=1, **overrides) -> TrainConfig`
-where resolution is (height, width), gpus is the number of processes that will train, and overrides
-are `TrainConfig.with_changes`'s. A recipe is a file of this package that exists; `load_recipe`
-finds it by its name, in which a hyphen stands for an underscore of the file's. A file may name the
-`RESOLUTION` for which `fastgan train --help --cfg NAME` shows the defaults; (64, 64) otherwise.
+Each file holds `recipe(..., gpus=1, **overrides) -> TrainConfig`, where gpus is the number of
+processes that will train, overrides are `TrainConfig.with_changes`'s, and further arguments are
+what the modality's data tell (`fastgan.modalities.DataFacts.arguments`): of images the resolution,
+(height, width), and img_channels and c_dim; of others all have defaults. A recipe is a file that
+exists; `load_recipe` finds it by its name, in which a hyphen stands for an underscore of the
+file's. The folder's name is that of its modality.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable
+from types import ModuleType
 
-from fastgan.registry import ModuleRegistry
 from fastgan.training.config.run import TrainConfig
 
-__all__ = ["load_recipe", "recipes", "shown_resolution"]
-
-_REGISTRY = ModuleRegistry(__name__, "recipe", "load_recipe", has_hyphens=True)
+__all__ = ["load_recipe", "recipe_modality", "recipes", "shown_resolution"]
 
 
-def recipes() -> list[str]:
+def _found() -> dict[str, str]:
+    """Name → folder, of every recipe; nothing of them is imported."""
+    found = {}
+    for folder in pkgutil.iter_modules(__path__):
+        path = [f"{parent}/{folder.name}" for parent in __path__]
+        for module in pkgutil.iter_modules(path):
+            if not module.name.startswith("_"):
+                found[module.name.replace("_", "-")] = folder.name
+    return dict(sorted(found.items()))
+
+
+def _load(name: str) -> ModuleType:
+    folder = recipe_modality(name)
+    return importlib.import_module(f"{__name__}.{folder}.{name.replace('-', '_')}")
+
+
+def recipes(modality: str | None = None) -> list[str]:
     """Names that `load_recipe` takes.
+
+    Args:
+        modality: only those for it, such as "images"; default: all.
 
     Returns:
         The names, sorted.
     """
-    return _REGISTRY.names()
+    return [name for name, folder in _found().items() if modality in (None, folder)]
+
+
+def recipe_modality(name: str) -> str:
+    """The modality that a recipe is for.
+
+    Args:
+        name: one of `recipes()`.
+
+    Returns:
+        A name that `fastgan.modalities.load_modality` takes, such as "images".
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
+    """
+    found = _found()
+    if name not in found:
+        raise ValueError(
+            f"load_recipe: name must be one of {', '.join(found)}, got {name!r}; a new recipe is a "
+            f"new file in {__name__.replace('.', '/')}/MODALITY"
+        )
+    return found[name]
 
 
 def load_recipe(name: str) -> Callable[..., TrainConfig]:
-    """The function `recipe` of `fastgan.training.config.recipes.<name>`.
+    """The function `recipe` of `fastgan.training.config.recipes.<modality>.<name>`.
 
         config = load_recipe("stylegan3-t")(resolution=(512, 512), gpus=8)
 
@@ -40,19 +81,20 @@ def load_recipe(name: str) -> Callable[..., TrainConfig]:
         name: one of `recipes()`.
 
     Returns:
-        `recipe(*, resolution, img_channels=3, c_dim=0, gpus=1, **overrides) -> TrainConfig`.
+        `recipe(*, resolution, img_channels=3, c_dim=0, gpus=1, **overrides) -> TrainConfig` for
+        images; for another modality the first three are what its data tell, with defaults.
 
     Raises:
         ValueError: for another name; it lists those that exist.
     """
-    return _REGISTRY.load(name).recipe
+    return _load(name).recipe
 
 
 def shown_resolution(name: str) -> tuple[int, int]:
-    """The resolution for which the defaults of a recipe are shown where none is given.
+    """The resolution for which the defaults of a recipe for images are shown where none is given.
 
     Args:
-        name: one of `recipes()`.
+        name: one of `recipes("images")`.
 
     Returns:
         (height, width): that of the published runs, or (64, 64).
@@ -60,4 +102,4 @@ def shown_resolution(name: str) -> tuple[int, int]:
     Raises:
         ValueError: for another name; it lists those that exist.
     """
-    return getattr(_REGISTRY.load(name), "RESOLUTION", (64, 64))
+    return getattr(_load(name), "RESOLUTION", (64, 64))

@@ -13,7 +13,7 @@ ANNEAL_KIMG = 2.0
 NIMG = 40_000  # far beyond it; ramp-ups of the average are over, too
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", recipes("images"))
 def test_every_recipe_takes_all_of_them(name):
     recipe = load_recipe(name)
     config = recipe(
