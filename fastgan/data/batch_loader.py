@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.data.device_copies import DeviceCopies, Sent
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
 from fastgan.data.resident_images import normalised, placement, resident
@@ -27,8 +28,8 @@ class BatchLoader:
     All images are decoded once into one uint8 tensor when that takes at most `ram_limit` bytes
     (`is_in_ram` is then True). Otherwise each batch is decoded by `workers` threads, and the
     following batch is decoded ahead. A data set with `take(indices)`, such as a PackedDataset,
-    needs no decoding; only the following batch is read ahead. For a GPU the threads also put the
-    following batch into pinned memory, from which it is copied while the GPU works.
+    needs no decoding; only the following batch is read ahead. For a GPU the threads also copy the
+    following batch to it, on a stream of their own, while the GPU computes.
 
     Args:
         dataset: ImageDataset, PackedDataset, or anything with len, [i] → (uint8 [C, H, W], float32
@@ -88,6 +89,7 @@ class BatchLoader:
         self.dataset, self.batch, self.seed, self.mirror = dataset, batch, seed, mirror
         self.device = torch.device(device)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fastgan-data")
+        self._copies = DeviceCopies(self.device)
         self._ahead: tuple[int, Future | None] = (-1, None)
         self._is_packed = hasattr(dataset, "take")
         self._pixels: Tensor | None = None
@@ -143,24 +145,23 @@ class BatchLoader:
         return WholeBatches(self)
 
     def _places(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
-        indices, flips = (table[rows] for table in self.indices_at(position))
-        return self._send(torch.from_numpy(indices)), self._send(torch.from_numpy(flips))
+        indices, flips = (torch.from_numpy(table[rows]) for table in self.indices_at(position))
+        return self._copies.receive(self._copies.send(indices, flips))
 
     def _batch(self, position: int, rows: slice) -> tuple[Tensor, Tensor]:
         if self.images is not None:
             return self.images.gather(*self._places(position, rows))
-        indices, flips = (table[rows] for table in self.indices_at(position))
+        at = tuple(table[rows] for table in self.indices_at(position))
         if self._pixels is not None and self.device.type == "cpu":
-            x, c = self._take(indices)
+            sent = self._take(*at)
         elif rows == self._rows:
-            x, c = self._fetch(position, indices)
+            sent = self._fetch(position, at)
         else:
-            x, c = self._submit(indices).result()
-        x, c = self._copy(x), self._copy(c)
+            sent = self._submit(*at).result()
+        x, c, *is_flipped = self._copies.receive(sent)
         x = normalised(x)
-        if flips.any():
-            is_flipped = self._send(torch.from_numpy(flips))
-            x = torch.where(is_flipped[:, None, None, None], x.flip(3), x)
+        if is_flipped:
+            x = torch.where(is_flipped[0][:, None, None, None], x.flip(3), x)
         return x, c
 
     def indices_at(self, position: int) -> tuple[np.ndarray, np.ndarray]:
@@ -199,43 +200,38 @@ class BatchLoader:
         words = np.random.SeedSequence((self.seed, stream, number)).generate_state(8)
         return np.random.RandomState(words)
 
-    def _fetch(self, position: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        at, ready = self._ahead
-        if at != position:
-            ready = self._submit(indices)
+    def _fetch(self, position: int, at: tuple[np.ndarray, np.ndarray]) -> Sent:
+        ahead, ready = self._ahead
+        if ahead != position:
+            ready = self._submit(*at)
         following = position + self.batch
-        self._ahead = (following, self._submit(self.indices_at(following)[0][self._rows]))
+        at = (table[self._rows] for table in self.indices_at(following))
+        self._ahead = (following, self._submit(*at))
         return ready.result()
 
-    def _submit(self, indices: np.ndarray) -> Future:
-        """Begins to read a batch into memory from which the device can copy it by itself."""
+    def _submit(self, indices: np.ndarray, flips: np.ndarray) -> Future:
+        """Begins to read a batch, and then to copy it to the device."""
         if self._pixels is not None or self._is_packed:
-            return self._pool.submit(self._take, indices)
+            return self._pool.submit(self._take, indices, flips)
         images = [self._pool.submit(self.dataset.__getitem__, int(index)) for index in indices]
-        return self._pool.submit(self._stack, images)  # comes after them in the pool's queue
+        # comes after them in the pool's queue
+        return self._pool.submit(self._stack, images, flips)
 
-    def _take(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _take(self, indices: np.ndarray, flips: np.ndarray) -> Sent:
         if self._pixels is not None:
             at = torch.from_numpy(indices)
-            return self._pinned(self._pixels[at]), self._pinned(self._labels[at])
+            return self._send(self._pixels[at], self._labels[at], flips)
         images, labels = self.dataset.take(indices)
-        return self._pinned(torch.from_numpy(images)), self._pinned(torch.from_numpy(labels))
+        return self._send(torch.from_numpy(images), torch.from_numpy(labels), flips)
 
-    def _stack(self, futures: list[Future]) -> tuple[Tensor, Tensor]:
+    def _stack(self, futures: list[Future], flips: np.ndarray) -> Sent:
         images, labels = zip(*(future.result() for future in futures), strict=True)
-        return (
-            self._pinned(torch.from_numpy(np.stack(images))),
-            self._pinned(torch.from_numpy(np.stack(labels))),
-        )
+        x, c = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+        return self._send(x, c, flips)
 
-    def _pinned(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
-
-    def _copy(self, pinned: Tensor) -> Tensor:
-        return pinned.to(self.device, non_blocking=self.device.type == "cuda")
-
-    def _send(self, tensor: Tensor) -> Tensor:
-        return self._copy(self._pinned(tensor))
+    def _send(self, x: Tensor, c: Tensor, flips: np.ndarray) -> Sent:
+        is_flipped = (torch.from_numpy(flips),) if flips.any() else ()
+        return self._copies.send(x, c, *is_flipped)
 
 
 class WholeBatches:

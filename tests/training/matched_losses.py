@@ -46,7 +46,7 @@ def stylegan2_of_its_own(side: int) -> TrainConfig:
 
 def r3gan_of_its_own(side: int) -> TrainConfig:
     """The published configuration, narrower; all stages but the first are 16 bits."""
-    name = {32: "r3gan-cifar10", 64: "r3gan-ffhq64"}[side]
+    name = r3gan.choose_preset((side, side), c_dim=0)
     stages = len(r3gan.PUBLISHED[name]["widths"])
     return r3gan.published(
         name, batch=BATCH, augment={"mode": "noaug"}, schedule={"augment_p_end": None},

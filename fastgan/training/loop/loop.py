@@ -31,6 +31,7 @@ from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, T
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
 from fastgan.training.loop.source import (
+    CopyingLoader,
     Loader,
     RankLoader,
     first_samples,
@@ -141,7 +142,7 @@ def train(
         run_dir=run_dir,
         state=state,
         reals=lambda n: first_samples(whole, n),
-        dataset_name=getattr(dataset, "name", type(loader).__name__),
+        dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
         data_note="" if dataset is None else loader.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
@@ -152,6 +153,8 @@ def train(
         changes=() if document is None else changes_since(document, state),
     )
     evaluator = make_evaluator(state, dataset, ranks)
+    if dataset is None:
+        loader = CopyingLoader(loader, state.device)
     observers = observers if rank == 0 else ()
     faults = faults or FaultPolicy()
     with backend_settings(config, state.device):

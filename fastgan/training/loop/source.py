@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_dataset, open_images
+from fastgan.data.device_copies import DeviceCopies
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import TrainState
 
-__all__ = ["Loader", "RankLoader", "first_samples", "open_dataset", "step_input"]
+__all__ = ["CopyingLoader", "Loader", "RankLoader", "first_samples", "open_dataset", "step_input"]
 
 
 class Loader(Protocol):
@@ -38,6 +39,23 @@ class RankLoader:
         x, c = self._loader.batch_at(position)
         x = rows_of_rank(x, self._rank, self._world_size)
         return x, None if c is None else rows_of_rank(c, self._rank, self._world_size)
+
+
+class CopyingLoader:
+    """Another loader's batches on a device, copied without waiting for what the device computes."""
+
+    def __init__(self, loader: Loader, device: torch.device):
+        self._loader, self._device = loader, device
+        self._copies = DeviceCopies(device)
+
+    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
+        x, c = self._loader.batch_at(position)
+        return self._on_device(x), None if c is None else self._on_device(c)
+
+    def _on_device(self, t: Tensor) -> Tensor:
+        if t.device.type == self._device.type:
+            return t
+        return self._copies.receive(self._copies.send(t))[0]
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:
