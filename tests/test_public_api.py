@@ -34,9 +34,9 @@ NAMES = {
     "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
     "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
-        AdamConfig Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu
-        InitConfig Memory Observer Prediction RunInfo RunLog ScheduleConfig Snapshot StepConfig Tick
-        TrainConfig TrainState TrainStep TrainingDiverged build_state create_state digest
+        Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu InitConfig
+        Memory Observer OptimizerConfig Prediction RunInfo RunLog ScheduleConfig Snapshot StepConfig
+        Tick TrainConfig TrainState TrainStep TrainingDiverged build_state create_state digest
         largest_batch_gpu load_generator load_recipe predict sample_grid sec_per_kimg start_from
         train train_step
     """,

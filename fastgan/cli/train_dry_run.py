@@ -78,7 +78,7 @@ def _print_memory(title: str, where: str, prediction: "Prediction", how_sure: st
     )
     click.echo(
         f"            {_size(memory.state)} in parameters ({_size(memory.parameters)}), gradients "
-        f"({_size(memory.gradients)}), Adam's moments ({_size(memory.moments)}), the average of G "
+        f"({_size(memory.gradients)}), moments ({_size(memory.moments)}), the average of G "
         f"({_size(memory.average)}) and others ({_size(memory.other)})"
     )
     largest = sorted(memory.by_operator.items(), key=lambda item: -item[1])[:_SHOWN_OPERATORS]

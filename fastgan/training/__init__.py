@@ -6,7 +6,7 @@
 above it only:
 
     config       what a run is made of, and recipes
-    optim        Adam and moving average over flat buffers
+    optim        Adam, AdamW, RMSprop and moving average over flat buffers
     step         one training step, eager or as CUDA graphs
     checkpoint   saving and exact resume
     distributed  several processes
@@ -20,11 +20,11 @@ from fastgan.training.checkpoint.contents import digest
 from fastgan.training.checkpoint.transfer import start_from
 from fastgan.training.config.recipes import load_recipe
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
     InitConfig,
+    OptimizerConfig,
     ScheduleConfig,
     StepConfig,
     TrainConfig,
@@ -42,7 +42,6 @@ from fastgan.training.step.state import TrainState, build_state, create_state
 from fastgan.training.step.train_step import TrainStep
 
 __all__ = [
-    "AdamConfig",
     "Alarm",
     "AugmentConfig",
     "Batch",
@@ -54,6 +53,7 @@ __all__ = [
     "InitConfig",
     "Memory",
     "Observer",
+    "OptimizerConfig",
     "Prediction",
     "RunInfo",
     "RunLog",

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what the capture lint says of `planted.clean` and of every planted violation."""
+"""Prints, as JSON, what the capture lint says of `toy.clean` and of every planted violation."""
 
 import json
 import sys
@@ -23,6 +23,7 @@ def lint_planted() -> list[dict[str, Any]]:
     from recipe_phases import lint_variant
     from toy import clean
 
+    from fastgan.training.config.step import OPTIMIZERS
     from fastgan.training.step.statistics import Statistics
 
     def waiting_add(self: Statistics, name: str, values: torch.Tensor, share: float) -> None:
@@ -35,10 +36,24 @@ def lint_planted() -> list[dict[str, Any]]:
     with fake_device():
         with has_amp:
             rows = [_lint("clean", clean)]
+            rows += [_lint(f"clean with {name}", clean, _with(name)) for name in OPTIMIZERS]
             rows += [_lint(name, v.body, v.prepare) for name, v in PLANTED.items()]
         with mock.patch.object(Statistics, "add", waiting_add):
             recipe = [row.findings for row in lint_variant("mlp", "shipped")]
     return [*rows, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
+
+
+def _with(optimizer: str) -> Callable[[Any], None]:
+    """What gives a `Toy` this optimiser."""
+    from fastgan.training.config.step import OptimizerConfig
+    from fastgan.training.step.state import make_optimizer
+
+    config = OptimizerConfig(name=optimizer, weight_decay=0.1 * (optimizer == "adamw"))
+
+    def prepare(toy: Any) -> None:
+        toy.optimizer = make_optimizer(toy.D, config)
+
+    return prepare
 
 
 def _lint(

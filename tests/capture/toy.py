@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan.training.config.run import AdamConfig
-from fastgan.training.step.state import make_adam
+from fastgan.training.config.run import OptimizerConfig
+from fastgan.training.step.state import make_optimizer
 
 __all__ = ["Toy", "clean", "host_work"]
 
@@ -25,7 +25,7 @@ class Toy:
     def __post_init__(self):
         self.D.to("cuda")
         self.D_ema = [torch.zeros_like(p) for p in self.D.parameters()]
-        self.optimizer = make_adam(self.D, AdamConfig())
+        self.optimizer = make_optimizer(self.D, OptimizerConfig())
         self.x = torch.zeros(4, 8, device="cuda")
         self.other_x = torch.zeros(4, 8, device="cuda")
         self.p = torch.zeros([], device="cuda")

@@ -13,7 +13,7 @@ from fastgan.models import rosinality, stylegan2
 from fastgan.training import load_generator
 from fastgan.training.checkpoint import checkpoint, contents
 from fastgan.training.checkpoint import file as checkpoint_file
-from fastgan.training.config.run import AdamConfig, DataConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, OptimizerConfig, TrainConfig
 from fastgan.training.step.state import build_state
 
 pytestmark = pytest.mark.usefixtures("reader_here")
@@ -134,7 +134,7 @@ def imported(content, tmp_path, name="x", **options):
 
 def run_of(folder, config, networks):
     """A run of ours in a folder, at its start."""
-    adam = AdamConfig(lr=0.002, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=0.002, betas=(0.0, 0.99))
     state = build_state(TrainConfig(
         name="x", architecture="stylegan2", model=config, batch=4, g_optimizer=adam,
         d_optimizer=adam, data=DataConfig(use_labels=config.c_dim > 0),

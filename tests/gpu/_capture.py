@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import WARM_UPS, CudaGraphs
 from fastgan.training.step.phases import PhaseFn
@@ -200,7 +200,7 @@ def _generator_state(state: TrainState) -> Tensor:
     return torch.get_rng_state()
 
 
-def _optimizers(state: TrainState) -> list[tuple[str, FlatAdam]]:
+def _optimizers(state: TrainState) -> list[tuple[str, FlatOptimizer]]:
     return [("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)]
 
 

@@ -26,7 +26,7 @@ from fastgan.models.mlp import Config
 from fastgan.training import TrainConfig, digest, train
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
-from fastgan.training.config.run import AdamConfig
+from fastgan.training.config.run import OptimizerConfig
 from fastgan.training.loop.observer import Observer
 
 BATCH, INTERVAL_STEPS, STEPS = 4, 25, 400
@@ -35,7 +35,7 @@ INTERVAL = BATCH * INTERVAL_STEPS
 
 def make_config() -> TrainConfig:
     """About 3 MB of state: writing one takes as long as some steps."""
-    adam = AdamConfig(betas=(0.5, 0.99))
+    adam = OptimizerConfig(betas=(0.5, 0.99))
     return TrainConfig(
         name="kill", architecture="mlp", batch=BATCH, r1_gamma=1.0, d_reg_interval=3,
         model=Config(z_dim=8, g_hidden=(256, 256), d_hidden=(256, 256), data_shape=(2,)),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastgan.bench.baselines.optimizer_loop import OptimizerLoop, gradients
 from fastgan.bench.baselines.residual_gan import Config, Discriminator, Generator
 from fastgan.bench.step_case import StepCase, StepVariant, data_generator
-from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import EmaConfig, OptimizerConfig, TrainConfig
 from fastgan.training.optim.ema import ema_beta, update_ema
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import d_full_step, g_step
@@ -24,7 +24,7 @@ SCHEDULE = {"G": 1.0, "D": 1.0, "average": 1.0}
 
 
 def train_config(is_native: bool, batch: int = 16) -> TrainConfig:
-    adam = AdamConfig(lr=2e-4, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=2e-4, betas=(0.0, 0.99))
     return TrainConfig(
         name="bench",
         architecture="residual",

@@ -22,7 +22,7 @@ from fastgan.bench.baselines.optimizer_loop import OptimizerLoop, gradients
 from fastgan.bench.step_case import StepCase, StepVariant, data_generator
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
-from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import EmaConfig, OptimizerConfig, TrainConfig
 from fastgan.training.optim.ema import ema_beta, update_ema
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import d_penalty_step, d_step, g_penalty_step, g_step
@@ -35,7 +35,7 @@ def train_config(
     resolution: int, channel_base: int, channel_max: int, batch: int, half_dtype: str | None = None
 ) -> TrainConfig:
     """The step's sizes and ADA's settings for them; 16 bits bring the clamp that they need."""
-    adam = AdamConfig(lr=0.0025, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=0.0025, betas=(0.0, 0.99))
     model = Config(
         img_height=resolution,
         img_width=resolution,

@@ -20,7 +20,6 @@ from fastgan.models.stylegan2 import Config
 from fastgan.training.checkpoint import file as checkpoint_file
 from fastgan.training.checkpoint.checkpoint import latest
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.step.state import build_state
 
 safetensors_torch = Extra("safetensors.torch", "train")
@@ -143,6 +142,13 @@ def _rosinality(
         raise WeightsError(
             f"export_weights: rosinality's model can't represent this network: {'; '.join(why)}"
         )
+    for name in _OPTIMIZERS.values():
+        ours = getattr(config, name[0]).name
+        if ours != "adam":
+            raise WeightsError(
+                f"export_weights: {name[0]} is {ours}, and rosinality's file holds the state of "
+                "Adam alone; export the networks to another format"
+            )
     state = build_state(config)  # for the settings of its optimisers
     content: dict[str, Any] = {}
     of_g = list(rosinality.generator_lines(c.img_height, c.mapping_layers))
@@ -156,8 +162,8 @@ def _rosinality(
         }
         if role in _OPTIMIZERS:
             ours, theirs = _OPTIMIZERS[role]
-            adam: FlatAdam = getattr(state, ours)
-            content[theirs] = _adam_state(_below(ours, saved), adam.param_groups[0], lines)
+            group = getattr(state, ours).param_groups[0]
+            content[theirs] = _adam_state(_below(ours, saved), group, lines)
     content["latent_avg"] = networks["G_ema"]["mapping.w_avg"]
     kernel = [float(t) for t in c.resample_filter]
     content["generator_arguments"] = {"lr_mlp": c.mapping_lr_multiplier, "blur_kernel": kernel}

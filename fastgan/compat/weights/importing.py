@@ -31,7 +31,7 @@ from fastgan.models import load_architecture
 from fastgan.names import refuse_names
 from fastgan.training.checkpoint import contents
 from fastgan.training.checkpoint.file import write
-from fastgan.training.config.run import AdamConfig, DataConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, OptimizerConfig, TrainConfig
 from fastgan.training.step.state import build_state
 
 TERMS = {
@@ -48,7 +48,7 @@ TERMS = {
 KINDS = ("stylegan2", "stylegan3", "r3gan", "rosinality", "basicsr", *VOCODERS)
 _ROSINALITY = ("rosinality", "basicsr")  # kinds that are converted to our stylegan2
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of weights
-_ADAM = AdamConfig(lr=0.002, betas=(0.0, 0.99))
+_ADAM = OptimizerConfig(lr=0.002, betas=(0.0, 0.99))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from fastgan.metrics import NAMES as METRICS
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import from_json, to_json
 from fastgan.training.config.step import (
-    AdamConfig,
     EmaConfig,
+    OptimizerConfig,
     ScheduleConfig,
     StepConfig,
     require,
@@ -26,11 +26,11 @@ from fastgan.training.config.step import (
 )
 
 __all__ = [
-    "AdamConfig",
     "AugmentConfig",
     "DataConfig",
     "EmaConfig",
     "InitConfig",
+    "OptimizerConfig",
     "ScheduleConfig",
     "StepConfig",
     "TrainConfig",

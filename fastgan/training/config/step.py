@@ -13,8 +13,8 @@ from fastgan.losses import load_objective
 from fastgan.losses.gradient_penalty import METHODS
 
 __all__ = [
-    "AdamConfig",
     "EmaConfig",
+    "OptimizerConfig",
     "ScheduleConfig",
     "StepConfig",
     "require",
@@ -27,6 +27,7 @@ EXCHANGE_DTYPES = ("fp32", "bf16")
 PENALTY_AT = ("images", "augmented")
 PL_TARGETS = ("mean_before", "mean_after")
 NETWORKS = ("D", "G")
+OPTIMIZERS = ("adam", "adamw", "rmsprop")
 UPDATE_EMAS = ("all", "d_step")
 
 
@@ -43,28 +44,50 @@ def require_whole(name: str, value: Any) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamConfig:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980).
+class OptimizerConfig:
+    """The optimiser of one network: Adam, AdamW or RMSprop, as torch.optim has them.
 
     Args:
+        name: "adam" (default; Kingma and Ba 2015, arXiv 1412.6980), "adamw" (Adam with decoupled
+            weight decay, Loshchilov and Hutter 2019, arXiv 1711.05101), or "rmsprop" (Hinton 2012,
+            without momentum).
         lr: learning rate, > 0; default 0.002.
-        betas: two numbers in [0, 1), ints or floats; default (0.0, 0.99).
+        betas: two numbers in [0, 1), ints or floats; default (0.0, 0.99). RMSprop reads none.
         eps: > 0; default 1e-8.
+        weight_decay: of AdamW, which multiplies the parameters by 1 - lr·weight_decay before each
+            update; >= 0, and 0 for the others; default 0.
+        alpha: of RMSprop, the share of the moving mean of squares that is kept, in [0, 1); default
+            0.99. Adam and AdamW read none.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: when a value is out of range, or weight_decay is above 0 without AdamW.
+
+    Example:
+        StepConfig(d_optimizer=OptimizerConfig(name="rmsprop", lr=5e-5))
     """
 
+    name: str = "adam"
     lr: float = 0.002
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
+    weight_decay: float = 0.0
+    alpha: float = 0.99
 
     def __post_init__(self):
+        require(self.name in OPTIMIZERS, "name", f"one of {', '.join(OPTIMIZERS)}", self.name,
+                "adam is the default")  # fmt: skip
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
         require(self.lr > 0, "lr", "a positive number", self.lr, "0.002 is StyleGAN2's")
         is_fine = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         require(is_fine, "betas", "two numbers in [0, 1)", self.betas, "(0.0, 0.99) suits GANs")
         require(self.eps > 0, "eps", "a positive number", self.eps, "1e-8 is usual")
+        require(self.weight_decay >= 0, "weight_decay", "a number >= 0", self.weight_decay,
+                "0.01 is torch.optim.AdamW's")  # fmt: skip
+        require(self.weight_decay == 0 or self.name == "adamw", "weight_decay",
+                f"0 with name={self.name!r}", self.weight_decay,
+                "AdamW alone has it: name='adamw'")  # fmt: skip
+        require(0 <= self.alpha < 1, "alpha", "a number in [0, 1)", self.alpha,
+                "0.99 is torch.optim.RMSprop's")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +122,16 @@ class ScheduleConfig:
         value(kimg) = last + (first - last)·(1 + cos(π·min(kimg / anneal_kimg, 1))) / 2
 
     The first value is that of the configuration itself. Source: Huang et al. 2024,
-    arXiv 2501.05441, appendix.
+    arXiv 2501.05441, appendix. The learning rates have a stepwise exponential decay besides:
+
+        lr factor(kimg) = value from 1 to lr_end · lr_decay^floor(kimg / lr_decay_kimg)
+
+    as Kong et al. 2020, "HiFi-GAN", arXiv 2010.05646, section 3 (0.999 per epoch).
 
     Args:
-        anneal_kimg: thousands of real images, > 0 where something changes; default 0.
-        lr_end: last value of the factor of both learning rates, >= 0, whose first is 1; default 1
-            (constant).
+        anneal_kimg: thousands of real images, > 0 where something changes by the cosine; default 0.
+        lr_end: last value of the cosine's factor of both learning rates, >= 0, whose first is 1;
+            default 1 (constant).
         gamma_end: the same of r1_gamma, r2_gamma and gp_weight; default 1.
         beta2_end: last value of Adam's β2 of G and of D, in [0, 1); default None (constant). Update
             t takes its own β2 for the average of squares, v ← β2·v + (1 - β2)·g², and for its
@@ -112,12 +139,17 @@ class ScheduleConfig:
         ema_half_life_end_kimg: last value of ema.half_life_kimg, >= 0; default None (constant).
         augment_p_end: last value of the augmentation's probability, in [0, 1]; default None
             (constant, or controlled by ADA).
+        lr_decay: factor on both learning rates at every multiple of lr_decay_kimg, in (0, 1];
+            default 1 (no decay). Where lr_end changes them too, the two factors are multiplied.
+        lr_decay_kimg: thousands of real images from one decay to the next, such as one pass over
+            the data, > 0 where lr_decay is not 1; default 0.
 
     Raises:
         ValueError: when a value is out of range.
 
     Example:
         schedule = ScheduleConfig(anneal_kimg=20_000, lr_end=0.25, gamma_end=0.1, beta2_end=0.99)
+        schedule = ScheduleConfig(lr_decay=0.999, lr_decay_kimg=13.1)
     """
 
     anneal_kimg: float = 0.0
@@ -126,8 +158,15 @@ class ScheduleConfig:
     beta2_end: float | None = None
     ema_half_life_end_kimg: float | None = None
     augment_p_end: float | None = None
+    lr_decay: float = 1.0
+    lr_decay_kimg: float = 0.0
 
     def __post_init__(self):
+        require(0 < self.lr_decay <= 1, "schedule.lr_decay", "a number in (0, 1]", self.lr_decay,
+                "1 is constant")  # fmt: skip
+        require(self.lr_decay == 1 or self.lr_decay_kimg > 0, "schedule.lr_decay_kimg",
+                "a positive number with lr_decay below 1", self.lr_decay_kimg,
+                "one pass over the data is usual")  # fmt: skip
         for name in ("lr_end", "gamma_end"):
             value = getattr(self, name)
             require(value >= 0, f"schedule.{name}", "a number >= 0", value, "1 is constant")
@@ -170,9 +209,13 @@ class ScheduleConfig:
             kimg: thousands of real images shown.
 
         Returns:
-            1 at 0 kimg, lr_end from anneal_kimg on.
+            1 at 0 kimg. Without lr_decay, lr_end from anneal_kimg on.
         """
-        return self.at(kimg, 1.0, self.lr_end)
+        factor = self.at(kimg, 1.0, self.lr_end)
+        if self.lr_decay == 1:
+            return factor
+        # Rounded, because 0.3 / 0.1 is below 3: a decay must not wait for the next step.
+        return factor * self.lr_decay ** math.floor(round(kimg / self.lr_decay_kimg, 9))
 
     def gamma_factor(self, kimg: float) -> float:
         """The factor of every penalty of D.
@@ -197,8 +240,8 @@ class StepConfig:
 
     Args:
         objective: name of an objective of `fastgan.losses`; default "non_saturating".
-        g_optimizer: Adam of G.
-        d_optimizer: Adam of D.
+        g_optimizer: the optimiser of G; default Adam.
+        d_optimizer: the optimiser of D; default Adam.
         batch: real samples of a step, over all processes; default 32.
         batch_gpu: samples that are computed at once, a divisor of batch; their gradients are
             added up, which needs less memory, and batch statistics are over so many. Default None:
@@ -213,9 +256,9 @@ class StepConfig:
             images before blur and augmentation, through both, as published (arXiv 2006.06676,
             2501.05441); "augmented": D's own input, which costs less.
         d_reg_interval: steps k between two updates of D by its penalties, each with weight × k;
-            default 1, which adds them to the loss of every step. Above 1, Adam of D has
-            lr' = lr·k/(k+1) and β' = β^(k/(k+1)) where D has a penalty (arXiv 1912.04958,
-            appendix B).
+            default 1, which adds them to the loss of every step. Above 1, the optimiser of D has
+            lr' = lr·k/(k+1) and β' = β^(k/(k+1)), RMSprop's α likewise, where D has a penalty
+            (arXiv 1912.04958, appendix B).
         pl_weight: weight of the path-length penalty (arXiv 1912.04958), >= 0; default 0.
         pl_decay: how far the mean path length moves toward a batch's, in (0, 1]; default 0.01.
         pl_batch_shrink: a lazy path-length step takes 1/pl_batch_shrink of the batch; default 2.
@@ -252,8 +295,8 @@ class StepConfig:
     """
 
     objective: str = "non_saturating"
-    g_optimizer: AdamConfig = field(default_factory=AdamConfig)
-    d_optimizer: AdamConfig = field(default_factory=AdamConfig)
+    g_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    d_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch: int = 32
     batch_gpu: int | None = None
     r1_gamma: float = 0.0
@@ -328,6 +371,10 @@ class StepConfig:
         is_fine = self.precision == "fp32" or self.penalty_method != "finite_difference"
         require(is_fine, "penalty_method", f"an exact method with precision={self.precision!r}",
                 self.penalty_method, "bf16 rounds away the differences that it takes")  # fmt: skip
+        for name in ("g_optimizer", "d_optimizer"):
+            is_fine = self.schedule.beta2_end is None or getattr(self, name).name != "rmsprop"
+            require(is_fine, "schedule.beta2_end", f"None with {name} of RMSprop, which has no β2",
+                    self.schedule.beta2_end, "leave it out, or take adam")  # fmt: skip
         load_objective(self.objective)
 
     def blur_sigma(self, nimg: int) -> float:
@@ -370,13 +417,13 @@ class StepConfig:
             Some of "lr_factor", "gamma_factor", "beta2" (G's) and "ema_kimg", with their values.
         """
         schedule = self.schedule
+        has_lr = (schedule.lr_end, schedule.lr_decay) != (1, 1)
         values = {
-            "lr_factor": (1.0, schedule.lr_end),
             "gamma_factor": (1.0, schedule.gamma_end),
             "beta2": (self.g_optimizer.betas[1], schedule.beta2_end),
             "ema_kimg": (self.ema.half_life_kimg, schedule.ema_half_life_end_kimg),
         }
-        return {
+        return ({"lr_factor": schedule.lr_factor(kimg)} if has_lr else {}) | {
             name: schedule.at(kimg, first, last)
             for name, (first, last) in values.items()
             if last not in (None, first)

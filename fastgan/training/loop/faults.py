@@ -1,7 +1,7 @@
 """What a run does about NaN and infinite numbers: it skips, rolls back, and in the end stops.
 
 1. The optimisers skip an update whose gradient is not finite, on the device, and count its elements
-   (`FlatAdam.nonfinite`). The step is counted and reported as an alarm.
+   (`FlatOptimizer.nonfinite`). The step is counted and reported as an alarm.
 2. After `max_in_a_row` such steps, or when a tick or a save finds a tensor of the state that is not
    finite, or a loss that no skipped step explains, the run restores its last snapshot in memory,
    which was finite when it was taken, and whose digest is checked. The optimisers start with new

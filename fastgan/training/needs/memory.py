@@ -1,6 +1,6 @@
 """Peak memory of one process of a run, and the largest batch_gpu that fits in it.
 
-    state        parameters, gradients, Adam's two moments, the average of G, buffers, the batch
+    state        parameters, gradients, moments, the average of G, buffers, the batch
     activations  the most that lives at once beside them: maps that a backward pass needs, gradients
                  of maps, temporaries of the step
     rest         an allowance, not a prediction. On CUDA: cuDNN may convert the layout of the
@@ -39,7 +39,7 @@ class Memory:
     Attributes:
         parameters: of G and D.
         gradients: of both.
-        moments: Adam's two of both.
+        moments: those of both optimisers (Adam's two, RMSprop's one).
         average: G_ema's parameters.
         other: buffers, statistics, latents of the pictures, the batch.
         activations: the most of the phases'.
@@ -95,7 +95,7 @@ def memory_of(state: TrainState, traces: dict[PhaseKey, OperatorTrace], device_t
     optimizers = (state.g_optimizer, state.d_optimizer)
     parameters = sum(_bytes(o.flat.values) for o in optimizers)
     gradients = sum(_bytes(o.flat.gradients_and_scalars) for o in optimizers)
-    moments = sum(_bytes(o.exp_avg) + _bytes(o.exp_avg_sq) for o in optimizers)
+    moments = sum(_bytes(buffer) for o in optimizers for buffer in o.state_buffers())
     average = _bytes(state.g_optimizer.ema)
     existing = highest.existing_bytes
     convolution = max(trace.largest_convolution for trace in traces.values())

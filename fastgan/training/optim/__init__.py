@@ -1,6 +1,9 @@
-"""Optimisation of one network over flat buffers: one pass over memory per update.
+"""Optimisation of one network over flat buffers.
 
 flat_parameters  parameters and gradients as views of two flat buffers
-flat_adam        Adam with the moving average, which skips gradients that are not finite
-ema              the weight of the moving average, and the average without FlatAdam
+flat_copies      what layers make of parameters in a phase, made all at once
+flat_optimizer   what the optimisers share: checks, state, exchange with torch's
+flat_adam        Adam and AdamW, with the moving average in the same pass over memory
+flat_rmsprop     RMSprop, with the moving average
+ema              the weight of the moving average, and the average without an optimiser
 """

@@ -140,23 +140,23 @@ def _owner(module: nn.Module, name: str) -> tuple[dict[str, nn.Parameter | None]
 
 def _require_uniform(what: str, named: list[tuple[str, nn.Parameter]]) -> None:
     if not named:
-        raise ValueError(f"make_adam: {what} has no trainable parameter")
+        raise ValueError(f"make_optimizer: {what} has no trainable parameter")
     for name, p in named:
         if isinstance(p, UninitializedTensorMixin):
             raise ValueError(
-                f"make_adam: {name} of {what} is not initialised; run the module once before"
+                f"make_optimizer: {name} of {what} is not initialised; run the module once before"
             )
     first, like = named[0]
     for name, p in named:
         if p.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"make_adam: {name} of {what} is {p.dtype}, expected float32 or float64; keep the "
-                "weights in float32 and compute in 16 bits (autocast, half_dtype)"
+                f"make_optimizer: {name} of {what} is {p.dtype}, expected float32 or float64; keep "
+                "the weights in float32 and compute in 16 bits (autocast, half_dtype)"
             )
         if (p.dtype, p.device) != (like.dtype, like.device):
             raise ValueError(
-                f"make_adam: {name} of {what} is {p.dtype} on {p.device}, {first} is {like.dtype} "
-                f"on {like.device}; one network has one dtype and one device"
+                f"make_optimizer: {name} of {what} is {p.dtype} on {p.device}, {first} is "
+                f"{like.dtype} on {like.device}; one network has one dtype and one device"
             )
 
 

@@ -14,11 +14,11 @@ does what a graph can't contain.
 A graph reads and writes persistent tensors only: weights, flat buffers, device scalars (lr, EMA
 weight, ADA's p, the penalties' scale), statistics, and a batch of the first call's shape into which
 each batch is copied. So all graphs share one memory pool. The values that a graph keeps from the
-host (`fastgan.training.step.host_values`: the configuration, Adam's β and ε, requires_grad, the
-modules' numbers) are compared before every step; where one of them changed, the log names it, and
-the phases are warmed up and captured again. A number of a module that a phase itself changes with
-every call, a parameter or gradient that is no longer in its flat buffer, and a batch of another
-shape raise an error that names it.
+host (`fastgan.training.step.host_values`: the configuration, the optimisers' numbers,
+requires_grad, the modules' numbers) are compared before every step; where one of them changed, the
+log names it, and the phases are warmed up and captured again. A number of a module that a phase
+itself changes with every call, a parameter or gradient that is no longer in its flat buffer, and a
+batch of another shape raise an error that names it.
 
 Whoever ends a process group that the graphs use calls `PhaseRunner.release` before:
 from 2.26 on NCCL waits in ncclCommDestroy and ncclCommAbort until every CUDA graph that captured

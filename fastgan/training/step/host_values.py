@@ -1,8 +1,8 @@
 """What the phases of a step read on the host, by name: a CUDA graph keeps it as it was captured.
 
-Configuration, Adam's β and ε, each module's numbers (its `training` flag, a fade-in's Python float)
-and each parameter's requires_grad. They are compared before every step, and between two calls of
-one phase: `fastgan.training.step.capture.PhaseRunner`.
+Configuration, the optimisers' numbers, each module's numbers (its `training` flag, a fade-in's
+Python float) and each parameter's requires_grad. They are compared before every step, and between
+two calls of one phase: `fastgan.training.step.capture.PhaseRunner`.
 """
 
 from collections.abc import Hashable, Iterator, Mapping
@@ -48,8 +48,8 @@ def step_values(state: Any) -> HostValues:
     }
     for name, optimizer in (("g_optimizer", state.g_optimizer), ("d_optimizer", state.d_optimizer)):
         group = optimizer.param_groups[0]
-        values |= {f"{name}.{key}": group[key] for key in ("betas", "eps")}
-        values |= {f"{name}.{key}": Same(group[key]) for key in ("lr", "beta2")}
+        values |= {f"{name}.{key}": group[key] for key in optimizer.HOST_NUMBERS}
+        values |= {f"{name}.{key}": Same(group.get(key)) for key in ("lr", "beta2")}
     modules = networks(state)
     values |= {name: Same(module) for name, module in modules.items()}
     return values | module_values(modules)

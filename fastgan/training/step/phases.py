@@ -35,7 +35,7 @@ from torch import Tensor
 from fastgan import sample_rng
 from fastgan.training.config.run import StepConfig
 from fastgan.training.optim.ema import copy_buffers, ema_beta
-from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.step.batch import Batch, micro_batches, num_micro_batches
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.compiled import stream_key
@@ -319,7 +319,7 @@ _PHASES_OF_G = (g_step, g_penalty_step, g_full_step)
 def _update(
     state: StepState,
     phase: int,
-    optimizer: FlatAdam,
+    optimizer: FlatOptimizer,
     batch: Batch,
     losses: Losses,
     *,
@@ -402,11 +402,11 @@ def _set_scalars(state: StepState) -> None:
     schedule, kimg = config.schedule, state.kimg
     lr_factor = schedule.lr_factor(kimg) * state.faults.lr_factor
     optimizers = ((state.g_optimizer, config.g_optimizer), (state.d_optimizer, config.d_optimizer))
-    for optimizer, adam in optimizers:
+    for optimizer, settings in optimizers:
         for group in optimizer.param_groups:
             group["lr"].fill_(group["base_lr"] * lr_factor)
-            if group["beta2"] is not None:
-                beta2 = schedule.at(kimg, adam.betas[1], schedule.beta2_end)
+            if group.get("beta2") is not None:
+                beta2 = schedule.at(kimg, settings.betas[1], schedule.beta2_end)
                 group["beta2"].fill_(beta2 ** group["lazy_exponent"])
     state.gamma_scale.fill_(schedule.gamma_factor(kimg))
     if state.blur is not None:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from fastgan.augment import AdaController, AugmentPipe, BlurFade
 from fastgan.models import load_architecture
-from fastgan.training.config.run import AdamConfig, StepConfig, TrainConfig
+from fastgan.training.config.run import OptimizerConfig, StepConfig, TrainConfig
 from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.optim.flat_parameters import shared_parameters
+from fastgan.training.optim.flat_rmsprop import FlatRMSprop
 from fastgan.training.step.context import StepContext, make_context
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.frozen_layers import freeze_layers
@@ -28,7 +30,7 @@ __all__ = [
     "create_state",
     "create_step_state",
     "frozen",
-    "make_adam",
+    "make_optimizer",
 ]
 
 STATISTICS = (
@@ -57,8 +59,8 @@ class StepState:
         G: the generator, in training mode.
         D: the discriminator, in training mode.
         G_ema: the moving average of G, in eval mode.
-        g_optimizer: Adam of G, which also updates G_ema's parameters.
-        d_optimizer: Adam of D.
+        g_optimizer: the optimiser of G, which also updates G_ema's parameters.
+        d_optimizer: the optimiser of D.
         augment: `AugmentPipe`, or Identity for none.
         ada: the controller of augment.p, or None.
         blur: what D sees passes it before augment, or None; σ is written before every step.
@@ -77,8 +79,8 @@ class StepState:
     G: nn.Module = field(metadata={"has_means": True})
     D: nn.Module = field(metadata={"has_means": True})
     G_ema: nn.Module
-    g_optimizer: FlatAdam
-    d_optimizer: FlatAdam
+    g_optimizer: FlatOptimizer
+    d_optimizer: FlatOptimizer
     augment: nn.Module
     ada: AdaController | None
     blur: BlurFade | None
@@ -251,7 +253,7 @@ def _step_fields(
     g_interval = config.g_reg_interval if config.pl_weight > 0 else 1
     d_interval = config.d_reg_interval if config.has_d_penalty else 1
     changes_beta2 = config.schedule.beta2_end is not None
-    g_optimizer = make_adam(
+    g_optimizer = make_optimizer(
         G, config.g_optimizer, g_interval, average=G_ema, has_changing_beta2=changes_beta2
     )
     blur = None
@@ -265,7 +267,7 @@ def _step_fields(
         "D": D,
         "G_ema": G_ema,
         "g_optimizer": g_optimizer,
-        "d_optimizer": make_adam(
+        "d_optimizer": make_optimizer(
             D, config.d_optimizer, d_interval, has_changing_beta2=changes_beta2
         ),
         "augment": nn.Identity() if augment is None else augment,
@@ -291,32 +293,41 @@ def _check_augment_schedule(
         )
 
 
-def make_adam(
+def make_optimizer(
     module: nn.Module,
-    config: AdamConfig,
+    config: OptimizerConfig,
     lazy_interval: int = 1,
     *,
     average: nn.Module | None = None,
     has_changing_beta2: bool = False,
-) -> FlatAdam:
-    """Adam over the trainable parameters, which it moves into flat buffers, and their `average`.
+) -> FlatOptimizer:
+    """The optimiser of the trainable parameters, which it moves into flat buffers, and `average`.
 
-    `lazy_interval` k: regularisation adds one step to every k, so lr' = c·lr, β' = β^c with
-    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). 1: no correction. The group's
-    "lazy_exponent" is c; with has_changing_beta2 its "beta2" is a tensor on the device.
+    `lazy_interval` k: regularisation adds one update to every k, so lr' = c·lr, β' = β^c with
+    c = k/(k+1) (StyleGAN2, arXiv 1912.04958, appendix B). 1: no correction. α of RMSprop is α^c for
+    the reason of Adam's β2: k + 1 updates take what k took, and the mean of squares shall reach
+    back over as many samples. AdamW's decay follows lr: k + 1 factors 1 - c·lr·weight_decay. The
+    group's "lazy_exponent" is c; with has_changing_beta2 Adam's "beta2" is a tensor on the device.
     """
     c = 1.0 if lazy_interval == 1 else lazy_interval / (lazy_interval + 1)
-    betas = (config.betas[0] ** c, config.betas[1] ** c)
-    adam = FlatAdam(
-        module, lr=config.lr * c, betas=betas, eps=config.eps, average=average,
-        has_changing_beta2=has_changing_beta2,
-    )  # fmt: skip
-    adam.param_groups[0]["lazy_exponent"] = c
-    return adam
+    lr = config.lr * c
+    optimizer: FlatOptimizer
+    if config.name == "rmsprop":
+        optimizer = FlatRMSprop(
+            module, lr=lr, alpha=config.alpha**c, eps=config.eps, average=average
+        )
+    else:
+        optimizer = FlatAdam(
+            module, lr=lr, betas=(config.betas[0] ** c, config.betas[1] ** c), eps=config.eps,
+            weight_decay=config.weight_decay, average=average,
+            has_changing_beta2=has_changing_beta2,
+        )  # fmt: skip
+    optimizer.param_groups[0]["lazy_exponent"] = c
+    return optimizer
 
 
 @contextmanager
-def frozen(optimizer: FlatAdam) -> Iterator[None]:
+def frozen(optimizer: FlatOptimizer) -> Iterator[None]:
     """The optimiser's parameters take no gradient inside: a phase trains one network only."""
     # not those that a user froze meanwhile: they stay frozen afterwards
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]

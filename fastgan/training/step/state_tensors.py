@@ -1,6 +1,6 @@
 """The one list of the tensors that a state consists of.
 
-It is read from the dataclass itself: a field that is a tensor, a module, a `FlatAdam` or a
+It is read from the dataclass itself: a field that is a tensor, a module, a `FlatOptimizer` or a
 `Statistics` is part of the list as soon as it exists, and a field of an unknown type raises
 TypeError. Checkpoints, `TrainStep.state_dict`, the NaN check, the ranks' comparison and all_reduce
 of means all use this list, and choose from it by role.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.augment import AdaController
-from fastgan.training.optim.flat_adam import FlatAdam
+from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.step.context import StepContext
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.statistics import Statistics
@@ -95,13 +95,13 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
     match value:
         case Tensor():
             yield StateTensor(name, value)
-        case FlatAdam():
+        case FlatOptimizer():
             for path, p in zip(value.flat.names, value.flat.parameters, strict=True):
                 for key, tensor in value.state[p].items():
                     yield StateTensor(f"{name}.{path}.{key}", tensor)
             for group in value.param_groups:
                 yield StateTensor(f"{name}.lr", group["lr"], is_saved=False)
-                if group["beta2"] is not None:
+                if group.get("beta2") is not None:
                     yield StateTensor(f"{name}.beta2", group["beta2"], is_saved=False)
         case Statistics():
             yield StateTensor(f"{name}.sums", value.sums, is_averaged=True)
@@ -120,7 +120,7 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
         case _:
             raise TypeError(
                 f"list_tensors: the state's field {name} is a {type(value).__name__}; expected a "
-                "tensor, a module, a FlatAdam, a Statistics or a number"
+                "tensor, a module, a FlatOptimizer, a Statistics or a number"
             )
 
 

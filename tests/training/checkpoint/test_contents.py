@@ -15,7 +15,7 @@ from fastgan.training.checkpoint.contents import (
     fill,
     stage,
 )
-from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.config.run import AugmentConfig, EmaConfig, OptimizerConfig, ScheduleConfig
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state_tensors import counters
@@ -37,8 +37,8 @@ def config(tiny):
         pl_weight=1.0,
         g_reg_interval=2,
         style_mixing_prob=0.5,
-        g_optimizer=AdamConfig(betas=(0.5, 0.99)),  # β1 = 0 never reads the first moment
-        d_optimizer=AdamConfig(betas=(0.5, 0.99)),
+        g_optimizer=OptimizerConfig(betas=(0.5, 0.99)),  # β1 = 0 never reads the first moment
+        d_optimizer=OptimizerConfig(betas=(0.5, 0.99)),
         ema=EmaConfig(half_life_kimg=1.0, rampup_ratio=0.5),
         augment=AugmentConfig(mode="ada", p=0.3, ada_kimg=0.1),
     )
@@ -92,11 +92,24 @@ SCHEDULE = ScheduleConfig(
 )
 
 
-@pytest.mark.parametrize("schedule", [ScheduleConfig(), SCHEDULE])
-def test_resumed_run_is_bit_equal(tiny, config, tmp_path, schedule):
-    config = config.with_changes(blur_init_sigma=1.5, blur_fade_kimg=0.1)
-    if schedule == SCHEDULE:
-        config = config.with_changes(schedule=schedule, augment={"mode": "fixed"})
+OTHER_OPTIMIZERS = {
+    "g_optimizer": OptimizerConfig(name="adamw", betas=(0.5, 0.99), weight_decay=0.1),
+    "d_optimizer": OptimizerConfig(name="rmsprop", lr=1e-3, alpha=0.9),
+}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "optimizers"),
+    [
+        (ScheduleConfig(), {}),
+        (SCHEDULE, {}),
+        (ScheduleConfig(lr_decay=0.5, lr_decay_kimg=0.008), OTHER_OPTIMIZERS),
+    ],
+)
+def test_resumed_run_is_bit_equal(tiny, config, tmp_path, schedule, optimizers):
+    config = config.with_changes(blur_init_sigma=1.5, blur_fade_kimg=0.1, **optimizers)
+    augment = {"mode": "fixed"} if schedule == SCHEDULE else {}
+    config = config.with_changes(schedule=schedule, augment=augment)
     whole = tiny.state(config)
     run(tiny, whole, BEFORE)
     saved = checkpoint.save(whole, tmp_path)

@@ -10,10 +10,10 @@ from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint.checkpoint import CheckpointError
 from fastgan.training.checkpoint.transfer import copy_weights, plan_copy, start_from
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    OptimizerConfig,
     TrainConfig,
 )
 from fastgan.training.step.batch import Batch
@@ -87,7 +87,7 @@ def test_sizes_are_those_of_the_weights_and_settings_those_of_the_configuration(
     old, path = saved(config_of(fields={"mbstd_group": 2, "conv_clamp": 256.0}), tmp_path)
     config = config_of(
         fields={"d_architecture": "orig", "mapping_lr_multiplier": 0.5},
-        g_optimizer=AdamConfig(lr=0.5), r1_gamma=7.0, d_reg_interval=16, batch=8, seed=3,
+        g_optimizer=OptimizerConfig(lr=0.5), r1_gamma=7.0, d_reg_interval=16, batch=8, seed=3,
         augment=AugmentConfig(mode="ada", target=0.7), ema=EmaConfig(half_life_kimg=3.0),
         blur_init_sigma=10.0, blur_fade_kimg=50.0,
     )  # fmt: skip

@@ -4,10 +4,10 @@ import pytest
 
 from fastgan.models.mlp import Config as MlpConfig
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    OptimizerConfig,
     ScheduleConfig,
     TrainConfig,
 )
@@ -23,7 +23,7 @@ def test_json_round_trip_of_every_kind_of_field():
     config = mlp_config(
         model=MlpConfig(g_hidden=(3, 5), c_dim=2),
         data=DataConfig(resolution=(28, 28), use_labels=True),
-        g_optimizer=AdamConfig(lr=0.1, betas=(0, 1 / 3)),
+        g_optimizer=OptimizerConfig(lr=0.1, betas=(0, 1 / 3)),
         ema=EmaConfig(rampup_ratio=None),
         augment=AugmentConfig(mode="fixed", p=0.25),
         metrics=("kid_lite0",),
@@ -33,7 +33,7 @@ def test_json_round_trip_of_every_kind_of_field():
 
 
 def test_int_betas_become_floats():
-    assert [type(beta) for beta in AdamConfig(betas=[0, 0.99]).betas] == [float, float]
+    assert [type(beta) for beta in OptimizerConfig(betas=[0, 0.99]).betas] == [float, float]
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,14 @@ def test_impossible_runs_are_refused_by_name(changes, message):
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (AdamConfig, {"lr": 0}, "lr: expected a positive"),
-        (AdamConfig, {"betas": (0.5, 1.0)}, "betas: expected two numbers"),
-        (AdamConfig, {"betas": (0.5,)}, "betas"),
-        (AdamConfig, {"eps": 0}, "eps"),
+        (OptimizerConfig, {"lr": 0}, "lr: expected a positive"),
+        (OptimizerConfig, {"betas": (0.5, 1.0)}, "betas: expected two numbers"),
+        (OptimizerConfig, {"betas": (0.5,)}, "betas"),
+        (OptimizerConfig, {"eps": 0}, "eps"),
+        (OptimizerConfig, {"name": "sgd"}, "name: expected one of adam, adamw, rmsprop, got 'sgd'"),
+        (OptimizerConfig, {"weight_decay": 0.1}, "weight_decay: expected 0 with name='adam'"),
+        (OptimizerConfig, {"name": "adamw", "weight_decay": -1}, "weight_decay: expected a number"),
+        (OptimizerConfig, {"name": "rmsprop", "alpha": 1.0}, "alpha: expected a number in"),
         (EmaConfig, {"half_life_kimg": -1}, "half_life_kimg"),
         (EmaConfig, {"rampup_ratio": 0}, "rampup_ratio"),
         (ScheduleConfig, {"lr_end": 0.1}, "schedule.anneal_kimg"),
@@ -124,6 +128,8 @@ def test_impossible_runs_are_refused_by_name(changes, message):
         (ScheduleConfig, {"beta2_end": 1.0}, "schedule.beta2_end: expected None or a number in"),
         (ScheduleConfig, {"ema_half_life_end_kimg": -1}, "schedule.ema_half_life_end_kimg"),
         (ScheduleConfig, {"augment_p_end": 1.5}, "schedule.augment_p_end: expected None or a prob"),
+        (ScheduleConfig, {"lr_decay": 0.9}, "schedule.lr_decay_kimg: expected a positive number"),
+        (ScheduleConfig, {"lr_decay": 1.1, "lr_decay_kimg": 1}, "schedule.lr_decay: expected"),
         (AugmentConfig, {"mode": "on"}, "augment.mode: expected one of noaug, fixed, ada"),
         (AugmentConfig, {"p": 0.5}, "choose mode='fixed'"),
         (AugmentConfig, {"groups": "all"}, "augment.groups: expected one of blit"),
@@ -148,6 +154,15 @@ def test_schedule_is_a_half_cosine_then_constant():
         [0.9, 0.945, 0.99, 0.99]
     )
     assert schedule.at(5, 0.9, None) == 0.9
+
+
+def test_the_decay_of_the_learning_rates_is_stepwise():
+    schedule = ScheduleConfig(lr_decay=0.5, lr_decay_kimg=0.1)
+    factors = [schedule.lr_factor(kimg) for kimg in (0, 0.099, 0.1, 0.199, 0.2, 0.3, 0.7)]
+    assert factors == [1, 1, 0.5, 0.5, 0.25, 0.125, 0.5**7]  # 0.3 / 0.1 < 3 and 0.7 / 0.1 < 7
+    both = ScheduleConfig(lr_decay=0.5, lr_decay_kimg=4, anneal_kimg=10, lr_end=0.2)
+    assert both.lr_factor(5) == pytest.approx(0.5 * 0.6)
+    assert mlp_config(schedule=schedule).scheduled_values(0.2) == {"lr_factor": 0.25}
 
 
 def test_what_a_tick_reports_of_a_schedule():

@@ -56,7 +56,7 @@ def test_a_changing_beta2_is_torch_adam_whose_betas_are_set_before_each_step(dty
     finally:
         torch.set_default_dtype(torch.float32)
     assert_alike(ours, theirs)
-    assert mine.to_adam_state_dict()["param_groups"][0]["betas"] == pytest.approx((0.5, 0.85))
+    assert mine.to_torch_state_dict()["param_groups"][0]["betas"] == pytest.approx((0.5, 0.85))
 
 
 def test_a_beta2_on_the_device_that_does_not_change_gives_the_same_bits():
@@ -79,7 +79,7 @@ def test_a_state_of_torch_goes_on_here_and_back(betas):
 
     descend(first, adams[first], 0, 6)
     mine = FlatAdam(first, lr=0.5)
-    mine.from_adam_state_dict(adams[first].state_dict())
+    mine.from_torch_state_dict(adams[first].state_dict())
     descend(first, mine, 6, 6)
     assert_alike(first, whole)
 
@@ -87,7 +87,7 @@ def test_a_state_of_torch_goes_on_here_and_back(betas):
     descend(second, mine, 0, 6)
     back = copy.deepcopy(second)
     adam = torch.optim.Adam(back.parameters())
-    adam.load_state_dict(mine.to_adam_state_dict())
+    adam.load_state_dict(mine.to_torch_state_dict())
     descend(back, adam, 6, 6)
     assert_alike(back, whole)
 
@@ -96,9 +96,9 @@ def test_there_and_back_is_exact():
     net = make_net()
     mine = FlatAdam(net, lr=0.01, betas=(0, 0.99), eps=1e-6)
     descend(net, mine, 0, 3)
-    saved = mine.to_adam_state_dict()
+    saved = mine.to_torch_state_dict()
     other = FlatAdam(make_net())
-    other.from_adam_state_dict(saved)
+    other.from_torch_state_dict(saved)
     for name in ("exp_avg", "exp_avg_sq", "steps"):
         assert torch.equal(getattr(other, name), getattr(mine, name))
     assert other.param_groups[0]["lr"] == mine.param_groups[0]["lr"]
@@ -116,7 +116,7 @@ def test_a_parameter_without_an_entry_starts_at_zero_and_the_largest_step_counts
     net[3].requires_grad_(True)
     mine = FlatAdam(net)
     mine.exp_avg.fill_(3.0)
-    mine.from_adam_state_dict(adam.state_dict())
+    mine.from_torch_state_dict(adam.state_dict())
     assert not mine.state[net[3].weight]["exp_avg"].any()
     assert mine.state[net[0].weight]["exp_avg"].any()
     assert mine.steps.tolist() == [4, 4, 0, 0]
@@ -140,10 +140,10 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
     mine = FlatAdam(net)
     descend(net, mine, 0, 1)
     before = mine.exp_avg.clone()
-    saved = mine.to_adam_state_dict()
+    saved = mine.to_torch_state_dict()
     change(saved)
     with pytest.raises(ValueError, match=message):
-        mine.from_adam_state_dict(saved)
+        mine.from_torch_state_dict(saved)
     assert torch.equal(mine.exp_avg, before)
 
 

@@ -9,7 +9,7 @@ from _recorded_graphs import with_graphs
 
 from fastgan.models import stylegan2, stylegan3
 from fastgan.training.checkpoint import checkpoint
-from fastgan.training.config.run import AdamConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import EmaConfig, OptimizerConfig, TrainConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import build_state
@@ -19,7 +19,7 @@ SIZES = {
     "z_dim": 5, "w_dim": 6, "channel_base": 64, "channel_max": 8, "mapping_layers": 2,
     "img_height": 16, "img_width": 16,
 }  # fmt: skip
-ADAM = AdamConfig(lr=0.01, betas=(0.5, 0.9))
+ADAM = OptimizerConfig(lr=0.01, betas=(0.5, 0.9))
 
 
 def config_with(frozen, **changes):

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastgan import sample_rng
 from fastgan.losses import load_objective, objectives
-from fastgan.training.config.run import AdamConfig, AugmentConfig, EmaConfig, ScheduleConfig
+from fastgan.training.config.run import AugmentConfig, EmaConfig, OptimizerConfig, ScheduleConfig
 from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
@@ -70,8 +70,8 @@ def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
     """MLP, binary cross-entropy on logits (softplus), Adam: Goodfellow et al., algorithm 1."""
     config = tiny.config(
         model=tiny.Config(z_dim=3, data_shape=(2,)),
-        g_optimizer=AdamConfig(lr=1e-3, betas=(0.6, 0.9)),
-        d_optimizer=AdamConfig(lr=3e-3, betas=(0.6, 0.9)),
+        g_optimizer=OptimizerConfig(lr=1e-3, betas=(0.6, 0.9)),
+        d_optimizer=OptimizerConfig(lr=3e-3, betas=(0.6, 0.9)),
         ema=EmaConfig(half_life_kimg=0, rampup_ratio=None),
     )
     real = torch.randn(20, 4, 2, generator=torch.Generator().manual_seed(5))
@@ -429,7 +429,7 @@ def test_a_schedule_sets_what_a_step_reads(tiny):
     """β2 with the exponent of lazy regularisation, as the constant one; the average's half-life;
     the augmentation's probability."""
     config = tiny.config(
-        r1_gamma=1.0, d_reg_interval=3, d_optimizer=AdamConfig(betas=(0.0, 0.9)),
+        r1_gamma=1.0, d_reg_interval=3, d_optimizer=OptimizerConfig(betas=(0.0, 0.9)),
         ema=EmaConfig(half_life_kimg=0, rampup_ratio=None),
         augment=AugmentConfig(mode="fixed", p=0.1),
         schedule=ScheduleConfig(

@@ -2,15 +2,28 @@ import pytest
 import torch
 from torch import nn
 
-from fastgan.training.config.run import AdamConfig
-from fastgan.training.step.state import create_state, frozen, make_adam
+from fastgan.training.config.run import OptimizerConfig
+from fastgan.training.step.state import create_state, frozen, make_optimizer
 
 
 def test_lazy_regularisation_corrects_adam():
-    adam = make_adam(nn.Linear(2, 2), AdamConfig(lr=0.1, betas=(0.5, 0.9)), lazy_interval=4)
+    adam = make_optimizer(
+        nn.Linear(2, 2), OptimizerConfig(lr=0.1, betas=(0.5, 0.9)), lazy_interval=4
+    )
     group = adam.param_groups[0]
     assert group["lr"].item() == pytest.approx(0.08)
     assert group["betas"] == pytest.approx((0.5**0.8, 0.9**0.8))
+
+
+def test_lazy_regularisation_corrects_adamw_and_rmsprop():
+    config = OptimizerConfig(name="adamw", lr=0.1, betas=(0.5, 0.9), weight_decay=0.3)
+    group = make_optimizer(nn.Linear(2, 2), config, lazy_interval=4).param_groups[0]
+    assert group["betas"] == pytest.approx((0.5**0.8, 0.9**0.8))
+    assert group["weight_decay"] == 0.3  # the decay is lr·weight_decay, and lr is corrected
+    config = OptimizerConfig(name="rmsprop", lr=0.1, alpha=0.9)
+    group = make_optimizer(nn.Linear(2, 2), config, lazy_interval=4).param_groups[0]
+    assert group["lr"].item() == pytest.approx(0.08)
+    assert group["alpha"] == pytest.approx(0.9**0.8)
 
 
 def test_only_a_lazy_penalty_corrects(tiny):
@@ -31,7 +44,7 @@ def test_only_a_lazy_penalty_corrects(tiny):
 
 def test_priming_forgets_in_place():
     net = nn.Linear(3, 2)
-    adam = make_adam(net, AdamConfig(lr=0.1, betas=(0.5, 0.9)))
+    adam = make_optimizer(net, OptimizerConfig(lr=0.1, betas=(0.5, 0.9)))
     net(torch.randn(4, 3)).square().mean().backward()
     adam.step()
     entries = [entry for p in net.parameters() for entry in adam.state[p].values()]
@@ -42,7 +55,7 @@ def test_priming_forgets_in_place():
 
 def test_frozen_gives_back_what_it_took_even_after_an_error():
     net = nn.Linear(2, 2)
-    adam = make_adam(net, AdamConfig())
+    adam = make_optimizer(net, OptimizerConfig())
 
     def fail():
         with frozen(adam):
@@ -56,7 +69,7 @@ def test_frozen_gives_back_what_it_took_even_after_an_error():
 
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="Linear has no trainable parameter"):
-        make_adam(nn.Linear(2, 2).requires_grad_(False), AdamConfig())
+        make_optimizer(nn.Linear(2, 2).requires_grad_(False), OptimizerConfig())
 
 
 @pytest.mark.parametrize("name", ["pl_weight", "style_mixing_prob"])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastgan.augment import AdaController, AugmentPipe
-from fastgan.training import AdamConfig, TrainStep
+from fastgan.training import OptimizerConfig, TrainStep
 from fastgan.training.config.run import EmaConfig, ScheduleConfig
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import create_state
@@ -81,7 +81,7 @@ def test_it_is_train_step(tiny):
     """The same bits as the state of a configuration takes."""
     changes = {
         "r1_gamma": 1.0, "d_reg_interval": 2, "pl_weight": 1.0, "g_reg_interval": 2,
-        "ema": EmaConfig(half_life_kimg=0.01), "g_optimizer": AdamConfig(lr=0.01),
+        "ema": EmaConfig(half_life_kimg=0.01), "g_optimizer": OptimizerConfig(lr=0.01),
     }  # fmt: skip
     config = tiny.config(**changes)
     torch.manual_seed(0)

@@ -5,10 +5,10 @@ from typing import Any
 from fastgan.models.r3gan import Config
 from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    OptimizerConfig,
     ScheduleConfig,
     TrainConfig,
 )
@@ -141,7 +141,7 @@ def published(
     c_dim = settings["c_dim"] if c_dim is None else c_dim
     stages, side = len(settings["widths"]), sides()[name]
     batch = settings["batch"] if batch is None else batch
-    adam = AdamConfig(lr=2e-4, betas=(0.0, 0.9), eps=1e-8)
+    adam = OptimizerConfig(lr=2e-4, betas=(0.0, 0.9), eps=1e-8)
     config = TrainConfig(
         name=f"r3gan-{name}",
         architecture="r3gan",

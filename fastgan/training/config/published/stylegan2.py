@@ -5,10 +5,10 @@ from typing import Any
 from fastgan.models.stylegan2 import Config
 from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    OptimizerConfig,
     TrainConfig,
 )
 
@@ -87,12 +87,12 @@ def published(
     most = settings["batch"] // settings["gpus"]
     at_once, group = split(batch, gpus, most=most, group=settings["mbstd_group"])
     is_cifar = name == "cifar"
-    adam = AdamConfig(lr=settings["lr"], betas=(0.0, 0.99), eps=1e-8)
+    adam = OptimizerConfig(lr=settings["lr"], betas=(0.0, 0.99), eps=1e-8)
     g_adam = adam
     if is_cifar:
         # Its Adam is corrected for a regularisation of G, every fourth step, that it does not have.
         share = 4 / 5
-        g_adam = AdamConfig(lr=adam.lr * share, betas=(0.0, 0.99**share), eps=adam.eps)
+        g_adam = OptimizerConfig(lr=adam.lr * share, betas=(0.0, 0.99**share), eps=adam.eps)
     config = TrainConfig(
         name=name,
         architecture="stylegan2",

@@ -5,10 +5,10 @@ from typing import Any
 from fastgan.models.stylegan3 import Config
 from fastgan.training.config.published.split import split
 from fastgan.training.config.run import (
-    AdamConfig,
     AugmentConfig,
     DataConfig,
     EmaConfig,
+    OptimizerConfig,
     TrainConfig,
 )
 
@@ -109,8 +109,8 @@ def published(
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
         augment=AugmentConfig(mode="ada", p=0.0, target=0.6, groups="bgc", ada_kimg=500.0),
-        g_optimizer=AdamConfig(lr=0.0025, betas=(0.0, 0.99), eps=1e-8),
-        d_optimizer=AdamConfig(lr=0.0025 if is_small else 0.002, betas=(0.0, 0.99), eps=1e-8),
+        g_optimizer=OptimizerConfig(lr=0.0025, betas=(0.0, 0.99), eps=1e-8),
+        d_optimizer=OptimizerConfig(lr=0.0025 if is_small else 0.002, betas=(0.0, 0.99), eps=1e-8),
         batch=batch,
         batch_gpu=at_once,
         r1_gamma=gammas.get(side, 0.001 * height * width / batch),

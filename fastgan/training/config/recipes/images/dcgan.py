@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.dcgan import Config
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -17,7 +17,7 @@ def recipe(
     """lr 2e-4, betas (0.5, 0.999). D has no normalisation and lazy R1 instead of the paper's batch
     norm, whose statistics a per-sample penalty does not go with (Mescheder et al. 2018)."""
     height, width = resolution
-    adam = AdamConfig(lr=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
     config = TrainConfig(
         name="dcgan",
         architecture="dcgan",

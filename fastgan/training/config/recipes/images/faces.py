@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.light_skip_gan import Config
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -17,7 +17,7 @@ def recipe(
     """RpGAN with lazy R1 (Huang et al. 2024, arXiv 2501.05441, without its R2), a small modulated
     network and a high learning rate: chosen by experiment for the first ten CPU-minutes."""
     height, width = resolution
-    adam = AdamConfig(lr=6e-3, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=6e-3, betas=(0.0, 0.99))
     config = TrainConfig(
         name="faces",
         architecture="light_skip_gan",

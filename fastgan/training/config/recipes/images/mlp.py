@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.mlp import Config
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -20,7 +20,7 @@ def recipe(
     `train` a `loader`.
     """
     height, width = resolution
-    adam = AdamConfig(lr=1e-3, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=1e-3, betas=(0.0, 0.99))
     config = TrainConfig(
         name="mlp",
         architecture="mlp",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.r3gan import Config
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -34,7 +34,7 @@ def recipe(
         )
     stages = side.bit_length() - 2
     widths = tuple(max(16, min(64, 1024 // (4 * 2**k))) for k in range(stages))
-    adam = AdamConfig(lr=2e-3, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=2e-3, betas=(0.0, 0.99))
     config = TrainConfig(
         name="r3gan-small",
         architecture="r3gan",

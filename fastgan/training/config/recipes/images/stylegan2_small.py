@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan.models.stylegan2 import Config
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -23,7 +23,7 @@ def recipe(
     """
     height, width = resolution
     batch = overrides.get("batch", 32)
-    adam = AdamConfig(lr=0.0025, betas=(0.0, 0.99))
+    adam = OptimizerConfig(lr=0.0025, betas=(0.0, 0.99))
     config = TrainConfig(
         name="stylegan2-small",
         architecture="stylegan2",

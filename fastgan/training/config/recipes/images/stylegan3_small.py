@@ -4,7 +4,7 @@ from typing import Any
 
 from fastgan.models.stylegan3 import Config
 from fastgan.training.config.published.stylegan3 import magnitude_ema_beta
-from fastgan.training.config.run import AdamConfig, DataConfig, EmaConfig, TrainConfig
+from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
 def recipe(
@@ -43,8 +43,8 @@ def recipe(
         ),
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
-        g_optimizer=AdamConfig(lr=0.0025, betas=(0.0, 0.99)),
-        d_optimizer=AdamConfig(lr=0.002, betas=(0.0, 0.99)),
+        g_optimizer=OptimizerConfig(lr=0.0025, betas=(0.0, 0.99)),
+        d_optimizer=OptimizerConfig(lr=0.002, betas=(0.0, 0.99)),
         batch=batch,
         r1_gamma=0.0002 * height * width / batch,
         d_reg_interval=16,
