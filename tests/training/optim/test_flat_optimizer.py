@@ -1,4 +1,4 @@
-"""AdamW and RMSprop against torch's, in float64 and in float32, and what they share with Adam."""
+"""What all optimisers share, by AdamW and RMSprop; their steps against torch's."""
 
 import copy
 
