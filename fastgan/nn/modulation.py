@@ -6,11 +6,18 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from fastgan.nn._recompute import cast, dtype_of_product, made_by
+from fastgan.nn._recompute import cast, dtype_of_product, made_by, recomputing
 from fastgan.nn._shapes import check_at_least_one, check_features, check_maps
 from fastgan.nn.conv import check_resampling, conv_weight, resample_conv2d
 from fastgan.nn.linear import EqualLinear
-from fastgan.ops import bias_act, demodulation, modulate, noise_bias_act, setup_filter
+from fastgan.ops import (
+    bias_act,
+    conv2d_resample,
+    demodulation,
+    modulate,
+    noise_bias_act,
+    setup_filter,
+)
 from fastgan.ops._modulated_conv2d import without_overflow
 
 
@@ -58,6 +65,25 @@ def modulated_conv2d_and_scale(
     x = x.flatten(0, 1).unsqueeze(0)  # [1, N·I, H, W]
     y = resample_conv2d(x, w.flatten(0, 1).to(x.dtype), f, up=up, groups=n, size=size)
     return y.squeeze(0).unflatten(0, (n, -1)), None  # [N, O, ...]
+
+
+def convolve_modulated(
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, *, padding: int
+) -> torch.Tensor:
+    """Convolution of modulated maps, which the backward pass makes again of x and styles.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [O, I, k, k], shared by the samples; cast to x.dtype.
+        styles: [N, I].
+        padding: of every side.
+
+    Returns:
+        [N, O, H + 2·padding - k + 1, W + 2·padding - k + 1].
+    """
+    xs = made_by(modulate, x, styles)
+    with recomputing(xs.tensor, weight, (xs,)):
+        return conv2d_resample(xs.tensor, weight, padding=padding)
 
 
 class ModulatedConv2d(nn.Module):

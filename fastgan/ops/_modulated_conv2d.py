@@ -33,6 +33,32 @@ def without_overflow(
     return weight, styles / styles.abs().amax([1], keepdim=True)
 
 
+def modulation_factors(
+    dtype: torch.dtype,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    *,
+    demodulate: bool,
+    normalize: bool,
+    input_gain: torch.Tensor | float | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What `modulated_conv2d` multiplies maps of ``dtype`` by; its arguments.
+
+    Returns:
+        The weight [O, I, kh, kw] of the convolution, the factors [N, I] before it, and those
+        [N, O] after it, or None.
+    """
+    if normalize:
+        weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
+        styles = styles * styles.square().mean().rsqrt()
+    if demodulate and dtype == torch.float16:
+        weight, styles = without_overflow(weight, styles)
+    d = demodulation(weight, styles) if demodulate else None  # [N, O]
+    if input_gain is not None:
+        styles = styles * input_gain
+    return weight, styles, d
+
+
 def modulated_conv2d(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -88,14 +114,9 @@ def modulated_conv2d(
             f"modulated_conv2d: styles must have shape {tuple(x.shape[:2])} = x.shape[:2], got "
             f"{tuple(styles.shape)}; one style per sample and input channel"
         )
-    if normalize:
-        weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
-        styles = styles * styles.square().mean().rsqrt()
-    if demodulate and x.dtype == torch.float16:
-        weight, styles = without_overflow(weight, styles)
-    d = demodulation(weight, styles) if demodulate else None  # [N, O]
-    if input_gain is not None:
-        styles = styles * input_gain
+    weight, styles, d = modulation_factors(
+        x.dtype, weight, styles, demodulate=demodulate, normalize=normalize, input_gain=input_gain
+    )
     y = conv2d_resample(
         modulate(x, styles), weight, resample_filter, up, down, padding, flip_weight=flip_weight
     )

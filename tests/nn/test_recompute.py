@@ -10,6 +10,20 @@ from fastgan.nn import modulation as modulation_room
 from fastgan.ops import use_backend
 
 MAPS, ROWS = (2, 4, 6, 5), (3, 4)
+
+
+class Modulated(torch.nn.Module):
+    """As a layer of StyleGAN3 convolves."""
+
+    def __init__(self):
+        super().__init__()
+        self.affine = torch.nn.Linear(5, 4)
+        self.weight = torch.nn.Parameter(torch.randn(3, 4, 3, 3))
+
+    def forward(self, x, w):
+        return modulation_room.convolve_modulated(x, self.weight, self.affine(w), padding=2)
+
+
 LAYERS = {
     "convolution": (lambda: EqualConv2d(4, 3, 3), MAPS),
     "upwards": (lambda: EqualConv2d(4, 3, 3, up=2), MAPS),
@@ -20,6 +34,7 @@ LAYERS = {
     "linear": (lambda: EqualLinear(4, 3), ROWS),
     "modulated": (lambda: ModulatedConv2d(4, 3, 3, 5), MAPS),
     "modulated upwards": (lambda: ModulatedConv2d(4, 3, 3, 5, up=2), MAPS),
+    "modulated, padding 2": (Modulated, MAPS),
 }
 
 
@@ -93,8 +108,9 @@ def is_kept(function, room, monkeypatch, layer, inputs):
     return kept
 
 
-def test_the_modulated_input_is_not_kept(monkeypatch):
-    layer, inputs = build("modulated")
+@pytest.mark.parametrize("name", ["modulated", "modulated, padding 2"])
+def test_the_modulated_input_is_not_kept(name, monkeypatch):
+    layer, inputs = build(name)
     modulate = modulation_room.modulate
     assert not is_kept(modulate, modulation_room, monkeypatch, layer, inputs)
     with use_backend("reference"):  # all of autograd's own

@@ -17,7 +17,9 @@ from fastgan.models.stylegan2.config import dtype_of_maps
 from fastgan.models.stylegan3.config import Config
 from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
-from fastgan.ops import filtered_lrelu, modulated_conv2d
+from fastgan.nn.modulation import convolve_modulated
+from fastgan.ops import filtered_lrelu, modulate
+from fastgan.ops._modulated_conv2d import modulation_factors
 
 Size = tuple[int, int]  # height, width
 
@@ -184,15 +186,17 @@ class SynthesisLayer(nn.Module):
             styles = styles * self.style_gain
         dtype = w.dtype if is_full else dtype_of_maps(self.dtype, self.half_on_cpu, w)
         weight = self.weight if self.weight.dtype == w.dtype else self.weight.to(w.dtype)
-        x = modulated_conv2d(
-            x.to(dtype),
+        weight, styles, scale = modulation_factors(
+            dtype,
             weight,
             styles,
-            padding=self.kernel_size - 1,
             demodulate=not self.is_torgb,
             normalize=not self.is_torgb,
             input_gain=self.magnitude_ema.rsqrt(),
         )
+        x = convolve_modulated(x.to(dtype), weight, styles, padding=self.kernel_size - 1)
+        if scale is not None:
+            x = modulate(x, scale)
         gain, slope = (1.0, 1.0) if self.is_torgb else (math.sqrt(2), 0.2)
         return filtered_lrelu(
             x, self.up_filter, self.down_filter, self.bias, self.up, self.down, self.padding, gain,
