@@ -16,6 +16,7 @@ class ModuleRegistry:
         function: the public function that loads one, for the error: "load_architecture".
         exclude: public names in the package that are something else.
         has_hyphens: whether names have a hyphen where the file's has an underscore.
+        only_folders: whether files of the package are something else.
     """
 
     package: str
@@ -23,6 +24,7 @@ class ModuleRegistry:
     function: str
     exclude: tuple[str, ...] = ()
     has_hyphens: bool = False
+    only_folders: bool = False
 
     def names(self) -> list[str]:
         """Names of the files and folders of the package that begin with no underscore.
@@ -31,7 +33,8 @@ class ModuleRegistry:
             The names, sorted.
         """
         path = importlib.import_module(self.package).__path__
-        names = {module.name for module in pkgutil.iter_modules(path)} - {*self.exclude}
+        found = [m for m in pkgutil.iter_modules(path) if m.ispkg or not self.only_folders]
+        names = {module.name for module in found} - {*self.exclude}
         names = {name for name in names if not name.startswith("_")}
         return sorted(name.replace("_", "-") if self.has_hyphens else name for name in names)
 
@@ -48,8 +51,9 @@ class ModuleRegistry:
             ValueError: for another name; it lists those that exist.
         """
         if name not in self.names():
+            what, where = "folder" if self.only_folders else "file", self.package.replace(".", "/")
             raise ValueError(
                 f"{self.function}: name must be one of {', '.join(self.names())}, got {name!r}; a "
-                f"new {self.kind} is a new file in {self.package.replace('.', '/')}"
+                f"new {self.kind} is a new {what} in {where}"
             )
         return importlib.import_module(f"{self.package}.{name.replace('-', '_')}")

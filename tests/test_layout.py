@@ -21,11 +21,12 @@ FLOORS = {
     "augment": 2,
     "data": 2,
     "metrics": 2,
-    "training": 3,
-    "compat": 3,
-    "export": 3,
-    "bench": 4,
-    "cli": 4,
+    "modalities": 3,
+    "training": 4,
+    "compat": 4,
+    "export": 4,
+    "bench": 5,
+    "cli": 5,
 }
 TRAINING_FLOORS = {
     "config": 0,

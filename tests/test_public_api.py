@@ -27,11 +27,12 @@ NAMES = {
         read_weights
     """,
     "fastgan.data": """
-        BatchLoader ImageDataset PackedDataset convert default_dataset open_images pack
+        BatchLoader ImageDataset PackedDataset SampleLoader convert default_dataset open_images pack
     """,
     "fastgan.sample_rng": "integers normal normal_like sample_stream step_key uniform",
     "fastgan.memory": "Change Policy keep_freed_memory policy restore",
-    "fastgan.metrics": "Evaluator MetricResult NAMES available compute",
+    "fastgan.metrics": "Evaluator MetricResult NAMES PartEvaluator available compute",
+    "fastgan.modalities": "DataFacts Modality load_modality modalities",
     "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
         Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu InitConfig

@@ -1,9 +1,9 @@
-"""`fastgan generate`: Write images that a trained network generates."""
+"""`fastgan generate`: Write samples that a trained network generates."""
 
-import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from fastgan.cli.shared_options import (
     network_option,
     runs_option,
 )
+
+if TYPE_CHECKING:
+    from fastgan.training.config.run import TrainConfig
 
 _MAX_SEED = 2**32 - 1
 _MAX_SEEDS = 1_000_000
@@ -63,37 +66,48 @@ class _Seeds(click.ParamType):
 @click.command()
 @network_option
 @click.option("--seeds", type=_Seeds(), default="0-7", show_default=True,
-              help="Seeds, one image each: whole numbers and ranges, for example 0,3,5-9.")
+              help="Seeds, one sample each: whole numbers and ranges, for example 0,3,5-9.")
 @click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True,
               help="Truncation psi; below 1 the images are better on average and less varied.")
 @click.option("--class", "class_index", type=click.IntRange(min=0),
               show_default="the seed modulo the number of classes",
-              help="Class of the images, counted from 0; for conditional networks only.")
+              help="Class of the samples, counted from 0; for conditional networks only.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const",
               show_default=True,
               help="Noise inputs of StyleGAN networks: fixed, random per seed, or zero.")
+@click.option("--data", show_default="the data that the run was trained on",
+              help="Data whose conditions are taken, where these are not classes; seed i takes "
+                   "sample i.")
 @click.option("--outdir", type=click.Path(path_type=Path, file_okay=False), default="out",
-              show_default=True, help="Folder in which the images are written.")
-@click.option("--grid", "has_grid", is_flag=True, help="Also write all images as one, grid.png.")
+              show_default=True, help="Folder in which the samples are written.")
+@click.option("--grid", "has_grid", is_flag=True,
+              help="Also write all samples as one file, grid.png of images.")
 @runs_option
 @device_option
 @click.pass_context
-def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_grid, runs, device):
-    """Write images that a trained network generates: OUTDIR/seed0000.png and so on.
+def command(
+    ctx, network, seeds, trunc, class_index, noise_mode, data, outdir, has_grid, runs, device
+):
+    """Write samples that a trained network generates: OUTDIR/seed0000.png and so on.
 
-    The latent of a seed is numpy.random.RandomState(seed).randn(1, z_dim), and images are computed
-    one at a time, so that a seed gives the same image whatever the other seeds are. With
-    --noise-mode random, the noise depends on the seed too.
+    Samples of another kind than images have files of their kind. The latent of a seed is
+    numpy.random.RandomState(seed).randn(1, z_dim), and samples are computed one at a time, so that
+    a seed gives the same sample whatever the other seeds are. With --noise-mode random, the noise
+    depends on the seed too.
     """
     click.echo("fastgan: loading PyTorch ...")
-    import torch
-
+    from fastgan.modalities import load_modality
     from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
+    from fastgan.training.config.run import TrainConfig
+    from fastgan.training.loop.generator_call import concatenated
 
     device = device or default_device()
     try:
         path = find_checkpoint(network, runs, flag="--network")
-        G, config = load_generator(path, device=device)
+        G, saved = load_generator(path, device=device)
+        config = TrainConfig.from_dict(saved)
+        modality = load_modality(config.data.modality)
+        conditions = _given_conditions(G, config, data)
     except (CheckpointError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if has_grid and len(seeds) > _MAX_GRID:
@@ -101,77 +115,113 @@ def command(ctx, network, seeds, trunc, class_index, noise_mode, outdir, has_gri
             f"a grid shows at most {_MAX_GRID} images, got {len(seeds)} seeds", param_hint="--grid"
         )
     is_typed = ctx.get_parameter_source("noise_mode") is click.core.ParameterSource.COMMANDLINE
-    _refuse(G, config, class_index, noise_mode if is_typed else None)
+    _refuse(G, config, class_index, noise_mode if is_typed else None, trunc)
     click.echo(f"network     {path}")
     outdir.mkdir(parents=True, exist_ok=True)
-    images = []
-    for seed in seeds:
-        x = sample(G, seed, label=class_index, truncation_psi=trunc, noise_mode=noise_mode)
-        _write(x, outdir / f"seed{seed:04d}.png")
+    samples, grid = [], ""
+    try:
+        for seed in seeds:
+            x = sample(G, seed, label=class_index, truncation_psi=trunc, noise_mode=noise_mode,
+                       latents=config.latents, conditions=conditions)
+            modality.samples.write_one(x, outdir / f"seed{seed:04d}", config)
+            if has_grid:
+                samples.append(x)
         if has_grid:
-            images.append(x)
-    if has_grid:
-        _write_grid(torch.cat(images), outdir / "grid.png")
-    grid = ", and grid.png with all of them" if has_grid else ""
-    click.echo(f"{len(seeds)} images written to {outdir}{grid}")
+            whole = modality.samples.write_all(concatenated(samples), outdir / "grid", config)
+            grid = f", and {whole.name} with all of them"
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{len(seeds)} {modality.samples.NOUN} written to {outdir}{grid}")
 # fmt: on
 
 
-def sample(G, seed: int, *, label: int | None, truncation_psi: float, noise_mode: str):
-    """The image of one seed: float [1, C, H, W] on the CPU, in about [-1, 1].
+def sample(
+    G: Any,
+    seed: int,
+    *,
+    label: int | None,
+    truncation_psi: float,
+    noise_mode: str,
+    latents: str = "normal",
+    conditions: Callable[[int], Any] | None = None,
+) -> Any:
+    """The sample of one seed, with N = 1 on the CPU; an image is [1, C, H, W] in about [-1, 1].
 
-    z is RandomState(seed).randn(1, z_dim). `label` None means class `seed % c_dim` of a
-    conditional network. Seeds torch's generator with `seed`.
+    z is RandomState(seed).randn(1, z_dim), or uniform in [-1, 1] where `latents` says so, or None.
+    `label` None means class `seed % c_dim` of a conditional network; where conditions are not
+    classes, `conditions` gives those of a seed. Seeds torch's generator with `seed`.
     """
     import numpy as np
     import torch
 
+    from fastgan._trees import map_tensors
+    from fastgan.training.loop.generator_call import call_generator
+
     device = next(iter(G.parameters())).device
-    latent = np.random.RandomState(seed).randn(1, G.z_dim)
-    z = torch.from_numpy(latent).to(device=device, dtype=torch.float32)
-    c = None
-    if G.c_dim:
+    z, c = None, None
+    if latents != "none":
+        draws = np.random.RandomState(seed)
+        z_dim = getattr(G, "z_dim", 0)
+        latent = draws.randn(1, z_dim) if latents == "normal" else draws.uniform(-1, 1, (1, z_dim))
+        z = torch.from_numpy(latent).to(device=device, dtype=torch.float32)
+    if conditions is not None:
+        c = map_tensors(lambda t: t.to(device), conditions(seed))
+    elif getattr(G, "c_dim", 0):
         shown = seed % G.c_dim if label is None else label
         c = torch.eye(G.c_dim, device=device)[shown : shown + 1]
     torch.manual_seed(seed)
     with torch.no_grad():
-        return G(z, c, truncation_psi=truncation_psi, noise_mode=noise_mode).cpu()
+        x = call_generator(G, z, c, truncation_psi=truncation_psi, noise_mode=noise_mode)
+    return map_tensors(lambda t: t.cpu(), x)
 
 
-def _refuse(G, config: dict[str, Any], class_index: int | None, noise_mode: str | None) -> None:
-    name = f"{config['name']} (architecture {config['architecture']})"
-    if class_index is not None and G.c_dim == 0:
+def _given_conditions(
+    G: Any, config: "TrainConfig", data: str | None
+) -> Callable[[int], Any] | None:
+    """seed → conditions of the data set's sample of that number; None: classes, or none."""
+    import numpy as np
+
+    from fastgan.cli.train_config import data_path
+    from fastgan.modalities import load_modality
+
+    modality = load_modality(config.data.modality)
+    if not hasattr(modality.data, "grid") or getattr(G, "c_dim", 0):
+        if data is not None:
+            raise click.BadParameter(
+                f"has no effect: {_name(config)} takes no conditions of a data set; leave it out",
+                param_hint="--data",
+            )
+        return None
+    if data is not None:
+        path = data_path(data, config.data.modality)
+        config = config.with_changes(data={"path": path, "max_images": None})
+    dataset = modality.data.open_data(config.data, config.model)
+    dataset = getattr(dataset, "held_out", dataset)
+    return lambda seed: modality.conditions(dataset, np.array([seed % len(dataset)]))
+
+
+def _name(config: "TrainConfig") -> str:
+    return f"{config.name} (architecture {config.architecture})"
+
+
+def _refuse(
+    G: Any, config: "TrainConfig", class_index: int | None, noise_mode: str | None, trunc: float
+) -> None:
+    from fastgan.training.loop.generator_call import accepts
+
+    name, c_dim = _name(config), getattr(G, "c_dim", 0)
+    if class_index is not None and c_dim == 0:
         raise click.BadParameter(f"{name} has no classes; leave it out", param_hint="--class")
-    if class_index is not None and class_index >= G.c_dim:
+    if class_index is not None and class_index >= c_dim:
         raise click.BadParameter(
-            f"{name} has classes 0 to {G.c_dim - 1}, got {class_index}", param_hint="--class"
+            f"{name} has classes 0 to {c_dim - 1}, got {class_index}", param_hint="--class"
         )
     has_noise = any("noise" in key for key in G.state_dict())
     if noise_mode is not None and not has_noise:
         raise click.BadParameter(
             f"has no effect: {name} has no noise inputs; leave it out", param_hint="--noise-mode"
         )
-
-
-def _write(x, path: Path) -> None:
-    from PIL import Image
-
-    from fastgan.training.report.grids import to_pixels
-    from fastgan.training.report.pictures import write_picture
-
-    if x.ndim != 4:
-        raise click.ClickException(
-            f"this network generates samples of shape {tuple(x.shape[1:])}, not images [C, H, W]"
+    if trunc != 1 and not accepts(G, "truncation_psi"):
+        raise click.BadParameter(
+            f"has no effect: {name} has no truncation; leave it out", param_hint="--trunc"
         )
-    pixels = to_pixels(x)[0]
-    is_grey = x.shape[1] == 1
-    write_picture(path, Image.fromarray(pixels[:, :, 0] if is_grey else pixels))
-
-
-def _write_grid(images, path: Path) -> None:
-    from fastgan.training.report.grids import choose_grid, make_grid
-    from fastgan.training.report.pictures import write_picture
-
-    shape = choose_grid(*images.shape[2:], len(images))
-    shape = dataclasses.replace(shape, rows=-(-len(images) // shape.cols))
-    write_picture(path, make_grid(images, shape))

@@ -17,7 +17,6 @@ from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_em
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.train_config import (
     continue_config,
-    data_path,
     describe_run,
     new_config,
     refuse_imported,
@@ -100,8 +99,6 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     if len(dtypes) > 1:
         words = [f"--{name}" + " true" * (name == "fp32") for name in dtypes]
         raise click.BadParameter(f"{' and '.join(words)} exclude each other", param_hint=words[0])
-    if "data" in given:
-        given["data"] = data_path(given["data"])
     if "metrics" in given:
         words = given["metrics"].split(",")
         given["metrics"] = tuple(w.strip() for w in words if w.strip().lower() not in ("", "none"))
@@ -128,9 +125,9 @@ def _configure(
     why: lines on what was chosen for a new run where the options leave it open.
     """
     from fastgan.training.checkpoint.checkpoint import read_config
+    from fastgan.training.config.recipes import recipe_modality
     from fastgan.training.step.batch import check_group_size, check_split
 
-    check_metric_names(given.get("metrics", ()))
     gpus = num_processes(options["gpus"])
     if options["resume"] is not None:
         if options["init_from"] is not None:
@@ -141,12 +138,14 @@ def _configure(
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config = read_config(checkpoint)
         refuse_imported(config, options["resume"])
+        check_metric_names(given.get("metrics", ()), config.data.modality)
         config, description, choices = continue_config(config, given, gpus), "", []
     else:
         checkpoint = None
+        check_metric_names(given.get("metrics", ()), recipe_modality(options["cfg"]))
         config, data_name, choices = new_config(options, given)
         description = describe_run(config, data_name, options["desc"])
-    check_metrics_run(config.metrics)
+    check_metrics_run(config.metrics, config.data.modality)
     check_split(config, gpus)
     check_group_size(config, gpus)
     return config, checkpoint, description, choices
@@ -201,20 +200,23 @@ def _run(
 ) -> None:
     require("rich", "train")
     from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
+    from fastgan.modalities import load_modality
     from fastgan.training.loop import loop
     from fastgan.training.report.log import RunLog
     from fastgan.training.report.page import Report
-    from fastgan.training.report.pictures import Pictures
+    from fastgan.training.report.samples import Samples
 
-    if config.data.path is None:
-        with contextlib.nullcontext() if ranks is None else ranks.one_per_machine("avatars"):
-            _draw_avatars(config)
+    prepare = load_modality(config.data.modality).preparation(config.data, config.model)
+    if prepare is not None:
+        name = config.data.modality
+        with contextlib.nullcontext() if ranks is None else ranks.one_per_machine(name):
+            prepare(click.echo, count_bar)
     run_dir, checkpoint = launched_run(ranks, options["outdir"], checkpoint, description)
     click.echo(f"run folder  {run_dir}")
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
     limit = TimeLimit(options["minutes"])
-    observers = (RunLog(choices), Pictures(), Report(), display, limit)
+    observers = (RunLog(choices), Samples(), Report(), display, limit)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(
@@ -228,7 +230,7 @@ def _run(
         raise
     if ranks is not None and ranks.is_first:
         note_end(run_dir, state.reason)
-    _print_end(state.kimg, state.reason, run_dir, options, limit)
+    _print_end(state, run_dir, options, limit)
 
 
 def _memory_policy(device: str, is_kept: bool) -> contextlib.AbstractContextManager:
@@ -242,20 +244,11 @@ def _memory_policy(device: str, is_kept: bool) -> contextlib.AbstractContextMana
     return change
 
 
-def _draw_avatars(config: Any) -> None:
-    from fastgan.data import default_dataset
+def _print_end(state: Any, run_dir: Path, options: dict[str, Any], limit: Any) -> None:
+    from fastgan.modalities import load_modality
 
-    click.echo("data        cartoon faces (drawn by the first run, then reused)")
-    with count_bar("drawing faces") as progress:
-        path = default_dataset(
-            max(config.model.img_height, config.model.img_width), progress=progress
-        )
-    click.echo(f"            {path}")
-
-
-def _print_end(
-    kimg: float, reason: str, run_dir: Path, options: dict[str, Any], limit: Any
-) -> None:
+    kimg, reason = state.kimg, state.reason
+    noun = load_modality(state.config.data.modality).samples.NOUN
     resume = ["fastgan", "train", "--resume", str(run_dir)]
     generate = ["fastgan", "generate", "--network", str(run_dir), "--seeds", "0-7"]
     if reason == "finished":
@@ -264,4 +257,4 @@ def _print_end(
         why = f"after {options['minutes']:g} minutes" if limit.was_reached else "on request"
         click.echo(f"Training stopped {why} at {kimg:.1f} kimg; it is saved in {run_dir}.")
         click.echo(f"To continue:         {shlex.join(resume)}")
-    click.echo(f"To generate images:  {shlex.join(generate)}")
+    click.echo(f"{f'To generate {noun}:':<20} {shlex.join(generate)}")

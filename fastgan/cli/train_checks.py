@@ -33,23 +33,24 @@ def check_batch_gpu(config: Any, given: Mapping[str, Any], gpus: int) -> None:
     )
 
 
-def check_metric_names(names: tuple[str, ...]) -> None:
-    """click.BadParameter for a metric that does not exist."""
-    from fastgan import metrics
+def check_metric_names(names: tuple[str, ...], modality: str) -> None:
+    """click.BadParameter for a metric that does not exist for the modality's samples."""
+    from fastgan.modalities import load_modality
 
-    unknown = [name for name in names if name not in metrics.NAMES]
+    metric = load_modality(modality).metric
+    unknown = [name for name in names if name not in metric.NAMES]
     if unknown:
         raise click.BadParameter(
-            f"there is no metric {unknown[0]!r}; choose from {', '.join(metrics.NAMES)}, or 'none'",
+            f"there is no metric {unknown[0]!r}; choose from {', '.join(metric.NAMES)}, or 'none'",
             param_hint="--metrics",
         )
 
 
-def check_metrics_run(names: tuple[str, ...]) -> None:
+def check_metrics_run(names: tuple[str, ...], modality: str) -> None:
     """click.BadParameter now, not at the first snapshot, where the metrics can't be computed."""
-    from fastgan import metrics
+    from fastgan.modalities import load_modality
 
-    reason = metrics.available() if names else None
+    reason = load_modality(modality).metric.available() if names else None
     if reason is not None:
         raise click.BadParameter(f"{reason}; or use --metrics none", param_hint="--metrics")
 

@@ -22,6 +22,8 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
 
     `given` are the options that were typed, which need no explanation.
     """
+    if not config.is_image_model:
+        return []
     model = config.model
     height, width = model.img_height, model.img_width
     if cfg == "auto":

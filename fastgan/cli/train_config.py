@@ -1,7 +1,6 @@
 """The configuration of a run: of a new one from the options and the data, of a resumed one."""
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,9 @@ from fastgan.cli.train_checks import check_batch_gpu
 from fastgan.cli.train_choice import FITTED, explain, fit_memory
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options import (
-    AVATARS,
     HAS_PRESETS,
     MAY_CHANGE_ON_RESUME,
     apply_options,
-    cfg_names,
     cfg_of,
     has_effect,
     option_name,
@@ -29,8 +26,6 @@ from fastgan.cli.train_options import (
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-_AVATAR_RESOLUTION = 64
-
 
 def new_config(
     options: dict[str, Any], given: dict[str, Any]
@@ -40,17 +35,27 @@ def new_config(
     `options` are all options of the command, `given` those of the configuration that were typed.
     The name is for the run folder.
     """
-    from fastgan.training.config.recipes import load_recipe
+    from fastgan.modalities import load_modality
+    from fastgan.training.config.recipes import data_options, load_recipe, recipe_modality
+    from fastgan.training.config.run import DataConfig
     from fastgan.training.step.batch import check_split
 
     gpus = num_processes(options["gpus"])
-
-    shape, c_dim, name, count = _look_at_data(options)
+    modality = recipe_modality(options["cfg"])
+    path = data_path(options["data"], modality) if "data" in given else None
     data = {
-        "path": data_path(options["data"]),
+        "modality": modality,
+        "path": path,
         "resolution": options["resolution"],
-        "use_labels": c_dim > 0,
+        "use_labels": options["cond"],
+        "options": data_options(options["cfg"]),
     }
+    _refuse_of_images(given, options["cfg"], modality)
+    typed = data | {"path": path and options["data"], "max_images": given.get("subset")}
+    facts = load_modality(modality).data.describe(DataConfig(**typed))
+    for line in facts.lines:
+        click.echo(line)
+    data["use_labels"] = facts.arguments.get("c_dim", 0) > 0
 
     # a recipe may derive other settings from the batch
     derived = {"batch": given["batch"]} if "batch" in given else {}
@@ -67,8 +72,8 @@ def new_config(
 
     def make(cfg: str) -> "TrainConfig":
         return load_recipe(cfg)(
-            resolution=shape[1:], img_channels=shape[0], c_dim=c_dim, gpus=gpus,
-            data=data, device=given.get("device") or default_device(), **derived,
+            **facts.arguments, gpus=gpus, data=data,
+            device=given.get("device") or default_device(), **derived,
             **(preset if cfg == HAS_PRESETS else {}),
         )  # fmt: skip
 
@@ -90,10 +95,9 @@ def new_config(
     config = apply_options(config, passed)
     choices = explain(config, given, options["cfg"], gpus)
     if options["cfg"] in FITTED and "batch_gpu" not in given:
-        num_bytes = min(given.get("subset", count), count) * math.prod(shape)
-        config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=num_bytes)
+        config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=facts.num_bytes)
         choices += lines
-    return config, name, choices
+    return config, facts.name, choices
 
 
 def _with_weights(
@@ -105,7 +109,7 @@ def _with_weights(
     """
     from fastgan.training.checkpoint.checkpoint import read_config
     from fastgan.training.checkpoint.transfer import start_from
-    from fastgan.training.config.recipes import load_recipe
+    from fastgan.training.config.recipes import load_recipe, recipes
 
     path = find_checkpoint(options["init_from"], options["outdir"], flag="--init-from")
     saved = read_config(path)
@@ -118,7 +122,7 @@ def _with_weights(
         )
     if architecture != config.architecture:
         fitting = []
-        for name in cfg_names():
+        for name in recipes("images"):
             with contextlib.suppress(ValueError):
                 if load_recipe(name)(resolution=(64, 64)).architecture == architecture:
                     fitting.append(name)
@@ -133,34 +137,30 @@ def _with_weights(
     return config
 
 
-def data_path(data: str) -> str | None:
-    """The absolute path of --data; None for the avatars."""
-    return None if data == AVATARS else str(Path(data).resolve())
+def data_path(data: str, modality: str) -> str | None:
+    """The absolute path of --data; None for what the modality finds or makes by itself."""
+    from fastgan.modalities import load_modality
+
+    return None if data == load_modality(modality).data.BUILT_IN else str(Path(data).resolve())
 
 
-def _look_at_data(options: dict[str, Any]) -> tuple[tuple[int, int, int], int, str, int]:
-    """((C, H, W), label_dim, name, images) of --data; of avatars known before they are drawn."""
-    from fastgan.data import avatar_painter, avatars, open_images
-    from fastgan.data.batch_loader import packing_advice
-
-    if options["data"] == AVATARS:
-        height, width = options["resolution"] or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
-        c_dim = len(avatar_painter.CLASSES) if options["cond"] else 0
-        return (3, height, width), c_dim, f"{AVATARS}{width}", avatars.DEFAULT_COUNT
-    dataset = open_images(
-        options["data"], resolution=options["resolution"], use_labels=options["cond"]
-    )
-    _, height, width = dataset.image_shape
-    click.echo(f"data        {options['data']}: {len(dataset)} images of {width}x{height} pixels")
-    if (advice := packing_advice(dataset)) is not None:
-        click.echo(advice)
-    return dataset.image_shape, dataset.label_dim, dataset.name, len(dataset)
+def _refuse_of_images(given: Mapping[str, Any], cfg: str, modality: str) -> None:
+    """click.BadParameter for an option that reads images, where the samples are others."""
+    for option in ("resolution", "cond"):
+        if option in given and modality != "images":
+            raise click.BadParameter(
+                f"has no effect with --cfg {cfg}, which trains on {modality}, not on images; leave "
+                "it out",
+                param_hint=option_name(option),
+            )
 
 
 def _others(make: Callable[[str], "TrainConfig"], cfg: str) -> dict[str, "TrainConfig"]:
     """The configurations of the other recipes on this data, where they can be trained on it."""
+    from fastgan.training.config.recipes import recipe_modality, recipes
+
     found = {}
-    for name in cfg_names():
+    for name in recipes(recipe_modality(cfg)):
         if name != cfg:
             with contextlib.suppress(ValueError):
                 found[name] = make(name)
@@ -225,6 +225,9 @@ def continue_config(
     """
     from fastgan.training.loop.source import open_dataset
 
+    given = dict(given)
+    if "data" in given:
+        given["data"] = data_path(given["data"], config.data.modality)
     for option in sorted(given.keys() - MAY_CHANGE_ON_RESUME):
         if not _agrees(config, option, given[option]):
             value = given[option]
@@ -259,5 +262,5 @@ def _agrees(config: "TrainConfig", option: str, value: Any) -> bool:
     if option == "cond":
         return value == config.data.use_labels
     if option == "resolution":
-        return value == (config.model.img_height, config.model.img_width)
+        return config.is_image_model and value == (config.model.img_height, config.model.img_width)
     return has_effect(option, config) and apply_options(config, {option: value}) == config

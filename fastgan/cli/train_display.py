@@ -27,7 +27,7 @@ class TickLines(Observer):
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         scores = "".join(f"  {name} {value:.4g}" for name, value in snapshot.metrics.items())
-        click.echo(f"snapshot {snapshot.checkpoint.name}  {snapshot.images.name}{scores}")
+        click.echo(f"snapshot {snapshot.checkpoint.name}  {snapshot.samples.name}{scores}")
 
     def on_alarm(self, alarm: Alarm) -> None:
         click.echo(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
@@ -93,7 +93,7 @@ class TerminalDisplay(Observer):
         self._draw()
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
-        self._rows["picture"] = str(snapshot.images)
+        self._rows["samples"] = str(snapshot.samples)
         if snapshot.metrics:
             self._rows["scores"] = "  ".join(f"{n} {v:.4g}" for n, v in snapshot.metrics.items())
         self._draw()

@@ -273,7 +273,7 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
         return hasattr(config.model, _MODEL[option])
     if option == "gamma":
         return any(getattr(config, name) > 0 for name in _PENALTIES)
-    if option in _AUGMENT or option == "mirror":
+    if option in _AUGMENT or option in ("mirror", "data_on_gpu"):
         return config.is_image_model
     if option == "fp16":
         return getattr(config.model, "half_dtype", None) is not None

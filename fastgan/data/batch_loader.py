@@ -4,13 +4,14 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastgan.data.device_copies import DeviceCopies, Sent
+from fastgan.data.epoch_order import indices_at, seeded, shuffled
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
 from fastgan.data.resident_images import normalised, placement, resident
@@ -104,7 +105,7 @@ class BatchLoader:
         if chosen.is_on_device:
             self.images = resident(dataset, self._pixels, self._labels, self.device)
             self._pixels = self._labels = None  # no second copy
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._order = lru_cache(maxsize=2)(partial(shuffled, seed, count=len(dataset)))
         self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
@@ -178,27 +179,12 @@ class BatchLoader:
         """
         if position < 0:
             raise ValueError(f"BatchLoader: position must be at least 0, got {position}")
-        count = len(self.dataset)
-        indices, flips = [], []
-        while (left := self.batch - sum(map(len, indices))) > 0:
-            epoch, offset = divmod(position, count)
-            part = self._order(epoch)[offset : offset + left]
-            indices.append(part)
-            flips.append(self._flip_bits(epoch // 2)[part] ^ bool(epoch % 2))
-            position += len(part)
-        return np.concatenate(indices), np.concatenate(flips) & self.mirror
-
-    def _draw_order(self, epoch: int) -> np.ndarray:
-        return self._rng(0, epoch).permutation(len(self.dataset)).astype(np.int64)
+        parts = indices_at(position, self.batch, len(self.dataset), self._order)
+        flips = [self._flip_bits(epoch // 2)[part] ^ bool(epoch % 2) for epoch, part in parts]
+        return np.concatenate([part for _, part in parts]), np.concatenate(flips) & self.mirror
 
     def _draw_flip_bits(self, pair: int) -> np.ndarray:
-        return self._rng(1, pair).randint(0, 2, len(self.dataset)).astype(bool)
-
-    def _rng(self, stream: int, number: int) -> np.random.RandomState:
-        # RandomState, not Generator: numpy promises never to change its sequences, and a resumed
-        # run must see the same order after numpy has been upgraded.
-        words = np.random.SeedSequence((self.seed, stream, number)).generate_state(8)
-        return np.random.RandomState(words)
+        return seeded(self.seed, 1, pair).randint(0, 2, len(self.dataset)).astype(bool)
 
     def _fetch(self, position: int, at: tuple[np.ndarray, np.ndarray]) -> Sent:
         ahead, ready = self._ahead

@@ -5,7 +5,8 @@ that nothing is downloaded later. The names end in `_lite0`: the values can't be
 or KID on Inception features.
 """
 
-from fastgan.metrics.evaluator import NAMES, Evaluator, MetricResult, compute
+from fastgan.metrics.evaluator import NAMES, Evaluator, compute
 from fastgan.metrics.features import available
+from fastgan.metrics.part_evaluator import MetricResult, PartEvaluator
 
-__all__ = ["NAMES", "Evaluator", "MetricResult", "available", "compute"]
+__all__ = ["NAMES", "Evaluator", "MetricResult", "PartEvaluator", "available", "compute"]

@@ -1,7 +1,6 @@
 """Compute metrics of a generator against a data set: features once, then every metric."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from fastgan.metrics.features import EfficientNetLite0
 from fastgan.metrics.frechet import frechet_distance
 from fastgan.metrics.kid import kid
+from fastgan.metrics.part_evaluator import FeatureRanks, PartEvaluator, SampleFn, check_names
 from fastgan.metrics.prdc import prdc
 
 NAMES = (
@@ -21,8 +21,6 @@ NAMES = (
     "density_lite0",
     "coverage_lite0",
 )
-SampleFn = Callable[[int], Tensor]
-PartFn = Callable[[int, int], Tensor]  # (index of the first image, number of images)
 
 
 class Images(Protocol):
@@ -32,38 +30,7 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class FeatureRanks(Protocol):
-    """Processes that compute features together (`fastgan.training.distributed.ranks.Ranks`)."""
-
-    rank: int
-    world_size: int
-
-    def all_gather_rows(self, x: Tensor) -> list[Tensor]:
-        """The matrices [n, F] that all ranks pass, in the order of the ranks; n may differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricResult:
-    """A value with everything that it depends on; compare only results that agree in the rest.
-
-    Args:
-        name: name of the metric.
-        value: its value.
-        num_real: number of images of the data set.
-        num_fake: number of generated images.
-        extractor: name of the feature extractor.
-        resize: how images are resized for it.
-    """
-
-    name: str
-    value: float
-    num_real: int
-    num_fake: int
-    extractor: str
-    resize: str
-
-
-class Evaluator:
+class Evaluator(PartEvaluator):
     """Keeps the features of a data set, so that later evaluations compute only the fakes.
 
     Args:
@@ -85,6 +52,8 @@ class Evaluator:
         ImportError: the packages of the default extractor are missing; the message names the extra.
     """
 
+    names = NAMES
+
     def __init__(
         self,
         dataset: Images,
@@ -96,13 +65,11 @@ class Evaluator:
         seed: int = 0,
         ranks: FeatureRanks | None = None,
     ) -> None:
-        for what, value in (("batch", batch), ("num_real", num_real)):
-            if value is not None and value < 1:
-                raise ValueError(f"Evaluator: {what} must be at least 1, got {value}")
-        self.dataset, self.batch, self.seed, self.ranks = dataset, batch, seed, ranks
-        self.num_real = min(num_real or len(dataset), len(dataset))
-        self.device = torch.device(device)
+        super().__init__(
+            dataset, num_real=num_real, batch=batch, device=device, seed=seed, ranks=ranks
+        )
         self.extractor = (EfficientNetLite0() if extractor is None else extractor).to(self.device)
+        self.extractor_name, self.resize = self.extractor.name, self.extractor.resize
         self._real: Tensor | None = None
 
     def real_features(self) -> Tensor:
@@ -116,93 +83,40 @@ class Evaluator:
         if self._real is None:
             order = np.random.RandomState(self.seed).permutation(len(self.dataset))
 
-            def images(first: int, n: int) -> Tensor:
-                picked = order[first : first + n]
-                return torch.from_numpy(np.stack([self.dataset[int(i)][0] for i in picked]))
+            def part(first: int, n: int) -> Tensor:
+                images = [self.dataset[int(i)][0] for i in order[first : first + n]]
+                return self.features(torch.from_numpy(np.stack(images)), first)
 
-            self._real = self._features(images, self.num_real)
+            self._real = self.in_parts(part, self.num_real)
         return self._real
 
-    def evaluate(
-        self, names: Sequence[str], sample_fn: SampleFn, num_images: int
-    ) -> dict[str, MetricResult]:
-        """Compute metrics of generated images.
+    def prepare(self) -> None:
+        """Computes the features of the real images."""
+        self.real_features()
+
+    def features(self, x: Tensor, first: int) -> Tensor:
+        """Features of images.
+
+        Args:
+            x: [n, C, H, W], uint8 or float in [-1, 1].
+            first: index of the first one; not used.
+
+        Returns:
+            [n, F].
+        """
+        return self.extractor(x.to(self.device))
+
+    def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
+        """The values of metrics.
 
         Args:
             names: metrics, of `NAMES`.
-            sample_fn: sample_fn(n) returns n images [n, C, H, W], uint8 or float in [-1, 1], on any
-                device; it is called with at most `batch`.
-            num_images: number of generated images.
+            fake: [num_fake, F], the features of all generated images.
 
         Returns:
-            A `MetricResult` for each name.
-
-        Raises:
-            ValueError: an unknown name, too few images for a metric, or images of a wrong number,
-                shape or dtype, or with NaN or infinity.
+            The value of each metric by name.
         """
-        return self.evaluate_parts(names, lambda first, n: sample_fn(n), num_images)
-
-    def evaluate_parts(
-        self, names: Sequence[str], part_fn: PartFn, num_images: int
-    ) -> dict[str, MetricResult]:
-        """The same of images that are asked for by their place; with several ranks all call it.
-
-        Args:
-            names: metrics, of `NAMES`.
-            part_fn: part_fn(first, n) returns images first … first + n - 1, as the sample_fn of
-                `evaluate` does. It must return the same ones on every rank that asks.
-            num_images: number of generated images.
-
-        Returns:
-            A `MetricResult` for each name; on ranks other than 0 nothing.
-
-        Raises:
-            ValueError: as `evaluate`.
-        """
-        check_names(names)
-        real = self.real_features()
-        fake = self._features(part_fn, num_images)
-        if self.ranks is not None and self.ranks.rank > 0:
-            return {}
-        values = _score(names, real, fake, self.seed)
-        return {
-            name: MetricResult(
-                name=name,
-                value=values[name],
-                num_real=len(real),
-                num_fake=len(fake),
-                extractor=self.extractor.name,
-                resize=self.extractor.resize,
-            )
-            for name in names
-        }
-
-    @torch.no_grad()
-    def _features(self, part_fn: PartFn, num_images: int) -> Tensor:
-        """float32 [num_images, F] on the CPU, in order, of parts that the ranks share."""
-        if num_images < 1:
-            raise ValueError(f"metrics: num_images must be at least 1, got {num_images}")
-        ranks = self.ranks
-        rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
-        parts = [
-            (first, min(self.batch, num_images - first))
-            for first in range(0, num_images, self.batch)
-        ]
-        own = [torch.zeros(0, 0)]  # where there are more ranks than parts
-        for first, n in parts[rank::world_size]:
-            x = part_fn(first, n)
-            if len(x) != n:
-                raise ValueError(f"metrics: sample_fn({n}) returned {len(x)} images")
-            own.append(self.extractor(x.to(self.device)).float().cpu())
-        mine = torch.cat(own[1:] or own)
-        if ranks is None:
-            return mine
-        every = [
-            iter(rows.split([n for _, n in parts[r::world_size]]))
-            for r, rows in enumerate(ranks.all_gather_rows(mine))
-        ]
-        return torch.cat([next(every[i % world_size]) for i in range(len(parts))])
+        return _score(names, self.real_features(), fake, self.seed)
 
 
 def compute(
@@ -236,17 +150,10 @@ def compute(
         ValueError: as `Evaluator.evaluate`.
         ImportError: as `Evaluator`.
     """
-    check_names(names)
+    check_names(names, NAMES)
     evaluator = Evaluator(dataset, num_real=num_images, batch=batch, device=device, seed=seed)
     results = evaluator.evaluate(names, sample_fn, num_images)
     return {name: result.value for name, result in results.items()}
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise ValueError naming the first metric that doesn't exist, and those that do."""
-    for name in names:
-        if name not in NAMES:
-            raise ValueError(f"metrics: no metric {name!r}; choose from {', '.join(NAMES)}")
 
 
 def _score(names: Sequence[str], real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan._extras import Extra
-from fastgan.training.report.pictures import write_picture
+from fastgan.modalities.pictures import write_picture
 
 Image, ImageDraw = Extra("PIL.Image", "train"), Extra("PIL.ImageDraw", "train")
 ImageFont = Extra("PIL.ImageFont", "train")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fastgan.augment import GROUPS
 from fastgan.data.resident_images import MODES
 from fastgan.losses import load_objective
-from fastgan.metrics import NAMES as METRICS
+from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import from_json, to_json
 from fastgan.training.config.step import (
@@ -40,24 +40,29 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The images that a run is trained on.
+    """The samples that a run is trained on.
 
     Args:
-        path: as `fastgan.data.open_images` takes it. Default None: fastgan's own avatars, which
-            are rendered once.
+        modality: what they are, a folder of `fastgan.modalities`; default "images".
+        path: of images as `fastgan.data.open_images` takes it; of other samples as their modality
+            takes it. Default None: fastgan's own avatars, which are rendered once, or the data
+            that the modality finds on this machine.
+        options: what else the modality's data take, by name; JSON values; default none.
         resolution: (height, width) in pixels, to which images are resized; default None: as stored.
         use_labels: whether to read the labels of dataset.json; default False.
         mirror: whether to add each image's horizontal mirror; default False.
-        max_images: how many images to use, a subset chosen by the seed; default None: all.
-        on_device: whether all pixels are kept as uint8 on the device, where a step gathers its
-            batch: "on", "off", or "auto" (default): on a GPU where they fit
+        max_images: how many samples to use; default None: all.
+        on_device: whether all pixels of images are kept as uint8 on the device, where a step
+            gathers its batch: "on", "off", or "auto" (default): on a GPU where they fit
             (`fastgan.data.resident_images`). The batches are the same.
 
     Raises:
         ValueError: when a value is out of range.
     """
 
+    modality: str = "images"
     path: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     resolution: tuple[int, int] | None = None
     use_labels: bool = False
     mirror: bool = False
@@ -65,6 +70,10 @@ class DataConfig:
     on_device: str = "auto"
 
     def __post_init__(self):
+        require(self.modality in modalities(), "data.modality", f"one of {', '.join(modalities())}",
+                self.modality, "a modality is a folder of fastgan/modalities")  # fmt: skip
+        require(isinstance(self.options, dict), "data.options", "a dict", self.options,
+                "{} is the default")  # fmt: skip
         require(self.on_device in MODES, "data.on_device", f"one of {', '.join(MODES)}",
                 self.on_device, "auto is the default")  # fmt: skip
         if self.resolution is not None:
@@ -149,7 +158,8 @@ class TrainConfig(StepConfig):
         tick_kimg: thousands of real images between two ticks (log lines); default 4.
         snapshot_every_ticks: ticks between two snapshots (checkpoint, picture, metrics); default
             10.
-        metrics: names of `fastgan.metrics`, computed at every snapshot; default none.
+        metrics: names of the modality's metrics (`fastgan.metrics.NAMES` of images), computed at
+            every snapshot; default none.
         metric_images: images that metrics are computed over; default 1000.
         seed: of everything random in the run; default 0.
         device: "cpu" (default), "cuda" or "cuda:N".
@@ -193,9 +203,10 @@ class TrainConfig(StepConfig):
         for name in ("total_kimg", "tick_kimg"):
             value = getattr(self, name)
             require(value > 0, name, "a positive number (thousands of images)", value, "try 4")
+        metrics = load_modality(self.data.modality).metric.NAMES if self.metrics else ()
         for name in self.metrics:
-            known = ", ".join(METRICS)
-            require(name in METRICS, "metrics", f"some of {known}", name, "() computes none")
+            known = ", ".join(metrics)
+            require(name in metrics, "metrics", f"some of {known}", name, "() computes none")
         self._check_augment()
         self._check_model()
         self._check_frozen_layers()
@@ -217,10 +228,11 @@ class TrainConfig(StepConfig):
     def _check_model(self) -> None:
         require(dataclasses.is_dataclass(self.model), "model", "an architecture's Config",
                 self.model, "see fastgan.models.load_architecture")  # fmt: skip
-        if bool(self.model.c_dim) != self.data.use_labels:
+        c_dim = getattr(self.model, "c_dim", 0)
+        if bool(c_dim) != self.data.use_labels:
             raise ValueError(
-                f"data.use_labels={self.data.use_labels} does not fit model.c_dim="
-                f"{self.model.c_dim}; a conditional model needs labels, an unconditional one none"
+                f"data.use_labels={self.data.use_labels} does not fit model.c_dim={c_dim}; a "
+                "conditional model needs labels, an unconditional one none"
             )
         if self.is_image_model and getattr(self.model, "data_shape", None) is None:
             size = (self.model.img_height, self.model.img_width)
@@ -236,13 +248,13 @@ class TrainConfig(StepConfig):
                 )
         if not self.is_image_model and self.blur_init_sigma > 0:
             raise ValueError(
-                f"blur_init_sigma={self.blur_init_sigma} needs images, but model.data_shape is "
-                f"{self.model.data_shape}; set blur_init_sigma=0"
+                f"blur_init_sigma={self.blur_init_sigma} needs images, but {self._samples}; set "
+                "blur_init_sigma=0"
             )
         if not self.is_image_model and self.augment.mode != "noaug":
             raise ValueError(
-                f"augment.mode={self.augment.mode!r} needs images, but model.data_shape is "
-                f"{self.model.data_shape}; set augment.mode='noaug'"
+                f"augment.mode={self.augment.mode!r} needs images, but {self._samples}; set "
+                "augment.mode='noaug'"
             )
 
     def _check_frozen_layers(self) -> None:
@@ -280,9 +292,16 @@ class TrainConfig(StepConfig):
 
     @property
     def is_image_model(self) -> bool:
-        """False for a model of vectors, whose Config has a `data_shape` that is not [C, H, W]."""
+        """Whether samples are images [C, H, W], by the modality and the model's `data_shape`."""
         shape = getattr(self.model, "data_shape", None)
-        return shape is None or len(shape) == 3
+        return self.data.modality == "images" and (shape is None or len(shape) == 3)
+
+    @property
+    def _samples(self) -> str:
+        """Why samples are no images, for errors."""
+        if self.data.modality != "images":
+            return f"data.modality is {self.data.modality!r}"
+        return f"model.data_shape is {self.model.data_shape}"
 
     @property
     def total_nimg(self) -> int:

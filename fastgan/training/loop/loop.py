@@ -16,7 +16,8 @@ import torch
 
 from fastgan._extras import require
 from fastgan.data import BatchLoader
-from fastgan.metrics import Evaluator
+from fastgan.metrics import PartEvaluator
+from fastgan.modalities import load_modality
 from fastgan.training.checkpoint import checkpoint, random_state, retention
 from fastgan.training.checkpoint.changes import changes_since
 from fastgan.training.checkpoint.contents import Contents
@@ -40,7 +41,7 @@ from fastgan.training.loop.source import (
 )
 from fastgan.training.step.backends import backend_settings
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.state import TrainState, build_state
+from fastgan.training.step.state import GRID_SIZE, TrainState, build_state
 
 __all__ = [
     "Alarm",
@@ -95,7 +96,7 @@ def train(
             count are the same. Where config differs from the saved one, config counts.
         observers: are called at the run's events, such as `RunLog()`.
         loader: batches of `config.batch` samples from elsewhere; default: from `config.data`. Its
-            condition is [N, c_dim], one-hot or real, or None.
+            condition is [N, c_dim], one-hot or real, a tree of tensors, or None.
         faults: when to go back after NaN, and when to stop; default: `FaultPolicy()`.
         ranks: the processes that train together (`fastgan.training.distributed.ranks.join`); each
             calls this function with equal arguments; they share the work of metrics, and rank 0
@@ -116,7 +117,10 @@ def train(
         state = train(config, Path("runs/first"), observers=[RunLog()])
     """
     require("safetensors", "train")  # now, and not at the first checkpoint
-    state = build_state(config)
+    modality = load_modality(config.data.modality)
+    dataset = open_dataset(config) if loader is None else None
+    grid = None if dataset is None else modality.grid(dataset, GRID_SIZE)
+    state = build_state(config, grid_c=None if grid is None else grid[1])
     random_state.seed_others(config.seed)
     document = None if resume is None else checkpoint.load(state, resume)
     is_transfer = resume is None and config.init_from is not None
@@ -124,14 +128,11 @@ def train(
     rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
-    dataset, whole = None, loader
-    if loader is None:
-        dataset = open_dataset(config)
-        is_mirrored = config.data.mirror
-        loader = BatchLoader(
-            dataset, config.batch, seed=config.seed, mirror=is_mirrored, device=config.device,
-            workers=workers, part=(rank, world_size),
-            machine=None if ranks is None else ranks.machine, on_device=config.data.on_device,
+    whole = loader
+    if dataset is not None:
+        loader = modality.make_loader(
+            dataset, config, part=(rank, world_size), workers=workers,
+            machine=None if ranks is None else ranks.machine,
         )  # fmt: skip
         whole = loader.whole
     elif world_size > 1:
@@ -141,7 +142,7 @@ def train(
         config=config,
         run_dir=run_dir,
         state=state,
-        reals=lambda n: first_samples(whole, n),
+        reals=lambda n: first_samples(whole, n) if grid is None else grid[0],
         dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
         data_note="" if dataset is None else loader.why,
@@ -153,7 +154,7 @@ def train(
         changes=() if document is None else changes_since(document, state),
     )
     evaluator = make_evaluator(state, dataset, ranks)
-    if dataset is None:
+    if not isinstance(loader, BatchLoader):
         loader = CopyingLoader(loader, state.device)
     observers = observers if rank == 0 else ()
     faults = faults or FaultPolicy()
@@ -168,7 +169,7 @@ class _Run:
         self,
         state: TrainState,
         loader: Loader,
-        evaluator: Evaluator | None,
+        evaluator: PartEvaluator | None,
         run_dir: Path,
         observers: Sequence[Observer],
         faults: FaultPolicy,
@@ -314,9 +315,10 @@ class _Run:
         if metrics:
             first = state.config.metrics[0]
             self.saver.note_score(path, first, metrics[first])
+        suffix = load_modality(state.config.data.modality).samples.SUFFIX
         snapshot = Snapshot(
             kimg=state.kimg,
-            images=self.run_dir / fakes_name(state.kimg),
+            samples=self.run_dir / fakes_name(state.kimg, suffix),
             checkpoint=path,
             metrics=metrics,
         )

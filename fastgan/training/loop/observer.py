@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from fastgan.training.checkpoint.transfer import CopiedWeights
 from fastgan.training.config.run import TrainConfig
@@ -21,10 +20,11 @@ class RunInfo:
         config: of the run.
         run_dir: the run's folder.
         state: of the run, which training changes.
-        reals: n → the first n real samples [n, ...] of the data set's shuffled order, on the CPU.
+        reals: n → n real samples [n, ...] on the CPU, a tree of tensors: the first ones of the data
+            set's shuffled order, or those whose conditions the snapshots have (`Modality.grid`).
         dataset_name: of the data set, or the loader's class.
-        dataset_size: the number of images; None for a loader of the user's.
-        data_note: where its pixels are kept and why; empty for a loader of the user's.
+        dataset_size: the number of samples; None for a loader of the user's.
+        data_note: where they are kept and why; empty for a loader of the user's.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
         copied_weights: what a new run takes over from other weights; None where it starts from
@@ -38,7 +38,7 @@ class RunInfo:
     config: TrainConfig
     run_dir: Path
     state: TrainState
-    reals: Callable[[int], Tensor]
+    reals: Callable[[int], Any]
     dataset_name: str
     dataset_size: int | None
     g_parameters: int
@@ -112,13 +112,13 @@ class Snapshot:
 
     Args:
         kimg: thousands of real images shown.
-        images: the path for the picture of fakes.
+        samples: the path for the fakes' file, such as the picture of them.
         checkpoint: the path of the checkpoint, which is still being written in the background.
         metrics: name → value; empty where no metrics are configured, and at the first tick.
     """
 
     kimg: float
-    images: Path
+    samples: Path
     checkpoint: Path
     metrics: dict[str, float] = field(default_factory=dict)
 

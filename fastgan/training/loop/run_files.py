@@ -1,25 +1,34 @@
-"""`read_run`: the options, statistics, scores and pictures of a run folder."""
+"""`read_run`: the options, statistics, scores and samples of a run folder."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastgan.modalities import Modality, load_modality
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
     """The content of a run folder at one moment.
 
-    `stats` and each list in `scores` are rows with a `kimg` key; `grids` are `(kimg, file name)`.
+    `stats` and each list in `scores` are rows with a `kimg` key; `fakes` are `(kimg, file name)`;
+    `files` are the names of all that is in `folder`.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     stats: list[dict[str, float]] = field(default_factory=list)
     scores: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
-    grids: list[tuple[int, str]] = field(default_factory=list)
-    has_reals: bool = False
-    has_gif: bool = False
+    fakes: list[tuple[int, str]] = field(default_factory=list)
+    folder: Path = Path()
+    files: frozenset[str] = frozenset()
+
+    @property
+    def modality(self) -> Modality:
+        """That of the run's data."""
+        data = self.options.get("data")
+        return load_modality(data.get("modality", "images") if isinstance(data, dict) else "images")
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -65,28 +74,30 @@ def _scores(run_dir: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def read_run(run_dir: Path) -> RunFiles:
-    """Read options, statistics, scores and the list of pictures of the run in `run_dir`."""
-    options = run_dir / "training_options.json"
+    """Read options, statistics, scores and the list of samples of the run in `run_dir`."""
+    path = run_dir / "training_options.json"
+    options = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    suffix = RunFiles(name="", options=options).modality.samples.SUFFIX
     return RunFiles(
         name=run_dir.name,
-        options=json.loads(options.read_text(encoding="utf-8")) if options.exists() else {},
+        options=options,
         stats=[_numbers(r) for r in read_lines(run_dir / "stats.jsonl") if "alarm" not in r],
         scores=_scores(run_dir),
-        grids=[(kimg, path.name) for kimg, path in list_fakes(run_dir)],
-        has_reals=(run_dir / "reals.png").exists(),
-        has_gif=(run_dir / "progress.gif").exists(),
+        fakes=[(kimg, path.name) for kimg, path in list_fakes(run_dir, suffix)],
+        folder=run_dir,
+        files=frozenset(path.name for path in run_dir.glob("*")),
     )
 
 
-def fakes_name(kimg: float) -> str:
-    """`fakes000012.png`: the file name of the grid at `kimg` thousand images (rounded down)."""
-    return f"fakes{int(kimg):06d}.png"
+def fakes_name(kimg: float, suffix: str) -> str:
+    """`fakes000012.png`: the file of a snapshot at `kimg` thousand samples (rounded down)."""
+    return f"fakes{int(kimg):06d}{suffix}"
 
 
-def list_fakes(run_dir: Path) -> list[tuple[int, Path]]:
-    """`(kimg, path)` of every grid of fakes in a run folder, oldest first."""
+def list_fakes(run_dir: Path, suffix: str) -> list[tuple[int, Path]]:
+    """`(kimg, path)` of every snapshot's file in a run folder, oldest first."""
     found = []
-    for path in run_dir.glob("fakes*.png"):
+    for path in run_dir.glob(f"fakes*{suffix}"):
         digits = path.stem.removeprefix("fakes")
         if digits.isdigit():
             found.append((int(digits), path))

@@ -1,13 +1,16 @@
 """`Loader`, the data set of a run's configuration, and what a step gets of them."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_dataset, open_images
+from fastgan._trees import map_tensors, num_rows
+from fastgan.data import BatchLoader
 from fastgan.data.device_copies import DeviceCopies
+from fastgan.modalities import load_modality
 from fastgan.training.config.run import TrainConfig
+from fastgan.training.loop.generator_call import concatenated
 from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import TrainState
@@ -18,14 +21,15 @@ __all__ = ["CopyingLoader", "Loader", "RankLoader", "first_samples", "open_datas
 class Loader(Protocol):
     """What `train` needs of a loader."""
 
-    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
+    def batch_at(self, position: int) -> tuple[Any, Any]:
         """One batch: a pure function of the position.
 
         Args:
             position: of its first sample in the stream of samples.
 
         Returns:
-            x [N, ...] with N = `config.batch`, and c [N, c_dim], or None where c_dim is 0.
+            x [N, ...] with N = `config.batch`, or a tree of such tensors, and its condition: c
+            [N, c_dim], a tree of tensors [N, ...], or None.
         """
 
 
@@ -35,10 +39,11 @@ class RankLoader:
     def __init__(self, loader: Loader, rank: int, world_size: int):
         self._loader, self._rank, self._world_size = loader, rank, world_size
 
-    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
-        x, c = self._loader.batch_at(position)
-        x = rows_of_rank(x, self._rank, self._world_size)
-        return x, None if c is None else rows_of_rank(c, self._rank, self._world_size)
+    def batch_at(self, position: int) -> tuple[Any, Any]:
+        def rows(t: Tensor) -> Tensor:
+            return rows_of_rank(t, self._rank, self._world_size)
+
+        return map_tensors(rows, tuple(self._loader.batch_at(position)))
 
 
 class CopyingLoader:
@@ -48,9 +53,8 @@ class CopyingLoader:
         self._loader, self._device = loader, device
         self._copies = DeviceCopies(device)
 
-    def batch_at(self, position: int) -> tuple[Tensor, Tensor | None]:
-        x, c = self._loader.batch_at(position)
-        return self._on_device(x), None if c is None else self._on_device(c)
+    def batch_at(self, position: int) -> tuple[Any, Any]:
+        return map_tensors(self._on_device, tuple(self._loader.batch_at(position)))
 
     def _on_device(self, t: Tensor) -> Tensor:
         if t.device.type == self._device.type:
@@ -58,39 +62,19 @@ class CopyingLoader:
         return self._copies.receive(self._copies.send(t))[0]
 
 
-def open_dataset(config: TrainConfig) -> ImageDataset | PackedDataset:
-    """The images of `config.data`, checked against the model. ValueError where they do not fit."""
-    data, model = config.data, config.model
-    if not config.is_image_model:
-        raise ValueError(
-            f"train: model.data_shape is {model.data_shape}, and config.data reads images; pass "
-            "train(..., loader=) with a batch_at(position)"
-        )
-    shape = getattr(model, "data_shape", None)
-    shape = shape or (model.img_channels, model.img_height, model.img_width)
-    path, resolution = data.path, data.resolution
-    if path is None:
-        path, resolution = default_dataset(max(shape[1:])), shape[1:]
-    dataset = open_images(
-        path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
-    )
-    if (dataset.image_shape, dataset.label_dim) != (shape, model.c_dim):
-        raise ValueError(
-            f"train: the model takes images {shape} and c_dim {model.c_dim}, but {path} holds "
-            f"{dataset.image_shape} and label_dim {dataset.label_dim}; set data.resolution, "
-            "data.use_labels, or the model's img_channels, img_height, img_width and c_dim"
-        )
-    return dataset
+def open_dataset(config: TrainConfig) -> Any:
+    """The samples of `config.data`, checked against the model. ValueError where they do not fit."""
+    return load_modality(config.data.modality).data.open_data(config.data, config.model)
 
 
-def first_samples(loader: Loader, n: int) -> Tensor:
-    """The n samples [n, ...] that a run sees first, on the CPU."""
-    parts: list[Tensor] = []
+def first_samples(loader: Loader, n: int) -> Any:
+    """The n samples [n, ...] that a run sees first, on the CPU: a tree of tensors."""
+    parts: list[Any] = []
     count = 0
     while count < n:
-        parts.append(loader.batch_at(count)[0].cpu())
-        count += len(parts[-1])
-    return torch.cat(parts)[:n]
+        parts.append(map_tensors(lambda t: t.cpu(), loader.batch_at(count)[0]))
+        count += num_rows(parts[-1])
+    return map_tensors(lambda t: t[:n], concatenated(parts))
 
 
 def step_input(loader: Loader, state: TrainState) -> Batch | Picks:
@@ -98,5 +82,7 @@ def step_input(loader: Loader, state: TrainState) -> Batch | Picks:
     if isinstance(loader, BatchLoader) and loader.images is not None:
         return Picks(loader.images, *loader.places_at(state.position))
     x, c = loader.batch_at(state.position)
-    c = c.to(state.device) if state.G.c_dim else None
-    return Batch(x=x.to(state.device), c=c)
+    if isinstance(c, Tensor) and c.ndim == 2 and c.shape[1] == 0:
+        c = None  # labels of no length
+    x, c = map_tensors(lambda t: t.to(state.device), (x, c))
+    return Batch(x=x, c=c)

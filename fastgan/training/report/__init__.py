@@ -1,9 +1,7 @@
 """What a run writes for people: observers that make logs, pictures and a page.
 
 log       RunLog: log.txt, stats.jsonl, metric-*.jsonl
-pictures  reals.png, fakes*.png and progress.gif
-grids     grids of images
-gif       the animation
+samples   reals.png, fakes*.png and progress.gif, or what another modality writes
 page      report.html
 charts    line charts as SVG
 style     the page's style sheet

@@ -19,13 +19,13 @@ import torch
 from fastgan import ops
 from fastgan._version import __version__
 from fastgan.atomic import write_atomic
+from fastgan.modalities import load_modality
 from fastgan.training.loop.observer import Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import RunFiles, flatten, read_run
 from fastgan.training.report.charts import format_number, line_chart
 from fastgan.training.report.log import format_time
 from fastgan.training.report.style import CSS
 
-_MAX_TIMELINE = 12
 _REFRESH_SECONDS = 20
 
 
@@ -52,17 +52,19 @@ def _charts(run: RunFiles) -> str:
     figures += [line_chart(name, {name: points}) for name, points in run.scores.items()]
     if any(row.get("augment") for row in run.stats):
         figures.append(line_chart("Augmentation probability", _lines(run.stats, ["augment"])))
-    figures.append(line_chart("Images per second", _lines(run.stats, ["img_per_sec"])))
+    title = f"{run.modality.samples.NOUN.capitalize()} per second"
+    figures.append(line_chart(title, _lines(run.stats, ["img_per_sec"])))
     return f'<h2>Curves</h2><div class="charts">{"".join(figures)}</div>'
 
 
 def _tiles(run: RunFiles, is_running: bool) -> str:
     last = run.stats[-1] if run.stats else {}
+    noun = run.modality.samples.NOUN
     total = run.options.get("total_kimg")
     goal = f" / {format_number(float(total))}" if isinstance(total, int | float) else ""
     tiles = [
-        ("thousand images", format_number(last.get("kimg", 0.0)), goal),
-        ("images per second", format_number(last.get("img_per_sec", 0.0)), ""),
+        (f"thousand {noun}", format_number(last.get("kimg", 0.0)), goal),
+        (f"{noun} per second", format_number(last.get("img_per_sec", 0.0)), ""),
         ("trained for", _duration(last.get("total_sec")), ""),
         ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
     ]
@@ -78,39 +80,6 @@ def _tiles(run: RunFiles, is_running: bool) -> str:
 
 def _duration(seconds: float | None) -> str:
     return "-" if seconds is None or not math.isfinite(seconds) else format_time(seconds)
-
-
-def _card(title: str, note: str, file: str) -> str:
-    return (
-        f'<figure class="card"><figcaption><h3>{escape(title)}</h3>'
-        f'<span class="soft">{escape(note)}</span></figcaption>'
-        f'<a href="{escape(file)}"><img src="{escape(file)}" alt="{escape(title)}"></a></figure>'
-    )
-
-
-def _pictures(run: RunFiles) -> str:
-    newest = []
-    if run.grids:
-        kimg, file = run.grids[-1]
-        newest.append(_card("Generated", f"{kimg} kimg", file))
-    if run.has_reals:
-        newest.append(_card("Training images", "for comparison", "reals.png"))
-    return f'<h2>Pictures</h2><div class="pair">{"".join(newest)}</div>' if newest else ""
-
-
-def _progress(run: RunFiles) -> str:
-    if not run.has_gif or len(run.grids) < 2:
-        return ""
-    last = len(run.grids) - 1
-    count = min(len(run.grids), _MAX_TIMELINE)
-    shown = [run.grids[i * last // (count - 1)] for i in range(count)]
-    strip = "".join(
-        f'<a href="{escape(file)}"><img loading="lazy" src="{escape(file)}" '
-        f'alt="generated at {kimg} kimg">{kimg} kimg</a>'
-        for kimg, file in shown
-    )
-    card = _card("In motion", f"{len(run.grids)} snapshots", "progress.gif")
-    return f'<h2>Progress</h2><div class="pair">{card}<div class="timeline">{strip}</div></div>'
 
 
 def _table(title: str, rows: Mapping[str, object]) -> str:
@@ -137,12 +106,13 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
     tables = [_table("Settings", flatten(run.options))] if run.options else []
     tables += [_table(title, rows) for title, rows in facts.items()]
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    newest, progress = run.modality.samples.section(run.folder, run.files, run.fakes)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{reload}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head><body><main>"
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
-        f"{_tiles(run, is_running)}{_pictures(run)}{_charts(run)}{_progress(run)}"
+        f"{_tiles(run, is_running)}{newest}{_charts(run)}{progress}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
         "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
         "</main></body></html>"
@@ -190,7 +160,7 @@ class Report(Observer):
         self._facts = {
             "Data and networks": {
                 "data set": info.dataset_name,
-                "images": info.dataset_size,
+                load_modality(info.config.data.modality).samples.NOUN: info.dataset_size,
                 "parameters of G": f"{info.g_parameters:,}",
                 "parameters of D": f"{info.d_parameters:,}",
             },

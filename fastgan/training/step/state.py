@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastgan._trees import map_tensors, num_rows
 from fastgan.augment import AdaController, AugmentPipe, BlurFade
 from fastgan.models import load_architecture
 from fastgan.training.config.run import OptimizerConfig, StepConfig, TrainConfig
@@ -118,8 +119,9 @@ class TrainState(StepState):
 
     Attributes:
         config: the run's configuration.
-        grid_z: [64, z_dim], the latents of every picture of fakes.
-        grid_c: [64, c_dim], their one-hot classes in turn; None for an unconditional model.
+        grid_z: [64, z_dim], the latents of every snapshot's samples.
+        grid_c: their conditions: [64, c_dim], one-hot classes in turn, or a tree of tensors
+            [n, ...] of a data set, and then grid_z has n rows; None for an unconditional model.
         tick: the number of ticks so far.
         elapsed_sec: the training time so far, in seconds, of earlier processes too.
         reason: why the last `train` ended: "finished" or "interrupted".
@@ -127,17 +129,23 @@ class TrainState(StepState):
 
     config: TrainConfig
     grid_z: Tensor = field(metadata={"name": "grid.z"})
-    grid_c: Tensor | None = field(metadata={"name": "grid.c"})
+    grid_c: Any = field(metadata={"name": "grid.c"})
     tick: int = 0
     elapsed_sec: float = 0.0
     reason: str = ""
 
+    @property
+    def grid_size(self) -> int:
+        """The number of a snapshot's samples."""
+        return len(self.grid_z)
 
-def build_state(config: TrainConfig) -> TrainState:
+
+def build_state(config: TrainConfig, *, grid_c: Any = None) -> TrainState:
     """The state at step 0 of networks of `config.architecture`.
 
     Args:
         config: its `seed` seeds torch's global generator, from which the networks are initialised.
+        grid_c: as `create_state`.
 
     Returns:
         The state, on `config.device`.
@@ -153,10 +161,12 @@ def build_state(config: TrainConfig) -> TrainState:
     architecture = load_architecture(config.architecture)
     G, D = architecture.Generator(config.model), architecture.Discriminator(config.model)
     freeze_layers(D, config)
-    return create_state(config, G, D)
+    return create_state(config, G, D, grid_c=grid_c)
 
 
-def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
+def create_state(
+    config: TrainConfig, G: nn.Module, D: nn.Module, *, grid_c: Any = None
+) -> TrainState:
     """The state at step 0 of any generator G(z, c) and discriminator D(x, c).
 
     Args:
@@ -164,6 +174,8 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
         G: has `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`.
             Moved to `config.device` in place. Parameters with requires_grad False stay as they are.
         D: the same.
+        grid_c: conditions of the snapshots' samples, a tree of tensors [n, ...]; default: 64
+            classes in turn, or none.
 
     Returns:
         The state, on `config.device`.
@@ -176,11 +188,9 @@ def create_state(config: TrainConfig, G: nn.Module, D: nn.Module) -> TrainState:
     augment, ada = _make_augment(config, device)
     latent_shape = (getattr(G, "z_dim", 0),)
     fields = _step_fields(config, G, D, device, latent_shape, augment, ada, config.augment.p)
-    grid_z, grid_c = _make_grid(config, G.z_dim, G.c_dim)
+    grid_z, grid_c = _make_grid(config, G, grid_c)
     return TrainState(
-        **fields,
-        grid_z=grid_z.to(device),
-        grid_c=None if grid_c is None else grid_c.to(device),
+        **fields, grid_z=grid_z.to(device), grid_c=map_tensors(lambda t: t.to(device), grid_c)
     )
 
 
@@ -351,9 +361,11 @@ def _make_augment(
     return pipe, AdaController(settings.target, settings.ada_kimg).to(device) if is_ada else None
 
 
-def _make_grid(config: TrainConfig, z_dim: int, c_dim: int) -> tuple[Tensor, Tensor | None]:
+def _make_grid(config: TrainConfig, G: nn.Module, grid_c: Any) -> tuple[Tensor, Any]:
     generator = torch.Generator().manual_seed(config.seed)
-    grid_z = torch.randn([GRID_SIZE, z_dim], generator=generator)
-    if c_dim == 0:
-        return grid_z, None
-    return grid_z, torch.eye(c_dim)[torch.arange(GRID_SIZE) % c_dim]
+    size = GRID_SIZE if grid_c is None else num_rows(grid_c)
+    grid_z = torch.randn([size, getattr(G, "z_dim", 0)], generator=generator)
+    c_dim = getattr(G, "c_dim", 0)
+    if grid_c is None and c_dim > 0:
+        grid_c = torch.eye(c_dim)[torch.arange(size) % c_dim]
+    return grid_z, grid_c

@@ -117,10 +117,17 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
                 )
         case nn.Module():
             yield from _module_entries(name, value, has_means=has_means)
+        case dict():
+            for key, entry in value.items():
+                yield from _entries(f"{name}.{key}", entry, has_means=has_means)
+        case tuple() | list():
+            for i, entry in enumerate(value):
+                yield from _entries(f"{name}.{i}", entry, has_means=has_means)
         case _:
             raise TypeError(
                 f"list_tensors: the state's field {name} is a {type(value).__name__}; expected a "
-                "tensor, a module, a FlatOptimizer, a Statistics or a number"
+                "tensor, a dict, tuple or list of tensors, a module, a FlatOptimizer, a Statistics or "
+                "a number"
             )
 
 

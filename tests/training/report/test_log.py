@@ -71,7 +71,7 @@ def test_run_folder_files(info):
     log.on_tick(tick(0, 0.1))
     log.on_tick(tick(1, 4.0))
     log.on_snapshot(
-        Snapshot(kimg=4.0, images=Path("f.png"), checkpoint=Path("c/ckpt-000004.safetensors"),
+        Snapshot(kimg=4.0, samples=Path("f.png"), checkpoint=Path("c/ckpt-000004.safetensors"),
                  metrics={"kid_lite0": 0.5})
     )  # fmt: skip
     log.on_end("finished")

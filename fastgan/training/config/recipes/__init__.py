@@ -12,10 +12,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from fastgan.training.config.run import TrainConfig
 
-__all__ = ["load_recipe", "recipe_modality", "recipes", "shown_resolution"]
+__all__ = ["data_options", "load_recipe", "recipe_modality", "recipes", "shown_resolution"]
 
 
 def _found() -> dict[str, str]:
@@ -65,6 +66,21 @@ def recipe_modality(name: str) -> str:
             f"new file in {__name__.replace('.', '/')}/MODALITY"
         )
     return found[name]
+
+
+def data_options(name: str) -> dict[str, Any]:
+    """`DataConfig.options` that a recipe reads its data with: DATA_OPTIONS of its file, or {}.
+
+    Args:
+        name: one of `recipes()`.
+
+    Returns:
+        The options by name.
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
+    """
+    return dict(getattr(_load(name), "DATA_OPTIONS", {}))
 
 
 def load_recipe(name: str) -> Callable[..., TrainConfig]:

@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from fastgan.training.report.gif import GifWriter, make_frame, pick_frames
+from fastgan.modalities.gif import GifWriter, make_frame, pick_frames
 
 
 def _grids(tmp_path, count, size=(60, 40)):

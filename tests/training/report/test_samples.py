@@ -5,7 +5,7 @@ from PIL import Image
 
 from fastgan.training.config.run import DataConfig
 from fastgan.training.loop.observer import RunInfo, Snapshot
-from fastgan.training.report.pictures import Pictures
+from fastgan.training.report.samples import Samples
 
 
 def _info(tiny, run_dir, **model):
@@ -33,14 +33,14 @@ def _pixels(path):
 
 def _snapshot(run_dir, kimg):
     path = run_dir / f"fakes{int(kimg):06d}.png"
-    return Snapshot(kimg=kimg, images=path, checkpoint=run_dir / "ckpt.safetensors")
+    return Snapshot(kimg=kimg, samples=path, checkpoint=run_dir / "ckpt.safetensors")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("size", [(8, 7), (3, 5), (33, 4)])
 def test_reals_fakes_and_gif_are_written(tiny, tmp_path, channels, size):
     info = _info(tiny, tmp_path, img_channels=channels, img_height=size[0], img_width=size[1])
-    pictures = Pictures()
+    pictures = Samples()
     pictures.on_start(info)
     pictures.on_snapshot(_snapshot(tmp_path, 0.1))
 
@@ -55,7 +55,7 @@ def test_rows_are_classes(tiny, tmp_path):
     with torch.no_grad():
         info.state.G_ema.fc.weight.zero_()
         info.state.G_ema.fc.weight[:, -4:] = torch.eye(6)[:, :4] * 5  # the class is all that shows
-    pictures = Pictures()
+    pictures = Samples()
     pictures.on_start(info)
     pictures.on_snapshot(_snapshot(tmp_path, 3.0))
 
@@ -69,7 +69,7 @@ def test_rows_are_classes(tiny, tmp_path):
 
 def test_a_snapshot_of_the_same_kimg_replaces_the_picture(tiny, tmp_path):
     info = _info(tiny, tmp_path)
-    pictures = Pictures()
+    pictures = Samples()
     pictures.on_start(info)
     pictures.on_snapshot(_snapshot(tmp_path, 0.1))
     before = (tmp_path / "progress.gif").read_bytes()
@@ -87,7 +87,7 @@ def test_a_run_that_ends_between_snapshots_gets_a_last_grid(
     tiny, tmp_path, reason, has_moved, is_written
 ):
     info = _info(tiny, tmp_path)
-    pictures = Pictures()
+    pictures = Samples()
     pictures.on_start(info)
     info.state.nimg += 7000 * has_moved
     pictures.on_end(reason)
@@ -97,7 +97,7 @@ def test_a_run_that_ends_between_snapshots_gets_a_last_grid(
 
 def test_vectors_get_no_pictures(tiny, tmp_path):
     info = _info(tiny, tmp_path, data_shape=(4,))
-    pictures = Pictures()
+    pictures = Samples()
     pictures.on_start(info)
     pictures.on_snapshot(_snapshot(tmp_path, 0.1))
     pictures.on_end("finished")

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgan.training.report.grids import (
+from fastgan.modalities.images.grids import (
     GridShape,
     choose_grid,
     has_class_rows,

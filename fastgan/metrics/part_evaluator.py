@@ -1,0 +1,216 @@
+"""`PartEvaluator`: metrics of samples that are made in parts, which several processes may share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fastgan._trees import num_rows
+
+__all__ = ["FeatureRanks", "MetricResult", "PartEvaluator", "PartFn", "SampleFn", "check_names"]
+
+SampleFn = Callable[[int], Any]
+PartFn = Callable[[int, int], Any]  # (index of the first sample, number of samples)
+
+
+class FeatureRanks(Protocol):
+    """Processes that compute features together (`fastgan.training.distributed.ranks.Ranks`)."""
+
+    rank: int
+    world_size: int
+
+    def all_gather_rows(self, x: Tensor) -> list[Tensor]:
+        """The matrices [n, F] that all ranks pass, in the order of the ranks; n may differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """A value with everything that it depends on; compare only results that agree in the rest.
+
+    Args:
+        name: name of the metric.
+        value: its value.
+        num_real: number of samples of the data set.
+        num_fake: number of generated samples.
+        extractor: name of the feature extractor.
+        resize: how images are resized for it; "none" for other samples.
+    """
+
+    name: str
+    value: float
+    num_real: int
+    num_fake: int
+    extractor: str
+    resize: str
+
+
+class PartEvaluator:
+    """Base class of evaluators: keeps what is known of the data set, and computes the fakes.
+
+    A subclass sets `names` and, where it has them, `extractor_name` and `resize`; it has
+    `features(x, first)`, what is kept of generated samples, and `scores(names, fake)`.
+
+    Args:
+        dataset: the real samples, whose conditions the generated ones have, in its order.
+        num_real: number of real samples to compare with; None, or a number beyond the data set's
+            size, is all.
+        batch: samples that are computed at once.
+        device: where features are computed.
+        seed: chooses the real samples; equal fakes give equal values.
+        ranks: processes that each compute the features of every world_size-th part of `batch`
+            samples; rank 0 has the values. Default: this process alone. Parts are the same for any
+            number of ranks, and so are the values.
+
+    Raises:
+        ValueError: batch or num_real is below 1.
+    """
+
+    names: tuple[str, ...] = ()
+    extractor_name = "none"
+    resize = "none"
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        num_real: int | None = None,
+        batch: int = 64,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        ranks: FeatureRanks | None = None,
+    ) -> None:
+        for what, value in (("batch", batch), ("num_real", num_real)):
+            if value is not None and value < 1:
+                raise ValueError(f"Evaluator: {what} must be at least 1, got {value}")
+        self.dataset, self.batch, self.seed, self.ranks = dataset, batch, seed, ranks
+        self.num_real = min(num_real or len(dataset), len(dataset))
+        self.device = torch.device(device)
+
+    def features(self, x: Any, first: int) -> Tensor:
+        """What is kept of n generated samples.
+
+        Args:
+            x: what G returned, a tree of tensors [n, ...].
+            first: index of the first of them. Sample i was made under the condition of sample
+                i mod N of `dataset`.
+
+        Returns:
+            [n, F], float32.
+        """
+        raise NotImplementedError
+
+    def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
+        """The values of metrics.
+
+        Args:
+            names: metrics, of `names`.
+            fake: [num_fake, F], the features of all generated samples.
+
+        Returns:
+            The value of each metric by name.
+        """
+        raise NotImplementedError
+
+    def evaluate(
+        self, names: Sequence[str], sample_fn: SampleFn, num_images: int
+    ) -> dict[str, MetricResult]:
+        """Compute metrics of generated samples.
+
+        Args:
+            names: metrics, of `names`.
+            sample_fn: sample_fn(n) returns n samples [n, ...], images as uint8 or float in [-1, 1],
+                on any device; it is called with at most `batch`.
+            num_images: number of generated samples.
+
+        Returns:
+            A `MetricResult` for each name.
+
+        Raises:
+            ValueError: an unknown name, too few samples for a metric, or samples of a wrong number,
+                shape or dtype, or with NaN or infinity.
+        """
+        return self.evaluate_parts(names, lambda first, n: sample_fn(n), num_images)
+
+    def evaluate_parts(
+        self, names: Sequence[str], part_fn: PartFn, num_images: int
+    ) -> dict[str, MetricResult]:
+        """The same of samples that are asked for by their place; with several ranks all call it.
+
+        Args:
+            names: metrics, of `names`.
+            part_fn: part_fn(first, n) returns samples first … first + n - 1, as the sample_fn of
+                `evaluate` does. It must return the same ones on every rank that asks.
+            num_images: number of generated samples.
+
+        Returns:
+            A `MetricResult` for each name; on ranks other than 0 nothing.
+
+        Raises:
+            ValueError: as `evaluate`.
+        """
+        check_names(names, self.names)
+        self.prepare()
+        fake = self.in_parts(lambda first, n: self._part(part_fn, first, n), num_images)
+        if self.ranks is not None and self.ranks.rank > 0:
+            return {}
+        values = self.scores(names, fake)
+        return {
+            name: MetricResult(
+                name=name,
+                value=values[name],
+                num_real=self.num_real,
+                num_fake=len(fake),
+                extractor=self.extractor_name,
+                resize=self.resize,
+            )
+            for name in names
+        }
+
+    def prepare(self) -> None:
+        """Computes what is needed of the data set; with several ranks all call it."""
+
+    def _part(self, part_fn: PartFn, first: int, n: int) -> Tensor:
+        x = part_fn(first, n)
+        count = num_rows(x)
+        if count != n:
+            raise ValueError(f"metrics: sample_fn({n}) returned {count} images")
+        return self.features(x, first)
+
+    @torch.no_grad()
+    def in_parts(self, part_fn: Callable[[int, int], Tensor], num_images: int) -> Tensor:
+        """Rows of a matrix in parts of `batch`, which the ranks share.
+
+        Args:
+            part_fn: (first, n) → [n, F].
+            num_images: number of rows.
+
+        Returns:
+            float32 [num_images, F] on the CPU, in order.
+        """
+        if num_images < 1:
+            raise ValueError(f"metrics: num_images must be at least 1, got {num_images}")
+        ranks = self.ranks
+        rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
+        parts = [
+            (first, min(self.batch, num_images - first))
+            for first in range(0, num_images, self.batch)
+        ]
+        own = [torch.zeros(0, 0)]  # where there are more ranks than parts
+        own += [part_fn(first, n).float().cpu() for first, n in parts[rank::world_size]]
+        mine = torch.cat(own[1:] or own)
+        if ranks is None:
+            return mine
+        every = [
+            iter(rows.split([n for _, n in parts[r::world_size]]))
+            for r, rows in enumerate(ranks.all_gather_rows(mine))
+        ]
+        return torch.cat([next(every[i % world_size]) for i in range(len(parts))])
+
+
+def check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError naming the first metric that doesn't exist, and those that do."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"metrics: no metric {name!r}; choose from {', '.join(known)}")

@@ -1,0 +1,65 @@
+"""Pieces of report.html for samples: files by relative path, no script, all text escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+__all__ = ["card", "pair", "picture", "progress", "sound", "spread", "text_card", "word_list"]
+
+MOST_IN_A_TIMELINE = 12
+
+
+def spread(fakes: Sequence[tuple[int, str]], limit: int) -> list[tuple[int, str]]:
+    """At most `limit` (>= 2) of the snapshots, evenly spread, the first and the last among them."""
+    count = min(len(fakes), limit)
+    return [fakes[i * (len(fakes) - 1) // max(count - 1, 1)] for i in range(count)]
+
+
+def text_card(title: str, note: str, content: str) -> str:
+    """A figure with a title, a note beside it, and `content`, which is HTML."""
+    return (
+        f'<figure class="card"><figcaption><h3>{escape(title)}</h3>'
+        f'<span class="soft">{escape(note)}</span></figcaption>{content}</figure>'
+    )
+
+
+def picture(file: str, title: str) -> str:
+    """A picture that leads to its file: PNG, SVG or GIF."""
+    return f'<a href="{escape(file)}"><img src="{escape(file)}" alt="{escape(title)}"></a>'
+
+
+def card(title: str, note: str, file: str) -> str:
+    """A figure of one picture."""
+    return text_card(title, note, picture(file, title))
+
+
+def sound(file: str) -> str:
+    """A player of a .wav file."""
+    return f'<audio controls preload="none" src="{escape(file)}"></audio>'
+
+
+def word_list(words: Sequence[str]) -> str:
+    """Lines of text, in columns."""
+    return f'<ul class="words">{"".join(f"<li>{escape(word)}</li>" for word in words)}</ul>'
+
+
+def pair(title: str, cards: Sequence[str]) -> str:
+    """A section of two figures beside each other; nothing where there are none."""
+    return f'<h2>{escape(title)}</h2><div class="pair">{"".join(cards)}</div>' if cards else ""
+
+
+def progress(animation: str, fakes: Sequence[tuple[int, str]]) -> str:
+    """The animation of a run and its pictures in turn; nothing for fewer than two of them.
+
+    Args:
+        animation: file name of the animation.
+        fakes: (kimg, file name) of every picture, oldest first.
+    """
+    if len(fakes) < 2:
+        return ""
+    strip = "".join(
+        f'<a href="{escape(file)}"><img loading="lazy" src="{escape(file)}" '
+        f'alt="generated at {kimg} kimg">{kimg} kimg</a>'
+        for kimg, file in spread(fakes, MOST_IN_A_TIMELINE)
+    )
+    shown = card("In motion", f"{len(fakes)} snapshots", animation)
+    return f'<h2>Progress</h2><div class="pair">{shown}<div class="timeline">{strip}</div></div>'

@@ -1,0 +1,153 @@
+"""Images: what a data set tells a recipe, the data set, its labels, and its loader."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_dataset, open_images
+from fastgan.data.avatar_painter import CLASSES
+from fastgan.data.avatars import DEFAULT_COUNT
+from fastgan.data.batch_loader import packing_advice
+from fastgan.modalities.modality import DataFacts
+
+__all__ = ["BUILT_IN", "conditions", "describe", "make_loader", "open_data", "preparation"]
+
+BUILT_IN = "avatars"
+DESCRIPTION = (
+    "a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon faces that are drawn on this "
+    "machine"
+)
+_AVATAR_RESOLUTION = 64
+
+Say = Callable[[str], None]
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+def describe(data: Any) -> DataFacts:
+    """What the images tell a recipe; of avatars it is known before they are drawn.
+
+    Args:
+        data: `DataConfig`.
+
+    Returns:
+        Arguments are resolution (height, width), img_channels and c_dim.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a damaged or unknown file.
+    """
+    if data.path is None:
+        height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
+        shape, c_dim = (3, height, width), len(CLASSES) if data.use_labels else 0
+        name, count, lines = f"{BUILT_IN}{width}", DEFAULT_COUNT, ()
+    else:
+        images = open_images(data.path, resolution=data.resolution, use_labels=data.use_labels)
+        shape, c_dim, name, count = images.image_shape, images.label_dim, images.name, len(images)
+        _, height, width = shape
+        lines = (f"data        {data.path}: {count} images of {width}x{height} pixels",)
+        if (advice := packing_advice(images)) is not None:
+            lines = (*lines, advice)
+    return DataFacts(
+        arguments={"resolution": shape[1:], "img_channels": shape[0], "c_dim": c_dim},
+        name=name,
+        count=count,
+        num_bytes=min(data.max_images or count, count) * math.prod(shape),
+        lines=lines,
+    )
+
+
+def open_data(data: Any, model: Any) -> ImageDataset | PackedDataset:
+    """The images, checked against the model.
+
+    Args:
+        data: `DataConfig`.
+        model: the architecture's Config.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a damaged or unknown file, or images that do not fit the model.
+    """
+    shape = getattr(model, "data_shape", None)
+    if shape is not None and len(shape) != 3:
+        raise ValueError(
+            f"train: model.data_shape is {shape}, and config.data reads images; pass "
+            "train(..., loader=) with a batch_at(position)"
+        )
+    shape = shape or (model.img_channels, model.img_height, model.img_width)
+    path, resolution = data.path, data.resolution
+    if path is None:
+        path, resolution = default_dataset(max(shape[1:])), shape[1:]
+    images = open_images(
+        path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
+    )
+    if (images.image_shape, images.label_dim) != (shape, model.c_dim):
+        raise ValueError(
+            f"train: the model takes images {shape} and c_dim {model.c_dim}, but {path} holds "
+            f"{images.image_shape} and label_dim {images.label_dim}; set data.resolution, "
+            "data.use_labels, or the model's img_channels, img_height, img_width and c_dim"
+        )
+    return images
+
+
+def conditions(dataset: Any, indices: np.ndarray) -> Tensor | None:
+    """The labels of some images, without decoding the images.
+
+    Args:
+        dataset: an ImageDataset, a PackedDataset, or another with `label(index)`.
+        indices: int64 [n].
+
+    Returns:
+        float32 [n, label_dim], or None without labels.
+    """
+    if not getattr(dataset, "label_dim", 0):
+        return None
+    return torch.from_numpy(np.stack([dataset.label(int(i)) for i in indices]))
+
+
+def make_loader(
+    dataset: ImageDataset | PackedDataset,
+    config: Any,
+    *,
+    part: tuple[int, int],
+    workers: int | None = None,
+    machine: Any = None,
+) -> BatchLoader:
+    """The loader of a run.
+
+    Args:
+        dataset: the images.
+        config: `TrainConfig`.
+        part: (rank, world_size).
+        workers: threads that decode; None: chosen by `BatchLoader`.
+        machine: the processes of this machine; None: this one alone.
+    """
+    return BatchLoader(
+        dataset, config.batch, seed=config.seed, mirror=config.data.mirror, device=config.device,
+        workers=workers, part=part, machine=machine, on_device=config.data.on_device,
+    )  # fmt: skip
+
+
+def preparation(data: Any, model: Any) -> Callable[[Say, ProgressBar], None] | None:
+    """What draws the avatars before their first use; None for images of the user's.
+
+    Args:
+        data: `DataConfig`.
+        model: the architecture's Config.
+    """
+    return None if data.path is not None else partial(_draw, max(model.img_height, model.img_width))
+
+
+def _draw(resolution: int, say: Say, progress_bar: ProgressBar) -> None:
+    say("data        cartoon faces (drawn by the first run, then reused)")
+    with progress_bar("drawing faces") as progress:
+        path = default_dataset(resolution, progress=progress)
+    say(f"            {path}")
