@@ -188,6 +188,9 @@ class PartEvaluator:
 
         Returns:
             float32 [num_images, F] on the CPU, in order.
+
+        Raises:
+            ValueError: num_images is below 1.
         """
         if num_images < 1:
             raise ValueError(f"metrics: num_images must be at least 1, got {num_images}")

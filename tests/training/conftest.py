@@ -87,9 +87,9 @@ class Tiny:
         settings = {"name": "tiny", "architecture": "mlp", "batch": 4} | changes
         return TrainConfig(model=model or TinyConfig(), **settings)
 
-    def state(self, config: TrainConfig):
+    def state(self, config: TrainConfig, *, grid_c=None):
         torch.manual_seed(config.seed)
-        return create_state(config, TinyG(config.model), TinyD(config.model))
+        return create_state(config, TinyG(config.model), TinyD(config.model), grid_c=grid_c)
 
     def batch(self, config: TrainConfig, position: int = 0) -> Batch:
         return Batch(*TinyLoader(config).batch_at(position))

@@ -108,7 +108,7 @@ def conditions(dataset: Any, indices: np.ndarray) -> Tensor | None:
     Returns:
         float32 [n, label_dim], or None without labels.
     """
-    if not getattr(dataset, "label_dim", 0):
+    if getattr(dataset, "label_dim", None) == 0:
         return None
     return torch.from_numpy(np.stack([dataset.label(int(i)) for i in indices]))
 

@@ -126,8 +126,8 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
         case _:
             raise TypeError(
                 f"list_tensors: the state's field {name} is a {type(value).__name__}; expected a "
-                "tensor, a dict, tuple or list of tensors, a module, a FlatOptimizer, a Statistics or "
-                "a number"
+                "tensor, a dict, tuple or list of tensors, a module, a FlatOptimizer, a "
+                "Statistics or a number"
             )
 
 

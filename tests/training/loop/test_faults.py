@@ -289,7 +289,7 @@ def test_an_interrupt_saves_the_last_good_state_not_the_broken_one(config, tiny,
 
 
 def test_what_is_broken_before_the_first_step_stops_at_once(config, tiny, tmp_path, monkeypatch):
-    def build(config):
+    def build(config, grid_c=None):
         state = tiny.state(config)
         write("D.conv.bias", NAN)(state)
         return state

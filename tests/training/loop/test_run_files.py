@@ -6,9 +6,9 @@ from fastgan.training.loop.run_files import fakes_name, flatten, list_fakes, rea
 def test_an_empty_folder_is_an_empty_run(tmp_path):
     run = read_run(tmp_path)
 
-    assert (run.name, run.stats, run.scores, run.grids) == (tmp_path.name, [], {}, [])
-    assert not run.has_reals
-    assert not run.has_gif
+    assert (run.name, run.stats, run.scores, run.fakes) == (tmp_path.name, [], {}, [])
+    assert run.files == frozenset()
+    assert run.modality.name == "images"
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):
@@ -39,7 +39,7 @@ def test_nested_options_are_joined_by_points():
 
 def test_fakes_are_found_in_order(tmp_path):
     for kimg in (1000000, 20, 3):
-        (tmp_path / fakes_name(kimg)).touch()
+        (tmp_path / fakes_name(kimg, ".png")).touch()
     (tmp_path / "fakes-old.png").touch()
 
-    assert [kimg for kimg, _ in list_fakes(tmp_path)] == [3, 20, 1000000]
+    assert [kimg for kimg, _ in list_fakes(tmp_path, ".png")] == [3, 20, 1000000]

@@ -43,9 +43,8 @@ def _run(**changes):
         "options": {"batch": 4, "total_kimg": 9.0, "model": {"z_dim": 5}},
         "stats": stats,
         "scores": {"kid_lite0": [(0.0, 3.0), (8.0, 1.0)]},
-        "grids": [(0, "fakes000000.png"), (8, "fakes000008.png")],
-        "has_reals": True,
-        "has_gif": True,
+        "fakes": [(0, "fakes000000.png"), (8, "fakes000008.png")],
+        "files": frozenset({"reals.png", "progress.gif"}),
     }
     return RunFiles(**(settings | changes))
 
@@ -67,7 +66,7 @@ def test_everything_from_outside_is_escaped():
         options={EVIL: EVIL, "nested": {EVIL: [EVIL]}},
         stats=[{"kimg": 1.0, f"Loss/{EVIL}": 1.0, f"{EVIL}/x": 2.0}],
         scores={EVIL: [(0.0, 1.0)]},
-        grids=[(0, f"{EVIL}.png"), (1, f"{EVIL}2.png")],
+        fakes=[(0, f"{EVIL}.png"), (1, f"{EVIL}2.png")],
     )
     page = render(run, state=EVIL, facts={EVIL: {EVIL: EVIL}})
 
@@ -102,7 +101,7 @@ def test_an_empty_run_is_a_page_too():
 def test_a_long_run_makes_a_bounded_page():
     stats = [{"kimg": float(k), "Loss/D": float(k % 7), "Loss/G": 1.0} for k in range(20_000)]
     grids = [(k, f"fakes{k:06d}.png") for k in range(2000)]
-    page = render(_run(stats=stats, grids=grids), state="running", facts={})
+    page = render(_run(stats=stats, fakes=grids), state="running", facts={})
 
     assert len(page) < 200_000
     assert "1999 kimg" in page

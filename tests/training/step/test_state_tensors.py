@@ -80,10 +80,19 @@ def test_a_new_field_is_part_of_train_steps_state_dict():
 def test_a_field_of_an_unknown_type_is_refused(tiny, config):
     @dataclasses.dataclass
     class Odd:
-        tables: list
+        tables: set
 
-    with pytest.raises(TypeError, match="the state's field tables is a list; expected a tensor"):
-        list(list_tensors(Odd(tables=[torch.zeros(1)])))
+    with pytest.raises(TypeError, match="the state's field tables is a set; expected a tensor"):
+        list(list_tensors(Odd(tables={torch.zeros(1)})))
+
+
+def test_the_tensors_of_a_tree_are_named_by_their_keys():
+    @dataclasses.dataclass
+    class Tree:
+        c: dict
+
+    entries = list(list_tensors(Tree(c={"mel": torch.zeros(2), "rest": (torch.ones(1),)})))
+    assert [entry.name for entry in entries] == ["c.mel", "c.rest.0"]
 
 
 def test_every_tensor_that_persists_is_in_the_list(tiny, config):
