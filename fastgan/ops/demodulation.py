@@ -5,8 +5,13 @@
 
 d[n, o] is one over the norm of sample n's modulated weights s[n, i] · w[o, i, k], which never
 exist. e and the sums are float32 (float64 for a float64 w), also for 16-bit w and under autocast.
-Derivatives: any order, by matrix products of [N, I], [O, I] and [N, O]; w is read again only for
-its own gradient, which is computed only where the running backward pass asks for it. Capturable.
+Gradients, with g = dd · d³ and de, which only a second derivative has:
+
+    dw[o, i, k] = w[o, i, k] · (2 · de[o, i] - Σ_n g[n, o] · s[n, i]²)
+    ds[n, i]    = -s[n, i] · Σ_o g[n, o] · e[o, i]
+
+One kernel makes both, each only where the running backward pass asks for it; w is read again only
+for dw. Derivatives: any order. Capturable.
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), eq. 3.
 """
 
@@ -15,7 +20,9 @@ import torch
 from fastgan.autocast import autocast_type
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
+from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops.modulate import _channel_dot_op
 
 __all__ = ["demodulation"]
 
@@ -49,22 +56,93 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, dd, de):
     """e is an output of its own, so that no derivative of any order reads w to find it again."""
     w, s, d, e = ctx.saved_tensors
-    ds = dw = None
+    has_dw = gradient_is_wanted(ctx, 0) and not (dd is None and de is None)
+    has_ds = gradient_is_wanted(ctx, 1) and dd is not None
+    if dd is None:
+        dd = torch.zeros_like(d) if has_dw else None
+    if not has_dw and not has_ds:
+        return None, None, None
+    dw, ds = _backward_op(dd, de, w, s, d, e, has_dw, has_ds)
+    return dw if has_dw else None, ds if has_ds else None, None
+
+
+def _backward_ref(dd, de, w, s, d, e, has_dw, has_ds):
+    g = dd * d.pow(3)  # -2 times the gradient of Σ_i s²·e + eps  [N, O]
+    dw, ds = w.new_empty(0), s.new_empty(0)
+    if has_ds:
+        ds = -s * (g @ e)
+    if has_dw:
+        c = -(g.t() @ s.square())  # [O, I]
+        c = c if de is None else c + 2 * de
+        dw = (w.to(s.dtype) * c.reshape(*c.shape, *(1,) * (w.dim() - 2))).to(w.dtype)
+        dw = dw.contiguous(memory_format=dense_format(w))
+    return dw, ds
+
+
+def _backward_fake(dd, de, w, s, d, e, has_dw, has_ds):
+    return (
+        empty_dense(w) if has_dw else w.new_empty(0),
+        s.new_empty(s.shape) if has_ds else s.new_empty(0),
+    )
+
+
+def _setup_backward(ctx, inputs, output):
+    *tensors, ctx.has_dw, ctx.has_ds = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors)
+
+
+def _double_backward(ctx, ddw, dds):
+    """With q[o, i] = Σ_k ddw·w and u = -s·dds, ddw·dw + dds·ds summed up is
+
+    L = Σ_{o,i} q · (2·de - gᵀ s²) + Σ_{n,i} u · (g e)      g = dd·d³
+
+    Its gradients by w and by s have the form of the backward op: dw of ddw, ds of dds and of q.
+    """
+    dd, de, w, s, d, e = ctx.saved_tensors
+    # A traced graph has gradients also of what was not made.
+    ddw, dds = ddw if ctx.has_dw else None, dds if ctx.has_ds else None
+    if ddw is None and dds is None:
+        return (None,) * 8
+    has_dd, has_de, has_w, has_s, has_d, has_e = (
+        t is not None and gradient_is_wanted(ctx, i) for i, t in enumerate((dd, de, w, s, d, e))
+    )
+    by_dd = by_de = by_w = by_s = by_d = by_e = by_g = None
     with torch.autocast(autocast_type(w.device), enabled=False):
-        if dd is not None:
-            dd = dd * d.pow(3)  # -2 times the gradient of Σ_i s²·e + eps  [N, O]
-            if gradient_is_wanted(ctx, 1):
-                ds = -s * (dd @ e)
-        if gradient_is_wanted(ctx, 0) and not (dd is None and de is None):
-            twice = None if de is None else 2 * de
-            if dd is not None:
-                of_e = dd.t() @ s.square()  # [O, I]
-                twice = -of_e if twice is None else twice - of_e
-            de = twice.reshape(*twice.shape, *(1,) * (w.dim() - 2))
-            dw = (w.to(s.dtype) * de).to(w.dtype)
-    return dw, ds, None
+        if ddw is not None:
+            q = _channel_dot_op(ddw, w)
+            by_de = 2 * q if has_de else None
+            if has_w:
+                by_w = _backward_op(dd, de, ddw, s, d, e, True, False)[0]
+            if has_s:
+                by_s = 2 * _backward_op(dd, None, w, s, d, q, False, True)[1]
+            if has_dd or has_d:
+                by_g = -(s.square() @ q.t())
+        if dds is not None:
+            u = -s * dds
+            if has_s:
+                of_s = _backward_op(dd, None, w, dds, d, e, False, True)[1]
+                by_s = of_s if by_s is None else by_s + of_s
+            if has_e:
+                by_e = (dd * d.pow(3)).t() @ u
+            if has_dd or has_d:
+                of_g = u @ e.t()
+                by_g = of_g if by_g is None else by_g + of_g
+        if has_dd:
+            by_dd = by_g * d.pow(3)
+        if has_d:
+            by_d = by_g * dd * (3 * d.square())
+    return by_dd, by_de, by_w, by_s, by_d, by_e, None, None
 
 
+_backward_op = define_op(
+    "demodulation_backward(Tensor dd, Tensor? de, Tensor w, Tensor s, Tensor d, Tensor e, "
+    "bool has_dw, bool has_ds) -> (Tensor, Tensor)",
+    reference=_backward_ref,
+    fake=_backward_fake,
+    backward=_double_backward,
+    setup_context=_setup_backward,
+)
 _op = define_op(
     "demodulation(Tensor w, Tensor s, float eps) -> (Tensor, Tensor)",
     reference=demodulation_ref,

@@ -112,9 +112,23 @@ def test_16_bit_styles_are_used_in_float32(device, seed):
     assert torch.equal(demodulation(w, low), demodulation(w, low.float()))
 
 
+def test_second_derivatives_are_float32_under_autocast(device, seed):
+    w, s, dd = random((4, 8, 3, 3), 3, torch.float32, device)
+    leaves = [t.requires_grad_() for t in (w, s, dd)]
+    found = []
+    for is_on in (False, True):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_on):
+            dw, ds = torch.autograd.grad(demodulation(w, s), [w, s], dd, create_graph=True)
+            loss = dw.square().sum() + ds.square().sum()
+            found.append(torch.autograd.grad(loss, leaves))
+    for plain, cast in zip(*found, strict=True):
+        assert torch.equal(plain, cast)
+
+
 W, S = torch.zeros(4, 3, 3, 3), torch.zeros(2, 3)
 SHAPES = {
     "maps": ((4, 8, 3, 3), {}),
+    "channels_last": ((3, 8, 3, 3), {"layout": "channels_last"}),
     "matrix": ((3, 5), {}),
     "empty": ((0, 4, 1, 1), {}),
     "16 bits": ((4, 8, 3, 3), {"dtype": torch.bfloat16}),

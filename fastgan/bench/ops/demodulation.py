@@ -23,12 +23,13 @@ def _case(w: tuple[int, ...], n: int, **options) -> OpCase:
     outputs, inputs = w[:2]
     weights, energies, small = math.prod(w), outputs * inputs, n * (outputs + inputs)
     # Forward reads w and s, writes d. Backward reads w, writes dw; d, s and their gradients once.
-    # The kernel also writes the energies; the gradients are two matrix products on them and their
-    # like, and one pass over w. float32 beside bfloat16 counts twice. The second pass is plain
-    # torch: about five passes over w and its gradients, and products of [N, O], [O, I], [N, I].
+    # The kernel also writes the energies, and that of the gradients reads them once. float32 beside
+    # bfloat16 counts twice. The second pass: two more backward kernels, one on ddw and one on the
+    # gradients of d and e, a product per channel of w and ddw, the sum of w's two gradients, and
+    # plain torch on [N, O], [O, I] and [N, I].
     wide = 4 // options.get("dtype", torch.float32).itemsize
     forward = weights + wide * (energies + small)
-    backward = 2 * weights + wide * (4 * energies + 6 * small)
+    backward = 2 * weights + wide * (energies + 2 * small)
     return OpCase(
         op="demodulation",
         name=f"{'x'.join(map(str, w))} for {n}",
@@ -43,10 +44,10 @@ def _case(w: tuple[int, ...], n: int, **options) -> OpCase:
         },
         gpu_work={
             "forward": GpuWork(moved_elements=forward),
-            "forward+backward": GpuWork(moved_elements=forward + backward, launches=13),
+            "forward+backward": GpuWork(moved_elements=forward + backward, launches=2),
             "double": GpuWork(
-                moved_elements=forward + backward + 11 * weights + wide * 12 * energies,
-                launches=41,
+                moved_elements=forward + backward + 9 * weights + wide * 16 * energies,
+                launches=19,
             ),
         },
         **options,

@@ -135,6 +135,12 @@ def _demodulation(w, s, *_, out_val=None, **__):
     return 2 * s.shape[0] * w.shape[0] * w.shape[1]
 
 
+@_register("demodulation_backward", _OWN)
+def _demodulation_backward(_dd, _de, w, s, _d, _e, has_dw, has_ds, out_val=None, **__):
+    """The same product for each gradient; those of w with its factors are pointwise."""
+    return (bool(has_dw) + bool(has_ds)) * _demodulation(w, s)
+
+
 def _taps(f: Tensor) -> tuple[int, int]:
     """(rows, columns) of a filter; (n, n) of one row that is applied along both axes."""
     return (f.shape[0], f.shape[0]) if f.dim() == 1 else (f.shape[0], f.shape[1])
