@@ -86,8 +86,8 @@ def print_device(config: Any) -> None:
     used: dict[str, list[str]] = {}
     for op, devices in ops.backends().items():
         backend = devices[device.type]["active"] if device.type in devices else "reference"
-        # Draws are no networks' work: on a CPU they are a kernel's words and torch's functions.
-        if not op.endswith("_backward") and not op.startswith("sample_"):
+        # Draws and statistics are no networks' work, and on a CPU torch's functions in part.
+        if not op.endswith("_backward") and not op.startswith(("sample_", "observe_")):
             used.setdefault(backend, []).append(op)
     slow = used.pop("reference", [])
     shown = [f"{backend} for {len(names)} ops" for backend, names in used.items()]

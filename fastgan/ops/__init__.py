@@ -1,6 +1,7 @@
 """Fused GAN kernels as functions on tensors: no parameters, no state. One file per op."""
 
-import fastgan.ops.sample_random  # noqa: F401  for its ops alone, which backends() lists
+import fastgan.ops.observe
+import fastgan.ops.sample_random  # noqa: F401  both for their ops alone, which backends() lists
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
 from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
 from fastgan.ops._conv2d_resample import conv2d_resample

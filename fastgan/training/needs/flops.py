@@ -27,8 +27,8 @@ _aten, _fastgan = torch.ops.aten, torch.ops.fastgan
 POINTWISE = frozenset({
     "adam_ema_", "bias_act", "bias_act_backward", "channel_dot", "gradient_penalty",
     "gradient_penalty_backward", "minibatch_stddev", "minibatch_stddev_backward", "modulate",
-    "modulate_backward", "noise_bias_act", "noise_bias_act_backward", "sample_integers_",
-    "sample_normal_", "sample_uniform_", "sample_words",
+    "modulate_backward", "noise_bias_act", "noise_bias_act_backward", "observe_",
+    "sample_integers_", "sample_normal_", "sample_uniform_", "sample_words",
 })  # fmt: skip
 
 

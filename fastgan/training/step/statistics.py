@@ -6,6 +6,8 @@ from math import ceil, nan
 import torch
 from torch import Tensor
 
+from fastgan.ops.observe import observe_
+
 __all__ = ["HISTORY", "Statistics"]
 
 HISTORY = 256  # steps
@@ -32,12 +34,17 @@ class Statistics:
         self._rows = {name: i for i, name in enumerate(self.names)}
 
     def add(self, name: str, values: Tensor, share: float = 1.0) -> None:
-        """Adds mean(values) as one observation of `name`, or as a share of one."""
-        mean = values.detach().mean().to(self.totals.dtype)
-        is_finite = mean.isfinite()
-        kept = torch.where(is_finite, mean, torch.zeros_like(mean))
-        counted = torch.stack([kept, is_finite, ~is_finite])
-        self.totals[:, self._rows[name]].add_(counted, alpha=share)
+        """Adds mean(values) as one observation of `name`, or as a share of one.
+
+        Args:
+            name: of the statistic.
+            values: of any shape, floating point, on the device of the sums.
+            share: of one observation.
+
+        Raises:
+            KeyError: when there is no statistic of that name.
+        """
+        observe_(self.totals, values, self._rows[name], share)
 
     def end_step(self) -> None:
         """What was added since the last call becomes the newest step of the history."""
