@@ -54,7 +54,7 @@ def test_public_names(package):
 
 def test_public_names_of_ops():
     """Each file lists its own, and `fastgan.ops` all of them: neither changes without the other."""
-    modules = [module.name for module in pkgutil.iter_modules(ops.__path__, "fastgan.ops.")]
+    modules = [module.name for module in pkgutil.walk_packages(ops.__path__, "fastgan.ops.")]
     listed = [getattr(importlib.import_module(name), "__all__", []) for name in modules]
     assert ops.__all__ == sorted(ops.__all__)
     assert ops.__all__ == sorted(name for names in listed for name in names)

@@ -10,7 +10,7 @@ from fastgan.nn._recompute import Made, cast, dtype_of_product, recomputing, sca
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
 from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
-from fastgan.ops._conv2d_resample import pads_after, transposed_weight
+from fastgan.ops._convolutions.conv2d_resample import pads_after, transposed_weight
 from fastgan.ops._torch_conv import convolve
 from fastgan.ops.upfirdn2d import centred_down, centred_up
 

@@ -18,7 +18,7 @@ from fastgan.ops import (
     noise_bias_act,
     setup_filter,
 )
-from fastgan.ops._modulated_conv2d import without_overflow
+from fastgan.ops._convolutions.modulated_conv2d import without_overflow
 
 
 def modulated_conv2d_and_scale(

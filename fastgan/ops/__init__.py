@@ -3,10 +3,10 @@
 import fastgan.ops.observe
 import fastgan.ops.sample_random  # noqa: F401  both for their ops alone, which backends() lists
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
-from fastgan.ops._conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
-from fastgan.ops._conv2d_resample import conv2d_resample
-from fastgan.ops._conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
-from fastgan.ops._modulated_conv2d import modulated_conv2d
+from fastgan.ops._convolutions.conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
+from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
+from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
+from fastgan.ops._convolutions.modulated_conv2d import modulated_conv2d
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.bias_act import bias_act

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgan.ops import _backend, conv2d, conv2d_choice, grouped_conv2d, use_backend, use_winograd
-from fastgan.ops._conv2d import _choose, _Facts
+from fastgan.ops._convolutions.conv2d import _choose, _Facts
 from fastgan.ops.grouped_conv2d import LARGEST_ERROR
 
 CL = torch.channels_last

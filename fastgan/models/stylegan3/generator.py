@@ -19,7 +19,7 @@ from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
 from fastgan.nn.modulation import convolve_modulated
 from fastgan.ops import filtered_lrelu, modulate
-from fastgan.ops._modulated_conv2d import modulation_factors
+from fastgan.ops._convolutions.modulated_conv2d import modulation_factors
 
 Size = tuple[int, int]  # height, width
 

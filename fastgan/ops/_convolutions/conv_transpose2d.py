@@ -6,7 +6,7 @@ Chosen as the convolution is whose adjoint it is: see `conv2d`.
 import torch
 
 from fastgan.ops._backend import reference_is_forced
-from fastgan.ops._conv2d import Conv2dChoice, _choose, _facts, _pair
+from fastgan.ops._convolutions.conv2d import Conv2dChoice, _choose, _facts, _pair
 from fastgan.ops._torch_conv import convolve_transposed
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv_transpose2d
 

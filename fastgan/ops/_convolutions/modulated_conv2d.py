@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fastgan.ops._conv2d_resample import conv2d_resample
+from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.modulate import modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
@@ -77,8 +77,8 @@ def modulated_conv2d(
 ) -> torch.Tensor:
     """Convolution whose weights every sample scales by its own styles.
 
-    The formulas stand at the top of fastgan/ops/_modulated_conv2d.py. StyleGAN2's call is the
-    positional one; StyleGAN3's is ``modulated_conv2d(x, w, s, demodulate=..., padding=...,
+    The formulas stand at the top of fastgan/ops/_convolutions/modulated_conv2d.py. StyleGAN2's call
+    is the positional one; StyleGAN3's is ``modulated_conv2d(x, w, s, demodulate=..., padding=...,
     normalize=demodulate, input_gain=...)``. Derivatives of any order; capturable in a CUDA graph.
 
     Args:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 import torch
 
-from fastgan.ops._conv2d import conv2d
-from fastgan.ops._conv_transpose2d import conv_transpose2d
+from fastgan.ops._convolutions.conv2d import conv2d
+from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d
 from fastgan.ops.upfirdn2d import _padding, _taps, centred_down, centred_up, upfirdn2d
 
 __all__ = ["conv2d_resample"]
@@ -86,8 +86,8 @@ def conv2d_resample(
 ) -> torch.Tensor:
     """Convolution joined with FIR up- or down-sampling, on any padding.
 
-    The steps stand at the top of fastgan/ops/_conv2d_resample.py. Derivatives of any order;
-    capturable in a CUDA graph.
+    The steps stand at the top of fastgan/ops/_convolutions/conv2d_resample.py. Derivatives of any
+    order; capturable in a CUDA graph.
 
     Args:
         x: [N, groups·I, H, W], float64, float32, bfloat16 or float16; any strides.
