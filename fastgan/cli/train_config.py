@@ -19,8 +19,10 @@ from fastgan.cli.train_options import (
     cfg_of,
     has_effect,
     option_name,
+    refuse_contradictions,
     refuse_other_sizes,
     refuse_without_effect,
+    remarks,
 )
 
 if TYPE_CHECKING:
@@ -92,8 +94,9 @@ def new_config(
     if config.batch % gpus:
         check_split(config, gpus)
     check_batch_gpu(config, passed, gpus)
-    config = apply_options(config, passed)
-    choices = explain(config, given, options["cfg"], gpus)
+    refuse_contradictions(passed, config)
+    before, config = config, apply_options(config, passed)
+    choices = [*explain(config, given, options["cfg"], gpus), *remarks(passed, config, before)]
     if options["cfg"] in FITTED and "batch_gpu" not in given:
         config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=facts.num_bytes)
         choices += lines

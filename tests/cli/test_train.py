@@ -198,7 +198,8 @@ def test_resume_goes_on_in_the_same_folder(cli, images):
 @pytest.mark.parametrize(
     "flags",
     [["--batch", 8], ["--cfg", "dcgan"], ["--gamma", 3], ["--cond", "true"], ["--seed", 1],
-     ["--resolution", "9x7"], ["--cbase", 5]],
+     ["--resolution", "9x7"], ["--cbase", 5], ["--loss", "hinge"], ["--r2", 3], ["--ema", 2],
+     ["--optimizer", "adamw"]],
 )  # fmt: skip
 def test_a_resumed_run_refuses_other_options_by_name(cli, trained, flags):
     output = cli("train", "--resume", trained, "--dry-run", *flags, code=2).output
@@ -214,7 +215,8 @@ def test_a_resumed_run_without_16_bit_layers_refuses_fp16_by_name(cli, trained):
 
 def test_a_resumed_run_takes_its_own_options_again(cli, images, trained):
     output = cli("train", "--resume", trained, "--kimg", 1, *FAST, "--gamma", 1, "--data", images,
-                 "--resolution", 8, "--cond", "false", "--dry-run").output  # fmt: skip
+                 "--resolution", 8, "--cond", "false", "--loss", "relativistic", "--r1", 1, "--gp",
+                 0, "--ema", 5, "--optimizer", "adam", "--dry-run").output  # fmt: skip
 
     assert "dry run: the run folder would be" in output
 

@@ -1,0 +1,230 @@
+"""The options of `fastgan train`.
+
+A new option is declared in `OPTIONS`. Where it sets a field of the configuration, the field is
+named in a table of fields.py or losses.py; otherwise its name is added to `NOT_CONFIG`, and
+train.py uses it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastgan.cli.shared_options import Resolution
+from fastgan.cli.train_options.names import (
+    AS_CFG_HAS_IT,
+    AUGMENT_GROUPS,
+    AVATARS,
+    OF_CFG,
+    PRESETS,
+    cfg_names,
+    loss_names,
+)
+
+__all__ = ["MAY_CHANGE_ON_RESUME", "NOT_CONFIG", "OPTIONS", "train_options"]
+
+
+def _option(*names: str, **attributes: Any):
+    return click.option(*names, **{"show_default": attributes.pop("shown", True), **attributes})
+
+
+class _Augmentation(click.Choice):
+    """--aug; R3GAN's command has 0 and 1 there."""
+
+    def convert(self, value, param, ctx):
+        if value == AS_CFG_HAS_IT:
+            return value
+        return super().convert({"0": "noaug"}.get(value, value), param, ctx)
+
+
+_WEIGHT = click.FloatRange(min=0)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+# fmt: off
+OPTIONS = (
+    _option("--outdir", default="runs", type=click.Path(path_type=Path),
+            help="Folder in which run folders are created."),
+    _option("--cfg", default="faces", type=click.Choice(cfg_names()),
+            help="Recipe: the networks, the losses and all settings that no option changes. dcgan, "
+                 "faces, mlp and those with -small are sized for a CPU, the others are published "
+                 "configurations, for GPUs."),
+    _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
+            help="With --cfg r3gan: the data set whose published settings are taken."),
+    _option("--data", default=AVATARS,
+            help="Training images: a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon "
+                 "faces that are drawn on this machine."),
+    _option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
+            help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
+    _option("--cond", type=bool, default=False,
+            help="Train a conditional model with the labels of the data."),
+    _option("--subset", type=_COUNT, shown="all",
+            help="Train on this number of the images, chosen by --seed."),
+    _option("--mirror", type=bool, shown=OF_CFG,
+            help="Also train on each image mirrored left to right."),
+    _option("--kimg", type=_POSITIVE, shown=OF_CFG,
+            help="Length of the training in thousands of images."),
+    _option("--minutes", type=_POSITIVE, shown="no limit",
+            help="Save and stop after this many minutes of training."),
+    _option("--batch", type=_COUNT, shown=OF_CFG,
+            help="Images per training step, of all processes together."),
+    _option("--loss", type=click.Choice(loss_names()), shown=OF_CFG,
+            help="Loss of G and D. relativistic is R3GAN's, non_saturating that of StyleGAN2."),
+    _option("--gamma", type=click.FloatRange(min=0), shown=OF_CFG,
+            help="Weight of each gradient penalty that --cfg has: R1, R1 and R2, or WGAN-GP. It "
+                 "excludes the next three, which also add or remove a penalty."),
+    _option("--r1", type=_WEIGHT, shown=OF_CFG,
+            help="Weight of R1, the penalty on D's gradient at real samples; 0 removes it. A "
+                 "penalty is applied as often as --cfg does so."),
+    _option("--r2", type=_WEIGHT, shown=OF_CFG,
+            help="Weight of R2, the same at generated samples; 0 removes it."),
+    _option("--gp", type=_WEIGHT, shown=OF_CFG,
+            help="Weight of WGAN-GP's penalty, which draws the norm of D's gradient between real "
+                 "and generated samples to 1, such as 10; 0 removes it."),
+    _option("--pl", type=_WEIGHT, shown=OF_CFG,
+            help="Weight of StyleGAN2's path length penalty of G, such as 2; 0 removes it."),
+    _option("--style-mixing", type=click.FloatRange(0, 1), shown=OF_CFG,
+            help="Share of the generated samples whose layers take the latents of two z."),
+    _option("--ema", type=_WEIGHT, shown=OF_CFG,
+            help="Half-life of the moving average of G's weights, in thousands of images, all "
+                 "through the run; 0 makes it a copy of G."),
+    _option("--optimizer", type=click.Choice(["adam", "adamw", "rmsprop"]), shown=OF_CFG,
+            help="Optimizer of G and of D, with their learning rates. adamw has a weight decay of "
+                 "0.01 where --cfg has none."),
+    _option("--glr", type=_POSITIVE, shown=OF_CFG, help="Learning rate of the generator."),
+    _option("--dlr", type=_POSITIVE, shown=OF_CFG, help="Learning rate of the discriminator."),
+    _option("--aug", type=_Augmentation(["noaug", "ada", "fixed"]), shown=OF_CFG,
+            help="Augmentation of the images that the discriminator sees: none, adaptive (ADA), "
+                 "or with a fixed probability. 0 means noaug, 1 what --cfg has."),
+    _option("--augpipe", type=click.Choice(AUGMENT_GROUPS), shown=OF_CFG,
+            help="Kinds of transforms of --aug: b blit, g geometry, c colour, f filter, n noise, "
+                 "c cutout."),
+    _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
+            help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
+    _option("--target", type=click.FloatRange(0, 1), shown=OF_CFG,
+            help="Target of the overfitting heuristic with --aug ada."),
+    _option("--cbase", type=_COUNT, shown=OF_CFG,
+            help="A layer has this number divided by its resolution as channels, up to --cmax. In "
+                 "G of stylegan3-r both numbers are doubled."),
+    _option("--cmax", type=_COUNT, shown=OF_CFG,
+            help="Maximum number of channels of a layer of G and D."),
+    _option("--map-depth", type=_COUNT, shown=OF_CFG,
+            help="Number of layers of the mapping network."),
+    _option("--mbstd-group", type=_COUNT, shown=OF_CFG,
+            help="Images per group of the minibatch standard deviation."),
+    _option("--freezed", type=click.IntRange(min=0), default=0,
+            help="Freeze-D: this number of D's layers, counted from the image on, keep the weights "
+                 "that the run starts with (--init-from)."),
+    _option("--metrics", shown=OF_CFG,
+            help="Metrics to compute at each snapshot, separated by commas, or 'none'."),
+    _option("--tick", type=_POSITIVE, shown=OF_CFG,
+            help="Thousands of images from one progress report (tick) to the next."),
+    _option("--snap", type=_COUNT, shown=OF_CFG,
+            help="Ticks from one snapshot (sample images, checkpoint, metrics) to the next."),
+    _option("--seed", type=click.IntRange(min=0), shown=OF_CFG, help="Random seed."),
+    _option("--device", shown="cuda if a GPU is available, else cpu",
+            help="Device to train on: cpu, cuda or cuda:N."),
+    _option("--resume", metavar="latest|RUN|CKPT", shown="start a new run",
+            help="Continue a run in its folder, with the options that it was started with."),
+    _option("--init-from", metavar="latest|RUN|CKPT|DIR", shown="new weights",
+            help="Start a new run with the weights of another run, or of a folder that `fastgan "
+                 "import` wrote. The networks' sizes are those of the weights; all other settings "
+                 "are those of --cfg and of the options."),
+    _option("--gpus", type=_COUNT, default=1,
+            help="Number of processes on this machine that share each batch: one per GPU; with "
+                 "--device cpu, all on the CPU. Under torchrun, which decides, it has no "
+                 "effect."),
+    _option("--max-restarts", type=click.IntRange(min=0), default=3,
+            help="With --gpus 2 or more: number of times that all processes are restarted from the "
+                 "last checkpoint after one of them has died."),
+    _option("--batch-gpu", type=_COUNT, shown=OF_CFG,
+            help="Images that a process computes at once; the gradients of one batch are summed. "
+                 "A smaller number needs less memory."),
+    _option("--capture", type=click.Choice(["auto", "off"]), shown="auto",
+            help="auto: on CUDA, run each phase of a training step as one CUDA graph. off: never "
+                 "do so. On a CPU phases always run eagerly."),
+    _option("--compile/--no-compile", default=None, shown="no-compile",
+            help="Let torch.compile compile the networks for the phases without a penalty, which "
+                 "takes minutes at the start."),
+    _option("--fp32", type=bool, shown=OF_CFG,
+            help="true: compute all layers in float32. false: in 16 bits the layers for which the "
+                 "networks' design has it (StyleGAN2, StyleGAN3, R3GAN as published), or else as "
+                 "--bf16."),
+    _option("--bf16", is_flag=True, shown=OF_CFG,
+            help="Compute all layers of the networks in bfloat16; weights, optimizers and losses "
+                 "stay float32."),
+    _option("--fp16", is_flag=True, shown=OF_CFG,
+            help="Compute in float16, and not in bfloat16, the layers that the configuration "
+                 "computes in 16 bits on CUDA (StyleGAN2 and StyleGAN3 as published)."),
+    _option("--tf32", type=bool, shown="true",
+            help="On CUDA, let matrix products and convolutions of float32 layers use TF32. It has "
+                 "no effect on a CPU."),
+    _option("--nobench", type=bool, shown="false",
+            help="On CUDA, do not let cuDNN time its algorithms and take the fastest. It has no "
+                 "effect on a CPU."),
+    _option("--deterministic", is_flag=True, shown="false",
+            help="On CUDA, compute the same bits in every run, with slower algorithms. A CPU does "
+                 "so always."),
+    _option("--exchange-buckets", type=_COUNT, shown="1",
+            help="With several processes: exchange a gradient in this number of parts while the "
+                 "backward pass still runs, such as 4; 1 exchanges it at the end."),
+    _option("--exchange-dtype", type=click.Choice(["fp32", "bf16"]), shown="fp32",
+            help="With several processes: bf16 exchanges gradients in bfloat16, which is half the "
+                 "traffic and rounds them."),
+    _option("--data-on-gpu", type=click.Choice(["auto", "on", "off"]), shown="auto",
+            help="Keep all images as uint8 in the GPU's memory and gather batches there; auto: "
+                 "where they take at most an eighth of it. log.txt says what was chosen."),
+    _option("--workers", type=_COUNT, shown="half of the CPU cores, 2 to 8",
+            help="Threads per process that decode images."),
+    _option("--keep-memory", type=bool, default=True,
+            help="On a CPU, keep freed memory in the process. Training is faster, and the memory "
+                 "in use stays at its maximum."),
+    _option("--desc", default="", shown="none", help="Text added to the name of the run folder."),
+    click.option("-n", "--dry-run", is_flag=True,
+                 help="Print the configuration, parameters, operations, memory and time; do not "
+                 "train."),
+)
+# fmt: on
+NOT_CONFIG = frozenset(
+    [
+        "outdir",
+        "resume",
+        "init_from",
+        "minutes",
+        "desc",
+        "dry_run",
+        "gpus",
+        "max_restarts",
+        "workers",
+        "keep_memory",
+    ]
+)
+MAY_CHANGE_ON_RESUME = frozenset(
+    {
+        "data",
+        "kimg",
+        "tick",
+        "snap",
+        "metrics",
+        "device",
+        "batch_gpu",
+        "capture",
+        "compile",
+        "bf16",
+        "fp32",
+        "fp16",
+        "tf32",
+        "nobench",
+        "deterministic",
+        "exchange_buckets",
+        "exchange_dtype",
+        "data_on_gpu",
+    }
+)
+
+
+def train_options(function):
+    """The decorator that gives a command all of `OPTIONS`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function

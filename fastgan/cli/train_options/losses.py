@@ -1,0 +1,148 @@
+"""The loss, the penalties, the optimisers and the moving average that options choose.
+
+Every option here works with every --cfg, but --gamma, which needs a penalty to change, and --pl and
+--style-mixing, which need a mapping network.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastgan.cli.train_options.names import AS_CFG_HAS_IT, option_name
+
+if TYPE_CHECKING:
+    from fastgan.training.config.run import TrainConfig
+
+__all__ = [
+    "LOSSES",
+    "changes_of_losses",
+    "default_of_loss",
+    "has_loss_effect",
+    "refuse_contradictions",
+    "remarks",
+]
+
+# Name of the option's parameter: field of the TrainConfig.
+_FIELDS = {
+    "loss": "objective",
+    "r1": "r1_gamma",
+    "r2": "r2_gamma",
+    "gp": "gp_weight",
+    "pl": "pl_weight",
+    "style_mixing": "style_mixing_prob",
+}
+_PENALTIES = ("r1", "r2", "gp")  # those of D, which --gamma sets where --cfg has them
+_NEEDS_MAPPING = ("pl", "style_mixing")
+_LEARNING_RATES = {"glr": "g_optimizer", "dlr": "d_optimizer"}
+_OF_TORCH = 0.01  # torch.optim.AdamW's weight decay
+LOSSES = frozenset({*_FIELDS, *_LEARNING_RATES, "gamma", "optimizer", "ema"})
+
+
+def has_loss_effect(option: str, config: "TrainConfig") -> bool:
+    """Whether an option of `LOSSES` changes a run of `config`."""
+    if option == "gamma":
+        return bool(_used(config))
+    return option not in _NEEDS_MAPPING or hasattr(config.model, "mapping_layers")
+
+
+def default_of_loss(option: str, config: "TrainConfig") -> str | float:
+    """The default of an option of `LOSSES` that has an effect on `config`, as --help shows it."""
+    if option in _LEARNING_RATES:
+        return getattr(config, _LEARNING_RATES[option]).lr
+    if option == "gamma":
+        return getattr(config, _used(config)[0])
+    if option == "optimizer":
+        of_g, of_d = config.g_optimizer.name, config.d_optimizer.name
+        return of_g if of_g == of_d else f"{of_g} of G, {of_d} of D"
+    if option == "ema":
+        first, last = config.ema.half_life_kimg, config.schedule.ema_half_life_end_kimg
+        return first if last is None else f"from {first:g} to {last:g}"
+    return getattr(config, _FIELDS[option])
+
+
+def changes_of_losses(config: "TrainConfig", options: Mapping[str, Any]) -> dict[str, Any]:
+    """Field of the TrainConfig → new value, for the options of `LOSSES` among `options`.
+
+    A half-life that is typed is constant, and RMSprop has no β2 that could change.
+    """
+    changes: dict[str, Any] = {_FIELDS[name]: options[name] for name in options if name in _FIELDS}
+    if "gamma" in options:
+        changes |= dict.fromkeys(_used(config), options["gamma"])
+    schedule = config.schedule
+    if "ema" in options:
+        changes["ema"] = dataclasses.replace(config.ema, half_life_kimg=options["ema"])
+        schedule = dataclasses.replace(schedule, ema_half_life_end_kimg=None)
+    if options.get("optimizer") == "rmsprop":
+        schedule = dataclasses.replace(schedule, beta2_end=None)
+    for rate, field in _LEARNING_RATES.items():
+        optimizer = getattr(config, field)
+        if "optimizer" in options:
+            optimizer = _of_kind(optimizer, options["optimizer"])
+        if rate in options:
+            optimizer = dataclasses.replace(optimizer, lr=options[rate])
+        changes[field] = optimizer
+    return changes | {"schedule": schedule}
+
+
+def _of_kind(optimizer: Any, name: str) -> Any:
+    decay = (optimizer.weight_decay or _OF_TORCH) if name == "adamw" else 0.0
+    return dataclasses.replace(optimizer, name=name, weight_decay=decay)
+
+
+def _used(config: "TrainConfig") -> list[str]:
+    """The fields of D's penalties that the configuration has."""
+    return [_FIELDS[name] for name in _PENALTIES if getattr(config, _FIELDS[name]) > 0]
+
+
+def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> None:
+    """click.BadParameter where two options, or an option and what `config` has, exclude each other.
+
+    `config` is that of --cfg, without the options.
+    """
+    from fastgan.losses import load_objective
+
+    both = [option_name(name) for name in _PENALTIES if name in options]
+    if "gamma" in options and both:
+        raise click.BadParameter(
+            f"sets the penalties that --cfg has ({', '.join(_names_of_used(config))}), and "
+            f"{' and '.join(both)} {'are' if len(both) > 1 else 'is'} given besides; leave --gamma "
+            "out and give each penalty its own option",
+            param_hint="--gamma",
+        )
+    mode = options.get("aug", AS_CFG_HAS_IT)
+    mode = config.augment.mode if mode == AS_CFG_HAS_IT else mode
+    if "loss" in options and mode == "ada" and load_objective(options["loss"]).needs_real_for_g:
+        raise click.BadParameter(
+            f"{options['loss']} compares real and generated samples, and the sign of D(real), by "
+            "which --aug ada chooses its p, has no meaning; add --aug noaug, or --aug fixed with "
+            "--p",
+            param_hint="--loss",
+        )
+
+
+def _names_of_used(config: "TrainConfig") -> list[str]:
+    return [option_name(name) for name in _PENALTIES if _FIELDS[name] in _used(config)]
+
+
+def remarks(
+    options: Mapping[str, Any], config: "TrainConfig", before: "TrainConfig"
+) -> Iterator[str]:
+    """Lines on what follows from the options of `LOSSES`, and what is missing beside them.
+
+    Args:
+        options: those that were typed.
+        config: with the options.
+        before: without them.
+    """
+    is_free = config.objective == "wasserstein" and config.gp_weight == 0
+    if is_free and options.keys() & {"loss", "gp"}:
+        yield "loss wasserstein: nothing keeps D 1-Lipschitz, which this loss assumes; add --gp 10"
+    if options.get("optimizer") == "adamw":
+        decay = config.g_optimizer.weight_decay
+        yield f"optimizer adamw: weight decay {decay:g}" + (
+            " (torch's default)" if decay == _OF_TORCH else ""
+        )
+    if options.get("optimizer") == "rmsprop" and before.schedule.beta2_end is not None:
+        yield "optimizer rmsprop: it has no β2, so that the change of β2 that --cfg has is left out"

@@ -1,0 +1,92 @@
+"""Options of `fastgan train` that choose the loss, the penalties, the optimiser and the average."""
+
+import json
+
+import click
+import pytest
+
+from fastgan.cli.train_options import loss_names, refuse_without_effect
+from fastgan.losses import objectives
+from fastgan.training.config.recipes import load_recipe
+
+
+def dry_run(cli, images, *flags):
+    """(the configuration that a run would have, the output)."""
+    output = cli("train", "--data", images, "--dry-run", *flags).output
+    return json.loads("{" + output.partition("{")[2].rpartition("}")[0] + "}"), output
+
+
+def test_loss_has_every_objective():
+    assert loss_names() == objectives()
+
+
+ALL = ("--loss", "hinge", "--r1", 2, "--r2", 3, "--gp", 4, "--ema", 7, "--optimizer", "rmsprop")
+
+
+@pytest.mark.parametrize("cfg", ["dcgan", "faces", "mlp", "r3gan-small", "stylegan2-small"])
+def test_every_cfg_takes_them(cli, images, cfg):
+    config, _ = dry_run(cli, images, "--cfg", cfg, *ALL)
+    names = ("objective", "r1_gamma", "r2_gamma", "gp_weight")
+    assert [config[name] for name in names] == ["hinge", 2, 3, 4]
+    assert config["ema"]["half_life_kimg"] == 7
+    for optimizer in ("g_optimizer", "d_optimizer"):
+        assert (config[optimizer]["name"], config[optimizer]["weight_decay"]) == ("rmsprop", 0)
+
+
+def test_those_of_a_mapping_network(cli, images):
+    config, _ = dry_run(cli, images, "--pl", 0.5, "--style-mixing", 0.25)
+    assert (config["pl_weight"], config["style_mixing_prob"]) == (0.5, 0.25)
+    output = cli("train", "--data", images, "-n", "--cfg", "mlp", "--pl", 1, code=2).output
+    words = " ".join(output.split())
+    assert "--pl: has no effect with --cfg mlp (architecture mlp); it works with" in words
+
+
+def test_a_learning_rate_and_an_optimizer_go_together(cli, images):
+    config, output = dry_run(cli, images, "--optimizer", "adamw", "--dlr", 0.5)
+    assert "chosen      optimizer adamw: weight decay 0.01 (torch's default)" in output
+    g, d = config["g_optimizer"], config["d_optimizer"]
+    assert (g["name"], d["name"], d["lr"], d["weight_decay"]) == ("adamw", "adamw", 0.5, 0.01)
+    assert g["lr"] != 0.5
+
+
+def test_what_is_typed_is_constant(cli, images):
+    """R3GAN's half-life and β2 change in its run."""
+    flags = ("--cfg", "r3gan", "--resolution", 64)
+    plain, _ = dry_run(cli, images, *flags)
+    config, output = dry_run(cli, images, *flags, "--ema", 3, "--optimizer", "rmsprop")
+    assert plain["schedule"]["ema_half_life_end_kimg"] == 500
+    assert config["ema"]["half_life_kimg"] == 3
+    assert config["schedule"] == plain["schedule"] | {
+        "ema_half_life_end_kimg": None, "beta2_end": None
+    }  # fmt: skip
+    assert "chosen      optimizer rmsprop: it has no β2" in output
+
+
+def test_wasserstein_alone_is_pointed_out(cli, images):
+    for flags, is_said in (((), True), (("--gp", 10), False)):
+        _, output = dry_run(cli, images, "--cfg", "dcgan", "--loss", "wasserstein", *flags)
+        assert ("loss wasserstein: nothing keeps D 1-Lipschitz" in output) is is_said
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--cfg", "r3gan-small", "--gamma", 1, "--r1", 2, "--gp", 3],
+         "--gamma: sets the penalties that --cfg has (--r1, --r2), and --r1 and --gp are given"),
+        (["--loss", "relativistic", "--aug", "ada"],
+         "--loss: relativistic compares real and generated samples, and the sign of D(real)"),
+        (["--cfg", "stylegan2", "--loss", "relativistic"], "add --aug noaug, or --aug fixed with"),
+        (["--loss", "hnge"], "--loss: 'hnge' is not one of 'hinge', "),
+        (["--optimizer", "sgd"], "--optimizer: 'sgd' is not one of 'adam', 'adamw', 'rmsprop'"),
+        (["--r1", -1], "--r1: -1.0 is not in the range x>=0"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused_by_name(cli, images, flags, words):
+    output = cli("train", "--data", images, "-n", *flags, code=2).output
+    assert words in " ".join(output.replace("'--", "--").replace("':", ":").split())
+
+
+def test_gamma_without_a_penalty_is_refused():
+    config = load_recipe("mlp")(resolution=(8, 8)).with_changes(r1_gamma=0.0, r2_gamma=0.0)
+    with pytest.raises(click.BadParameter, match="--r1, --r2 and --gp add one to every --cfg"):
+        refuse_without_effect({"gamma": 1.0}, config, dict)
