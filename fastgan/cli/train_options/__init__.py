@@ -18,11 +18,9 @@ from fastgan.cli.train_options.fields import apply_options, default_of, has_effe
 from fastgan.cli.train_options.losses import refuse_contradictions, remarks
 from fastgan.cli.train_options.names import (
     AUGMENT_GROUPS,
-    AVATARS,
     HAS_PRESETS,
     OF_CFG,
     PRESETS,
-    cfg_names,
     cfg_of,
     loss_names,
     option_name,
@@ -31,7 +29,6 @@ from fastgan.cli.train_options.refusals import refuse_other_sizes, refuse_withou
 
 __all__ = [
     "AUGMENT_GROUPS",
-    "AVATARS",
     "HAS_PRESETS",
     "MAY_CHANGE_ON_RESUME",
     "NOT_CONFIG",
@@ -39,7 +36,6 @@ __all__ = [
     "OPTIONS",
     "PRESETS",
     "apply_options",
-    "cfg_names",
     "cfg_of",
     "default_of",
     "has_effect",
