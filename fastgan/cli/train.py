@@ -32,7 +32,7 @@ from fastgan.cli.train_launch import (
     note_end,
     num_processes,
 )
-from fastgan.cli.train_options import NOT_CONFIG, train_options
+from fastgan.cli.train_options.declared import NOT_CONFIG, train_options
 
 
 @click.command(cls=TrainCommand)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgan.cli.train_options import HAS_PRESETS
+from fastgan.cli.train_options.names import HAS_PRESETS
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig

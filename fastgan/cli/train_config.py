@@ -12,18 +12,11 @@ from fastgan.cli.shared_options import default_device
 from fastgan.cli.train_checks import check_batch_gpu
 from fastgan.cli.train_choice import FITTED, explain, fit_memory
 from fastgan.cli.train_launch import num_processes
-from fastgan.cli.train_options import (
-    HAS_PRESETS,
-    MAY_CHANGE_ON_RESUME,
-    apply_options,
-    cfg_of,
-    has_effect,
-    option_name,
-    refuse_contradictions,
-    refuse_other_sizes,
-    refuse_without_effect,
-    remarks,
-)
+from fastgan.cli.train_options.declared import MAY_CHANGE_ON_RESUME
+from fastgan.cli.train_options.fields import apply_options, has_effect
+from fastgan.cli.train_options.losses import refuse_contradictions, remarks
+from fastgan.cli.train_options.names import HAS_PRESETS, cfg_of, option_name
+from fastgan.cli.train_options.refusals import refuse_other_sizes, refuse_without_effect
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig

@@ -8,14 +8,8 @@ import click
 
 from fastgan.cli.nvlabs_words import refuse_other_flags
 from fastgan.cli.train_choice import FITTED
-from fastgan.cli.train_options import (
-    HAS_PRESETS,
-    OF_CFG,
-    cfg_of,
-    default_of,
-    has_effect,
-    option_name,
-)
+from fastgan.cli.train_options.fields import default_of, has_effect
+from fastgan.cli.train_options.names import HAS_PRESETS, OF_CFG, cfg_of, option_name
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig

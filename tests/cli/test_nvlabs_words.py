@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fastgan.augment import GROUPS
-from fastgan.cli.train_options import AUGMENT_GROUPS, PRESETS
+from fastgan.cli.train_options.names import AUGMENT_GROUPS, PRESETS
 from fastgan.training.config.published.r3gan import PUBLISHED
 
 
@@ -97,7 +97,7 @@ def test_what_is_otherwise_here_is_said(cli, images, flags, words):
 def test_a_run_of_a_preset_takes_its_cfg_and_preset_again():
     """As those of the small recipes, whose names were others once."""
     from fastgan.cli.train_config import continue_config
-    from fastgan.cli.train_options import cfg_of
+    from fastgan.cli.train_options.names import cfg_of
     from fastgan.training.config.recipes import load_recipe
 
     config = load_recipe("r3gan")(resolution=(32, 32))

@@ -5,7 +5,8 @@ import json
 import click
 import pytest
 
-from fastgan.cli.train_options import loss_names, refuse_without_effect
+from fastgan.cli.train_options.names import loss_names
+from fastgan.cli.train_options.refusals import refuse_without_effect
 from fastgan.losses import objectives
 from fastgan.training.config.recipes import load_recipe
 
