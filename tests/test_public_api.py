@@ -18,7 +18,7 @@ NAMES = {
         sample_cutoff
     """,
     "fastgan.export": "to_aoti_package to_exported_program to_onnx",
-    "fastgan.losses": "load_objective objectives",
+    "fastgan.losses": "Judged Judgement Objective load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",
     "fastgan.compat": "COPIES FAMILIES Family Patch patch",

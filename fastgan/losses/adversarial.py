@@ -1,41 +1,104 @@
 """Adversarial objectives: what D and G minimise, as functions of D's logits.
 
-A new objective is a subclass of `Objective` and an entry of `OBJECTIVES`, both in this file.
-x is a real sample, G(z) a generated one, D(·) the logit before any sigmoid, E the mean.
+A new one is a subclass of `Adversarial` and an entry of `OBJECTIVES`, both in this file.
+x is a real sample, G(z) a generated one, D(·) the logit before any sigmoid, E the mean. Where D has
+several discriminators, each loss is the sum over them.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from fastgan.losses.judgement import Judged
+from fastgan.losses.objective import Losses, Objective
+from fastgan.losses.terms import load_term
 
 __all__ = [
     "OBJECTIVES",
+    "Adversarial",
     "Hinge",
     "LeastSquares",
     "Minimax",
     "NonSaturating",
-    "Objective",
     "Relativistic",
+    "RelativisticAverage",
     "Wasserstein",
 ]
 
 
-class Objective:
-    """A loss for D and a loss for G, both scalars to minimise.
+class Adversarial(Objective):
+    """A loss of D's logits for D, and one for G, with any number of further terms.
 
     A subclass gives `name` and computes `_d_loss(real, fake)` and `_g_loss(fake, real)` from logits
     that are checked and in float32 at least.
 
+    Args:
+        **terms: name → weight, or a dict of the arguments, of a file of `fastgan.losses.terms`; or
+            name → an `Objective` of your own, whose losses are added.
+
     Attributes:
         name: what `fastgan.losses.load_objective` takes.
-        needs_real_for_g: whether G's loss reads the logits of real samples.
-        is_separable: whether D's loss is a sum of one function of the real logits and one of the
-            fake ones, so that their gradients can be taken one after the other.
+        is_relativistic: whether G's loss compares with the logits of real samples; one logit alone
+            means nothing then.
+        splits: whether D's loss is a sum of one function of the real logits and one of the fake
+            ones.
+
+    Raises:
+        ValueError: for a term that does not exist.
+
+    Example:
+        objective = LeastSquares(feature_matching={"weight": 2.0, "norm": "l1"})
     """
 
     name: str
-    needs_real_for_g = False
-    is_separable = True
+    is_relativistic = False
+    splits = True
+
+    def __init__(self, **terms: Any):
+        super().__init__()
+        self.terms = nn.ModuleDict({k: load_term(k, settings) for k, settings in terms.items()})
+        needs_real = [term.needs_real_for_g for term in self.terms.values()]
+        self.needs_real_for_g = self.is_relativistic or any(needs_real)
+        self.is_separable = self.splits and not terms
+        self.has_open_names = bool(terms)
+
+    def discriminator_losses(self, fake: Any, batch: Any, judged: Judged) -> Losses:
+        """`discriminator_loss` summed over the discriminators, as "D"; and the losses of the terms.
+
+        Args:
+            fake: what G returned.
+            batch: the real samples and their conditions.
+            judged: D's judgement of both.
+
+        Returns:
+            Name → a scalar tensor.
+        """
+        pairs = zip(judged.real.logits, judged.fake.logits, strict=True)
+        losses = {"D": _sum([self.discriminator_loss(real, fake) for real, fake in pairs])}
+        for term in self.terms.values():
+            losses |= term.discriminator_losses(fake, batch, judged)
+        return losses
+
+    def generator_losses(self, fake: Any, batch: Any, judged: Judged) -> Losses:
+        """`generator_loss` summed over the discriminators, as "G"; and the losses of the terms.
+
+        Args:
+            fake: what G returned.
+            batch: the real samples and their conditions.
+            judged: D's judgement of both.
+
+        Returns:
+            Name → a scalar tensor.
+        """
+        fakes = judged.fake.logits
+        reals = judged.real.logits if self.is_relativistic else [None] * len(fakes)
+        pairs = zip(fakes, reals, strict=True)
+        losses = {"G": _sum([self.generator_loss(fake, real) for fake, real in pairs])}
+        for term in self.terms.values():
+            losses |= term.generator_losses(fake, batch, judged)
+        return losses
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """L_D.
@@ -57,7 +120,7 @@ class Objective:
 
         Args:
             fake_logits: D's logits of generated samples, floating point of any shape.
-            real_logits: D's logits of real samples; ignored unless `needs_real_for_g`.
+            real_logits: D's logits of real samples; ignored unless `is_relativistic`.
 
         Returns:
             A scalar, float32 (float64 for float64 logits).
@@ -65,7 +128,7 @@ class Objective:
         Raises:
             ValueError: for logits that are empty or not floating point, or needed and missing.
         """
-        real = real_logits if self.needs_real_for_g else None
+        real = real_logits if self.is_relativistic else None
         real, fake = self._checked("generator_loss", real, fake_logits)
         return self._g_loss(fake, real)
 
@@ -93,7 +156,7 @@ class Objective:
         raise NotImplementedError
 
 
-class NonSaturating(Objective):
+class NonSaturating(Adversarial):
     """Logistic loss with the non-saturating generator.
 
         L_D = E[softplus(−D(x))] + E[softplus(D(G(z)))]   = −E[log σ(D(x))] − E[log(1 − σ(D(G(z))))]
@@ -128,7 +191,7 @@ class Minimax(NonSaturating):
         return -F.softplus(fake).mean()
 
 
-class LeastSquares(Objective):
+class LeastSquares(Adversarial):
     """Least-squares GAN with targets 1 for real, 0 for fake, and 1 for the generator.
 
         L_D = ½ E[(D(x) − 1)²] + ½ E[D(G(z))²]
@@ -146,7 +209,7 @@ class LeastSquares(Objective):
         return 0.5 * (fake - 1).square().mean()
 
 
-class Wasserstein(Objective):
+class Wasserstein(Adversarial):
     """Wasserstein distance; D must be kept 1-Lipschitz by a gradient penalty (or otherwise).
 
         L_D = E[D(G(z))] − E[D(x)]
@@ -179,7 +242,7 @@ class Hinge(Wasserstein):
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
-class Relativistic(Objective):
+class Relativistic(Adversarial):
     """Relativistic pairing GAN: each fake is compared with one real sample.
 
         L_D = E[softplus(D(G(z)) − D(x))]
@@ -192,14 +255,14 @@ class Relativistic(Objective):
     """
 
     name = "relativistic"
-    needs_real_for_g = True
-    is_separable = False
+    is_relativistic = True
+    splits = False
 
     def _checked(self, loss: str, real: Tensor | None, fake: Tensor) -> tuple[Tensor, Tensor]:
         if real is None:
             raise ValueError(
                 f"{self.name}.{loss}: real_logits must be a tensor like fake_logits, got None; run "
-                "D on a batch of real samples too (needs_real_for_g is True)"
+                "D on a batch of real samples too (is_relativistic is True)"
             )
         if real.shape != fake.shape:
             raise ValueError(
@@ -215,9 +278,37 @@ class Relativistic(Objective):
         return F.softplus(real - fake).mean()
 
 
-OBJECTIVES: dict[str, Objective] = {
+class RelativisticAverage(Relativistic):
+    """Relativistic average GAN: each sample is compared with the mean of the other kind.
+
+        L_D = E[softplus(−(D(x) − E D(G(z))))] + E[softplus(D(G(z)) − E D(x))]
+        L_G = E[softplus(−(D(G(z)) − E D(x)))] + E[softplus(D(x) − E D(G(z)))]
+
+    The inner means are over the samples that are computed at once (a process's share of the batch,
+    or batch_gpu of it), so that the result depends on that number.
+    Source: Jolicoeur-Martineau 2018, "The relativistic discriminator", section 4.2 (RaSGAN),
+    arXiv 1807.00734.
+    """
+
+    name = "relativistic_average"
+
+    def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()
+
+    def _g_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        return F.softplus(real.mean() - fake).mean() + F.softplus(real - fake.mean()).mean()
+
+
+def _sum(losses: list[Tensor]) -> Tensor:
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total
+
+
+OBJECTIVES: dict[str, type[Adversarial]] = {
     objective.name: objective
     for objective in (
-        Hinge(), LeastSquares(), Minimax(), NonSaturating(), Relativistic(), Wasserstein()
+        Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, RelativisticAverage, Wasserstein,
     )
 }  # fmt: skip

@@ -6,8 +6,11 @@
     gradient_norm_penalty: p[n] = (‖g[n]‖ - target)², one-sided where asked
 
 Each returns the penalty per sample [N], not yet weighted: R1 adds γ/2 · r1(D, real).mean() to the
-critic's loss, WGAN-GP 10 · wgan_gp(D, real, fake).mean(). D is any callable; x is one tensor
-[N, ...] or a tuple of them (then D(*x)), of any shape: images, token embeddings, graphs.
+critic's loss, WGAN-GP 10 · wgan_gp(D, real, fake).mean(). D is any callable that returns logits, a
+list of logits or (logits, features) (`fastgan.losses.judgement`): the gradient is that of the sum
+of all logits. x is a tree of tensors [N, ...] (a tensor, or a dict, tuple, list or registered
+dataclass of trees): images, token embeddings, graphs. g has one part for each floating-point tensor
+of x, and ‖g[n]‖² is the sum over the parts; other tensors are passed on untouched.
 
 `method`:
     "linearised"         exact, with no second-order graph; for critics that are piecewise linear
@@ -28,16 +31,19 @@ Sources: Mescheder et al. (2018), eq. 9-10; Gulrajani et al. (2017), algorithm 1
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastgan import sample_rng
+from fastgan._trees import FloatingLeaves, entries_of
+from fastgan.losses.judgement import Judgement, judgement_of, sum_per_sample, total_of
 from fastgan.losses.linearised import linearise, refusal, worth_trying
 from fastgan.ops import gradient_penalty, interpolate_samples
 
-Critic = Callable[..., Tensor]
-Inputs = Tensor | Sequence[Tensor]
+Critic = Callable[..., Any]
+Inputs = Any  # a tree of tensors [N, ...]
 METHODS = ("auto", "linearised", "double_backward", "finite_difference")
 FINITE_DIFFERENCE_STEP = 0.03  # of the norm of each sample
 
@@ -51,7 +57,7 @@ def r1(D: Critic, real: Inputs, c: Tensor | None = None, *, method: str = "auto"
     are results and errors.
 
     Args:
-        real: floating point [N, ...], or a tuple of such for D(*real).
+        real: a tree of tensors [N, ...], some of them floating point.
 
     Source: Mescheder et al. (2018), equation 9.
     """
@@ -65,7 +71,7 @@ def r2(D: Critic, fake: Inputs, c: Tensor | None = None, *, method: str = "auto"
     are results and errors.
 
     Args:
-        fake: floating point [N, ...], or a tuple of such for D(*fake).
+        fake: a tree of tensors [N, ...], some of them floating point.
 
     Source: Mescheder et al. (2018), equation 10.
     """
@@ -88,24 +94,29 @@ def wgan_gp(
     are results and errors.
 
     Args:
-        real: floating point [N, ...], or a tuple of such for D(*real); detached.
-        fake: of the shape of `real`, or a tuple of as many; detached.
+        real: a tree of tensors [N, ...], some of them floating point; detached. D gets its other
+            tensors as they are.
+        fake: a tree of the same structure, whose dicts may have further keys; detached.
         target: the wanted norm; 1 in the paper.
         one_sided: whether norms below `target` cost nothing (Petzka et al. 2018).
 
     Raises:
-        ValueError: also for a different number of tensors in `real` and `fake`.
+        ValueError: also for a `fake` of another structure.
 
     Source: Gulrajani et al. (2017), algorithm 1.
     """
-    reals, fakes = _as_tuple("wgan_gp", real), _as_tuple("wgan_gp", fake)
-    if len(reals) != len(fakes):
-        raise ValueError(
-            f"wgan_gp: real and fake must hold equally many tensors, got {len(reals)}, {len(fakes)}"
-        )
-    t = sample_rng.uniform(reals[0].shape[0], device=reals[0].device, dtype=reals[0].dtype)
-    points = tuple(
-        interpolate_samples(r.detach(), f.detach(), t) for r, f in zip(reals, fakes, strict=True)
+    reals = _floating("wgan_gp", real)
+    try:
+        fakes = _floating("wgan_gp", entries_of(fake, real)).tensors
+    except ValueError as error:
+        raise ValueError(f"wgan_gp: fake must be what real is: expected {error}") from None
+    first = reals.tensors[0]
+    t = sample_rng.uniform(first.shape[0], device=first.device, dtype=first.dtype)
+    points = reals.replaced(
+        [
+            interpolate_samples(r.detach(), f.detach(), t)
+            for r, f in zip(reals.tensors, fakes, strict=True)
+        ]
     )
     return gradient_norm_penalty(D, points, c, target=target, one_sided=one_sided, method=method)
 
@@ -122,8 +133,10 @@ def gradient_norm_penalty(
     """(‖∇D‖ - target)² at x, which is detached first.
 
     Args:
-        D: D(x), or D(x, c) where c is not None; any output whose first dimension is N.
-        x: floating point [N, ...], or a tuple of such for D(*x).
+        D: D(x), or D(x, c) where c is not None; logits, a list of logits, or (logits, features),
+            of any shape whose first dimension is N.
+        x: a tree of tensors [N, ...], some of them floating point. D gets a tree of the same
+            structure.
         c: the condition, passed on untouched; None for D(x).
         target: the wanted norm; 0 gives ‖∇D‖².
         one_sided: whether norms below `target` cost nothing.
@@ -133,18 +146,27 @@ def gradient_norm_penalty(
         [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
 
     Raises:
-        ValueError: for another `method`, or a D that does not depend on x.
-        TypeError: for an x that is not floating point.
+        ValueError: for another `method`, another form of D's output, or a D that does not depend
+            on x.
+        TypeError: for an x without a floating-point tensor.
         NotImplementedError: D is compiled, where a penalty would silently lose its gradient; or
             method="linearised" and D is not piecewise linear, with the operator and its place.
     """
     _check_method("gradient_norm_penalty", method)
-    xs = tuple(t.detach().requires_grad_() for t in _as_tuple("gradient_norm_penalty", x))
+    leaves = _floating("gradient_norm_penalty", x)
+    xs = tuple(t.detach().requires_grad_() for t in leaves.tensors)
     conditions = () if c is None else (c,)
+
+    def logits(*xs: Tensor) -> Tensor:
+        output = D(leaves.replaced(xs), *conditions)
+        if isinstance(output, Tensor):
+            return output
+        return sum_per_sample(judgement_of(output, "gradient_norm_penalty").logits)
+
     with torch.enable_grad():
         if method == "finite_difference":
-            return _finite_difference(D, xs, conditions, target, one_sided)
-        return _exact(D, xs, conditions, method, target, one_sided)[1]
+            return _finite_difference(logits, xs, target, one_sided)
+        return _exact(D, logits, xs, method, target, one_sided)[1]
 
 
 def logits_and_penalty(
@@ -164,36 +186,40 @@ def logits_and_penalty(
     errors.
 
     Returns:
-        D(x) or D(x, c), of D's own shape and dtype, and the penalty [N].
+        D(x) or D(x, c), as D returned it, and the penalty [N]. "linearised" needs a D that returns
+            one tensor; "auto" differentiates others twice.
     """
     _check_method("logits_and_penalty", method)
-    xs = tuple(t.detach() for t in _as_tuple("logits_and_penalty", x))
+    leaves = _floating("logits_and_penalty", x)
+    xs = tuple(t.detach() for t in leaves.tensors)
     conditions = () if c is None else (c,)
+
+    def output(*xs: Tensor) -> Any:
+        return D(leaves.replaced(xs), *conditions)
+
     with torch.enable_grad():
         if method == "finite_difference":
-            logits = D(*xs, *conditions)
-            return logits, gradient_norm_penalty(
-                D, xs, c, target=target, one_sided=one_sided, method=method
+            return output(*xs), gradient_norm_penalty(
+                D, x, c, target=target, one_sided=one_sided, method=method
             )
-        return _exact(
-            D, tuple(t.requires_grad_() for t in xs), conditions, method, target, one_sided
-        )
+        xs = tuple(t.requires_grad_() for t in xs)
+        return _exact(D, output, xs, method, target, one_sided)
 
 
-def _exact(D, xs, conditions, method, target, one_sided):
-    """D's logits and the penalty at xs, which require grad."""
+def _exact(D, call, xs, method, target, one_sided):
+    """call(*xs), D's output at xs, which require grad, and the penalty there."""
     _refuse_compiled(D)
     if method == "linearised" and (reason := refusal()) is not None:
         raise NotImplementedError(_not_linear(reason))
     if method == "linearised" or (method == "auto" and worth_trying(D, xs)):
-        logits, gradients, reason = linearise(D, xs, conditions, only_if_faster=method == "auto")
+        output, gradients, reason = linearise(D, xs, only_if_faster=method == "auto", call=call)
         if gradients is not None:
-            return logits, gradient_penalty(gradients, target, one_sided)
+            return output, gradient_penalty(gradients, target, one_sided)
         if method == "linearised":
             raise NotImplementedError(_not_linear(reason))
     else:
-        logits = D(*xs, *conditions)
-    return logits, penalty_of_logits(logits, xs, target=target, one_sided=one_sided)
+        output = call(*xs)
+    return output, penalty_of_logits(output, xs, target=target, one_sided=one_sided)
 
 
 def _not_linear(reason: str | None) -> str:
@@ -216,8 +242,8 @@ def penalty_of_logits(
     Saves the second forward pass of D where the main loss uses the same samples.
 
     Args:
-        logits: D(x), with its graph.
-        x: what D was called with, requiring grad: [N, ...], or a tuple of such.
+        logits: D(x), with its graph: logits, a list of logits, or (logits, features).
+        x: what D was called with, a tree whose floating-point tensors [N, ...] require grad.
         target: the wanted norm; 0 gives ‖∇D‖².
         one_sided: whether norms below `target` cost nothing.
 
@@ -225,29 +251,30 @@ def penalty_of_logits(
         [N], float32 (float64 for float64 inputs), differentiable in D's parameters.
 
     Raises:
-        ValueError: for logits that do not depend on x.
-        TypeError: for an x that is not floating point.
+        ValueError: for logits that do not depend on x, or another form of D's output.
+        TypeError: for an x without a floating-point tensor.
     """
-    xs = _as_tuple("penalty_of_logits", x)
-    return gradient_penalty(_gradients(logits, xs, create_graph=True), target, one_sided)
+    xs = tuple(_floating("penalty_of_logits", x).tensors)
+    judgement = judgement_of(logits, "penalty_of_logits")
+    return gradient_penalty(_gradients(judgement, xs, create_graph=True), target, one_sided)
 
 
-def _as_tuple(function: str, x: Inputs) -> tuple[Tensor, ...]:
-    xs = (x,) if isinstance(x, Tensor) else tuple(x)
-    for i, t in enumerate(xs):
-        if not isinstance(t, Tensor) or not t.is_floating_point():
-            got = t.dtype if isinstance(t, Tensor) else type(t).__name__
-            raise TypeError(
-                f"{function}: input {i} must be a floating-point tensor, got {got}; penalise the "
-                "embedding of discrete data, not the indices"
-            )
-    return xs
+def _floating(function: str, x: Inputs) -> FloatingLeaves:
+    leaves = FloatingLeaves(x)
+    if not leaves.tensors:
+        got = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__} without one"
+        raise TypeError(
+            f"{function}: samples must be or hold a floating-point tensor, got {got}; penalise the "
+            "embedding of discrete data, not the indices"
+        )
+    return leaves
 
 
-def _gradients(logits: Tensor, xs: tuple[Tensor, ...], create_graph: bool) -> list[Tensor]:
+def _gradients(D_of_x: Judgement, xs: tuple[Tensor, ...], create_graph: bool) -> list[Tensor]:
     grads: Sequence[Tensor | None] = (None,)
-    if logits.requires_grad:
-        grads = torch.autograd.grad(logits.sum(), xs, create_graph=create_graph, allow_unused=True)
+    total = total_of(D_of_x.logits)
+    if total.requires_grad:
+        grads = torch.autograd.grad(total, xs, create_graph=create_graph, allow_unused=True)
     if all(g is None for g in grads):
         raise ValueError(
             "gradient_norm_penalty: D's output does not depend on x (no gradient flows); run D "
@@ -260,8 +287,8 @@ def _per_sample_norm(tensors: Sequence[Tensor]) -> Tensor:
     return gradient_penalty([t.detach() for t in tensors]).sqrt()
 
 
-def _finite_difference(D, xs, conditions, target, one_sided):
-    grads = _gradients(D(*xs, *conditions), xs, create_graph=False)
+def _finite_difference(logits, xs, target, one_sided):
+    grads = _gradients(Judgement([logits(*xs)]), xs, create_graph=False)
     # A leaf for ‖g‖² gives the penalty's slope in it without any formula of its own here.
     scale = torch.ones_like(_per_sample_norm(grads)).requires_grad_()  # [N]
     value = gradient_penalty(
@@ -272,8 +299,8 @@ def _finite_difference(D, xs, conditions, target, one_sided):
     norm = torch.where(norm > 0, norm, torch.ones_like(norm))  # slope is 0 where the norm is
     step = FINITE_DIFFERENCE_STEP * _per_sample_norm(xs).clamp(min=1.0)
     moves = [(g.detach().to(norm.dtype) * _like(step / norm, g)).to(g.dtype) for g in grads]
-    ahead = D(*(x.detach() + m for x, m in zip(xs, moves, strict=True)), *conditions)
-    behind = D(*(x.detach() - m for x, m in zip(xs, moves, strict=True)), *conditions)
+    ahead = logits(*(x.detach() + m for x, m in zip(xs, moves, strict=True)))
+    behind = logits(*(x.detach() - m for x, m in zip(xs, moves, strict=True)))
     # ≈ ‖g‖, differentiable in D's parameters; logits [N] are allowed
     rate = (ahead - behind).unsqueeze(-1).flatten(1).sum(1) / (2 * step)
     surrogate = slope / norm * rate.to(norm.dtype)

@@ -48,8 +48,8 @@ def test_a_sync_in_a_shipped_recipe_is_caught(planted):
     """`Statistics.add` made to wait: both phases of the recipe, by their lines."""
     findings = planted["recipe"]["findings"]
     assert all(f.startswith("host sync: aten._local_scalar_dense") for f in findings)
-    for name in ("Loss/D", "Loss/G"):
-        assert any(f'state.stats.add("{name}", loss, share)' in f for f in findings), findings
+    of_losses = [f for f in findings if 'state.stats.add(f"Loss/{name}", loss, share)' in f]
+    assert len(of_losses) >= 2, findings
 
 
 def test_loading_after_torch_is_refused(monkeypatch):

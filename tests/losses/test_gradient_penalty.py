@@ -43,7 +43,8 @@ class GraphCritic(nn.Module):
         self.w = nn.Linear(3, 4)
         self.out = nn.Linear(4, 1)
 
-    def forward(self, nodes, edges):
+    def forward(self, graph):
+        nodes, edges = graph
         return self.out((edges @ self.w(nodes)).tanh().sum(1))
 
 
@@ -83,7 +84,8 @@ def build(kind, dtype=torch.float64):
 def by_hand(D, x, c, target, one_sided):
     """The penalty in plain torch: gradient with a graph, norm over everything but N."""
     xs = [t.detach().clone().requires_grad_() for t in (x if isinstance(x, tuple) else (x,))]
-    logits = D(*xs) if c is None else D(*xs, c)
+    at = tuple(xs) if isinstance(x, tuple) else xs[0]
+    logits = D(at) if c is None else D(at, c)
     grads = torch.autograd.grad(logits.sum(), xs, create_graph=True)
     squared = sum((g**2).flatten(1).sum(1) for g in grads)
     if target == 0:
@@ -159,9 +161,9 @@ def test_wgan_gp_of_two_tensors_moves_both_alike():
     D, (nodes, edges), _ = build("graph")
     seen = []
 
-    def spy(*inputs):
+    def spy(inputs):
         seen.append([t.detach() for t in inputs])
-        return D(*inputs)
+        return D(inputs)
 
     zeros = (torch.zeros_like(nodes), torch.zeros_like(edges))
     assert wgan_gp(spy, (nodes, edges), zeros).shape == (3,)
@@ -218,7 +220,7 @@ def test_from_logits_that_exist_already():
 
 def test_an_input_that_the_critic_ignores():
     D, x, _ = build("vector")
-    p = gradient_norm_penalty(lambda a, b: D(a), (x, torch.randn(3, 2, dtype=torch.float64)))
+    p = gradient_norm_penalty(lambda xs: D(xs[0]), (x, torch.randn(3, 2, dtype=torch.float64)))
     torch.testing.assert_close(p, by_hand(D, x, None, 0.0, False))
 
 
@@ -337,11 +339,11 @@ X = torch.zeros(2, 3)
 ERRORS = {
     "method": (ValueError, r"gradient_norm_penalty: method must be one of auto.*got 'exact'",
                lambda: r1(nn.Linear(3, 1), X, method="exact")),
-    "integers": (TypeError, r"gradient_norm_penalty: input 0 must be .*int64; penalise the emb",
+    "integers": (TypeError, r"gradient_norm_penalty: samples must be .*int64; penalise the emb",
                  lambda: r1(nn.Linear(3, 1), X.long())),
-    "integers in wgan_gp": (TypeError, r"wgan_gp: input 1 must be",
-                            lambda: wgan_gp(nn.Linear(3, 1), (X, X.long()), (X, X))),
-    "unequal counts": (ValueError, r"wgan_gp: real and fake must hold equally many .*got 1, 2",
+    "integers in wgan_gp": (TypeError, r"wgan_gp: samples must .*, got a tuple without one",
+                            lambda: wgan_gp(nn.Linear(3, 1), (X.long(),), (X,))),
+    "unequal counts": (ValueError, r"wgan_gp: fake must be what real is: expected a tensor, got",
                        lambda: wgan_gp(nn.Linear(3, 1), X, (X, X))),
     "independent": (ValueError, r"gradient_norm_penalty: D's output does not depend on x",
                     lambda: r1(lambda x: x.detach(), X)),

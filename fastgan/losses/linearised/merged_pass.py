@@ -83,6 +83,7 @@ def linearise(
     conditions: Sequence[torch.Tensor] = (),
     *,
     only_if_faster: bool = False,
+    call: Callable[..., torch.Tensor] | None = None,
 ) -> Linearised:
     """D(*xs, *conditions) and its gradient in xs; see `fastgan.losses.linearised`.
 
@@ -92,6 +93,8 @@ def linearise(
         conditions: passed on untouched.
         only_if_faster: stay with an ordinary forward pass where D is so small that recording it
             costs more than it saves; this is remembered, and so is a refusal (`worth_trying`).
+        call: computes D's output from xs in the place of D(*xs, *conditions), where D takes a tree
+            of tensors; D is then what is remembered.
 
     Returns:
         A `Linearised`. A loss of `logits` and `gradients` takes one `backward`, which merges both
@@ -105,7 +108,7 @@ def linearise(
     tape = Tape(xs)
     with torch.enable_grad():
         with tape:
-            logits = D(*xs, *conditions)
+            logits = D(*xs, *conditions) if call is None else call(*xs)
         program = tape.finish(logits)
         if program is None:
             if isinstance(D, torch.nn.Module) and tape.is_final:

@@ -5,9 +5,10 @@ architectures of ``fastgan.models`` map latents to samples of one shape: its Con
 their fields, and ``fastgan train``, which trains those, does not list it. So they live one folder
 down, with a loader of their own.
 
-A discriminator returns a tuple with the logits [N, …] of each of its parts. The published objective
-is the sum over the parts of ``fastgan.losses``' ``least_squares`` (or any other) of each pair:
-``sum(map(discriminator_loss, D(real), D(fake)))``.
+A discriminator returns (logits, features): a list with the logits [N, …] of each of its parts, and
+a list of their maps. The published objective is the sum over the parts of ``least_squares``, with
+the term ``feature_matching``, ``fastgan.losses.load_objective("least_squares",
+feature_matching={"weight": 2, "norm": "l1"})``, which takes such outputs as they are.
 """
 
 from types import ModuleType

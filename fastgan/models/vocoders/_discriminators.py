@@ -141,8 +141,7 @@ class SubDiscriminators(nn.Module):
 
 
 def merge_outputs(
-    outputs: list[LogitsAndMaps], returns_features: bool
-) -> tuple[torch.Tensor, ...] | tuple[tuple[torch.Tensor, ...], tuple[list[torch.Tensor], ...]]:
+    outputs: list[LogitsAndMaps],
+) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
     """What a Discriminator returns, of the outputs of its sub-discriminators."""
-    logits = tuple(logits for logits, _ in outputs)
-    return (logits, tuple(maps for _, maps in outputs)) if returns_features else logits
+    return [logits for logits, _ in outputs], [maps for _, maps in outputs]

@@ -116,11 +116,11 @@ class Generator(MelGenerator):
 
 
 class Discriminator(Network):
-    """x [N, 1, T] -> a tuple of logits [N, L], one for each period and then each resolution.
+    """x [N, 1, T] -> (logits, features).
 
-    With ``returns_features``, also a tuple of the lists of each sub-discriminator's maps, its
-    logits' last, for the feature-matching loss. T must reach the longest period and half of the
-    longest n_fft.
+    A list of logits [N, L], one for each period and then each resolution, and of each of these the
+    list of its maps, the logits' last, for the feature-matching loss. T must reach the longest
+    period and half of the longest n_fft.
     """
 
     def __init__(self, config: Config) -> None:
@@ -131,7 +131,7 @@ class Discriminator(Network):
             [ResolutionDiscriminator(row, config.mrd_channels) for row in config.resolutions]
         )
 
-    def forward(self, x: torch.Tensor, returns_features: bool = False):
+    def forward(self, x: torch.Tensor):
         reflected = max((n_fft - hop) // 2 + 1 for n_fft, hop, _ in self.config.resolutions)
         check_wave("Discriminator", x, max(*self.config.periods, reflected))
-        return merge_outputs([*self.mpd(x), *self.mrd(x)], returns_features)
+        return merge_outputs([*self.mpd(x), *self.mrd(x)])

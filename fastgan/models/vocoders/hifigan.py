@@ -97,10 +97,11 @@ class Generator(MelGenerator):
 
 
 class Discriminator(Network):
-    """x [N, 1, T] -> a tuple of logits [N, L], one for each period and then for each scale.
+    """x [N, 1, T] -> (logits, features).
 
-    With ``returns_features``, also a tuple of the lists of each sub-discriminator's maps, its
-    logits' last, for the feature-matching loss. T must be at least the longest period.
+    A list of logits [N, L], one for each period and then for each scale, and of each of these the
+    list of its maps, the logits' last, for the feature-matching loss. T must be at least the
+    longest period.
     """
 
     def __init__(self, config: Config) -> None:
@@ -112,6 +113,6 @@ class Discriminator(Network):
             pools=config.scales - 1,
         )
 
-    def forward(self, x: torch.Tensor, returns_features: bool = False):
+    def forward(self, x: torch.Tensor):
         check_wave("Discriminator", x, max(self.config.periods))
-        return merge_outputs([*self.mpd(x), *self.msd(x)], returns_features)
+        return merge_outputs([*self.mpd(x), *self.msd(x)])

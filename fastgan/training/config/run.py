@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from fastgan.augment import GROUPS
 from fastgan.data.resident_images import MODES
-from fastgan.losses import load_objective
 from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import from_json, to_json
@@ -272,8 +271,11 @@ class TrainConfig(StepConfig):
                 "before its last block", n, "0 trains all of D")  # fmt: skip
 
     def _check_objective(self) -> None:
-        objective = load_objective(self.objective)
-        if self.augment.mode == "ada" and objective.needs_real_for_g:
+        require(isinstance(self.objective, str), "objective", "a name in a run's configuration, "
+                "which is JSON", self.objective, "write your losses as a file of "
+                "fastgan/losses/terms, or use TrainStep")  # fmt: skip
+        objective = self.make_objective()
+        if self.augment.mode == "ada" and objective.is_relativistic:
             raise ValueError(
                 f"augment.mode='ada' reads the sign of D(real), which objective={self.objective!r} "
                 "leaves without meaning (only differences of logits count); set "

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastgan.losses import load_objective
+from fastgan.losses import Objective, load_objective
 from fastgan.losses.gradient_penalty import METHODS
 
 __all__ = [
@@ -29,6 +29,7 @@ PL_TARGETS = ("mean_before", "mean_after")
 NETWORKS = ("D", "G")
 OPTIMIZERS = ("adam", "adamw", "rmsprop")
 UPDATE_EMAS = ("all", "d_step")
+LATENTS = ("normal", "uniform", "none")
 
 
 def require(is_fine: bool, name: str, expected: str, got: Any, way_out: str) -> None:
@@ -239,7 +240,13 @@ class StepConfig:
     The defaults are ours; `fastgan.training.config.recipes` has the published settings.
 
     Args:
-        objective: name of an objective of `fastgan.losses`; default "non_saturating".
+        objective: name of an objective of `fastgan.losses`, default "non_saturating"; or an
+            `Objective` of your own.
+        objective_options: further losses of a named objective, name → weight or dict of arguments
+            of a file of `fastgan.losses.terms`, such as {"feature_matching": 2.0}; default: none.
+        latents: what G is called with. "normal" (default): z of N(0, 1), as G(z) or G(z, c);
+            "uniform": z in [-1, 1); "none": the condition alone, G(c), as for a vocoder or a
+            translation of images.
         g_optimizer: the optimiser of G; default Adam.
         d_optimizer: the optimiser of D; default Adam.
         batch: real samples of a step, over all processes; default 32.
@@ -294,7 +301,9 @@ class StepConfig:
         ValueError: when a value is out of range, or two of them exclude each other.
     """
 
-    objective: str = "non_saturating"
+    objective: str | Objective = "non_saturating"
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    latents: str = "normal"
     g_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     d_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch: int = 32
@@ -345,6 +354,7 @@ class StepConfig:
             ("pl_target", PL_TARGETS),
             ("first_network", NETWORKS),
             ("update_emas", UPDATE_EMAS),
+            ("latents", LATENTS),
             ("exchange_dtype", EXCHANGE_DTYPES),
         ):
             value = getattr(self, name)
@@ -375,7 +385,28 @@ class StepConfig:
             is_fine = self.schedule.beta2_end is None or getattr(self, name).name != "rmsprop"
             require(is_fine, "schedule.beta2_end", f"None with {name} of RMSprop, which has no β2",
                     self.schedule.beta2_end, "leave it out, or take adam")  # fmt: skip
-        load_objective(self.objective)
+        for name in ("pl_weight", "style_mixing_prob"):
+            require(self.latents != "none" or getattr(self, name) == 0, name,
+                    "0 with latents='none'", getattr(self, name), "G has no latents")  # fmt: skip
+        self.make_objective()
+
+    def make_objective(self) -> Objective:
+        """What `objective` and `objective_options` stand for.
+
+        Returns:
+            The object that was given, or a new one of this name.
+
+        Raises:
+            ValueError: for a name that does not exist, or options beside an object.
+        """
+        if isinstance(self.objective, Objective):
+            require(not self.objective_options, "objective_options", "none beside an object",
+                    self.objective_options, "give them to the object itself")  # fmt: skip
+            return self.objective
+        is_fine = isinstance(self.objective, str)
+        require(is_fine, "objective", "a name or a fastgan.losses.Objective", self.objective,
+                "subclass fastgan.losses.Objective")  # fmt: skip
+        return load_objective(self.objective, **self.objective_options)
 
     def blur_sigma(self, nimg: int) -> float:
         """The blur of a step.

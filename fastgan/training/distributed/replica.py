@@ -42,7 +42,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     ranks.broadcast_(shared_tensors(state).values())
     ranks.compare(shared_tensors(state), "before the first step")
     averaged = (entry.tensor for entry in state.tensors() if entry.is_averaged)
-    means = MovedTensors(averaged, state.G, state.D)
+    means = MovedTensors(averaged, state.G, state.D, state.objective)
     config = state.config
     dtype = torch.bfloat16 if config.exchange_dtype == "bf16" else None
     exchange = GradientExchange(ranks, buckets=config.exchange_buckets, dtype=dtype)

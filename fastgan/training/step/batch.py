@@ -7,9 +7,11 @@ on: row l of it is sample (r + W·a) + W·A·l of the batch.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from fastgan._trees import map_tensors, num_rows
 from fastgan.nn import MinibatchStddev
 from fastgan.ops.minibatch_stddev import largest_group
 from fastgan.training.config.run import TrainConfig
@@ -30,17 +32,39 @@ class Batch:
     """Real samples of one step.
 
     Args:
-        x: [N, ...]: images [N, C, H, W] in about [-1, 1], or samples of any other shape.
-        c: their condition [N, c_dim], or None where c_dim is 0.
+        x: images [N, C, H, W] in about [-1, 1], or samples of any other shape [N, ...]; or a tree
+            of such (dict, tuple, list, registered dataclass).
+        c: their conditions, such as classes [N, c_dim], or a tree of tensors [N, ...]; None for
+            none.
     """
 
-    x: Tensor
-    c: Tensor | None = None
+    x: Any
+    c: Any = None
+
+    @property
+    def n(self) -> int:
+        """N, the number of samples."""
+        return num_rows(self.x)
+
+    def rows(self, which: slice) -> "Batch":
+        """Some of the samples.
+
+        Args:
+            which: their places in the batch.
+
+        Returns:
+            Copies, contiguous in memory.
+        """
+        return Batch(x=_rows(self.x, which), c=_rows(self.c, which))
 
 
-def rows_of_rank(x: Tensor, rank: int, world_size: int) -> Tensor:
-    """The rows [N / world_size, ...] of a whole batch [N, ...] that belong to `rank`."""
-    return x if world_size == 1 else x[rank::world_size].contiguous()
+def _rows(tree: Any, which: slice) -> Any:
+    return map_tensors(lambda t: t[which].contiguous(), tree)
+
+
+def rows_of_rank(x: Any, rank: int, world_size: int) -> Any:
+    """The rows [N / world_size, ...] of a whole batch [N, ...], a tree, that belong to `rank`."""
+    return x if world_size == 1 else _rows(x, slice(rank, None, world_size))
 
 
 def num_micro_batches(n: int, at_once: int | None) -> int:
@@ -55,15 +79,14 @@ def micro_batches(batch: Batch, at_once: int | None) -> Iterator[tuple[Batch, fl
     is split (`check_groups`). Real sample i and the fake sample that it is paired with are in the
     same micro-batch.
     """
-    n = batch.x.shape[0]
+    n = batch.n
     count = num_micro_batches(n, at_once)
     if count == 1:
         yield batch, 1.0
         return
     for a in range(count):
-        x = batch.x[a::count].contiguous()
-        c = None if batch.c is None else batch.c[a::count].contiguous()
-        yield Batch(x=x, c=c), x.shape[0] / n
+        part = batch.rows(slice(a, None, count))
+        yield part, part.n / n
 
 
 def check_split(config: TrainConfig, world_size: int) -> None:

@@ -37,11 +37,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
+from fastgan._trees import map_tensors, tensors_of
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture_guard import CaptureError, capture_guard
 from fastgan.training.step.host_values import HostValues, changes, module_values
@@ -232,8 +235,8 @@ class PhaseRunner:
         self._steps += 1
         self._ran_in_python = False
         if self._batch is None:
-            c = None if batch.c is None else torch.empty_like(batch.c, device=self._device)
-            self._batch = Batch(x=torch.empty_like(batch.x, device=self._device), c=c)
+            empty = partial(torch.empty_like, device=self._device)
+            self._batch = Batch(x=map_tensors(empty, batch.x), c=map_tensors(empty, batch.c))
         for name, static, new in (
             ("x", self._batch.x, batch.x),
             ("c", self._batch.c, batch.c),
@@ -327,16 +330,29 @@ def _require_equal(name: str, before: HostValues, after: HostValues) -> None:
         )
 
 
-def _write(name: str, static: Tensor | None, new: Tensor | None) -> None:
-    if static is None and new is None:
-        return
-    if static is None or new is None or static.shape != new.shape or static.dtype != new.dtype:
-        shown = ["none" if t is None else f"{tuple(t.shape)} {t.dtype}" for t in (static, new)]
+def _write(name: str, static: Any, new: Any) -> None:
+    """Copies a tree of tensors into the one that the graphs read."""
+    (targets, spec), (values, other) = tree_flatten(static), tree_flatten(new)
+    if spec != other or any(map(_differ, targets, values)):
+        shown = [_shown(tree) for tree in (static, new)]
         raise ValueError(
             f"train_step: {name} of the batch must stay {shown[0]}, with which the CUDA graphs "
             f"were captured, got {shown[1]}; drop an incomplete last batch, or set capture='off'"
         )
-    static.copy_(new, non_blocking=True)
+    for target, value in zip(targets, values, strict=True):
+        if target is not None:
+            target.copy_(value, non_blocking=True)
+
+
+def _differ(static: Tensor | None, new: Tensor | None) -> bool:
+    if static is None or new is None:
+        return static is not new
+    return static.shape != new.shape or static.dtype != new.dtype
+
+
+def _shown(tree: Any) -> str:
+    shown = [f"{tuple(t.shape)} {t.dtype}" for t in tensors_of(tree)]
+    return ", ".join(shown) or "none"
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ A checkpoint holds none of it.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from fastgan.losses import load_objective
-from fastgan.losses.adversarial import Objective
 from fastgan.training.config.step import StepConfig
 from fastgan.training.optim.flat_parameters import FlatParameters
 from fastgan.training.step.batch import Batch
@@ -26,10 +26,11 @@ class StepContext:
     """What the phases need beside the state, made anew by each process.
 
     Attributes:
-        objective: what `config.objective` names.
         discriminator: what the phases call as D: D itself, or D under autocast in
             `config.precision`.
         latent_shape: of one z.
+        latent_sampler: sampler(n, device) draws the latents of n samples, a tree of tensors
+            [n, ...], by `fastgan.sample_rng`; None: one z by `config.latents`.
         g_takes_c: whether G is called as G(z, c), not G(z).
         d_takes_c: whether D is called as D(x, c), not D(x).
         mapping_options: what keeps a call of G.mapping from moving w_avg: {"update_w_avg": False},
@@ -58,11 +59,11 @@ class StepContext:
     `fastgan.training.distributed.replica.replicate` sets the last six.
     """
 
-    objective: Objective
     discriminator: nn.Module
     latent_shape: tuple[int, ...]
     g_takes_c: bool
     d_takes_c: bool
+    latent_sampler: Callable[[int, torch.device], Any] | None = None
     mapping_options: dict[str, bool] = field(default_factory=dict)
     synthesis_options: dict[str, bool] = field(default_factory=dict)
     compiled: CompiledNetworks | None = None
@@ -89,13 +90,14 @@ def make_context(
     D: nn.Module,
     latent_shape: tuple[int, ...],
     first_augment_p: float = 0.0,
+    latent_sampler: Callable[[int, torch.device], Any] | None = None,
 ) -> StepContext:
     """The context of one process that trains G and D alone."""
     is_compiled = config.compile and not any(p.is_meta for p in D.parameters())
     return StepContext(
-        objective=load_objective(config.objective),
         discriminator=in_precision(D, config.precision),
         latent_shape=latent_shape,
+        latent_sampler=latent_sampler,
         g_takes_c=takes_condition(G),
         d_takes_c=takes_condition(D),
         mapping_options=_options(getattr(G, "mapping", None), "update_w_avg"),

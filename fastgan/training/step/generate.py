@@ -1,9 +1,13 @@
-"""Samples of G as a training step makes them."""
+"""Samples of G as a training step makes them: trees of tensors [N, ...], most often one tensor."""
+
+from typing import Any
 
 from torch import Tensor
 
 from fastgan import sample_rng
+from fastgan._trees import entries_of, map_floating
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.precision import autocast
 from fastgan.training.step.state import StepState
 
@@ -11,9 +15,10 @@ __all__ = ["draw_latents", "generate"]
 
 
 def generate(
-    state: StepState, n: int, c: Tensor | None, *, is_for_d: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """n samples of G under the real samples' conditions, and their ws (None without mapping).
+    state: StepState, batch: Batch, *, is_for_d: bool = False
+) -> tuple[Any, Tensor | None]:
+    """As many samples of G as the batch has, under its conditions, and their ws (None without
+    mapping).
 
     Computed in config.precision, given in the networks' dtype.
 
@@ -21,16 +26,27 @@ def generate(
     from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1). The second latents do not
     move w_avg, and G's running means move at all as config.update_emas says. is_for_d: D is trained
     on these samples, in its objective.
+
+    Raises:
+        ValueError: when G returns another structure than the real samples have.
     """
     is_moving = is_for_d or state.config.update_emas == "all"
     with autocast(state.config.precision, state.device):
-        return _generate(state, n, c, is_moving)
+        fake, ws = _generate(state, batch.n, batch.c, is_moving)
+    if not (isinstance(fake, Tensor) and isinstance(batch.x, Tensor)):
+        _check_structure(fake, batch.x)
+    return fake, ws
 
 
-def _generate(
-    state: StepState, n: int, c: Tensor | None, is_moving: bool
-) -> tuple[Tensor, Tensor | None]:
+def _generate(state: StepState, n: int, c: Any, is_moving: bool) -> tuple[Any, Tensor | None]:
     G, config, context = state.G, state.config, state.context
+    if config.latents == "none":
+        if c is None:
+            raise ValueError(
+                "latents='none' calls G with the condition alone, G(c), but the batch has no c; "
+                "give c, or set latents='normal'"
+            )
+        return _wide(state, G(c)), None
     conditions = () if c is None or not context.g_takes_c else (c,)
     z = draw_latents(state, n)
     if config.pl_weight == 0 and config.style_mixing_prob == 0 and is_moving:
@@ -46,11 +62,29 @@ def _generate(
     return _wide(state, G.synthesis(ws, **options)), ws
 
 
-def _wide(state: StepState, x: Tensor) -> Tensor:
-    return x if state.config.precision == "fp32" else x.float()
+def _wide(state: StepState, x: Any) -> Any:
+    return x if state.config.precision == "fp32" else map_floating(Tensor.float, x)
 
 
-def draw_latents(state: StepState, n: int) -> Tensor:
-    """z [n, *latent_shape] of N(0, 1), in the networks' dtype; drawn in the default one."""
-    z = sample_rng.normal(n, *state.context.latent_shape, device=state.device)
-    return z.to(state.g_optimizer.flat.values.dtype)
+def _check_structure(fake: Any, x: Any) -> None:
+    try:
+        entries_of(fake, x)
+    except ValueError as error:
+        raise ValueError(
+            f"TrainStep, train_step: G must return what the real samples x are: expected {error}; "
+            "dicts may have further keys, for losses that read more of G"
+        ) from None
+
+
+def draw_latents(state: StepState, n: int) -> Any:
+    """The latents of n samples: of the context's sampler, or z [n, *latent_shape] by
+    config.latents, in the networks' dtype; drawn in the default one."""
+    context, device = state.context, state.device
+    dtype = state.g_optimizer.flat.values.dtype
+    if context.latent_sampler is not None:
+        return map_floating(lambda t: t.to(dtype), context.latent_sampler(n, device))
+    if state.config.latents == "uniform":
+        z = sample_rng.uniform(n, *context.latent_shape, device=device) * 2 - 1
+    else:
+        z = sample_rng.normal(n, *context.latent_shape, device=device)
+    return z.to(dtype)

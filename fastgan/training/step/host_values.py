@@ -32,7 +32,7 @@ class Same:
 
 def networks(state: Any) -> dict[str, nn.Module]:
     """Name → module of all that the phases of a `StepState` call."""
-    return {"augment": state.augment, "D": state.D, "G": state.G}
+    return {"augment": state.augment, "objective": state.objective, "D": state.D, "G": state.G}
 
 
 def step_values(state: Any) -> HostValues:
@@ -40,7 +40,8 @@ def step_values(state: Any) -> HostValues:
     context = state.context
     values: HostValues = {
         "config": Same(state.config),
-        "objective": Same(context.objective),
+        "statistics": state.stats.names,
+        "latent_sampler": Same(context.latent_sampler),
         "all_reduce_gradient": Same(context.all_reduce_gradient),
         "all_reduce_means": Same(context.all_reduce_means),
         "last_backward": Same(context.last_backward),

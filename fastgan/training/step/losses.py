@@ -4,11 +4,15 @@ share: the micro-batch's part of the whole batch, for the statistics.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from fastgan.augment import AugmentPipe
 from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
+from fastgan.losses.judgement import Judged, Judgement, judgement_of, mean_of
 from fastgan.losses.path_length import path_lengths
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
@@ -16,12 +20,11 @@ from fastgan.training.step.state import StepState
 
 __all__ = [
     "d_condition",
-    "d_inputs",
     "d_losses",
     "d_objective",
     "d_penalty",
     "g_loss",
-    "logits_with_penalty",
+    "judgement_and_penalty",
     "move_pl_mean",
     "num_d_losses",
     "path_length",
@@ -32,25 +35,30 @@ __all__ = [
 Critic = nn.Module
 
 
-def d_condition(state: StepState, part: Batch) -> Tensor | None:
-    """D's second argument for a batch: its condition [N, c_dim], or None."""
+def d_condition(state: StepState, part: Batch) -> Any:
+    """D's second argument for a batch: its condition, a tree of tensors, or None."""
     return part.c if state.context.d_takes_c else None
 
 
-def _logits(D: Critic, x: Tensor, c: Tensor | None) -> Tensor:
-    return D(x) if c is None else D(x, c)
+def _judge(D: Critic, x: Any, c: Any) -> Judgement:
+    return judgement_of(D(x) if c is None else D(x, c))
 
 
-def seen_by_d(state: StepState, x: Tensor) -> Tensor:
-    """Samples [N, ...] as D's objective sees them: blurred where the run blurs, and augmented."""
+def judge_as_seen(state: StepState, x: Any, c: Any = None) -> Judgement:
+    """D's judgement of samples, which it sees through blur and augmentation."""
+    return _judge(state.context.discriminator, seen_by_d(state, x), c)
+
+
+def seen_by_d(state: StepState, x: Any) -> Any:
+    """Samples as D's objective sees them: blurred where the run blurs, and augmented."""
+    if not isinstance(x, Tensor) and (
+        state.blur is not None or isinstance(state.augment, AugmentPipe)
+    ):
+        raise ValueError(
+            f"blur and AugmentPipe take images [N, C, H, W], but samples are a {type(x).__name__}; "
+            "leave them out, or give an augment module of your own that takes such samples"
+        )
     return state.augment(x if state.blur is None else state.blur(x))
-
-
-def d_inputs(state: StepState, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Real and fake samples [N, ...] as D sees them, without a graph."""
-    with torch.no_grad():
-        fake, _ = generate(state, batch.x.shape[0], batch.c, is_for_d=True)
-        return seen_by_d(state, batch.x), seen_by_d(state, fake)
 
 
 class _ImagesCritic(nn.Module):
@@ -63,7 +71,7 @@ class _ImagesCritic(nn.Module):
         super().__init__()
         self.blur, self.augment, self.D = blur, augment, D
 
-    def forward(self, x: Tensor, *c: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *c: Tensor) -> Any:
         return self.D(self.augment(x if self.blur is None else self.blur(x)), *c)
 
 
@@ -77,73 +85,119 @@ def _images_critic(state: StepState) -> Critic:
     return made
 
 
+class PenaltyInputs(NamedTuple):
+    """Of the penalties of D, all without a graph.
+
+    critic: whose gradient is penalised.
+    real, fake: the samples to do it at; fake is None where no penalty needs it.
+    generated: what G returned, before blur and augmentation.
+    """
+
+    critic: Critic
+    real: Any
+    fake: Any
+    generated: Any
+
+
+@torch.no_grad()
 def penalty_inputs(
     state: StepState, batch: Batch, *, with_fake: bool = True, is_for_d: bool = False
-) -> tuple[Critic, Tensor, Tensor | None]:
-    """The critic whose gradient is penalised, and the real and fake samples [N, ...] to do it at.
-
-    Samples have no graph. fake is None unless with_fake.
-    """
+) -> PenaltyInputs:
+    """What the penalties of D are computed of; fakes are None unless with_fake."""
     is_changed = state.blur is not None or not isinstance(state.augment, nn.Identity)
-    with torch.no_grad():
-        real, fake = batch.x, None
-        if with_fake:
-            fake, _ = generate(state, real.shape[0], batch.c, is_for_d=is_for_d)
-        if is_changed and state.config.penalty_at == "images":
-            return _images_critic(state), real, fake
-        real = seen_by_d(state, real)
-        fake = None if fake is None else seen_by_d(state, fake)
-    return state.context.discriminator, real, fake
+    real, fake = batch.x, None
+    if with_fake:
+        fake, _ = generate(state, batch, is_for_d=is_for_d)
+    if is_changed and state.config.penalty_at == "images":
+        return PenaltyInputs(_images_critic(state), real, fake, fake)
+    seen = seen_by_d(state, real)
+    return PenaltyInputs(
+        state.context.discriminator, seen, None if fake is None else seen_by_d(state, fake), fake
+    )
 
 
-def d_losses(
-    state: StepState, real: Tensor, fake: Tensor, c: Tensor | None, share: float
-) -> Iterator[Tensor]:
-    """D's objective at real and fake samples [N, ...], as losses whose gradients add up.
+def d_losses(state: StepState, batch: Batch, share: float) -> Iterator[Tensor]:
+    """D's objective, as losses whose gradients add up.
 
     Where the objective is a sum over real and over fake samples these are two, so that the first
     one's backward pass can free its activations before the second one's forward pass.
     """
-    objective, D = state.context.objective, state.context.discriminator
-    real_logits = _logits(D, real, c)
+    objective, D, c = state.objective, state.context.discriminator, d_condition(state, batch)
+    with torch.no_grad():
+        fake, _ = generate(state, batch, is_for_d=True)
+        seen_real, seen_fake = seen_by_d(state, batch.x), seen_by_d(state, fake)
+    at_real = _judge(D, seen_real, c)
     if objective.is_separable:
-        constant = torch.zeros_like(real_logits)  # in the place of the fakes' logits
-        yield objective.discriminator_loss(real_logits, constant)
-        real_logits = real_logits.detach()
-    yield d_objective(state, real_logits, _logits(D, fake, c), share)
+        # zeros in the place of the fakes' logits
+        zeros = Judgement([torch.zeros_like(logits) for logits in at_real.logits])
+        judged = Judged(fake=zeros, real=at_real, judge=partial(judge_as_seen, state))
+        yield _total(state, objective.discriminator_losses(fake, batch, judged), "D")
+        at_real = at_real.detached()
+        del judged
+    yield d_objective(state, fake, batch, at_real, _judge(D, seen_fake, c), share)
 
 
 def num_d_losses(state: StepState) -> int:
     """How many losses `d_losses` yields."""
-    return 2 if state.context.objective.is_separable else 1
+    return 2 if state.objective.is_separable else 1
 
 
-def logits_with_penalty(
-    state: StepState, critic: Critic, x: Tensor, c: Tensor | None, gamma: float
-) -> tuple[Tensor, Tensor | None]:
-    """The critic's logits at x, and with gamma > 0 the penalty [N] there, of one forward pass."""
+def judgement_and_penalty(
+    state: StepState, critic: Critic, x: Any, c: Any, gamma: float
+) -> tuple[Judgement, Tensor | None]:
+    """The critic's judgement of x, and with gamma > 0 the penalty [N] there, of one forward
+    pass."""
     if gamma == 0:
-        return _logits(critic, x, c), None
-    return logits_and_penalty(critic, x, c, method=state.config.penalty_method)
+        return _judge(critic, x, c), None
+    output, penalty = logits_and_penalty(critic, x, c, method=state.config.penalty_method)
+    return judgement_of(output), penalty
 
 
-def d_objective(state: StepState, real_logits: Tensor, fake_logits: Tensor, share: float) -> Tensor:
-    """`real_logits`, `fake_logits` [N, 1]."""
-    loss = state.context.objective.discriminator_loss(real_logits, fake_logits)
-    state.stats.add("Loss/D", loss, share)
-    state.stats.add("Logits/real", real_logits, share)
-    state.stats.add("Logits/fake", fake_logits, share)
+def d_objective(
+    state: StepState, fake: Any, batch: Batch, at_real: Judgement, at_fake: Judgement, share: float
+) -> Tensor:
+    """D's objective; `fake` is what G returned, without a graph."""
+    judged = Judged(fake=at_fake, real=at_real, judge=partial(judge_as_seen, state))
+    losses = state.objective.discriminator_losses(fake, batch, judged)
+    total = _total(state, losses, "D")
+    _note(state, losses, share)
+    state.stats.add("Logits/real", mean_of(at_real.logits), share)
+    state.stats.add("Logits/fake", mean_of(at_fake.logits), share)
     if state.ada is not None:
-        state.ada.accumulate(real_logits, weight=state.context.world_size)
-    return loss
+        for logits in at_real.logits:
+            state.ada.accumulate(logits, weight=state.context.world_size)
+    return total
+
+
+def _note(state: StepState, losses: dict[str, Tensor], share: float) -> None:
+    for name, loss in losses.items():
+        state.stats.add(f"Loss/{name}", loss, share)
+
+
+def _total(state: StepState, losses: dict[str, Tensor], network: str) -> Tensor:
+    total = None
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(
+                f"objective {type(state.objective).__name__}: the loss {name!r} of {network} must "
+                f"be a tensor of shape (), got {got}; return its mean over samples"
+            )
+        total = loss if total is None else total + loss
+    if total is None:
+        raise ValueError(
+            f"objective {type(state.objective).__name__}: {network} has no loss; return "
+            f'{{"{network}": ...}}, or extend an adversarial objective such as NonSaturating'
+        )
+    return total
 
 
 def d_penalty(
     state: StepState,
     critic: Critic,
-    real: Tensor,
-    fake: Tensor | None,
-    c: Tensor | None,
+    real: Any,
+    fake: Any,
+    c: Any,
     share: float,
     at_real: Tensor | None = None,
     at_fake: Tensor | None = None,
@@ -166,18 +220,18 @@ def d_penalty(
     return loss * state.gamma_scale
 
 
-def g_loss(state: StepState, fake: Tensor, batch: Batch, share: float) -> Tensor:
-    """G's objective; `fake` [N, ...] carries G's graph."""
-    objective = state.context.objective
-    c = d_condition(state, batch)
-    D = state.context.discriminator
-    fake_logits, real_logits = _logits(D, seen_by_d(state, fake), c), None
+def g_loss(state: StepState, fake: Any, batch: Batch, share: float) -> Tensor:
+    """G's objective; `fake` carries G's graph."""
+    objective, c = state.objective, d_condition(state, batch)
+    at_fake, at_real = judge_as_seen(state, fake, c), None
     if objective.needs_real_for_g:
         with torch.no_grad():
-            real_logits = _logits(D, seen_by_d(state, batch.x), c)
-    loss = objective.generator_loss(fake_logits, real_logits)
-    state.stats.add("Loss/G", loss, share)
-    return loss
+            at_real = judge_as_seen(state, batch.x, c)
+    judged = Judged(fake=at_fake, real=at_real, judge=partial(judge_as_seen, state))
+    losses = objective.generator_losses(fake, batch, judged)
+    total = _total(state, losses, "G")
+    _note(state, losses, share)
+    return total
 
 
 def path_length(state: StepState, ws: Tensor, fake: Tensor, share: float) -> Tensor:

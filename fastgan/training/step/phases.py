@@ -43,12 +43,11 @@ from fastgan.training.step.generate import generate
 from fastgan.training.step.host_values import networks, step_values
 from fastgan.training.step.losses import (
     d_condition,
-    d_inputs,
     d_losses,
     d_objective,
     d_penalty,
     g_loss,
-    logits_with_penalty,
+    judgement_and_penalty,
     move_pl_mean,
     num_d_losses,
     path_length,
@@ -195,8 +194,7 @@ def d_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
     """
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
-        real, fake = d_inputs(state, part)
-        yield from d_losses(state, real, fake, d_condition(state, part), share)
+        yield from d_losses(state, part, share)
 
     options = {"num_losses": num_d_losses(state), "is_last": is_last}
     with _compiled(state):
@@ -216,9 +214,10 @@ def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         # R1 alone needs no fake samples.
         with_fake = config.r2_gamma > 0 or config.gp_weight > 0
-        critic, real, fake = penalty_inputs(state, part, with_fake=with_fake)
+        inputs = penalty_inputs(state, part, with_fake=with_fake)
         c = d_condition(state, part)
-        yield d_penalty(state, critic, real, fake, c, share) * config.d_reg_interval
+        penalty = d_penalty(state, inputs.critic, inputs.real, inputs.fake, c, share)
+        yield penalty * config.d_reg_interval
 
     _update(state, _D_PENALTY, state.d_optimizer, batch, losses, is_last=is_last)
 
@@ -235,11 +234,13 @@ def d_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> Non
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         c = d_condition(state, part)
-        critic, real, fake = penalty_inputs(state, part, is_for_d=True)
-        real_logits, at_real = logits_with_penalty(state, critic, real, c, config.r1_gamma)
-        fake_logits, at_fake = logits_with_penalty(state, critic, fake, c, config.r2_gamma)
-        objective = d_objective(state, real_logits, fake_logits, share)
-        yield objective + d_penalty(state, critic, real, fake, c, share, at_real, at_fake)
+        inputs = penalty_inputs(state, part, is_for_d=True)
+        critic, real, fake = inputs.critic, inputs.real, inputs.fake
+        at_real, real_penalty = judgement_and_penalty(state, critic, real, c, config.r1_gamma)
+        at_fake, fake_penalty = judgement_and_penalty(state, critic, fake, c, config.r2_gamma)
+        objective = d_objective(state, inputs.generated, part, at_real, at_fake, share)
+        penalty = d_penalty(state, critic, real, fake, c, share, real_penalty, fake_penalty)
+        yield objective + penalty
 
     _update(state, _D_FULL, state.d_optimizer, batch, losses, is_last=is_last)
 
@@ -257,7 +258,7 @@ def g_step(
     """
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
-        fake, _ = generate(state, part.x.shape[0], part.c)
+        fake, _ = generate(state, part)
         yield g_loss(state, fake, part, share)
 
     with frozen(state.d_optimizer), _compiled(state):
@@ -277,13 +278,13 @@ def g_penalty_step(
         is_last: whether this is the last phase of a step.
     """
     shrink = state.config.pl_batch_shrink
-    n = max(batch.x.shape[0] // shrink, 1)
+    n = max(batch.n // shrink, 1)
     at_once = state.config.batch_gpu
     at_once = None if at_once is None else max(at_once // shrink, 1)
-    batch = Batch(x=batch.x[:n], c=None if batch.c is None else batch.c[:n])
+    batch = batch.rows(slice(n))
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
-        fake, ws = generate(state, part.x.shape[0], part.c)
+        fake, ws = generate(state, part)
         yield path_length(state, ws, fake, share) * state.config.g_reg_interval
 
     options = {"averages": averages, "is_last": is_last}
@@ -304,7 +305,7 @@ def g_full_step(
     """
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
-        fake, ws = generate(state, part.x.shape[0], part.c)
+        fake, ws = generate(state, part)
         yield g_loss(state, fake, part, share) + path_length(state, ws, fake, share)
 
     with frozen(state.d_optimizer):
@@ -335,8 +336,8 @@ def _update(
     """
     optimizer.zero_grad()
     at_once = at_once or state.config.batch_gpu
-    count = num_micro_batches(batch.x.shape[0], at_once)
-    moving = BufferMean(state.G, state.D) if count > 1 else None
+    count = num_micro_batches(batch.n, at_once)
+    moving = BufferMean(state.G, state.D, state.objective) if count > 1 else None
     last_backward = state.context.last_backward
     with _copies(state):
         for a, (part, share) in enumerate(micro_batches(batch, at_once)):

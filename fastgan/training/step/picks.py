@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fastgan._trees import tensors_of
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import PhaseRunner
 from fastgan.training.step.host_values import HostValues, Same
@@ -73,8 +74,11 @@ def _gather(at: Picks, gathered: list[Batch]) -> Callable[[], None]:
         if not gathered:
             gathered.append(made)  # by the first eager call
             return
-        gathered[0].x.copy_(made.x)
-        if made.c is not None:
-            gathered[0].c.copy_(made.c)
+        for held, new in zip(_tensors(gathered[0]), _tensors(made), strict=True):
+            held.copy_(new)
 
     return gather
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [*tensors_of(batch.x), *tensors_of(batch.c)]

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastgan._trees import map_floating, tensors_of
 from fastgan.autocast import AutocastOnMeta
 
 __all__ = ["DiscriminatorInBfloat16", "autocast", "check_networks", "in_precision"]
@@ -45,7 +46,7 @@ def in_precision(D: nn.Module, precision: str) -> nn.Module:
 
 
 class DiscriminatorInBfloat16(nn.Module):
-    """D(x, c) under autocast, and its logits in float32.
+    """D(x, c) under autocast, and all that it returns in float32.
 
     A module and not a context around a phase, because a penalty differentiates D's output where D
     is called: the forward pass alone may be under autocast.
@@ -55,10 +56,10 @@ class DiscriminatorInBfloat16(nn.Module):
         super().__init__()
         self.D = D
 
-    def forward(self, x: Tensor, *conditions: Tensor) -> Tensor:
-        with autocast("bf16", x.device):
-            logits = self.D(x, *conditions)
-        return logits.float()
+    def forward(self, x: Any, *conditions: Any) -> Any:
+        with autocast("bf16", tensors_of(x)[0].device):
+            output = self.D(x, *conditions)
+        return map_floating(Tensor.float, output)
 
 
 def check_networks(precision: str, G: nn.Module, D: nn.Module) -> None:

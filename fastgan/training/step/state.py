@@ -1,7 +1,7 @@
 """`TrainState`: what a training run consists of at one moment, and what a checkpoint holds."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastgan._trees import map_tensors, num_rows
 from fastgan.augment import AdaController, AugmentPipe, BlurFade
+from fastgan.losses import Objective
 from fastgan.models import load_architecture
 from fastgan.training.config.run import OptimizerConfig, StepConfig, TrainConfig
 from fastgan.training.optim.flat_adam import FlatAdam
@@ -65,6 +66,7 @@ class StepState:
         augment: `AugmentPipe`, or Identity for none.
         ada: the controller of augment.p, or None.
         blur: what D sees passes it before augment, or None; σ is written before every step.
+        objective: what `config` names; its buffers are its state.
         pl_mean: [], the moving mean of the path length.
         ema_weight: [], 1 - β of the moving average, written before every step.
         gamma_scale: [], the annealing factor of every penalty of D, written before every step.
@@ -85,6 +87,7 @@ class StepState:
     augment: nn.Module
     ada: AdaController | None
     blur: BlurFade | None
+    objective: Objective = field(metadata={"has_means": True})
     pl_mean: Tensor
     ema_weight: Tensor = field(metadata={"is_saved": False})
     gamma_scale: Tensor = field(metadata={"is_saved": False})
@@ -202,6 +205,7 @@ def create_step_state(
     latent_shape: tuple[int, ...],
     augment: nn.Module | None = None,
     ada: AdaController | None = None,
+    latent_sampler: Callable[[int, torch.device], Any] | None = None,
 ) -> StepState:
     """The state at step 0 of any G(z) or G(z, c) and D(x) or D(x, c), on the device of G.
 
@@ -212,13 +216,15 @@ def create_step_state(
         latent_shape: of one z.
         augment: applied to all that D sees; None: nothing.
         ada: the controller of augment.p; None: p stays.
+        latent_sampler: draws the latents of n samples on a device; None: z by `config.latents`.
 
     Raises:
         ValueError: as `create_state`.
     """
     device = next(G.parameters()).device
     first_p = float(augment.p) if hasattr(augment, "p") else 0.0
-    return StepState(**_step_fields(config, G, D, device, latent_shape, augment, ada, first_p))
+    fields = _step_fields(config, G, D, device, latent_shape, augment, ada, first_p, latent_sampler)
+    return StepState(**fields)
 
 
 def _step_fields(
@@ -230,6 +236,7 @@ def _step_fields(
     augment: nn.Module | None,
     ada: AdaController | None,
     first_augment_p: float,
+    latent_sampler: Callable[[int, torch.device], Any] | None = None,
 ) -> dict[str, Any]:
     _check_augment_schedule(config, augment, ada)
     for name in ("pl_weight", "style_mixing_prob"):
@@ -269,6 +276,7 @@ def _step_fields(
     blur = None
     if config.blur_init_sigma > 0:
         blur = BlurFade(config.blur_init_sigma).to(device)
+    objective = _make_objective(config, device)
     scalar = g_optimizer.flat.values.new_zeros([])
     return {
         "config": config,
@@ -286,9 +294,22 @@ def _step_fields(
         "pl_mean": scalar.clone(),
         "ema_weight": scalar + 1,
         "gamma_scale": scalar + 1,
-        "stats": Statistics(STATISTICS, device),
-        "context": make_context(config, G, D, latent_shape, first_augment_p),
+        "objective": objective,
+        "stats": Statistics(STATISTICS, device, has_open_names=objective.has_open_names),
+        "context": make_context(config, G, D, latent_shape, first_augment_p, latent_sampler),
     }
+
+
+def _make_objective(config: StepConfig, device: torch.device) -> Objective:
+    objective = config.make_objective().to(device)
+    trained = [name for name, p in objective.named_parameters() if p.requires_grad]
+    if trained:
+        raise ValueError(
+            f"objective {type(objective).__name__} has parameters that require gradients "
+            f"({', '.join(trained[:3])}), and no optimiser trains them; call requires_grad_(False) "
+            "on it, or make what is trained a part of G or D"
+        )
+    return objective
 
 
 def _check_augment_schedule(

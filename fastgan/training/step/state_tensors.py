@@ -108,6 +108,8 @@ def _entries(name: str, value: Any, *, has_means: bool) -> Iterator[StateTensor]
             yield StateTensor(f"{name}.step_sums", value.step_sums, False, is_averaged=True)
             yield StateTensor(f"{name}.history", value.history)
             yield StateTensor(f"{name}.recorded", value.recorded)
+            if value.open_names is not None:
+                yield StateTensor(f"{name}.open_names", value.open_names)
         case AdaController():
             for entry in _module_entries(name, value, has_means=False):
                 yield dataclasses.replace(

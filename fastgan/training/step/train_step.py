@@ -1,12 +1,14 @@
 """`TrainStep`: the training step for a user's own loop and networks."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import keystr, tree_leaves_with_path
 
+from fastgan._trees import map_tensors, tensors_of
 from fastgan.augment import AdaController
 from fastgan.training.config.step import StepConfig
 from fastgan.training.step.batch import Batch
@@ -30,13 +32,16 @@ class TrainStep:
             place. Move, cast and load it before. Parameters with requires_grad False stay as they
             are.
         D: the discriminator, on the same device; the same holds for it.
-        latent_shape: of one z, whose elements are N(0, 1); an int for a vector. Default: G.z_dim.
+        latent_shape: of one z, whose elements are N(0, 1) or as `latents` says; an int for a
+            vector. Default: G.z_dim.
+        latent_sampler: sampler(n, device) returns the latents of n samples, a tree of tensors
+            [n, ...], drawn by `fastgan.sample_rng`, in the place of z. Default: none.
         augment: a module applied to all that D sees, such as `fastgan.augment.AugmentPipe`.
             Default: none.
         ada: controls augment.p. Default: p stays.
-        **settings: the fields of `fastgan.training.StepConfig`: objective, g_optimizer,
-            d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval, pl_weight, ema, capture,
-            precision, … Without `batch` the first call's batch counts.
+        **settings: the fields of `fastgan.training.StepConfig`: objective, objective_options,
+            latents, g_optimizer, d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval,
+            pl_weight, ema, capture, precision, … Without `batch` the first call's batch counts.
 
     Raises:
         TypeError: when a setting does not exist.
@@ -56,16 +61,21 @@ class TrainStep:
         D: nn.Module,
         *,
         latent_shape: int | tuple[int, ...] | None = None,
+        latent_sampler: Callable[[int, torch.device], Any] | None = None,
         augment: nn.Module | None = None,
         ada: AdaController | None = None,
         **settings: Any,
     ):
+        config = StepConfig(**settings)
+        if latent_sampler is not None or config.latents == "none":
+            latent_shape = ()
         if latent_shape is None:
             latent_shape = getattr(G, "z_dim", None)
         if latent_shape is None:
             raise ValueError(
                 f"TrainStep: latent_shape is needed, as {type(G).__name__} has no z_dim; pass the "
-                "shape of one latent, such as latent_shape=128"
+                "shape of one latent, such as latent_shape=128, or latents='none' for a G that is "
+                "called with the condition alone"
             )
         shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
         if ada is not None and not hasattr(augment, "p"):
@@ -74,8 +84,9 @@ class TrainStep:
             )
         self._has_batch = "batch" in settings
         self.state: StepState = create_step_state(
-            StepConfig(**settings), G, D, latent_shape=shape, augment=augment, ada=ada
-        )
+            config, G, D, latent_shape=shape, augment=augment, ada=ada,
+            latent_sampler=latent_sampler,
+        )  # fmt: skip
         self._example: Batch | None = None
 
     def release(self) -> None:
@@ -97,12 +108,13 @@ class TrainStep:
         """The moving average of G, in eval mode: sample from it."""
         return self.state.G_ema
 
-    def __call__(self, x: Tensor, c: Tensor | None = None) -> None:
+    def __call__(self, x: Any, c: Any = None) -> None:
         """One training step. Waits for nothing on the device.
 
         Args:
-            x: real samples [N, ...], such as images [N, C, H, W], on the networks' device.
-            c: their conditions [N, ...]; None for unconditional networks.
+            x: real samples [N, ...], such as images [N, C, H, W], on the networks' device; or a
+                tree of such tensors (dict, tuple, list, registered dataclass).
+            c: their conditions [N, ...], a tree likewise; None for unconditional networks.
 
         Raises:
             ValueError: when a shape, dtype or device differs from the first call's, or c is given
@@ -118,8 +130,9 @@ class TrainStep:
         """Means of all losses and logits since the last `read`. Waits for the device.
 
         Returns:
-            "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use without
-            their weights ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl").
+            "Loss/D", "Loss/G", "Logits/real", "Logits/fake", the penalties in use without
+            their weights ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl"), and "Loss/NAME" for each
+            further loss of the objective, with its weight.
         """
         means = self.state.stats.read()
         self.state.stats.reset()
@@ -186,13 +199,36 @@ class TrainStep:
 
     def _begin(self, batch: Batch) -> None:
         state = self.state
-        if batch.c is not None and not (state.context.g_takes_c or state.context.d_takes_c):
+        self._require_samples(batch.x)
+        takes_c = state.context.g_takes_c or state.context.d_takes_c
+        if batch.c is not None and not takes_c and state.config.latents != "none":
             raise ValueError(
-                "TrainStep: c is given, but neither G nor D takes a second argument; leave c out"
+                "TrainStep: c is given, but neither G nor D takes a second argument; leave c out, "
+                "or set latents='none' for a G that is called with c alone"
             )
         if not self._has_batch:
-            state.config = dataclasses.replace(state.config, batch=batch.x.shape[0])
-        self._example = Batch(x=batch.x.detach(), c=None if batch.c is None else batch.c.detach())
+            state.config = dataclasses.replace(state.config, batch=batch.n)
+        self._example = Batch(*(map_tensors(Tensor.detach, tree) for tree in (batch.x, batch.c)))
+
+    def _require_samples(self, x: Any) -> None:
+        if isinstance(x, tuple | list) and len(x) == 1:
+            raise ValueError(
+                f"TrainStep: x is a {type(x).__name__} with one entry, as a DataLoader of a "
+                "TensorDataset gives it; pass that entry, x[0]"
+            )
+        floating = [t for t in tensors_of(x) if t.is_floating_point()]
+        if not floating:
+            got = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__} without one"
+            raise ValueError(
+                f"TrainStep: x must be a floating-point tensor [N, ...], or a tree with one, got "
+                f"{got}; convert it, such as torch.as_tensor(x).float() / 127.5 - 1 for bytes"
+            )
+        dtype = self.state.d_optimizer.flat.values.dtype
+        for t in floating:
+            if t.dtype != dtype:
+                raise ValueError(
+                    f"TrainStep: x must be {dtype} as D is, got {t.dtype}; use x.to({dtype})"
+                )
 
     def _require_alike(self, batch: Batch) -> None:
         for name, got, first in (
@@ -206,16 +242,47 @@ class TrainStep:
                 )
             if got is None:
                 continue
-            if got.device.type != self.state.device.type:
+            leaves, firsts = _named(name, got), _named(name, first)
+            if leaves.keys() != firsts.keys():
                 raise ValueError(
-                    f"TrainStep: {name} must be on {self.state.device}, got {got.device}; move it"
+                    f"TrainStep: {name} must keep the structure of the first call, "
+                    f"{', '.join(firsts)}, got {', '.join(leaves) or type(got).__name__}; give "
+                    "every call the same entries"
                 )
-            if (got.shape, got.dtype) != (first.shape, first.dtype):
+            for entry, leaf in leaves.items():
+                self._require_like(entry, leaf, firsts[entry])
+            self._require_rows(leaves, batch.n)
+
+    def _require_rows(self, leaves: dict[str, Any], n: int) -> None:
+        for name, leaf in leaves.items():
+            if isinstance(leaf, Tensor) and (leaf.dim() == 0 or leaf.shape[0] != n):
                 raise ValueError(
-                    f"TrainStep: {name} must stay {tuple(first.shape)} {first.dtype} as in the "
-                    f"first call, got {tuple(got.shape)} {got.dtype}; drop an incomplete last "
-                    "batch (DataLoader(drop_last=True)), or make another TrainStep"
+                    f"TrainStep: {name} must have the {n} rows of the batch, got shape "
+                    f"{tuple(leaf.shape)}; the first dimension of every tensor counts samples"
                 )
+
+    def _require_like(self, name: str, got: Any, first: Any) -> None:
+        if not isinstance(got, Tensor):
+            raise ValueError(
+                f"TrainStep: {name} must be a tensor, got {type(got).__name__}; use torch.as_tensor"
+            )
+        if got.device.type != self.state.device.type:
+            raise ValueError(
+                f"TrainStep: {name} must be on {self.state.device}, got {got.device}; move it"
+            )
+        if (got.shape, got.dtype) != (first.shape, first.dtype):
+            raise ValueError(
+                f"TrainStep: {name} must stay {tuple(first.shape)} {first.dtype} as in the "
+                f"first call, got {tuple(got.shape)} {got.dtype}; drop an incomplete last "
+                "batch (DataLoader(drop_last=True)), or make another TrainStep"
+            )
+
+
+def _named(name: str, tree: Any) -> dict[str, Any]:
+    """Name → leaf of a tree: "x", or "x['a'][0]"."""
+    if isinstance(tree, Tensor):
+        return {name: tree}
+    return {name + keystr(path): leaf for path, leaf in tree_leaves_with_path(tree)}
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

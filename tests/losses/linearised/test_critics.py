@@ -125,7 +125,8 @@ def test_several_inputs_and_one_that_is_ignored():
             self.a, self.b = nn.Linear(3, 5), nn.Linear(2, 5)
             self.out = nn.Linear(5, 1)
 
-        def forward(self, x, y, z):
+        def forward(self, xs):
+            x, y, _ = xs
             return self.out(F.leaky_relu(self.a(x) + self.b(y), 0.1))
 
     D = Two().double()

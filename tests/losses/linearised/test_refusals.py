@@ -192,7 +192,6 @@ ODD = {
     "ignores x": (lambda x: torch.ones(3, 1, requires_grad=True) * 2, "does not depend on x"),
     "detached": (lambda x: x.detach(), "does not depend on x"),
     "itself": (lambda x: x, "D returns its input"),
-    "a tuple": (lambda x: (x, x), "D returns tuple"),
 }
 
 
@@ -201,6 +200,17 @@ def test_odd_critics(name):
     critic, words = ODD[name]
     with pytest.raises(NotImplementedError, match=words):
         r1(critic, torch.randn(3, 2), method="linearised")
+
+
+def test_an_output_of_another_form_takes_the_other_method():
+    def critic(x):
+        return [2 * x.relu()]
+
+    with pytest.raises(NotImplementedError, match="D returns list, expected one tensor"):
+        logits_and_penalty(critic, torch.randn(3, 2), method="linearised")
+    logits, penalty = logits_and_penalty(critic, torch.ones(3, 2))
+    assert logits[0].shape == (3, 2)
+    torch.testing.assert_close(penalty, torch.full([3], 8.0))
 
 
 def test_an_empty_batch():

@@ -104,15 +104,15 @@ def spoil_gradients(parameter, value, steps):
 
 def spoil_loss(value, times):
     def fault(state):
-        objective, left = state.context.objective, [times]
+        objective, left = state.objective, [times]
 
         def discriminator_loss(real, fake):
             loss = objective.discriminator_loss(real, fake)
             left[0] -= 1
             return loss * value if left[0] >= 0 else loss
 
-        state.context.objective = copy.copy(objective)
-        state.context.objective.discriminator_loss = discriminator_loss
+        state.objective = copy.copy(objective)
+        state.objective.discriminator_loss = discriminator_loss
 
     return fault
 

@@ -362,7 +362,7 @@ def test_what_path_lengths_are_compared_with(tiny, target):
     state = tiny.state(config)
     state.pl_mean.fill_(0.3)
     torch.manual_seed(3)
-    fake, ws = generate(copy.deepcopy(state), 1, None)
+    fake, ws = generate(copy.deepcopy(state), Batch(x=torch.zeros(1, 1)))
     y = torch.randn_like(fake) / (8 * 7) ** 0.5
     (J,) = torch.autograd.grad((fake * y).sum(), ws)
     length = J.square().sum(2).mean(1).sqrt().mean()
@@ -524,7 +524,7 @@ def test_conditions_reach_both_networks(tiny):
 def test_style_mixing_takes_later_layers_from_another_latent(tiny):
     config = tiny.config(style_mixing_prob=1.0, batch=16)
     state = tiny.state(config)
-    _, ws = generate(state, 16, None)  # [N, 3, w_dim]
+    _, ws = generate(state, Batch(x=torch.zeros(16, 1)))  # [N, 3, w_dim]
     assert not torch.equal(ws[:, 0], ws[:, 2])
     is_mixed = (ws[:, 0] != ws[:, 2]).any(1)
     assert is_mixed.all()

@@ -206,7 +206,7 @@ def test_networks_compute_in_bfloat16_and_give_float32():
     assert inner == {torch.bfloat16}
     assert caches == {False}
     assert outer == {torch.float32}
-    images, ws = generate(state, 2, None)
+    images, ws = generate(state, Batch(x=batch().x[:2]))
     assert (images.dtype, ws.dtype) == (torch.float32, torch.float32)
     for optimizer in (state.g_optimizer, state.d_optimizer):
         held = (optimizer.flat.values, optimizer.flat.gradients, optimizer.exp_avg)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fastgan.training.step.statistics import HISTORY, Statistics
+from fastgan.training.step.statistics import HISTORY, OPEN_ROWS, Statistics
 
 
 def test_means_of_means_until_reset():
@@ -63,5 +63,31 @@ def test_a_step_that_was_not_finite_is_nan_in_the_history_alone():
 
 
 def test_an_unknown_name_is_an_error():
-    with pytest.raises(KeyError, match="x"):
+    with pytest.raises(ValueError, match=r"no row for 'x'.*has_open_names"):
         Statistics(["a"], torch.device("cpu")).add("x", torch.zeros([]))
+
+
+def test_open_names_take_rows_as_they_occur_and_a_copy_of_the_tensors_has_them_too():
+    cpu = torch.device("cpu")
+    stats, other = (Statistics(["a"], cpu, has_open_names=True) for _ in range(2))
+    other.add("z", torch.tensor(9.0))  # another order
+    for name, value in (("mel", 2.0), ("a", 1.0), ("größe", 3.0), ("mel", 4.0)):
+        stats.add(name, torch.tensor(value))
+    stats.end_step()
+    assert stats.read() == {"a": 1.0, "mel": 3.0, "größe": 3.0}
+    for name in ("totals", "history", "recorded", "open_names"):
+        getattr(other, name).copy_(getattr(stats, name))
+    assert other.names == ("a", "mel", "größe")
+    other.add("größe", torch.tensor(5.0))
+    other.add("new", torch.tensor(7.0))
+    assert other.read() == {"a": 1.0, "mel": 3.0, "größe": 4.0, "new": 7.0}
+    assert other.read_history()["mel"] == [3.0]
+
+
+def test_open_names_have_a_limit():
+    stats = Statistics(["a"], torch.device("cpu"), has_open_names=True)
+    for i in range(OPEN_ROWS):
+        stats.add(f"b{i}", torch.tensor(1.0))
+    for name in ("one more", "n" * 65):
+        with pytest.raises(ValueError, match=f"an objective may return {OPEN_ROWS} names"):
+            stats.add(name, torch.tensor(1.0))
