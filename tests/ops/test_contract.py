@@ -116,9 +116,19 @@ def kind_of(argument):
     return torch.Tensor if isinstance(argument, torch.Tensor) else argument
 
 
+CALLS_CHECKED_WHOLE = set()
+TRACED_CALLS = set()
+
+
 @table("samples")
-def test_opcheck(op, sample, device, seed):
-    """Each of our ops that runs for this sample, its gradients and their gradients."""
+def test_opcheck(op, sample, backend, device, seed):
+    """Each of our ops that runs for this sample, its gradients and their gradients.
+
+    The schema, the registration of derivatives and the shapes of outputs are checked on every
+    sample. The trace with symbolic shapes, which takes nearly all of the time, is checked once for
+    each call that takes other branches, and not on the emulator: it puts other kernels under the
+    same functions, and the trace runs none.
+    """
     tensors = sample.tensors(device)
     with Calls() as calls:
         with_penalty(sample, tensors, tuple(tensors))
@@ -127,7 +137,26 @@ def test_opcheck(op, sample, device, seed):
         names = [argument.name for argument in func._schema.arguments]
         is_filter = [name in TABLES[op].constants for name in names]
         given = zip(args, is_filter, strict=True)
-        torch.library.opcheck(func, tuple(a if fixed else as_leaf(a) for a, fixed in given))
+        leaves = tuple(a if fixed else as_leaf(a) for a, fixed in given)
+        checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
+        call = (func, repr(branches_of(args)))
+        is_traced = call not in TRACED_CALLS and backend != "emulator"
+        if is_traced:
+            checks.append("test_aot_dispatch_dynamic")
+        torch.library.opcheck(func, leaves, test_utils=checks)
+        if is_traced:
+            TRACED_CALLS.add(call)
+
+
+def branches_of(argument):
+    """What a trace may branch on: types, dimensions, switches, and which arguments are absent."""
+    if isinstance(argument, (list, tuple)):
+        return [branches_of(a) for a in argument]
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.dim(), argument.numel() == 0
+    if isinstance(argument, (int, float)) and not isinstance(argument, bool):
+        return type(argument).__name__, argument != argument, argument == 0, argument == 1
+    return argument
 
 
 def as_leaf(argument):
