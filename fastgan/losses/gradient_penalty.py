@@ -1,8 +1,9 @@
-"""Gradient penalties for any critic and any input: R1, R2, WGAN-GP and the general form.
+"""Gradient penalties for any critic and any input: R1, R2, WGAN-GP, DRAGAN and the general form.
 
     g[n] = ∂ Σ D(x, c) / ∂x[n]
     r1, r2:            p[n] = ‖g[n]‖²                      at real, at generated samples
     wgan_gp:           p[n] = (‖g[n]‖ - 1)²                at points between real and generated
+    dragan:            p[n] = (‖g[n]‖ - 1)²                at real samples with noise
     gradient_norm_penalty: p[n] = (‖g[n]‖ - target)², one-sided where asked
 
 Each returns the penalty per sample [N], not yet weighted: R1 adds γ/2 · r1(D, real).mean() to the
@@ -97,7 +98,8 @@ def wgan_gp(
         real: a tree of tensors [N, ...], some of them floating point; detached. D gets its other
             tensors as they are.
         fake: a tree of the same structure, whose dicts may have further keys; detached.
-        target: the wanted norm; 1 in the paper.
+        target: the wanted norm; 1 in the paper. 0 gives the zero-centred penalty (Thanh-Tung et al.
+            2019, arXiv 1902.03984).
         one_sided: whether norms below `target` cost nothing (Petzka et al. 2018).
 
     Raises:
@@ -117,6 +119,37 @@ def wgan_gp(
             interpolate_samples(r.detach(), f.detach(), t)
             for r, f in zip(reals.tensors, fakes, strict=True)
         ]
+    )
+    return gradient_norm_penalty(D, points, c, target=target, one_sided=one_sided, method=method)
+
+
+def dragan(
+    D: Critic,
+    real: Inputs,
+    c: Tensor | None = None,
+    *,
+    noise: float = 0.5,
+    target: float = 1.0,
+    one_sided: bool = False,
+    method: str = "auto",
+) -> Tensor:
+    """(‖∇D‖ - target)² at real samples with normal noise: DRAGAN.
+
+        x' = x + noise · δ,  δ ~ N(0, I)
+
+    The other arguments are those of `fastgan.losses.gradient_penalty.gradient_norm_penalty`, and so
+    are results and errors.
+
+    Args:
+        real: a tree of tensors [N, ...], some of them floating point, which get the noise.
+        noise: its standard deviation, in the units of the samples.
+
+    Source: Kodali et al. (2017), "On Convergence and Stability of GANs", arXiv 1705.07215, section
+    2.3.
+    """
+    reals = _floating("dragan", real)
+    points = reals.replaced(
+        [t.detach() + noise * sample_rng.normal_like(t.detach()) for t in reals.tensors]
     )
     return gradient_norm_penalty(D, points, c, target=target, one_sided=one_sided, method=method)
 

@@ -20,9 +20,9 @@ class Objective(nn.Module):
 
     A step of training calls both functions inside its phases, so that they must be capturable:
     nothing is read on the host. What must be kept from step to step is a buffer: it is saved in
-    checkpoints, and floating-point buffers are averaged over micro-batches and processes, which is
-    exact where the new value is affine in a mean over samples. Parameters must not require
-    gradients: what is trained belongs into G or D.
+    checkpoints, and floating-point buffers, which get the networks' dtype, are averaged over
+    micro-batches and processes: exact where the new value is affine in a mean over samples.
+    Parameters must not require gradients: what is trained belongs into G or D.
 
     Attributes:
         needs_real_for_g: whether `generator_losses` reads `judged.real`.

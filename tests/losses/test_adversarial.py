@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastgan.losses import load_objective, objectives
+from fastgan.losses import Judged, Judgement, load_objective, objectives
 
 
 def softplus(v):
@@ -39,7 +39,7 @@ def leaf(values, dtype=torch.float64):
 @pytest.mark.parametrize("name", VALUES)
 def test_closed_form_values_and_gradients(name):
     loss = load_objective(name)
-    assert loss.needs_real_for_g is False
+    assert (loss.needs_real_for_g, loss.is_relativistic) == (False, False)
     (d_real, d_fake, g_fake), (s_real, s_fake, t_fake) = VALUES[name], SLOPES[name]
     real, fake = leaf(REAL), leaf(FAKE)
     y = loss.discriminator_loss(real, fake)
@@ -72,6 +72,22 @@ def test_relativistic_closed_form():
     np.testing.assert_allclose(fake.grad.cpu(), -sigmoid(margin) / 3, rtol=1e-12)
 
 
+def test_relativistic_average_closed_form():
+    loss = load_objective("relativistic_average")
+    y = loss.discriminator_loss(*(leaf(v) for v in (REAL[:3], FAKE)))
+    r, f = REAL[:3], FAKE
+    want = softplus(-(r - f.mean())).mean() + softplus(f - r.mean()).mean()
+    assert y.item() == pytest.approx(want, rel=1e-12)
+    real, fake = leaf(r), leaf(f)
+    y = loss.generator_loss(fake, real)
+    want = softplus(-(f - r.mean())).mean() + softplus(r - f.mean()).mean()
+    assert y.item() == pytest.approx(want, rel=1e-12)
+    y.backward()
+    # d/df: its own term, and through E D(G(z)) in the real samples' term
+    slope = (-sigmoid(-(f - r.mean())) - sigmoid(r - f.mean()).mean()) / 3
+    np.testing.assert_allclose(fake.grad.cpu(), slope, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", objectives())
 def test_separable_is_what_has_a_real_gradient_that_no_fake_changes(name):
     loss = load_objective(name)
@@ -81,6 +97,20 @@ def test_separable_is_what_has_a_real_gradient_that_no_fake_changes(name):
         loss.discriminator_loss(real, leaf(fake)).backward()
         slopes.append(real.grad)
     assert torch.equal(*slopes) is loss.is_separable
+
+
+@pytest.mark.parametrize("name", objectives())
+def test_several_discriminators_are_summed(name):
+    loss = load_objective(name)
+    pairs = [(leaf(REAL[:3]), leaf(FAKE)), (leaf(FAKE * 2), leaf(REAL[1:]))]
+    reals, fakes = (Judgement(list(logits)) for logits in zip(*pairs, strict=True))
+    judged = Judged(fake=fakes, real=reals, judge=None)
+    d_losses, g_losses = (
+        f(None, None, judged) for f in (loss.discriminator_losses, loss.generator_losses)
+    )
+    want = sum(loss.discriminator_loss(r, f) for r, f in pairs)
+    torch.testing.assert_close(d_losses, {"D": want})
+    torch.testing.assert_close(g_losses, {"G": sum(loss.generator_loss(f, r) for r, f in pairs)})
 
 
 @pytest.mark.parametrize("name", objectives())

@@ -3,8 +3,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from fastgan import sample_rng
 from fastgan.losses.gradient_penalty import (
+    dragan,
     gradient_norm_penalty,
+    logits_and_penalty,
     penalty_of_logits,
     r1,
     r2,
@@ -175,14 +178,68 @@ def test_wgan_gp_of_two_tensors_moves_both_alike():
     assert t[0][:, 0].unique().numel() == 3
 
 
-def test_dragan_penalises_around_the_data():
-    """Target 1 at noisy real samples, as in DRAGAN: the general form says all of it."""
-    D, real, _ = build("vector")
-    noisy = real + 0.5 * real.std() * torch.rand_like(real)
-    p = gradient_norm_penalty(D, noisy, target=1.0)
-    want = by_hand(D, noisy, None, 1.0, False)
-    torch.testing.assert_close(p, want)
-    assert_same_gradients(D, p.sum(), want.sum())
+def test_dragan_penalises_real_samples_with_noise():
+    D, real, _ = build("graph")
+    seen = []
+
+    def spy(graph):
+        seen.append(graph)
+        return D(graph)
+
+    with sample_rng.sample_stream(3):
+        p = dragan(spy, real, noise=0.25, target=1.0)
+    with sample_rng.sample_stream(3):
+        moves = [0.25 * sample_rng.normal_like(t) for t in real]
+    at = tuple(t + move for t, move in zip(real, moves, strict=True))
+    torch.testing.assert_close(tuple(t.detach() for t in seen[0]), at)
+    torch.testing.assert_close(p, by_hand(D, at, None, 1.0, False))
+
+
+def test_other_tensors_of_a_tree_pass_untouched_and_fakes_may_have_more_keys():
+    w = torch.randn(5, 1, dtype=torch.float64)
+    kind = torch.tensor([0, 2, 1])
+
+    def D(x):
+        assert x["kind"] is kind
+        return [x["y"].square() @ w]
+
+    real = {"y": torch.randn(3, 5, dtype=torch.float64), "kind": kind}
+    fake = {"y": torch.randn(3, 5, dtype=torch.float64), "kind": None, "again": real["y"]}
+    fake["kind"] = kind + 1
+    want = (2 * real["y"] * w.T).square().sum(1)
+    torch.testing.assert_close(r1(D, real), want)
+    with sample_rng.sample_stream(3):
+        p = wgan_gp(D, real, fake, target=0.0)
+    with sample_rng.sample_stream(3):
+        t = sample_rng.uniform(3, dtype=torch.float64)[:, None]
+    y = t * real["y"] + (1 - t) * fake["y"]
+    torch.testing.assert_close(p, (2 * y * w.T).square().sum(1))
+
+
+def test_several_logits_and_features():
+    """The gradient is that of all logits, and of no feature."""
+    D = nn.Linear(3, 2).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+
+    def both(x):
+        y = D(x).tanh()
+        return [y, y[:, :1] * 3, y[:, 1]], {"map": x.exp()}
+
+    weights = torch.tensor([4.0, 2.0], dtype=torch.float64)
+    want = by_hand(lambda x: D(x).tanh() * weights, x, None, 0.0, False)
+    for method in ("double_backward", "auto"):
+        output, p = logits_and_penalty(both, x, method=method)
+        assert (len(output[0]), output[1].keys()) == (3, {"map"})
+        torch.testing.assert_close(p, want)
+        torch.testing.assert_close(gradient_norm_penalty(both, x, method=method), want)
+        assert_same_gradients(D, p.sum(), want.sum())
+
+
+def test_other_outputs_are_refused():
+    y = torch.zeros(3, 1, requires_grad=True)
+    for output in ({"logits": y}, (y, y, y), [], [y, [y]], (y,), ([y, (y,)], None)):
+        with pytest.raises(ValueError, match="gradient_norm_penalty: D's output must be a tensor"):
+            r1(lambda x, output=output: output, X)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)

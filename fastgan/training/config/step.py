@@ -29,6 +29,7 @@ PL_TARGETS = ("mean_before", "mean_after")
 NETWORKS = ("D", "G")
 OPTIMIZERS = ("adam", "adamw", "rmsprop")
 UPDATE_EMAS = ("all", "d_step")
+GP_AT = ("between", "near_real")
 LATENTS = ("normal", "uniform", "none")
 
 
@@ -256,7 +257,13 @@ class StepConfig:
         r1_gamma: weight of R1 (arXiv 1801.04406), the gradient penalty at real samples, >= 0;
             default 0 (off).
         r2_gamma: weight of R2, the same at generated samples, >= 0; default 0.
-        gp_weight: weight of WGAN-GP (arXiv 1704.00028), >= 0; default 0.
+        gp_weight: weight of the gradient penalty (‖∇D‖ - gp_target)², >= 0; default 0. With the
+            defaults below it is WGAN-GP's (arXiv 1704.00028), whose weight is 10.
+        gp_target: the wanted norm, >= 0; default 1. 0: zero-centred (arXiv 1902.03984).
+        gp_one_sided: whether norms below gp_target cost nothing; default False.
+        gp_at: "between" (default): points between real and generated samples; "near_real": real
+            samples with noise, as in DRAGAN (arXiv 1705.07215).
+        gp_noise: standard deviation of that noise, > 0, in the units of the samples; default 0.5.
         penalty_method: how penalties are computed, one of
             `fastgan.losses.gradient_penalty.METHODS`; default "auto" (exact).
         penalty_at: what a penalty's gradient is taken with respect to. "images" (default): the
@@ -275,6 +282,10 @@ class StepConfig:
             are computed at once (a process's share, or batch_gpu of it), with its gradient.
         g_reg_interval: steps between two updates of G by it, as d_reg_interval; default 1.
         style_mixing_prob: share of generated samples with latents of two z, in [0, 1]; default 0.
+        n_critic: steps in which D is trained for one in which G is (WGAN: 5); default 1. Each
+            takes a batch of its own.
+        d_weight_clip: D's parameters are clipped to [-d_weight_clip, d_weight_clip] after each
+            update of D (WGAN, arXiv 1701.07875: 0.01); default None: they are not.
         first_network: the network that a step trains first, "D" (default) or, as in StyleGAN2
             and StyleGAN3, "G".
         update_emas: which passes of G move its running means (w_avg, magnitude_ema): "all"
@@ -311,6 +322,10 @@ class StepConfig:
     r1_gamma: float = 0.0
     r2_gamma: float = 0.0
     gp_weight: float = 0.0
+    gp_target: float = 1.0
+    gp_one_sided: bool = False
+    gp_at: str = "between"
+    gp_noise: float = 0.5
     penalty_method: str = "auto"
     penalty_at: str = "images"
     d_reg_interval: int = 1
@@ -320,6 +335,8 @@ class StepConfig:
     pl_target: str = "mean_before"
     g_reg_interval: int = 1
     style_mixing_prob: float = 0.0
+    n_critic: int = 1
+    d_weight_clip: float | None = None
     first_network: str = "D"
     update_emas: str = "all"
     blur_init_sigma: float = 0.0
@@ -335,6 +352,7 @@ class StepConfig:
     def __post_init__(self):
         for name in (
             "batch", "d_reg_interval", "g_reg_interval", "pl_batch_shrink", "exchange_buckets",
+            "n_critic",
         ):  # fmt: skip
             require_whole(name, getattr(self, name))
         is_fine = self.batch_gpu is None or (
@@ -345,6 +363,13 @@ class StepConfig:
         for name in ("r1_gamma", "r2_gamma", "gp_weight", "pl_weight"):
             value = getattr(self, name)
             require(value >= 0, name, "a number >= 0", value, "0 switches the penalty off")
+        require(self.gp_target >= 0, "gp_target", "a number >= 0", self.gp_target,
+                "1 is WGAN-GP's")  # fmt: skip
+        require(self.gp_noise > 0, "gp_noise", "a positive number", self.gp_noise,
+                "0.5 suits samples in [-1, 1]")  # fmt: skip
+        is_fine = self.d_weight_clip is None or self.d_weight_clip > 0
+        require(is_fine, "d_weight_clip", "None or a positive number", self.d_weight_clip,
+                "0.01 is WGAN's")  # fmt: skip
         require(0 <= self.style_mixing_prob <= 1, "style_mixing_prob", "a probability",
                 self.style_mixing_prob, "0.9 is StyleGAN's")  # fmt: skip
         require(0 < self.pl_decay <= 1, "pl_decay", "a number in (0, 1]", self.pl_decay,
@@ -355,6 +380,7 @@ class StepConfig:
             ("first_network", NETWORKS),
             ("update_emas", UPDATE_EMAS),
             ("latents", LATENTS),
+            ("gp_at", GP_AT),
             ("exchange_dtype", EXCHANGE_DTYPES),
         ):
             value = getattr(self, name)

@@ -111,7 +111,7 @@ class StepOnMeta:
     def phases_per_step(self) -> dict[PhaseKey, float]:
         """Each phase, and how often a step runs it: a lazy one less than once."""
         config = self.config
-        period = math.lcm(config.d_reg_interval, config.g_reg_interval)
+        period = math.lcm(config.d_reg_interval, config.g_reg_interval * config.n_critic)
         found: Counter[PhaseKey] = Counter()
         for step in range(period):
             for phase, options in planned(step, config):

@@ -78,8 +78,10 @@ def _check_structure(fake: Any, x: Any) -> None:
 
 def draw_latents(state: StepState, n: int) -> Any:
     """The latents of n samples: of the context's sampler, or z [n, *latent_shape] by
-    config.latents, in the networks' dtype; drawn in the default one."""
+    config.latents, in the networks' dtype; drawn in the default one. None for "none"."""
     context, device = state.context, state.device
+    if state.config.latents == "none":
+        return None
     dtype = state.g_optimizer.flat.values.dtype
     if context.latent_sampler is not None:
         return map_floating(lambda t: t.to(dtype), context.latent_sampler(n, device))

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.augment import AugmentPipe
-from fastgan.losses.gradient_penalty import logits_and_penalty, r1, r2, wgan_gp
+from fastgan.losses.gradient_penalty import dragan, logits_and_penalty, r1, r2, wgan_gp
 from fastgan.losses.judgement import Judged, Judgement, judgement_of, mean_of
 from fastgan.losses.path_length import path_lengths
+from fastgan.training.config.step import StepConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import generate
 from fastgan.training.step.state import StepState
@@ -45,7 +46,9 @@ def _judge(D: Critic, x: Any, c: Any) -> Judgement:
 
 
 def judge_as_seen(state: StepState, x: Any, c: Any = None) -> Judgement:
-    """D's judgement of samples, which it sees through blur and augmentation."""
+    """D's judgement of samples, which it sees through blur and augmentation, and of their
+    conditions where it takes them."""
+    c = c if state.context.d_takes_c else None
     return _judge(state.context.discriminator, seen_by_d(state, x), c)
 
 
@@ -210,7 +213,7 @@ def d_penalty(
          lambda: r1(critic, real, c, method=method) if at_real is None else at_real),
         ("r2", config.r2_gamma / 2,
          lambda: r2(critic, fake, c, method=method) if at_fake is None else at_fake),
-        ("gp", config.gp_weight, lambda: wgan_gp(critic, real, fake, c, method=method)),
+        ("gp", config.gp_weight, lambda: _gradient_penalty(config, critic, real, fake, c)),
     ]  # fmt: skip
     for name, weight, penalty in terms:
         if weight > 0:
@@ -218,6 +221,16 @@ def d_penalty(
             state.stats.add(f"Loss/{name}", mean, share)
             loss = mean * weight if loss is None else loss + mean * weight
     return loss * state.gamma_scale
+
+
+def _gradient_penalty(config: StepConfig, critic: Critic, real: Any, fake: Any, c: Any) -> Tensor:
+    options = {
+        "target": config.gp_target, "one_sided": config.gp_one_sided,
+        "method": config.penalty_method,
+    }  # fmt: skip
+    if config.gp_at == "near_real":
+        return dragan(critic, real, c, noise=config.gp_noise, **options)
+    return wgan_gp(critic, real, fake, c, **options)
 
 
 def g_loss(state: StepState, fake: Any, batch: Batch, share: float) -> Tensor:

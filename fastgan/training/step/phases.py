@@ -25,10 +25,11 @@ neither `batch_gpu` nor the number of ranks changes what a sample draws, nor, up
 sums, the result (but for pl_target="mean_after").
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -74,6 +75,7 @@ PhaseFn = Callable[..., None]  # (state, batch, is_last=), those of G also avera
 Losses = Callable[[Batch, float], Iterator[Tensor]]  # (micro-batch, its share of the batch)
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
+_LONGEST_PERIOD = 4096  # steps; what first occurs later is captured later
 _D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # numbers of the random streams
 
 
@@ -81,11 +83,12 @@ def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
     """The phases of one step, in order: a pure function of its arguments.
 
     Args:
-        step: its number, from 0. Lazy penalties run where it is a multiple of their interval.
+        step: its number, from 0. D's lazy penalties run where it is a multiple of their interval;
+            G is trained in the last of every n_critic steps, and its lazy penalty counts those.
         config: of the step.
 
     Returns:
-        One or two phases of D and one or two of G, those of `config.first_network` first.
+        One or two phases of D and none, one or two of G, those of `config.first_network` first.
     """
     of_d: list[PhaseFn] = [d_step]
     if config.has_d_penalty:
@@ -93,11 +96,12 @@ def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
             of_d = [d_full_step]
         elif step % config.d_reg_interval == 0:
             of_d = [d_step, d_penalty_step]
-    of_g: list[PhaseFn] = [g_step]
-    if config.pl_weight > 0:
+    turn, rest = divmod(step + 1, config.n_critic)
+    of_g: list[PhaseFn] = [] if rest else [g_step]
+    if config.pl_weight > 0 and of_g:
         if config.g_reg_interval == 1:
             of_g = [g_full_step]
-        elif step % config.g_reg_interval == 0:
+        elif (turn - 1) % config.g_reg_interval == 0:
             of_g = [g_step, g_penalty_step]
     return tuple(of_d + of_g if config.first_network == "D" else of_g + of_d)
 
@@ -113,29 +117,41 @@ def planned(step: int, config: StepConfig) -> tuple[tuple[PhaseFn, dict[str, boo
         Per phase {}, or averages=True for the last one of G, and is_last=True for the last one.
     """
     plan = phases(step, config)
-    last_of_g = [phase for phase in plan if phase in _PHASES_OF_G][-1]
+    of_g = [phase for phase in plan if phase in _PHASES_OF_G]
     return tuple(
         (
             phase,
-            ({"averages": True} if phase is last_of_g else {})
+            ({"averages": True} if phase in of_g[-1:] else {})
             | ({"is_last": True} if phase is plan[-1] else {}),
         )
         for phase in plan
     )
 
 
-def _kinds(config: StepConfig) -> set[tuple[str, tuple[str, ...]]]:
+def _kinds(config: StepConfig) -> frozenset[tuple[str, tuple[str, ...]]]:
     """(name, options) of every phase that a run with this configuration calls."""
-    steps = {0, 1}  # both lazy penalties at once, and none, unless one of them runs in every step
-    if config.has_d_penalty:
-        steps.add(config.d_reg_interval)
-    if config.pl_weight > 0:
-        steps.add(config.g_reg_interval)
-    return {
+    return _kinds_of(_Rhythm(*(getattr(config, name) for name in _Rhythm._fields)))
+
+
+class _Rhythm(NamedTuple):
+    """All of a `StepConfig` that `phases` reads."""
+
+    has_d_penalty: bool
+    d_reg_interval: int
+    pl_weight: float
+    g_reg_interval: int
+    n_critic: int
+    first_network: str
+
+
+@lru_cache
+def _kinds_of(rhythm: _Rhythm) -> frozenset[tuple[str, tuple[str, ...]]]:
+    period = math.lcm(rhythm.d_reg_interval, rhythm.g_reg_interval * rhythm.n_critic)
+    return frozenset(
         (phase.__name__, tuple(options))
-        for step in steps
-        for phase, options in planned(step, config)
-    }
+        for step in range(min(period, _LONGEST_PERIOD))
+        for phase, options in planned(step, rhythm)
+    )
 
 
 def train_step(state: StepState, batch: Batch | Picks) -> None:
@@ -213,7 +229,7 @@ def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> 
 
     def losses(part: Batch, share: float) -> Iterator[Tensor]:
         # R1 alone needs no fake samples.
-        with_fake = config.r2_gamma > 0 or config.gp_weight > 0
+        with_fake = config.r2_gamma > 0 or (config.gp_weight > 0 and config.gp_at == "between")
         inputs = penalty_inputs(state, part, with_fake=with_fake)
         c = d_condition(state, part)
         penalty = d_penalty(state, inputs.critic, inputs.real, inputs.fake, c, share)
@@ -355,6 +371,9 @@ def _update(
     if state.context.all_reduce_gradient is not None:
         state.context.all_reduce_gradient(optimizer.flat.gradients_and_scalars)
     optimizer.step(state.ema_weight if averages else None)
+    if optimizer is state.d_optimizer and state.config.d_weight_clip is not None:
+        limit = state.config.d_weight_clip
+        optimizer.flat.values.clamp_(-limit, limit)
     if is_last:
         if state.context.all_reduce_means is not None:
             state.context.all_reduce_means()
@@ -412,7 +431,8 @@ def _set_scalars(state: StepState) -> None:
     state.gamma_scale.fill_(schedule.gamma_factor(kimg))
     if state.blur is not None:
         state.blur.set_sigma(config.blur_sigma(state.nimg))
-    beta = ema_beta(config.ema_at(kimg), nimg=state.nimg, batch=config.batch)
+    between = config.batch * config.n_critic  # real samples from one update of G to the next
+    beta = ema_beta(config.ema_at(kimg), nimg=state.nimg, batch=between)
     state.ema_weight.fill_(1 - beta)
     if schedule.augment_p_end is not None:
         first = state.context.first_augment_p

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastgan import sample_rng
 from fastgan._trees import map_tensors, num_rows
 from fastgan.augment import AdaController, AugmentPipe, BlurFade
 from fastgan.losses import Objective
@@ -122,7 +123,8 @@ class TrainState(StepState):
 
     Attributes:
         config: the run's configuration.
-        grid_z: [64, z_dim], the latents of every snapshot's samples.
+        grid_z: [64, z_dim], the latents of every snapshot's samples, or a tree of tensors; None
+            with latents="none".
         grid_c: their conditions: [64, c_dim], one-hot classes in turn, or a tree of tensors
             [n, ...] of a data set, and then grid_z has n rows; None for an unconditional model.
         tick: the number of ticks so far.
@@ -131,7 +133,7 @@ class TrainState(StepState):
     """
 
     config: TrainConfig
-    grid_z: Tensor = field(metadata={"name": "grid.z"})
+    grid_z: Any = field(metadata={"name": "grid.z"})
     grid_c: Any = field(metadata={"name": "grid.c"})
     tick: int = 0
     elapsed_sec: float = 0.0
@@ -140,7 +142,8 @@ class TrainState(StepState):
     @property
     def grid_size(self) -> int:
         """The number of a snapshot's samples."""
-        return len(self.grid_z)
+        grid = self.grid_c if self.grid_z is None else self.grid_z
+        return 0 if grid is None else num_rows(grid)
 
 
 def build_state(config: TrainConfig, *, grid_c: Any = None) -> TrainState:
@@ -174,7 +177,9 @@ def create_state(
 
     Args:
         config: of the run; `architecture`, `model` and `d_frozen_layers` are not used here.
-        G: has `z_dim` and `c_dim`; path length and style mixing need its `mapping` and `synthesis`.
+        G: has `z_dim` and `c_dim`, or `sample_latents(n, device)`, which draws the latents of n
+            samples, a tree of tensors [n, ...], by `fastgan.sample_rng`; neither with
+            latents="none". Path length and style mixing need its `mapping` and `synthesis`.
             Moved to `config.device` in place. Parameters with requires_grad False stay as they are.
         D: the same.
         grid_c: conditions of the snapshots' samples, a tree of tensors [n, ...]; default: 64
@@ -190,11 +195,12 @@ def create_state(
     device = torch.device(config.device)
     augment, ada = _make_augment(config, device)
     latent_shape = (getattr(G, "z_dim", 0),)
-    fields = _step_fields(config, G, D, device, latent_shape, augment, ada, config.augment.p)
-    grid_z, grid_c = _make_grid(config, G, grid_c)
-    return TrainState(
-        **fields, grid_z=grid_z.to(device), grid_c=map_tensors(lambda t: t.to(device), grid_c)
-    )
+    fields = _step_fields(
+        config, G, D, device, latent_shape, augment, ada, config.augment.p,
+        getattr(G, "sample_latents", None),
+    )  # fmt: skip
+    grid_z, grid_c = map_tensors(lambda t: t.to(device), _make_grid(config, G, grid_c))
+    return TrainState(**fields, grid_z=grid_z, grid_c=grid_c)
 
 
 def create_step_state(
@@ -276,8 +282,8 @@ def _step_fields(
     blur = None
     if config.blur_init_sigma > 0:
         blur = BlurFade(config.blur_init_sigma).to(device)
-    objective = _make_objective(config, device)
     scalar = g_optimizer.flat.values.new_zeros([])
+    objective = _make_objective(config, scalar)
     return {
         "config": config,
         "device": device,
@@ -300,8 +306,8 @@ def _step_fields(
     }
 
 
-def _make_objective(config: StepConfig, device: torch.device) -> Objective:
-    objective = config.make_objective().to(device)
+def _make_objective(config: StepConfig, like: Tensor) -> Objective:
+    objective = config.make_objective().to(device=like.device, dtype=like.dtype)
     trained = [name for name, p in objective.named_parameters() if p.requires_grad]
     if trained:
         raise ValueError(
@@ -382,10 +388,20 @@ def _make_augment(
     return pipe, AdaController(settings.target, settings.ada_kimg).to(device) if is_ada else None
 
 
-def _make_grid(config: TrainConfig, G: nn.Module, grid_c: Any) -> tuple[Tensor, Any]:
+def _make_grid(config: TrainConfig, G: nn.Module, grid_c: Any) -> tuple[Any, Any]:
     generator = torch.Generator().manual_seed(config.seed)
     size = GRID_SIZE if grid_c is None else num_rows(grid_c)
-    grid_z = torch.randn([size, getattr(G, "z_dim", 0)], generator=generator)
+    shape = [size, getattr(G, "z_dim", 0)]
+    sampler = getattr(G, "sample_latents", None)
+    if config.latents == "none":
+        grid_z = None
+    elif sampler is not None:
+        with sample_rng.sample_stream(sample_rng.step_key(config.seed, 0)):
+            grid_z = sampler(size, torch.device(config.device))
+    elif config.latents == "uniform":
+        grid_z = torch.rand(shape, generator=generator) * 2 - 1
+    else:
+        grid_z = torch.randn(shape, generator=generator)
     c_dim = getattr(G, "c_dim", 0)
     if grid_c is None and c_dim > 0:
         grid_c = torch.eye(c_dim)[torch.arange(size) % c_dim]

@@ -35,7 +35,8 @@ class TrainStep:
         latent_shape: of one z, whose elements are N(0, 1) or as `latents` says; an int for a
             vector. Default: G.z_dim.
         latent_sampler: sampler(n, device) returns the latents of n samples, a tree of tensors
-            [n, ...], drawn by `fastgan.sample_rng`, in the place of z. Default: none.
+            [n, ...], drawn by `fastgan.sample_rng`, in the place of z. Default: G.sample_latents
+            where G has it; else none.
         augment: a module applied to all that D sees, such as `fastgan.augment.AugmentPipe`.
             Default: none.
         ada: controls augment.p. Default: p stays.
@@ -67,6 +68,7 @@ class TrainStep:
         **settings: Any,
     ):
         config = StepConfig(**settings)
+        latent_sampler = latent_sampler or getattr(G, "sample_latents", None)
         if latent_sampler is not None or config.latents == "none":
             latent_shape = ()
         if latent_shape is None:

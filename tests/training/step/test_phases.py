@@ -193,6 +193,62 @@ def test_which_phases_run_depends_on_the_step_number_alone(tiny):
     assert phases.phases(0, tiny.config(d_reg_interval=4)) == (phases.d_step, phases.g_step)
 
 
+def test_n_critic_trains_g_in_the_last_of_so_many_steps(tiny):
+    config = tiny.config(n_critic=3, r1_gamma=1.0, d_reg_interval=4, pl_weight=1.0,
+                         g_reg_interval=2)  # fmt: skip
+    d, r1, g, pl = "d_step", "d_penalty_step", "g_step", "g_penalty_step"
+    names = [[phase.__name__ for phase in phases.phases(i, config)] for i in range(12)]
+    assert names == [
+        [d, r1], [d], [d, g, pl], [d], [d, r1], [d, g], [d], [d], [d, r1, g, pl], [d], [d], [d, g],
+    ]  # fmt: skip
+    options = [dict(phases.planned(i, config)) for i in (1, 2)]
+    assert options == [
+        {phases.d_step: {"is_last": True}},
+        {phases.d_step: {}, phases.g_step: {},
+         phases.g_penalty_step: {"averages": True, "is_last": True}},
+    ]  # fmt: skip
+    kinds = {(p.__name__, tuple(o)) for i in range(12) for p, o in phases.planned(i, config)}
+    assert phases._kinds(config) == kinds
+    state = tiny.state(config)
+    for i in range(6):
+        before = [p.detach().clone() for net in (state.D, state.G) for p in net.parameters()]
+        phases.train_step(state, tiny.batch(config, i))
+        after = [p for net in (state.D, state.G) for p in net.parameters()]
+        moved = [not torch.equal(p, q) for p, q in zip(before, after, strict=True)]
+        count = len(list(state.D.parameters()))
+        assert (any(moved[:count]), any(moved[count:])) == (True, i % 3 == 2), i
+    assert int(state.stats.recorded) == 6
+    assert [
+        len([v for v in values if v == v])
+        for name, values in sorted(state.stats.read_history().items())
+        if name in ("Loss/D", "Loss/G")
+    ] == [6, 2]
+
+
+def test_the_average_counts_the_real_samples_between_two_updates_of_g(tiny):
+    ema = {"half_life_kimg": 0.01, "rampup_ratio": None}
+    state = tiny.state(tiny.config(n_critic=2).with_changes(ema=ema))
+    phases.train_step(state, tiny.batch(state.config))
+    assert state.ema_weight.item() == pytest.approx(1 - 0.5 ** (2 * 4 / 10))
+
+
+def test_weights_of_d_are_clipped_after_each_update(tiny):
+    config = tiny.config(objective="wasserstein", d_weight_clip=0.03, r1_gamma=1.0,
+                         d_reg_interval=2)  # fmt: skip
+    state = tiny.state(config)
+    assert max(p.abs().max() for p in state.D.parameters()) > 0.03
+    for phase in (phases.d_step, phases.d_penalty_step):
+        state.D.conv.weight.data.fill_(1.0)
+        phase(state, tiny.batch(config))
+        for name, p in state.D.named_parameters():
+            assert p.abs().max() <= 0.03, name
+    assert (state.D.conv.weight == 0.03).any()
+    before = copy.deepcopy(state.G.state_dict())
+    phases.g_step(state, tiny.batch(config))
+    assert max(p.abs().max() for p in state.G.parameters()) > 0.03
+    assert any(not torch.equal(before[k], v) for k, v in state.G.state_dict().items())
+
+
 def gradients(net):
     return [p.grad.clone() for p in net.parameters()]
 
