@@ -2,7 +2,8 @@
 
 Settings, a list with those of each run: config (changes of Tiny.config), model (of TinyConfig),
 dtype, steps, out: rank 0 writes there what a run ends with, break: what this process does wrong,
-and frozen: names of D's layers that are not trained. Without torchrun's environment it is the only
+frozen: names of D's layers that are not trained, and trees: with the networks of tree_networks.py
+and changes of their configuration. Without torchrun's environment it is the only
 process.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+import tree_networks
 
 from fastgan.nn import MinibatchStddev
 from fastgan.training.config.run import AugmentConfig, EmaConfig
@@ -68,6 +70,8 @@ def run_all(several):
 
 
 def _train(settings, dtype, ranks):
+    if settings.get("trees"):
+        return _train_trees(settings, dtype, ranks)
     tiny = Tiny()
     changes = {k: NESTED[k](**v) if k in NESTED else v for k, v in settings["config"].items()}
     config = tiny.config(**changes)
@@ -85,6 +89,24 @@ def _train(settings, dtype, ranks):
         batch = tiny.batch(config, state.nimg)
         x = rows_of_rank(batch.x.to(dtype), context.rank, context.world_size)
         train_step(state, Batch(x=x))
+        if ranks is not None:
+            ranks.compare(shared_tensors(state), f"after step {state.step}")
+    return {name: tensor.clone() for name, tensor in shared_tensors(state).items()}
+
+
+def _train_trees(settings, dtype, ranks):
+    config = tree_networks.config(**settings["config"])
+    state = tree_networks.state(config, dtype)
+    if ranks is not None and ranks.rank:  # rank 0's start must win
+        for p in state.D.parameters():
+            p.data.add_(1)
+    replicate(state, ranks)
+    context = state.context
+    for _ in range(settings["steps"]):
+        batch = tree_networks.batch(config, state.nimg, dtype)
+        train_step(state, Batch(*(
+            rows_of_rank(tree, context.rank, context.world_size) for tree in (batch.x, batch.c)
+        )))  # fmt: skip
         if ranks is not None:
             ranks.compare(shared_tensors(state), f"after step {state.step}")
     return {name: tensor.clone() for name, tensor in shared_tensors(state).items()}

@@ -64,7 +64,9 @@ def flat_moments(tensors):
     for name, t in sorted(tensors.items()):
         is_moment = name.partition(".")[0].endswith("_optimizer")
         key = f"{name.partition('.')[0]}.{name.rpartition('.')[2]}" if is_moment else name
-        found.setdefault(key, []).append(t.reshape(-1))
+        found.setdefault(key, []).append(
+            t.reshape(-1) if t.is_floating_point() else t.reshape(-1).double()
+        )
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
@@ -83,18 +85,22 @@ def assert_close(one, other, tolerance):
 def test_two_ranks_are_one(tmp_path):
     """Every phase, lazily: ADA moves p after 4 steps, path length comes in steps 0 and 3.
 
-    Also with a frozen layer, and with gradients of micro-batches that are exchanged in parts.
+    Also with a frozen layer, with gradients of micro-batches that are exchanged in parts, and with
+    trees of samples, conditions and latents, and an objective that has a state.
     """
     given = settings(tmp_path, "lazy", steps=5)
     frozen = settings(tmp_path, "lazy", steps=5) | {"frozen": ["conv"]}
     in_parts = settings(tmp_path, "lazy", steps=5, exchange_buckets=3, batch_gpu=2)
     one = rank_worker.run(given)
-    two, two_frozen, two_in_parts = together(tmp_path, given, frozen, in_parts)
+    trees = given | {"trees": True, "config": {}, "out": f"{given['out']}-trees", "steps": 3}
+    two, two_frozen, two_in_parts, two_trees = together(tmp_path, given, frozen, in_parts, trees)
     assert_close(one, two, 1e-10)
     assert one["augment.p"] != 0.3
     assert one["pl_mean"] > 0
     assert_close(one, two_in_parts, 1e-10)
     assert_close(rank_worker.run(frozen), two_frozen, 1e-10)
+    assert_close(rank_worker.run(trees), two_trees, 1e-10)
+    assert (two_trees["objective.terms.lecam.anchors"] != 0).all()
     start = rank_worker.run(frozen | {"steps": 0})
     for name, t in two_frozen.items():
         if name.startswith("D."):
