@@ -341,8 +341,7 @@ def test_harm_in_each_form_is_refused_and_runs_nothing(form, published, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("is_zip", [True, False])
-@pytest.mark.parametrize("place", ["beside the weights", "in args"])
+@pytest.mark.parametrize(("place", "is_zip"), [("beside the weights", True), ("in args", False)])
 def test_the_global_that_torch_load_refuses_is_named(place, is_zip, generator, tmp_path):
     """In our words: torch's own recommend to read the file without any check."""
     harm = Call(os.system, f"touch {tmp_path}/ran")
