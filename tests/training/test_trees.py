@@ -3,17 +3,21 @@ are trees, with a D of several outputs."""
 
 import copy
 import math
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-import tree_networks as trees
 from _recorded_graphs import with_graphs
 
 from fastgan._trees import FloatingLeaves, entries_of, map_tensors, num_rows, tensors_of
 from fastgan.training import TrainStep
 from fastgan.training.distributed.replica import replicate
 from fastgan.training.step.phases import train_step
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tree_networks as trees
 
 
 class Pair(NamedTuple):
