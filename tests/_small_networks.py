@@ -56,7 +56,12 @@ def is_published(recipe):
 SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
 
 
-FIELDS = {name: fields_at_16(name) for name in architectures()}
+def is_of_images(name):
+    """Whether an architecture is for images: whether its Config has the sizes of an image."""
+    return "img_height" in load_architecture(name).Config.__dataclass_fields__
+
+
+FIELDS = {name: fields_at_16(name) for name in architectures() if is_of_images(name)}
 UNCONDITIONAL = {name for name in FIELDS if not takes(name, c_dim=3)}
 KINDS = [
     (name, c_dim) for name in FIELDS for c_dim in (0, 3) if c_dim == 0 or name not in UNCONDITIONAL

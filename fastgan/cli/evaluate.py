@@ -151,7 +151,7 @@ def _sampler(G: Any, config: "TrainConfig", dataset: Any, seed: int) -> Any:
     @torch.no_grad()
     def sample(n: int) -> Any:
         nonlocal shown
-        z, latents = None, getattr(config, "latents", "normal")
+        z, latents = None, config.latents
         if latents == "normal":
             z = torch.randn([n, G.z_dim], generator=generator).to(device)
         elif latents == "uniform":

@@ -122,7 +122,7 @@ def command(
     try:
         for seed in seeds:
             x = sample(G, seed, label=class_index, truncation_psi=trunc, noise_mode=noise_mode,
-                       latents=getattr(config, "latents", "normal"), conditions=conditions)
+                       latents=config.latents, conditions=conditions)
             modality.samples.write_one(x, outdir / f"seed{seed:04d}", config)
             if has_grid:
                 samples.append(x)

@@ -11,6 +11,7 @@ from fastgan.registry import ModuleRegistry
 __all__ = ["architectures", "load_architecture"]
 
 _REGISTRY = ModuleRegistry(__name__, "architecture", "load_architecture", exclude=("vocoders",))
+_VOCODERS = "vocoders."
 
 
 def architectures() -> list[str]:
@@ -29,7 +30,8 @@ def load_architecture(name: str) -> ModuleType:
         G = stylegan2.Generator(stylegan2.Config(img_height=64, img_width=64))
 
     Args:
-        name: one of ``architectures()``.
+        name: one of ``architectures()``, or "vocoders." and one of
+            ``fastgan.models.vocoders.vocoders()``.
 
     Returns:
         A module that exports Config, Generator and Discriminator.
@@ -37,4 +39,8 @@ def load_architecture(name: str) -> ModuleType:
     Raises:
         ValueError: for another name; it lists those that exist.
     """
+    if name.startswith(_VOCODERS):
+        from fastgan.models.vocoders import load_vocoder
+
+        return load_vocoder(name.removeprefix(_VOCODERS))
     return _REGISTRY.load(name)

@@ -134,7 +134,11 @@ class StepOnMeta:
 
     def _batch(self, n: int) -> Batch:
         model = self.config.model
+        if hasattr(model, "empty_batch"):  # of trees, or of conditions that are not classes
+            x, c = model.empty_batch(n, device="meta")
+            return Batch(x=x, c=c)
         shape = getattr(model, "data_shape", None)
         shape = shape or (model.img_channels, model.img_height, model.img_width)
-        c = torch.empty(n, model.c_dim, device="meta") if model.c_dim else None
+        c_dim = getattr(model, "c_dim", 0)
+        c = torch.empty(n, c_dim, device="meta") if c_dim else None
         return Batch(x=torch.empty(n, *shape, device="meta"), c=c)

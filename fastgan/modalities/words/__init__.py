@@ -1,0 +1,1 @@
+"""Words: one-hot letters [L, V], where the last of the V codes is "no letter" at a word's end."""

@@ -1,0 +1,1 @@
+"""Recipes for words: `recipe(*, alphabet, length, gpus=1, **overrides)`."""
