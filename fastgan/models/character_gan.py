@@ -75,8 +75,7 @@ class _Block(nn.Module):
 
 
 class Generator(Network):
-    """z [N, z_dim] -> one-hot words [N, length, letters + 1]; ``logits(z)`` are the logarithms of
-    the letters' probabilities up to a constant for each place, of the same shape."""
+    """z [N, z_dim] -> one-hot words [N, length, letters + 1], drawn anew by each call."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -87,6 +86,14 @@ class Generator(Network):
         self.last = nn.Conv1d(channels, letters, 1)
 
     def logits(self, z: Tensor) -> Tensor:
+        """The logarithms of the letters' probabilities, up to a constant for each place.
+
+        Args:
+            z: [N, z_dim], drawn from N(0, 1).
+
+        Returns:
+            [N, length, letters + 1].
+        """
         check_latents("Generator", z, self.z_dim)
         h = self.first(z).unflatten(1, (self.config.channels, self.config.length))
         h = F.leaky_relu(self.blocks(h), 0.2)
