@@ -53,6 +53,7 @@ def is_published(recipe):
     return recipe in (*stylegan2.PUBLISHED, *stylegan3.PUBLISHED, "r3gan")
 
 
+OTHER_RECIPES = [name for name in recipes() if name not in recipes("images")]
 SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
 
 

@@ -15,17 +15,19 @@ from unittest import mock
 import torch
 from lint import construction, fake_device, lint_phase
 
+from fastgan._trees import map_floating
 from fastgan.losses import load_objective
 from fastgan.ops import use_backend
 from fastgan.training.config.recipes import load_recipe
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.replica import replicate
+from fastgan.training.needs.step_on_meta import empty_batch
 from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.state import TrainState, build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import SMALL_RECIPES, size_of
+from _small_networks import OTHER_RECIPES, SMALL_RECIPES, size_of
 
 __all__ = [
     "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "make_batch",
@@ -54,6 +56,7 @@ VARIANTS = (
     "bf16",
     "plain PyTorch ops",
 )
+VARIANTS_OF_OTHERS = ("shipped", "bf16")  # of other samples than images
 FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
 
 
@@ -77,8 +80,8 @@ def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
     with fake_device():
         return [
             asdict(row)
-            for name in SMALL_RECIPES
-            for variant in VARIANTS
+            for name in (*SMALL_RECIPES, *OTHER_RECIPES)
+            for variant in (VARIANTS if name in SMALL_RECIPES else VARIANTS_OF_OTHERS)
             if is_whole or variant in FAST or (name, variant) == (FAST_AUGMENTED, "augmented")
             for row in lint_variant(name, variant)
         ]
@@ -87,6 +90,9 @@ def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
 def variant_config(name: str, variant: str) -> TrainConfig:
     c_dim = CLASSES if variant == "conditional" else 0
     recipe = load_recipe(name)
+    if name in OTHER_RECIPES:
+        precision = "bf16" if variant == "bf16" else "fp32"
+        return recipe(batch=BATCH, device="cuda", schedule=SCHEDULE, precision=precision)
     size = size_of(recipe, RESOLUTION)
     config = recipe(resolution=size, c_dim=c_dim, batch=BATCH, device="cuda", schedule=SCHEDULE)
     has_mapping = hasattr(config.model, "w_dim")  # latents, for path length and style mixing
@@ -149,7 +155,7 @@ def autocast_works() -> Iterator[None]:
 def phases_of_a_run(state: TrainState, batch: Batch) -> Iterator[tuple[str, Callable[[], None]]]:
     """What `train_step` runs in the course of a run, one entry for each that may be a graph."""
     config = state.config
-    period = config.d_reg_interval * config.g_reg_interval
+    period = config.d_reg_interval * config.g_reg_interval * config.n_critic
     calls = [call for i in range(period) for call in phases.planned(i, config)]
     for phase, options in {
         (phase, tuple(options)): (phase, options) for phase, options in calls
@@ -167,14 +173,10 @@ def host_work(state: TrainState, batch: Batch, run: int) -> None:
     state.nimg = STEPS[run] * state.config.batch
     state.tick = run
     phases._set_scalars(state)
-    batch.x.copy_(torch.rand_like(batch.x) * 2 - 1)
+    map_floating(lambda t: t.copy_(torch.rand_like(t) * 2 - 1), batch.x)
     if hasattr(state.augment, "p"):
         state.augment.p.fill_(0.1 * (run + 1))
 
 
 def make_batch(config: TrainConfig) -> Batch:
-    model = config.model
-    shape = (config.batch, model.img_channels, model.img_height, model.img_width)
-    x = torch.empty(shape, device=config.device)
-    c = torch.zeros(config.batch, model.c_dim, device=config.device) if model.c_dim else None
-    return Batch(x=x, c=c)
+    return empty_batch(config.model, config.batch, config.device)

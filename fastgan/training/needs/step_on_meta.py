@@ -8,10 +8,12 @@ has them.
 import dataclasses
 import math
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastgan._trees import tensors_of
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.needs.flops import Flops
 from fastgan.training.needs.operator_trace import OperatorTrace
@@ -19,7 +21,7 @@ from fastgan.training.step.batch import Batch, check_groups, check_split
 from fastgan.training.step.phases import PhaseFn, planned
 from fastgan.training.step.state import TrainState, build_state
 
-__all__ = ["StepOnMeta", "on_device", "state_tensors"]
+__all__ = ["StepOnMeta", "empty_batch", "on_device", "state_tensors"]
 
 PhaseKey = tuple[PhaseFn, tuple[str, ...]]  # and the options that are on
 
@@ -34,6 +36,25 @@ def on_device(config: TrainConfig, device_type: str) -> TrainConfig:
     if device_type == "cpu" and not getattr(config.model, "half_on_cpu", True):
         return config.with_changes(model={"half_dtype": None})
     return config
+
+
+def empty_batch(model: Any, n: int, device: str) -> Batch:
+    """Samples without values for the networks of a model.
+
+    Args:
+        model: an architecture's Config. Its `empty_batch(n, device)` gives (x, c) where x is a tree
+            or c is not classes; otherwise sizes are those of its `data_shape` or of its images.
+        n: number of samples.
+        device: of the tensors.
+    """
+    if hasattr(model, "empty_batch"):
+        x, c = model.empty_batch(n, device=device)
+        return Batch(x=x, c=c)
+    shape = getattr(model, "data_shape", None)
+    shape = shape or (model.img_channels, model.img_height, model.img_width)
+    c_dim = getattr(model, "c_dim", 0)
+    c = torch.empty(n, c_dim, device=device) if c_dim else None
+    return Batch(x=torch.empty(n, *shape, device=device), c=c)
 
 
 def state_tensors(state: TrainState) -> list[Tensor]:
@@ -91,7 +112,7 @@ class StepOnMeta:
         state, n = self.state, batch_gpu * parts
         at_once = batch_gpu if parts > 1 else None
         state.config = dataclasses.replace(state.config, batch=n, batch_gpu=at_once)
-        batch = self._batch(n)
+        batch = empty_batch(self.config.model, n, "meta")
         planned = self.phases_per_step()
         if parts > self._parts_before:  # the first pass finds out which copies of weights it needs
             self._parts_before = parts
@@ -99,7 +120,7 @@ class StepOnMeta:
                 self._run(phase, options, batch)
         traces = {}
         for phase, options in planned:
-            with OperatorTrace([*state_tensors(state), batch.x]) as trace:
+            with OperatorTrace([*state_tensors(state), *tensors_of(batch.x)]) as trace:
                 self._run(phase, options, batch)
             traces[phase, options] = trace
         return traces
@@ -122,23 +143,13 @@ class StepOnMeta:
     def forward_flops(self) -> tuple[Flops, Flops]:
         """(G, D): of one forward pass of one sample."""
         state, context = self.state, self.state.context
-        z = torch.empty(1, *context.latent_shape, device="meta")
-        batch = self._batch(1)
+        has_latents = self.config.latents != "none"
+        z = (torch.empty(1, *context.latent_shape, device="meta"),) if has_latents else ()
+        batch = empty_batch(self.config.model, 1, "meta")
         c = () if batch.c is None else (batch.c,)
         of_g, of_d = OperatorTrace(), OperatorTrace()
         with of_g:
-            state.G(z, *c if context.g_takes_c else ())
+            state.G(*z, *c if context.g_takes_c or not z else ())
         with of_d:
             context.discriminator(batch.x, *c if context.d_takes_c else ())
         return of_g.flops, of_d.flops
-
-    def _batch(self, n: int) -> Batch:
-        model = self.config.model
-        if hasattr(model, "empty_batch"):  # of trees, or of conditions that are not classes
-            x, c = model.empty_batch(n, device="meta")
-            return Batch(x=x, c=c)
-        shape = getattr(model, "data_shape", None)
-        shape = shape or (model.img_channels, model.img_height, model.img_width)
-        c_dim = getattr(model, "c_dim", 0)
-        c = torch.empty(n, c_dim, device="meta") if c_dim else None
-        return Batch(x=torch.empty(n, *shape, device="meta"), c=c)
