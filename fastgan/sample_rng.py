@@ -221,6 +221,21 @@ def integers(
     return sample_random.integers_of(words, low, high, dtype).reshape(shape)
 
 
+def place_at_once(count: int, device: torch.device) -> Place | None:
+    """Where the next `count` words of every row are, for an op that makes its numbers itself.
+
+    Args:
+        count: words of each row; the stream goes on after them.
+        device: of the draw.
+
+    Returns:
+        None where no stream is active, or the device draws by torch's functions.
+    """
+    if (stream := _stream) is None or not is_drawn_at_once(device):
+        return None
+    return stream.place(count, device)
+
+
 def _normal(stream: _Stream, shape: tuple[int, ...], dtype, device) -> Tensor:
     dtype, device = _options(dtype, device)
     n, size = shape[0], math.prod(shape[1:])

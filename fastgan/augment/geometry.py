@@ -12,14 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.augment.matrices import compose, rotation, scaling, translation
-from fastgan.augment.random_factors import (
-    draw_executed,
-    draw_integer,
-    draw_lognormal,
-    draw_normal,
-    draw_uniform,
-)
 from fastgan.augment.reflect import reflect, reflect_pad
 from fastgan.ops import upfirdn2d
 
@@ -42,64 +34,10 @@ SYM6 = (
 _LEAD = 5  # taps before the sample that a filter window belongs to
 # How far behind that sample the window's centre of mass lies.
 _CENTER = sum(i * tap for i, tap in enumerate(SYM6)) / math.sqrt(2) - _LEAD
-_SCALE_STD = 0.2 * math.log(2)
-_SHIFT = 0.125  # of the width or height
-
-
-def draw_blit(n: int, height: int, width: int, p: Tensor) -> Tensor:
-    """Inverse matrix [n, 3, 3] of x-flip, 90° rotation and integer translation, each with
-    probability p.
-
-    Flip: i ~ U{0, 1}. Rotation: i ~ U{0, 1, 2, 3} quarter turns; where height ≠ width, i ~ U{0, 2},
-    because a quarter turn would change the shape. Translation: round(t·width), round(t·height) with
-    t ~ U(-0.125, 0.125) per axis. Entries are integers, exact in float32.
-    """
-    flip = 1 - 2 * draw_integer(draw_executed(n, p), 2)
-    executed = draw_executed(n, p)
-    turns = draw_integer(executed, 4) if height == width else 2 * draw_integer(executed, 2)
-    is_odd = turns.remainder(2) == 1
-    cos = (1 - turns).masked_fill(is_odd, 0.0)  # 1, 0, -1, 0
-    sin = (2 - turns).masked_fill(~is_odd, 0.0)  # 0, 1, 0, -1
-    executed = draw_executed(n, p)
-    tx = (draw_uniform(executed, -_SHIFT, _SHIFT, neutral=0.0) * width).round()
-    ty = (draw_uniform(executed, -_SHIFT, _SHIFT, neutral=0.0) * height).round()
-    return compose(compose(scaling(flip, 1.0), rotation(cos, -sin)), translation(-tx, -ty))
-
-
-def draw_geom(n: int, height: int, width: int, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse matrix [n, 3, 3] of the general transforms, and [n] bool: whether any of them is
-    executed.
-
-    In order: isotropic scale s ~ exp(N(0, (0.2·ln 2)²)); rotation; anisotropic scale (s, 1/s) of
-    the same law; rotation; fractional translation of (width, height)·N(0, 0.125²). Both rotations
-    turn by U(-π, π) and are executed with probability 1 - sqrt(1 - p), so that an image is rotated
-    with probability p; the others with probability p.
-    """
-    p_rotation = 1 - (1 - p).clamp(min=0).sqrt()
-
-    is_scaled = draw_executed(n, p)
-    s = 1 / draw_lognormal(is_scaled, _SCALE_STD)
-    inverse = scaling(s, s)
-
-    is_rotated = draw_executed(n, p_rotation)
-    inverse = compose(inverse, _inverse_turn(is_rotated))
-
-    is_stretched = draw_executed(n, p)
-    s = 1 / draw_lognormal(is_stretched, _SCALE_STD)
-    inverse = compose(inverse, scaling(s, 1 / s))
-
-    is_turned = draw_executed(n, p_rotation)
-    inverse = compose(inverse, _inverse_turn(is_turned))
-
-    is_moved = draw_executed(n, p)
-    tx = draw_normal(is_moved, _SHIFT) * width
-    ty = draw_normal(is_moved, _SHIFT) * height
-    inverse = compose(inverse, translation(-tx, -ty))
-    return inverse, is_scaled | is_rotated | is_stretched | is_turned | is_moved
 
 
 def gather_pixels(x: Tensor, inverse: Tensor) -> Tensor:
-    """x [N, C, H, W] moved by a matrix from `draw_blit`: copies pixels; reflect padding."""
+    """x [N, C, H, W] moved by a matrix of `blit_matrix`: copies pixels; reflect padding."""
     n, channels, height, width = x.shape
     rows = torch.arange(height, device=x.device, dtype=inverse.dtype)
     columns = torch.arange(width, device=x.device, dtype=inverse.dtype)
@@ -125,11 +63,6 @@ def warp(x: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     grid = torch.stack([_normalized(u, width), _normalized(v, height)], dim=-1)
     y = F.grid_sample(up, grid, padding_mode="border", align_corners=False)
     return upfirdn2d(y, f, down=2, flip_filter=True)
-
-
-def _inverse_turn(executed: Tensor) -> Tensor:
-    angle = draw_uniform(executed, -math.pi, math.pi, neutral=0.0)
-    return rotation(angle.cos(), -angle.sin())
 
 
 def _source(

@@ -1,39 +1,61 @@
-"""Batches of small homogeneous matrices."""
+"""The matrices of the geometric and of the colour transforms, drawn for a batch of images."""
 
-from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-def matrix(rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    """[N, R, C] from R rows of C entries: tensors [N] or numbers, at least one a tensor."""
-    entries = [entry for row in rows for entry in row]
-    like = next(entry for entry in entries if isinstance(entry, Tensor))
-    numbers = {entry for entry in entries if not isinstance(entry, Tensor)}
-    filled = {number: torch.full_like(like, number) for number in sorted(numbers)}
-    columns = [entry if isinstance(entry, Tensor) else filled[entry] for entry in entries]
-    return torch.stack(columns, dim=-1).unflatten(-1, (len(rows), -1))
+from fastgan import sample_rng
+from fastgan.augment.random_factors import draw_numbers
+from fastgan.ops.augment_matrices import augment_matrices, kinds_of, of_numbers
 
 
-def compose(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b for [N, K, K] matrices.
+class Matrices(NamedTuple):
+    """What `fastgan.ops.augment_matrices` returns; empty tensors for what is not drawn."""
 
-    Summed elementwise, so that TF32, which would move pixels, never applies.
+    blit: Tensor
+    inverse: Tensor
+    is_moved: Tensor
+    color: Tensor
+    is_colored: Tensor
+
+
+def draw_matrices(
+    n: int,
+    channels: int,
+    height: int,
+    width: int,
+    p: Tensor,
+    *,
+    has_blit: bool,
+    has_geom: bool,
+    color_share: float,
+) -> Matrices:
+    """Draws the matrices of n images: in one launch on CUDA, where samples have their own numbers.
+
+    Args:
+        n: the number of images.
+        channels: of the images.
+        height: of the images.
+        width: of the images.
+        p: the probability of a transform, [].
+        has_blit: whether x-flip, quarter turns and whole translation are drawn.
+        has_geom: whether the general geometric transforms are.
+        color_share: p of a colour transform over p; 0 without them.
+
+    Returns:
+        inverse is that of blit and then the general transforms, is_moved of the latter alone.
     """
-    return (a[:, :, :, None] * b[:, None, :, :]).sum(dim=2)
-
-
-def translation(tx: Tensor, ty: Tensor) -> Tensor:
-    """[N, 3, 3]: (x, y) → (x + tx, y + ty)."""
-    return matrix([[1.0, 0.0, tx], [0.0, 1.0, ty], [0.0, 0.0, 1.0]])
-
-
-def scaling(sx: Tensor, sy: Tensor | float) -> Tensor:
-    """[N, 3, 3]: (x, y) → (sx·x, sy·y)."""
-    return matrix([[sx, 0.0, 0.0], [0.0, sy, 0.0], [0.0, 0.0, 1.0]])
-
-
-def rotation(cos: Tensor, sin: Tensor) -> Tensor:
-    """[N, 3, 3]: (x, y) → (cos·x - sin·y, sin·x + cos·y)."""
-    return matrix([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    options = (height, width, channels, has_blit, has_geom, color_share)
+    count = len(kinds_of(*options))
+    is_plain = p.dtype == torch.get_default_dtype() == torch.float32
+    place = sample_rng.place_at_once(count, p.device) if is_plain else None
+    if place is None:
+        return Matrices(*of_numbers(partial(draw_numbers, n=n, p=p), p, *options))
+    return Matrices(
+        *augment_matrices(
+            p, place, n, height, width, channels, has_blit=has_blit, has_geom=has_geom,
+            color_share=color_share,
+        )
+    )  # fmt: skip

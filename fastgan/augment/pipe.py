@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.augment.bands import amplify_bands, band_filters
-from fastgan.augment.color import color
+from fastgan.augment.color import change_color
 from fastgan.augment.corruption import add_noise, cut_out
-from fastgan.augment.geometry import SYM6, draw_blit, draw_geom, gather_pixels, warp
-from fastgan.augment.matrices import compose
+from fastgan.augment.geometry import SYM6, gather_pixels, warp
+from fastgan.augment.matrices import draw_matrices
 from fastgan.autocast import autocast_type
 
 # Names that StyleGAN2-ADA's users know, and the kinds of transform in each.
@@ -42,8 +42,8 @@ class AugmentPipe(nn.Module):
     - half_color: the same, each with probability p / 2.
     - filter: four frequency bands. noise: Gaussian. cutout: a zeroed rectangle.
 
-    The distributions of the parameters are documented in geometry.py, color.py, bands.py and
-    corruption.py. Beyond their borders, images are continued by reflection.
+    The distributions of the parameters are documented in fastgan/ops/augment_matrices.py, bands.py
+    and corruption.py. Beyond their borders, images are continued by reflection.
 
     An image for which a transform is not executed passes it bit by bit: at p = 0, y equals x. The
     cost is the same at every p, because p is read on the device alone.
@@ -83,7 +83,8 @@ class AugmentPipe(nn.Module):
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"AugmentPipe: p must be a probability in [0, 1], got {p}")
         self.groups = groups
-        self._kinds = GROUPS[groups]
+        self._kinds = kinds = GROUPS[groups]
+        self._color_share = 1.0 if "color" in kinds else 0.5 if "half_color" in kinds else 0.0
         sym6 = torch.tensor(SYM6, dtype=torch.float64)
         self.register_buffer("p", torch.tensor(float(p), dtype=torch.float32))
         self.register_buffer("_sym6", (sym6 / sym6.sum()).float(), persistent=False)
@@ -95,11 +96,19 @@ class AugmentPipe(nn.Module):
             return x
         with torch.autocast(autocast_type(x.device), enabled=False):
             y = x if x.dtype in (torch.float32, torch.float64) else x.float()
-            y = self._move(y)
-            if "color" in self._kinds:
-                y = color(y, self.p)
-            if "half_color" in self._kinds:
-                y = color(y, self.p / 2)
+            n, channels, height, width = x.shape
+            drawn = draw_matrices(
+                n, channels, height, width, self.p, has_blit="blit" in self._kinds,
+                has_geom="geom" in self._kinds, color_share=self._color_share,
+            )  # fmt: skip
+            before = y
+            if "blit" in self._kinds:
+                y = gather_pixels(before, drawn.blit)
+            if "geom" in self._kinds:
+                moved = warp(before, drawn.inverse, self._sym6)
+                y = torch.where(drawn.is_moved.view(n, 1, 1, 1), moved, y)
+            if self._color_share:
+                y = change_color(y, drawn.color, drawn.is_colored)
             if "filter" in self._kinds:
                 y = amplify_bands(y, self.p, self._bands)
             if "noise" in self._kinds:
@@ -110,19 +119,6 @@ class AugmentPipe(nn.Module):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups!r}"
-
-    def _move(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
-        y = x
-        inverse = None
-        if "blit" in self._kinds:
-            inverse = draw_blit(n, height, width, self.p)
-            y = gather_pixels(x, inverse)
-        if "geom" in self._kinds:
-            geom, executed = draw_geom(n, height, width, self.p)
-            inverse = geom if inverse is None else compose(inverse, geom)
-            y = torch.where(executed.view(n, 1, 1, 1), warp(x, inverse, self._sym6), y)
-        return y
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or 0 in x.shape[1:]:

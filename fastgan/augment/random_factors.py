@@ -7,10 +7,13 @@ kernel argument: a Python scalar in `torch.where` may become a host copy, which 
 capture.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from fastgan import sample_rng
+from fastgan.ops.augment_matrices import NORMAL, UNIFORM, Kind
 
 
 def draw_executed(n: int, p: Tensor) -> Tensor:
@@ -35,9 +38,14 @@ def draw_lognormal(executed: Tensor, std: float) -> Tensor:
     return draw_normal(executed, std).exp()
 
 
-def draw_integer(executed: Tensor, count: int) -> Tensor:
-    """U{0, …, count - 1} as floats of executed's shape where executed, else 0."""
-    value = sample_rng.integers(
-        0, count, *executed.shape, device=executed.device, dtype=torch.get_default_dtype()
-    )
-    return value.masked_fill(~executed, 0.0)
+def draw_numbers(kinds: Sequence[Kind], n: int, p: Tensor) -> list[Tensor]:
+    """[n] of each of some kinds, one after another, in torch's default dtype on p's device."""
+    return [_draw_number(kind, n, p.device) for kind in kinds]
+
+
+def _draw_number(kind: Kind, n: int, device: torch.device) -> Tensor:
+    if kind == UNIFORM:
+        return sample_rng.uniform(n, device=device)
+    if kind == NORMAL:
+        return sample_rng.normal(n, device=device)
+    return sample_rng.integers(0, int(kind), n, device=device, dtype=torch.get_default_dtype())

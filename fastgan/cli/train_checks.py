@@ -87,7 +87,8 @@ def print_device(config: Any) -> None:
     for op, devices in ops.backends().items():
         backend = devices[device.type]["active"] if device.type in devices else "reference"
         # Draws and statistics are no networks' work, and on a CPU torch's functions in part.
-        if not op.endswith("_backward") and not op.startswith(("sample_", "observe_")):
+        is_beside = op.startswith(("sample_", "observe_", "augment_"))
+        if not op.endswith("_backward") and not is_beside:
             used.setdefault(backend, []).append(op)
     slow = used.pop("reference", [])
     shown = [f"{backend} for {len(names)} ops" for backend, names in used.items()]

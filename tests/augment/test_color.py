@@ -3,7 +3,17 @@ import math
 import pytest
 import torch
 
-from fastgan.augment.color import color, draw_color
+from fastgan.augment.color import change_color
+from fastgan.augment.matrices import draw_matrices
+
+
+def draw_color(n, channels, p):
+    drawn = draw_matrices(n, channels, 4, 4, p, has_blit=False, has_geom=False, color_share=1)
+    return drawn.color, drawn.is_colored
+
+
+def color(x, p):
+    return change_color(x, *draw_color(*x.shape[:2], p))
 
 
 def test_matrices_act_on_the_grey_axis_and_across_it_separately():

@@ -4,9 +4,19 @@ import pytest
 import torch
 
 from fastgan.augment import AugmentPipe
-from fastgan.augment.geometry import SYM6, draw_blit, draw_geom, gather_pixels, warp
+from fastgan.augment.geometry import SYM6, gather_pixels, warp
+from fastgan.augment.matrices import draw_matrices
 
 F64 = torch.float64
+
+
+def draw_blit(n, height, width, p):
+    return draw_matrices(n, 3, height, width, p, has_blit=True, has_geom=False, color_share=0).blit
+
+
+def draw_geom(n, height, width, p):
+    drawn = draw_matrices(n, 3, height, width, p, has_blit=False, has_geom=True, color_share=0)
+    return drawn.inverse, drawn.is_moved
 
 
 def linear(entries):

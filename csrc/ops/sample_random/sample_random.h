@@ -8,6 +8,7 @@
 #include "../../common/dtype.h"
 #include "../../common/exec.h"
 #include "../../common/kernels.h"
+#include "../../common/sample_gamma.h"
 
 namespace fastgan {
 
@@ -32,7 +33,5 @@ struct SampleRandomKernels {
 };
 
 FASTGAN_KERNELS(SampleRandomKernels, sample_random)
-
-constexpr uint64_t kSampleGamma = 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio
 
 }  // namespace fastgan

@@ -1,36 +1,10 @@
 // CUDA kernels of sample_random: one launch per draw. A thread makes its words from the key and its
 // own place alone, so nothing but the results goes through memory.
-#include "../../common/platform.cuh"
+#include "../../common/sample_words.cuh"
 #include "sample_random.h"
 
 namespace fastgan::cuda {
 namespace {
-
-__device__ __forceinline__ uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
-// 24 bits fit a float32, 53 a float64: both conversions and the product are exact.
-__device__ __forceinline__ float unit(uint64_t word, float) {
-  return float(uint32_t(word >> 40)) * 0x1p-24f;
-}
-__device__ __forceinline__ double unit(uint64_t word, double) {
-  return double(int64_t(word >> 11)) * 0x1p-53;
-}
-
-__device__ __forceinline__ float root(float v) { return sqrtf(v); }
-__device__ __forceinline__ double root(double v) { return sqrt(v); }
-__device__ __forceinline__ float logarithm(float v) { return logf(v); }
-__device__ __forceinline__ double logarithm(double v) { return log(v); }
-// Of π times v: the argument is exact, and unlike cosf no path for huge angles needs local memory.
-__device__ __forceinline__ void sine_cosine(float v, float& sine, float& cosine) {
-  sincospif(v, &sine, &cosine);
-}
-__device__ __forceinline__ void sine_cosine(double v, double& sine, double& cosine) {
-  sincospi(v, &sine, &cosine);
-}
 
 // Each stores what word `j` of row `row` gives.
 struct Words {
@@ -79,11 +53,8 @@ struct Normal {
   static __device__ __forceinline__ void store(const SampleRandomParams& p, Index row, Index j,
                                                uint64_t word) {
     using A = compute_t<T>;
-    const A a = A(int64_t(word) >> 32), b = A(int32_t(uint32_t(word)));
-    const A u = (a < A(0) ? -a : a) * A(0x1p-31) + A(0x1p-32);
-    const A radius = root(A(-2) * logarithm(u));
     A sine, cosine;
-    sine_cosine(b * A(0x1p-31), sine, cosine);
+    const A radius = normal_pair(word, sine, cosine);
     T* out = static_cast<T*>(p.out) + row * Index(p.size);
     out[j] = narrow<T>(cosine * radius);
     const Index second = j + Index(p.words);
@@ -99,8 +70,8 @@ __global__ void __launch_bounds__(kThreads)
   for (Index i = Index(blockIdx.x) * kThreads + threadIdx.x; i < total; i += step) {
     const Index row = by_words.divide(i), j = i - row * words;
     const uint64_t sample = uint64_t(p.first) + uint64_t(int64_t(row)) * uint64_t(p.stride);
-    const uint64_t k = mix(key + sample * kSampleGamma);
-    const uint64_t word = mix(k + (uint64_t(p.begin) + uint64_t(int64_t(j))) * kSampleGamma);
+    const uint64_t word =
+        sample_word(sample_key(key, sample), uint64_t(p.begin) + uint64_t(int64_t(j)));
     Draw::store(p, row, j, word);
   }
 }
