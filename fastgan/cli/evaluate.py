@@ -152,7 +152,9 @@ def _sampler(G: Any, config: "TrainConfig", dataset: Any, seed: int) -> Any:
     def sample(n: int) -> Any:
         nonlocal shown
         z, latents = None, config.latents
-        if latents == "normal":
+        if hasattr(G, "sample_latents"):
+            z = G.sample_latents(n, device)
+        elif latents == "normal":
             z = torch.randn([n, G.z_dim], generator=generator).to(device)
         elif latents == "uniform":
             z = (torch.rand([n, G.z_dim], generator=generator) * 2 - 1).to(device)

@@ -147,7 +147,8 @@ def sample(
 ) -> Any:
     """The sample of one seed, with N = 1 on the CPU; an image is [1, C, H, W] in about [-1, 1].
 
-    z is RandomState(seed).randn(1, z_dim), or uniform in [-1, 1] where `latents` says so, or None.
+    z is RandomState(seed).randn(1, z_dim), or uniform in [-1, 1] where `latents` says so, or None,
+    or what `G.sample_latents` draws of the seed.
     `label` None means class `seed % c_dim` of a conditional network; where conditions are not
     classes, `conditions` gives those of a seed. Seeds torch's generator with `seed`.
     """
@@ -159,7 +160,10 @@ def sample(
 
     device = next(iter(G.parameters())).device
     z, c = None, None
-    if latents != "none":
+    torch.manual_seed(seed)
+    if hasattr(G, "sample_latents"):
+        z = G.sample_latents(1, device)
+    elif latents != "none":
         draws = np.random.RandomState(seed)
         z_dim = getattr(G, "z_dim", 0)
         latent = draws.randn(1, z_dim) if latents == "normal" else draws.uniform(-1, 1, (1, z_dim))
@@ -169,7 +173,6 @@ def sample(
     elif getattr(G, "c_dim", 0):
         shown = seed % G.c_dim if label is None else label
         c = torch.eye(G.c_dim, device=device)[shown : shown + 1]
-    torch.manual_seed(seed)
     with torch.no_grad():
         x = call_generator(G, z, c, truncation_psi=truncation_psi, noise_mode=noise_mode)
     return map_tensors(lambda t: t.cpu(), x)

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["card", "pair", "picture", "progress", "sound", "spread", "text_card", "word_list"]
+__all__ = [
+    "card",
+    "clip",
+    "pair",
+    "picture",
+    "progress",
+    "sound",
+    "spread",
+    "text_card",
+    "word_list",
+]
 
 MOST_IN_A_TIMELINE = 12
 
@@ -35,6 +45,13 @@ def card(title: str, note: str, file: str) -> str:
 def sound(file: str) -> str:
     """A player of a .wav file."""
     return f'<audio controls preload="none" src="{escape(file)}"></audio>'
+
+
+def clip(file: str) -> str:
+    """A clip that plays for ever: a .mp4 or .gif file."""
+    if not file.endswith(".mp4"):
+        return picture(file, "clip")
+    return f'<video autoplay loop muted playsinline controls src="{escape(file)}"></video>'
 
 
 def word_list(words: Sequence[str]) -> str:

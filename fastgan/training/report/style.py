@@ -31,6 +31,7 @@ p { margin: 0; } .soft { color: var(--soft); }
 .card img { display: block; width: 100%; height: auto; border-radius: 5px; }
 .card figcaption { display: flex; justify-content: space-between; gap: 12px; margin: 0 2px 10px; }
 .words { columns: 8em; margin: 0 2px; padding: 0; list-style: none; font-size: 14px; }
+.card video { display: block; width: 100%; border-radius: 5px; }
 .card audio { display: block; width: 100%; margin: 4px 0; }
 .charts { display: grid; gap: 16px;
   grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); }

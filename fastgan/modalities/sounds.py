@@ -1,0 +1,128 @@
+"""Waveforms as .wav files, and pictures of them: what a run of sounds writes."""
+
+import io
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgan._extras import Extra
+from fastgan.atomic import write_atomic
+
+__all__ = ["read_wav", "rms", "spectrogram", "spectrogram_sheet", "write_wav"]
+
+Image = Extra("PIL.Image", "train")
+_LOUDEST_DB, _RANGE_DB = 0.0, 80.0
+_GAP = 4
+
+
+def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
+    """Write one sound as 16-bit PCM, which browsers play.
+
+    Args:
+        path: of the file, which is whole or as it was.
+        waveform: float [T], or [1, T], in [-1, 1]; louder samples are clipped, NaN is silence.
+        sample_rate: in Hz.
+
+    Raises:
+        ValueError: when waveform has another shape.
+    """
+    x = _mono("write_wav", waveform)
+    pcm = (torch.nan_to_num(x).clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(pcm.astype("<i2").tobytes())
+    write_atomic(path, out.getvalue())
+
+
+def read_wav(path: Path) -> tuple[Tensor, int]:
+    """Read a sound of 16-bit PCM.
+
+    Args:
+        path: of a .wav file; of several channels the mean is taken.
+
+    Returns:
+        float32 [T] in [-1, 1], and the sample rate in Hz.
+
+    Raises:
+        ValueError: when the file is no .wav file, or not of 16 bits.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"read_wav: {path} is no .wav file of PCM samples ({error})") from error
+    if width != 2:
+        raise ValueError(
+            f"read_wav: {path} has {8 * width} bits a sample, and 16 are read; convert it, such as "
+            "with `sox IN -b 16 OUT`"
+        )
+    samples = np.frombuffer(data, dtype="<i2").reshape(-1, channels).astype(np.float32)
+    return torch.from_numpy(samples.mean(1) / 32768), rate
+
+
+def rms(waveform: Tensor) -> float:
+    """Root of the mean square: 0 is silence, 0.7 a sine as loud as can be."""
+    return float(waveform.float().square().mean().sqrt())
+
+
+def spectrogram(waveform: Tensor, *, n_fft: int = 256, hop: int = 64) -> np.ndarray:
+    """A picture of a sound: time to the right, frequency upwards, 80 dB from black to white.
+
+    Args:
+        waveform: float [T], or [1, T], in [-1, 1].
+        n_fft: length of the Hann window; the picture has n_fft / 2 + 1 rows.
+        hop: samples for each column.
+
+    Returns:
+        uint8 [n_fft / 2 + 1, columns].
+
+    Raises:
+        ValueError: when waveform has another shape.
+    """
+    x = torch.nan_to_num(_mono("spectrogram", waveform))
+    x = torch.nn.functional.pad(x, (0, max(0, n_fft - len(x))))
+    window = torch.hann_window(n_fft)
+    size = torch.stft(x, n_fft, hop, window=window, center=False, return_complex=True).abs()
+    level = 20 * (size / (window.sum() / 2)).clamp_min(1e-8).log10()  # 0 dB: a sine of amplitude 1
+    shown = ((level - _LOUDEST_DB) / _RANGE_DB + 1).clamp(0, 1) * 255
+    return shown.flip(0).round().to(torch.uint8).numpy()
+
+
+def spectrogram_sheet(waveforms: Sequence[Tensor], **options: Any) -> "Image.Image":
+    """Spectrograms one below the other, for `write_picture`.
+
+    Args:
+        waveforms: one or more float [T] or [1, T].
+        options: as `spectrogram`.
+
+    Returns:
+        A grey PIL picture.
+    """
+    rows = [spectrogram(waveform, **options) for waveform in waveforms]
+    width = max(row.shape[1] for row in rows)
+    height = sum(row.shape[0] + _GAP for row in rows) - _GAP
+    sheet = np.full((height, width), 128, dtype=np.uint8)
+    top = 0
+    for row in rows:
+        sheet[top : top + row.shape[0], : row.shape[1]] = row
+        top += row.shape[0] + _GAP
+    return Image.fromarray(sheet)
+
+
+def _mono(caller: str, waveform: Tensor) -> Tensor:
+    x = waveform.detach().cpu().float()
+    x = x[0] if x.ndim == 2 and x.shape[0] == 1 else x
+    if x.ndim != 1 or not len(x):
+        raise ValueError(
+            f"{caller}: waveform must be [T] or [1, T] with T > 0, got {tuple(waveform.shape)}"
+        )
+    return x
