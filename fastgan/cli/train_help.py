@@ -33,12 +33,13 @@ class TrainCommand(click.Command):
             super().format_options(ctx, formatter)
             return
         config, size = _config(given)
-        height, width = size
+        samples = "" if size is None else f"images of {size[1]}x{size[0]} and "
         text = (
             f"Defaults below are those of --cfg {cfg_of(config.name)}"
             + (f" --preset {given['preset']}" if "preset" in given else "")
-            + f" for images of {width}x{height} and --gpus {given.get('gpus', 1)}. Add "
-            "--resolution, --gpus or --batch to see those of others."
+            + f" for {samples}--gpus {given.get('gpus', 1)}. Add "
+            + ("--resolution, " if samples else "")
+            + "--gpus or --batch to see those of others."
         )
         formatter.write_paragraph()
         formatter.write_text(text)
@@ -60,11 +61,15 @@ class TrainCommand(click.Command):
         }
 
 
-def _config(given: Mapping[str, Any]) -> tuple["TrainConfig", tuple[int, int]]:
+def _config(given: Mapping[str, Any]) -> tuple["TrainConfig", tuple[int, int] | None]:
+    """The configuration, and the size of its images; None for other samples."""
     from fastgan.training.config.published.r3gan import sides
-    from fastgan.training.config.recipes import load_recipe, shown_resolution
+    from fastgan.training.config.recipes import load_recipe, recipe_modality, shown_resolution
 
     cfg, preset = given["cfg"], given.get("preset")
+    if recipe_modality(cfg) != "images":
+        passed = {"batch": given["batch"]} if "batch" in given else {}
+        return load_recipe(cfg)(gpus=given.get("gpus", 1), **passed), None
     is_preset = cfg == HAS_PRESETS and preset is not None
     size = (sides()[preset],) * 2 if is_preset else shown_resolution(cfg)
     size = given.get("resolution", size)

@@ -47,13 +47,14 @@ OPTIONS = (
             help="Folder in which run folders are created."),
     _option("--cfg", default="faces", type=click.Choice(cfg_names()),
             help="Recipe: the networks, the losses and all settings that no option changes. dcgan, "
-                 "faces, mlp and those with -small are sized for a CPU, the others are published "
-                 "configurations, for GPUs."),
+                 "faces, mlp, those with -small and those of other samples than images are sized "
+                 "for a CPU, the others are published configurations, for GPUs."),
     _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
             help="With --cfg r3gan: the data set whose published settings are taken."),
     _option("--data", default=AVATARS,
             help="Training images: a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon "
-                 "faces that are drawn on this machine."),
+                 "faces that are drawn on this machine. With the --cfg of other samples, such as "
+                 "words, the data of that kind; by default what is found on this machine."),
     _option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
             help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     _option("--cond", type=bool, default=False,

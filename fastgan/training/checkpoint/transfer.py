@@ -162,7 +162,12 @@ def copy_weights(state: TrainState) -> CopiedWeights:
 
 
 def _model_for(path: Path, config: TrainConfig, model: Any) -> Any:
-    """The Config of the weights, with config's channels, image size and number of classes."""
+    """The Config of the weights, with config's channels, image size and number of classes.
+
+    Of other samples than images it is that of the weights, which the data must fit.
+    """
+    if not hasattr(model, "img_height"):
+        return model
     wanted = {name: getattr(config.model, name) for name in _OF_THE_IMAGES}
     old_size, size = ((m.img_height, m.img_width) for m in (model, config.model))
     if old_size != size:
@@ -189,6 +194,7 @@ def _match(
 ) -> tuple[CopiedWeights, dict[str, dict[str, Tensor]]]:
     """(what fits, network → the tensors to copy into it)."""
     path = Path(config.init_from.path)
+    z_dim = getattr(config.model, "z_dim", None)
     saved = _read(config.init_from)
     is_d_new = has_no_discriminator(path)
     copied, total, found = {}, {}, {"G_ema": {}}
@@ -197,7 +203,7 @@ def _match(
     for name, network in networks.items():
         live = network.state_dict()
         theirs = {} if name == "D" and is_d_new else _of_network(saved, name)
-        found[name], in_part = _fitting(theirs, live, config.model.z_dim if name == "G" else None)
+        found[name], in_part = _fitting(theirs, live, z_dim if name == "G" else None)
         refitted += [f"{name}.{key}" for key in in_part]
         new += [f"{name}.{key}" for key in live if key not in found[name]]
         left_out += [f"{name}.{key}" for key in theirs if key not in found[name]]
@@ -207,7 +213,7 @@ def _match(
         total[name] = sum(sizes.values())
         if name == "G":
             averages = _of_network(saved, "G_ema")
-            found["G_ema"], _ = _fitting(averages, live, config.model.z_dim)
+            found["G_ema"], _ = _fitting(averages, live, z_dim)
     copy = CopiedWeights(
         path, copied, total, _modules(new, both), _modules(left_out, both), tuple(refitted)
     )

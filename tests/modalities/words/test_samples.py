@@ -70,6 +70,19 @@ def test_options_of_images_are_refused(word_file):
         assert "has no effect with --cfg words" in " ".join(result.output.split())
 
 
+def test_a_new_run_starts_with_the_weights_of_another(trained, word_file, tmp_path):
+    words = ["train", "--cfg", "words", "--init-from", trained, "--data", word_file, "--dry-run"]
+    output = run(*words, "--outdir", tmp_path)
+    copied = re.search(r"([\d,]+) of ([\d,]+) parameters of D", output)
+    assert copied[1] == copied[2]
+
+
+def test_the_help_shows_the_defaults_of_the_recipe():
+    output = " ".join(run("train", "--help", "--cfg", "words").split())
+    assert "Defaults below are those of --cfg words for --gpus 1. Add --gpus or --batch" in output
+    assert "default:bigram_js,bigram_ratio,unique,dictionary,copies" in output.replace(" ", "")
+
+
 @pytest.mark.slow
 def test_the_recipe_learns_the_words_of_the_dictionary(tmp_path):
     """The acceptance run of docs/other-samples.md."""
