@@ -80,7 +80,7 @@ def test_a_new_run_starts_with_the_weights_of_another(trained, word_file, tmp_pa
 def test_the_help_shows_the_defaults_of_the_recipe():
     output = " ".join(run("train", "--help", "--cfg", "words").split())
     assert "Defaults below are those of --cfg words for --gpus 1. Add --gpus or --batch" in output
-    assert "default:bigram_js,bigram_ratio,unique,dictionary,copies" in output.replace(" ", "")
+    assert "default:(bigram_js,bigram_ratio,unique,dictionary,copies)" in output.replace(" ", "")
 
 
 @pytest.mark.slow
