@@ -36,6 +36,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from fastgan import sample_rng
 from fastgan._trees import FloatingLeaves, entries_of
@@ -252,7 +253,11 @@ def _exact(D, call, xs, method, target, one_sided):
             raise NotImplementedError(_not_linear(reason))
     else:
         output = call(*xs)
-    return output, penalty_of_logits(output, xs, target=target, one_sided=one_sided)
+    penalty = penalty_of_logits(output, xs, target=target, one_sided=one_sided)
+    if isinstance(D, DistributedDataParallel):
+        # it waits for a gradient of every parameter, and a last bias has none by the penalty
+        penalty = penalty + 0 * total_of(judgement_of(output).logits)
+    return output, penalty
 
 
 def _not_linear(reason: str | None) -> str:

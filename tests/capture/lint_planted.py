@@ -4,10 +4,13 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import fake_cuda
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))  # tree_networks
 
 __all__ = ["lint_planted"]
 
@@ -34,13 +37,41 @@ def lint_planted() -> list[dict[str, Any]]:
         torch.cuda.amp.common, "amp_definitely_not_available", return_value=False
     )
     with fake_device():
+        trees = _lint_trees()
         with has_amp:
             rows = [_lint("clean", clean)]
             rows += [_lint(f"clean with {name}", clean, _with(name)) for name in OPTIMIZERS]
             rows += [_lint(name, v.body, v.prepare) for name, v in PLANTED.items()]
         with mock.patch.object(Statistics, "add", waiting_add):
             recipe = [row.findings for row in lint_variant("mlp", "shipped")]
-    return [*rows, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
+    return [*rows, trees, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
+
+
+def _lint_trees() -> dict[str, Any]:
+    """All phases of tree_networks.py: trees, several outputs of D, losses that have a state."""
+    import torch
+    import tree_networks as trees
+    from lint import construction, lint_phase
+    from recipe_phases import host_work, phases_of_a_run
+
+    from fastgan._trees import map_tensors
+    from fastgan.training.distributed.replica import replicate
+    from fastgan.training.step.batch import Batch
+
+    with construction():
+        config = trees.config(device="cuda", n_critic=2)
+        state = trees.state(config)
+        replicate(state, None)
+        example = trees.batch(config, 0)
+        x, c = map_tensors(lambda t: torch.empty_like(t, device="cuda"), (example.x, example.c))
+        batch = Batch(x=x, c=c)
+    ops, findings = 0, []
+    for _, call in phases_of_a_run(state, batch):
+        between = partial(host_work, state, batch)
+        report = lint_phase(call, {"state": state, "batch": batch}, between)
+        ops += report.ops
+        findings += [str(f) for f in report.findings]
+    return {"name": "trees", "ops": ops, "findings": findings}
 
 
 def _with(optimizer: str) -> Callable[[Any], None]:

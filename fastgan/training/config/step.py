@@ -408,6 +408,8 @@ class StepConfig:
         require(is_fine, "penalty_method", f"an exact method with precision={self.precision!r}",
                 self.penalty_method, "bf16 rounds away the differences that it takes")  # fmt: skip
         for name in ("g_optimizer", "d_optimizer"):
+            require(isinstance(getattr(self, name), OptimizerConfig), name, "an OptimizerConfig",
+                    getattr(self, name), "such as OptimizerConfig(lr=0.001)")  # fmt: skip
             is_fine = self.schedule.beta2_end is None or getattr(self, name).name != "rmsprop"
             require(is_fine, "schedule.beta2_end", f"None with {name} of RMSprop, which has no β2",
                     self.schedule.beta2_end, "leave it out, or take adam")  # fmt: skip

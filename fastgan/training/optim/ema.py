@@ -10,14 +10,27 @@ Buffers (batch statistics, w_avg, noise constants) are copied. Karras et al. 201
 arXiv 1710.10196, with the half-life and ramp-up of StyleGAN2-ADA's appendix (arXiv 2006.06676).
 """
 
+import copy
 from collections import defaultdict
 
 import torch
 from torch import Tensor, nn
 
+from fastgan._trees import tensors_of
 from fastgan.training.config.step import EmaConfig
 
-__all__ = ["copy_buffers", "ema_beta", "update_ema"]
+__all__ = ["average_of", "copy_buffers", "ema_beta", "update_ema"]
+
+
+def average_of(G: nn.Module) -> nn.Module:
+    """A copy of G in eval mode without gradients, to be moved toward G.
+
+    Modules may hold results of their last forward pass, such as the weights of
+    torch.nn.utils.weight_norm: the copy has their values, without a graph.
+    """
+    values = (t for module in G.modules() for t in tensors_of(dict(vars(module))))
+    memo = {id(t): t.detach().clone() for t in values if not t.is_leaf}
+    return copy.deepcopy(G, memo).eval().requires_grad_(False)
 
 
 def ema_beta(config: EmaConfig, *, nimg: int, batch: int) -> float:

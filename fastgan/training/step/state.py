@@ -1,6 +1,5 @@
 """`TrainState`: what a training run consists of at one moment, and what a checkpoint holds."""
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from fastgan.augment import AdaController, AugmentPipe, BlurFade
 from fastgan.losses import Objective
 from fastgan.models import load_architecture
 from fastgan.training.config.run import OptimizerConfig, StepConfig, TrainConfig
+from fastgan.training.optim.ema import average_of
 from fastgan.training.optim.flat_adam import FlatAdam
 from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.optim.flat_parameters import shared_parameters
@@ -272,7 +272,7 @@ def _step_fields(
             f"create_state: G and D share D's {', '.join(shared)}; give each parameters of its own"
         )
     G, D = G.to(device).train(), D.to(device).train()
-    G_ema = copy.deepcopy(G).eval().requires_grad_(False)
+    G_ema = average_of(G)
     g_interval = config.g_reg_interval if config.pl_weight > 0 else 1
     d_interval = config.d_reg_interval if config.has_d_penalty else 1
     changes_beta2 = config.schedule.beta2_end is not None

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import Any
 
 import torch
@@ -134,9 +135,11 @@ class TrainStep:
         Returns:
             "Loss/D", "Loss/G", "Logits/real", "Logits/fake", the penalties in use without
             their weights ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl"), and "Loss/NAME" for each
-            further loss of the objective, with its weight.
+            further loss of the objective, with its weight. NaN where nothing was finite.
         """
-        means = self.state.stats.read()
+        broken = self.state.stats.read_broken()
+        means = {name: nan for name, (_, finite) in broken.items() if finite == 0}
+        means |= self.state.stats.read()
         self.state.stats.reset()
         return means
 

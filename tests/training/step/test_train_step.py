@@ -192,3 +192,78 @@ def test_calls_that_differ_from_the_first_are_refused():
     unconditional = TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3)
     with pytest.raises(ValueError, match="neither G nor D takes a second argument"):
         unconditional(torch.zeros(4, 2), C)
+
+
+def test_networks_that_hold_results_of_their_last_forward_pass():
+    """torch's older weight_norm keeps the weight, and some keep their output: no leaves."""
+
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            with pytest.warns(FutureWarning, match="weight_norm"):
+                self.fc = nn.utils.weight_norm(nn.Linear(3, 2))
+
+        def forward(self, z):
+            self.kept = [self.fc(z)]
+            return self.kept[0]
+
+    G = Keeping()
+    G(torch.randn(2, 3))
+    step = TrainStep(G, nn.Linear(2, 1), latent_shape=3)
+    step(torch.randn(4, 2))
+    assert step.G_ema.kept[0].grad_fn is None
+    z = torch.randn(4, 3)
+    weight = torch._weight_norm(step.G_ema.fc.weight_v, step.G_ema.fc.weight_g, 0)
+    torch.testing.assert_close(step.G_ema(z), z @ weight.T + step.G_ema.fc.bias)
+
+
+def test_data_that_are_not_a_number_are_told():
+    step = TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3)
+    step(torch.full((4, 2), torch.nan))
+    losses = step.read()
+    assert losses["Loss/D"] != losses["Loss/D"]
+    assert losses["Loss/G"] == losses["Loss/G"]
+
+
+def test_latents_of_the_uniform_distribution_and_of_a_sampler():
+    seen = []
+
+    class G(nn.Linear):
+        def forward(self, z):
+            seen.append(z)
+            return super().forward(z["z"] if isinstance(z, dict) else z)
+
+    step = TrainStep(G(3, 2), nn.Linear(2, 1), latent_shape=3, latents="uniform")
+    for _ in range(40):
+        step(torch.randn(8, 2))
+    z = torch.cat(seen)
+    assert z.abs().max() <= 1
+    assert (z.min() < -0.95, z.max() > 0.95) == (True, True)
+    assert z.square().mean().item() == pytest.approx(1 / 3, abs=0.02)
+
+    def sampler(n, device):
+        return {"z": torch.ones(n, 3, device=device), "n": torch.arange(n, device=device)}
+
+    step = TrainStep(G(3, 2).double(), nn.Linear(2, 1).double(), latent_sampler=sampler)
+    step(torch.randn(4, 2, dtype=torch.float64))
+    assert torch.equal(seen[-1]["z"], torch.ones(4, 3, dtype=torch.float64))
+    assert torch.equal(seen[-1]["n"], torch.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([torch.zeros(4, 2)], r"x is a list with one entry.*x\[0\]"),
+        (torch.zeros(4, 2).numpy(), "x must be a floating-point tensor.* got a ndarray"),
+        (torch.zeros(4, 2).byte(), "x must be a floating-point tensor.* got torch.uint8"),
+        (torch.zeros(4, 2).double(), "x must be torch.float32 as D is, got torch.float64"),
+        (
+            (torch.zeros(4, 2), torch.zeros(4)),
+            "train_step: G must return .*: expected a tuple",
+        ),
+    ],
+)
+def test_samples_of_another_form_are_refused(x, words):
+    step = TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3)
+    with pytest.raises(ValueError, match=f"TrainStep.*{words}"):
+        step(x)
