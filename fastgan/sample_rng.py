@@ -23,7 +23,8 @@ from torch itself is not covered.
 """
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -57,12 +58,17 @@ class _Stream:
         self.first, self.stride = first, stride
         self.offset = signed(mix(phase) + (0 if isinstance(key, Tensor) else key))
         self.used = 0
+        self.ahead: deque[Tensor] = deque()  # drawn and not yet asked for: see `normals_ahead`
         self._key = key if isinstance(key, Tensor) else None
         self._block: Tensor | None = None  # [n, _BLOCK]
         self._block_begin = 0
 
     def place(self, count: int, device: torch.device) -> Place:
         """Where the next `count` words of every row are."""
+        if self.ahead:
+            raise RuntimeError(
+                "sample_rng: within normals_ahead only the draws that were announced may be made"
+            )
         begin, self.used = self.used, self.used + count
         return self._at(begin, device)
 
@@ -236,10 +242,48 @@ def place_at_once(count: int, device: torch.device) -> Place | None:
     return stream.place(count, device)
 
 
+@contextmanager
+def normals_ahead(shapes: Sequence[tuple[int, ...]], device: torch.device) -> Iterator[None]:
+    """Draws what calls of `normal` in the block ask for: all of it in one operator.
+
+    The numbers are those of the calls one by one. Without a stream, and where a device draws by
+    torch's functions, nothing is drawn ahead.
+
+    Args:
+        shapes: [rows, ...] of each call, in their order, of the same rows; in float32. The block
+            makes no other draw.
+        device: of the calls.
+
+    Raises:
+        RuntimeError: when a call asks for something else, or the block for less.
+    """
+    stream = _stream
+    if stream is None or not shapes or not is_drawn_at_once(device):
+        yield
+        return
+    count = sum((math.prod(shape[1:]) + 1) // 2 for shape in shapes)
+    stream.ahead.extend(sample_random.normals(stream.place(count, device), shapes))
+    try:
+        yield
+        if stream.ahead:
+            shape = tuple(stream.ahead[0].shape)
+            raise RuntimeError(f"normals_ahead: the block did not ask for noise of shape {shape}")
+    finally:
+        stream.ahead.clear()
+
+
 def _normal(stream: _Stream, shape: tuple[int, ...], dtype, device) -> Tensor:
     dtype, device = _options(dtype, device)
     n, size = shape[0], math.prod(shape[1:])
     count = (size + 1) // 2
+    if stream.ahead:
+        drawn = stream.ahead.popleft()
+        if drawn.shape != shape or drawn.dtype != dtype:
+            raise RuntimeError(
+                f"normals_ahead: expected a draw of {tuple(drawn.shape)} in float32, got {shape} "
+                f"in {dtype}; announce the draws in their order"
+            )
+        return drawn
     if is_drawn_at_once(device):
         return sample_random.normal(stream.place(count, device), shape, dtype)
     words = stream.words(n, count, device)  # [n, pairs]

@@ -21,6 +21,7 @@ Stafford's variant 13; Box and Muller (1958).
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -144,6 +145,13 @@ def normal_ref(out: torch.Tensor, *place) -> None:
     out.copy_(normal_of(words, size, out.dtype).reshape(out.shape))
 
 
+def normals_ref(outs: list[torch.Tensor], key, offset, first, stride, begin) -> None:
+    """The definition of `normals` in PyTorch: one after another into `outs`, [rows, ...] each."""
+    for out in outs:
+        normal_ref(out, key, offset, first, stride, begin)
+        begin += (_rows_and_size(out)[1] + 1) // 2
+
+
 def integers_ref(out: torch.Tensor, key, offset, first, stride, begin, low, high) -> None:
     """The definition of `integers` in PyTorch, into `out` [rows, ...]."""
     words = sample_words_ref(key, offset, first, stride, begin, *_rows_and_size(out))
@@ -156,6 +164,11 @@ _uniform_op = define_op(
 )
 _normal_op = define_op(
     f"sample_normal_({_PLACE}) -> ()", reference=normal_ref, fake=lambda *arguments: None
+)
+_normals_op = define_op(
+    f"sample_normals_({_PLACE.replace('Tensor(a!) out', 'Tensor(a!)[] outs')}) -> ()",
+    reference=normals_ref,
+    fake=lambda *arguments: None,
 )
 _integers_op = define_op(
     f"sample_integers_({_PLACE}, int low, int high) -> ()",
@@ -206,6 +219,23 @@ def normal(place: Place, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Te
     out = torch.empty(shape, dtype=dtype, device=place.key.device)
     _normal_op(out, *place)
     return out
+
+
+def normals(place: Place, shapes: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
+    """Normal numbers for several tensors, in one operator, where `is_drawn_at_once`.
+
+    Args:
+        place: where the words of the first are; those of the next one follow.
+        shapes: [rows, ...] of each, of the same rows.
+
+    Returns:
+        float32 tensors on the key's device, the numbers of `normal` one after another.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    flat = torch.empty(sum(sizes), device=place.key.device, dtype=torch.float32)
+    outs = [t.view(shape) for t, shape in zip(flat.split(sizes), shapes, strict=True)]
+    _normals_op(outs, *place)
+    return outs
 
 
 def integers(

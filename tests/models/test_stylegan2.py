@@ -1,7 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastgan import sample_rng
 from fastgan.models.stylegan2 import Config, Discriminator, Generator
 
 FIELDS_AT_16 = {
@@ -314,3 +318,35 @@ def test_d_has_gs_value_where_it_has_none_of_its_own():
     own = {"d_conv_clamp": 0, "d_resample_filter": [1, 1], "d_activation": "tanh"}
     of_d = small(img_height=16, img_width=16, conv_clamp=2.0, **own).discriminator
     assert (of_d.conv_clamp, of_d.resample_filter, of_d.activation) == (None, (1, 1), "tanh")
+
+
+@pytest.mark.parametrize("use_noise", [True, False])
+def test_the_noise_of_all_layers_is_one_draw_of_the_same_numbers(use_noise, monkeypatch):
+    """As on CUDA, where a draw is one operator; a layer that is used alone draws its own."""
+    torch.manual_seed(0)
+    G = Generator(small(use_noise=use_noise))
+    for name, p in G.named_parameters():
+        if name.endswith("noise_strength"):
+            torch.nn.init.ones_(p)
+    monkeypatch.setattr(sample_rng, "is_drawn_at_once", lambda device: True)
+    z = torch.randn(2, 5)
+
+    class Draws(TorchDispatchMode):
+        names = ()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace == "fastgan" and func._opname.startswith("sample_"):
+                self.names += (func._opname,)
+            return func(*args, **(kwargs or {}))
+
+    def run():
+        with sample_rng.sample_stream(3, 1, first=1, stride=2), Draws() as draws, torch.no_grad():
+            return G(z), sample_rng.uniform(2), [n for n in draws.names if n != "sample_uniform_"]
+
+    x, following, names = run()
+    assert names == ["sample_normals_"] * use_noise
+    monkeypatch.setattr(sample_rng, "normals_ahead", lambda shapes, device: nullcontext())
+    singly, expected, names = run()
+    assert names == ["sample_normal_"] * 5 * use_noise
+    assert torch.equal(x, singly)
+    assert torch.equal(following, expected)

@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cmath>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "driver.h"
 
@@ -84,6 +86,23 @@ void uniforms(DType dtype, int64_t rows, int64_t size, int64_t misaligned) {
   expect_close(out, want);
 }
 
+std::vector<Exact> exact_normals(const Key& key, int64_t begin, int64_t rows, int64_t size,
+                                 double eps) {
+  std::vector<Exact> want(static_cast<size_t>(rows * size));
+  const int64_t words = (size + 1) / 2;
+  for (int64_t i = 0; i < rows * size; ++i) {
+    const int64_t row = i / size, j = i % size;
+    const uint64_t word = key.word(row, begin - kBegin + j % words);
+    const double a = std::fabs(double(int64_t(word) >> 32)), b = int32_t(uint32_t(word));
+    const double radius = std::sqrt(-2 * std::log(a * 0x1p-31 + 0x1p-32));
+    const double angle = b * 3.141592653589793 * 0x1p-31;
+    // Of the rounding of u a small radius sees eps / radius.
+    want[size_t(i)] = {radius * (j < words ? std::cos(angle) : std::sin(angle)),
+                       2 * (radius + 1 / (radius + std::sqrt(eps)))};
+  }
+  return want;
+}
+
 void normals(DType dtype, int64_t rows, int64_t size, int64_t misaligned) {
   Key key;
   Floats out("out", dtype, rows * size, misaligned);
@@ -91,24 +110,41 @@ void normals(DType dtype, int64_t rows, int64_t size, int64_t misaligned) {
   p.words = (size + 1) / 2;
   p.dtype = dtype;
   expect_ok(sample_random_kernels().normal(p, exec()));
-  std::vector<Exact> want(static_cast<size_t>(rows * size));
-  for (int64_t i = 0; i < rows * size; ++i) {
-    const int64_t row = i / size, j = i % size;
-    const uint64_t word = key.word(row, j % p.words);
-    const double a = std::fabs(double(int64_t(word) >> 32)), b = int32_t(uint32_t(word));
-    const double radius = std::sqrt(-2 * std::log(a * 0x1p-31 + 0x1p-32));
-    const double angle = b * 3.141592653589793 * 0x1p-31;
-    // Of the rounding of u a small radius sees eps / radius.
-    const double eps = dtype == DType::kFloat64 ? 0x1p-52 : 0x1p-23;
-    want[size_t(i)] = {radius * (j < p.words ? std::cos(angle) : std::sin(angle)),
-                       2 * (radius + 1 / (radius + std::sqrt(eps)))};
+  const double eps = dtype == DType::kFloat64 ? 0x1p-52 : 0x1p-23;
+  expect_close(out, exact_normals(key, kBegin, rows, size, eps));
+}
+
+// Tensors of unequal sizes, whose words follow each other.
+void several(int64_t rows, const std::vector<int64_t>& sizes) {
+  Key key;
+  SampleNormalsParams p{};
+  std::vector<std::unique_ptr<Floats>> outs;
+  int64_t begin = kBegin;
+  for (int64_t size : sizes) {
+    outs.push_back(std::make_unique<Floats>("out", DType::kFloat32, rows * size));
+    SampleRandomParams& one = p.tensors[p.count++];
+    one = params(key, outs.back()->data(), rows, size);
+    one.words = (size + 1) / 2;
+    one.begin = begin;
+    one.dtype = DType::kFloat32;
+    begin += one.words;
   }
-  expect_close(out, want);
+  expect_ok(sample_random_kernels().normals(p, exec()));
+  begin = kBegin;
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    expect_close(*outs[k], exact_normals(key, begin, rows, sizes[k], 0x1p-23));
+    begin += (sizes[k] + 1) / 2;
+  }
 }
 
 #endif
 
 const bool kRegistered = add_cases("sample_random", [](Adder add) {
+#if defined(FASTGAN_EMULATOR)
+  add("several 3", [] { several(3, {16, 63, 1, 0, 1000}); });
+  add("several 1", [] { several(1, {7}); });
+  add("several 0", [] { several(0, {7, 8}); });
+#endif
   for (auto [rows, size] :
        {std::array<int64_t, 2>{0, 5}, {1, 1}, {3, 7}, {2, 257}, {5, 300}, {600, 1}, {2, 0}}) {
     const std::string name = std::to_string(rows) + "x" + std::to_string(size);

@@ -79,7 +79,7 @@ def file_of(op):
 
 
 # A CPU makes the words of a draw in a kernel, and of them the numbers by torch's functions.
-OF_WORDS = {"sample_uniform_", "sample_normal_", "sample_integers_"}
+OF_WORDS = {"sample_uniform_", "sample_normal_", "sample_normals_", "sample_integers_"}
 
 
 @pytest.fixture

@@ -114,6 +114,80 @@ def test_64_bit_indices_change_no_bit(backend, device, monkeypatch):
         assert torch.equal(sample_random.normal(at, shape, torch.float32), want)
 
 
+MAPS = {
+    "of a pyramid": [(3, 1, side, side) for side in (4, 8, 8, 31)],
+    "more than one launch takes": [(2, 1, 3, k) for k in range(1, 31)],
+    "none of them a row": [(0, 5), (0, 7)],
+    "one": [(1, 1)],
+}
+
+
+@pytest.mark.parametrize("maps", MAPS)
+def test_several_draws_at_once_have_the_bits_of_each(maps, drawn_at_once, device):
+    """The first ones again under a lowered limit of 32-bit indices, on the emulator."""
+    at = place(device)
+    want, begin = [], at.begin
+    for shape in MAPS[maps]:
+        want.append(sample_random.normal(at._replace(begin=begin), shape, torch.float32))
+        begin += (math.prod(shape[1:]) + 1) // 2
+    for got, one in zip(sample_random.normals(at, MAPS[maps]), want, strict=True):
+        assert torch.equal(got, one)
+    plain = [torch.empty_like(one) for one in want]
+    sample_random.normals_ref(plain, *at)
+    for got, one in zip(plain, want, strict=True):
+        torch.testing.assert_close(got, one, rtol=1e-4, atol=1e-5)
+
+
+def test_several_draws_under_64_bit_indices(backend, device, monkeypatch):
+    if backend != "emulator":
+        pytest.skip("only the emulator lowers the limit of 32-bit indices")
+    at, maps = place(device), MAPS["of a pyramid"]
+    want = sample_random.normals(at, maps)
+    monkeypatch.setenv("FASTGAN_EMULATOR_NARROW_LIMIT", "100")
+    for got, one in zip(sample_random.normals(at, maps), want, strict=True):
+        assert torch.equal(got, one)
+
+
+def test_draws_ahead_are_those_of_the_calls(drawn_at_once, device):
+    shapes = [(3, 1, 4, 4), (3, 1, 7, 5), (3, 9)]
+
+    def draws():
+        return [sample_rng.normal(*shape, device=device) for shape in shapes]
+
+    with sample_rng.sample_stream(5, 1, first=2, stride=3):
+        sample_rng.normal(3, 2, device=device)
+        want = [*draws(), sample_rng.uniform(3, device=device)]
+    with sample_rng.sample_stream(5, 1, first=2, stride=3):
+        sample_rng.normal(3, 2, device=device)
+        with sample_rng.normals_ahead(shapes, torch.device(device)):
+            got = draws()
+        got.append(sample_rng.uniform(3, device=device))
+    for a, b in zip(got, want, strict=True):
+        assert torch.equal(a, b)
+
+
+def ahead(*calls, device):
+    with (
+        sample_rng.sample_stream(5),
+        sample_rng.normals_ahead([(2, 3), (2, 4)], torch.device(device)),
+    ):
+        for call in calls:
+            call()
+
+
+def test_other_draws_than_those_announced_are_errors(backend, device):
+    if backend in ("cpu", "reference"):
+        pytest.skip("nothing is drawn ahead by torch's functions")
+    first = partial(sample_rng.normal, 2, 3, device=device)
+    with pytest.raises(RuntimeError, match=r"did not ask for noise of shape \(2, 4\)"):
+        ahead(first, device=device)
+    with pytest.raises(RuntimeError, match=r"expected a draw of \(2, 4\) in float32, got \(2, 3\)"):
+        ahead(first, first, device=device)
+    with pytest.raises(RuntimeError, match="only the draws that were announced"):
+        ahead(partial(sample_rng.uniform, 2, device=device), device=device)
+    sample_rng.normal(2, device=device)
+
+
 def test_the_key_is_read_on_the_device(device):
     with FakeTensorMode():
         at = Place(torch.zeros([], dtype=torch.int64), 1, 0, 1, 0)
@@ -128,6 +202,8 @@ def test_opcheck(device):
     torch.library.opcheck(ops.sample_words.default, (*at, 2, 3))
     for name in ("sample_uniform_", "sample_normal_"):
         torch.library.opcheck(getattr(ops, name).default, (torch.zeros(2, 5, device=device), *at))
+    outs = [torch.zeros(2, 5, device=device), torch.zeros(2, 2, device=device)]
+    torch.library.opcheck(ops.sample_normals_.default, (outs, *at))
     out = torch.zeros(2, 5, dtype=torch.int64, device=device)
     torch.library.opcheck(ops.sample_integers_.default, (out, *at, 0, 7))
 
@@ -141,6 +217,8 @@ def test_kernels_guard_their_memory(name, drawn_at_once, device):
         op(torch.zeros(4, 6, device=device).t(), *at)
     with pytest.raises(RuntimeError, match="one int64"):
         op(torch.zeros(4, device=device), at.key.float(), *at[1:])
+    with pytest.raises(RuntimeError, match="must be float32"):
+        torch.ops.fastgan.sample_normals_([torch.zeros(4, device=device).double()], *at)
 
 
 def draw_in(*bounds, **stream):

@@ -2,6 +2,8 @@
 // fastgan/ops/sample_random.py; the checks here only guard memory.
 #include "sample_random.h"
 
+#include <vector>
+
 #include "../../common/binding.h"
 
 namespace fastgan {
@@ -71,6 +73,23 @@ void normal(const Tensor& out, const Tensor& key, int64_t offset, int64_t first,
   check_launch("sample_normal_", sample_random_kernels().normal(p, exec_of(key)));
 }
 
+void normals(std::vector<Tensor> outs, const Tensor& key, int64_t offset, int64_t first,
+             int64_t stride, int64_t begin) {
+  Guard guard(key);
+  SampleNormalsParams p{};
+  for (const Tensor& out : outs) {
+    SampleRandomParams& one = p.tensors[p.count++];
+    one = params_into("sample_normals_", out, key, offset, first, stride, begin);
+    STD_TORCH_CHECK(!one.is_integral && one.dtype == DType::kFloat32,
+                    "sample_normals_: outs must be float32");
+    one.words = (one.size + 1) / 2;
+    begin += one.words;
+    if (p.count < kNormalTensors && &out != &outs.back()) continue;
+    check_launch("sample_normals_", sample_random_kernels().normals(p, exec_of(key)));
+    p.count = 0;
+  }
+}
+
 void integers(const Tensor& out, const Tensor& key, int64_t offset, int64_t first, int64_t stride,
               int64_t begin, int64_t low, int64_t high) {
   Guard guard(key);
@@ -83,6 +102,7 @@ void integers(const Tensor& out, const Tensor& key, int64_t offset, int64_t firs
 STABLE_TORCH_LIBRARY_IMPL(fastgan, FASTGAN_KEY, m) {
   m.impl("sample_uniform_", TORCH_BOX(&uniform));
   m.impl("sample_normal_", TORCH_BOX(&normal));
+  m.impl("sample_normals_", TORCH_BOX(&normals));
   m.impl("sample_integers_", TORCH_BOX(&integers));
 }
 

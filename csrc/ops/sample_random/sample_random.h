@@ -24,12 +24,20 @@ struct SampleRandomParams {
   bool is_integral;    // whether out is int64
 };
 
+// Normal float32 numbers of several tensors of as many rows, in one launch.
+constexpr int kNormalTensors = 24;
+struct SampleNormalsParams {
+  SampleRandomParams tensors[kNormalTensors];
+  int count;
+};
+
 struct SampleRandomKernels {
   int (*words)(const SampleRandomParams&, const Exec&);
   // Null on a CPU, where torch's functions make numbers of the words.
   int (*uniform)(const SampleRandomParams&, const Exec&);
   int (*integers)(const SampleRandomParams&, const Exec&);
   int (*normal)(const SampleRandomParams&, const Exec&);
+  int (*normals)(const SampleNormalsParams&, const Exec&);
 };
 
 FASTGAN_KERNELS(SampleRandomKernels, sample_random)

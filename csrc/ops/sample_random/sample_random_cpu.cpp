@@ -34,6 +34,6 @@ int words(const SampleRandomParams& p, const Exec& exec) {
 }  // namespace
 
 extern const SampleRandomKernels sample_random;
-const SampleRandomKernels sample_random = {words, nullptr, nullptr, nullptr};
+const SampleRandomKernels sample_random = {words, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace fastgan::FASTGAN_ISA

@@ -63,10 +63,11 @@ struct Normal {
 };
 
 template <class Draw, class Index>
-__global__ void __launch_bounds__(kThreads)
-    sample_kernel(SampleRandomParams p, Divisor<Index> by_words, Index words, Index total) {
+__device__ __forceinline__ void draw_all(const SampleRandomParams& p,
+                                         const Divisor<Index>& by_words) {
   const uint64_t key = uint64_t(*p.key) + uint64_t(p.offset);
-  const Index step = Index(gridDim.x) * kThreads;
+  const Index step = Index(gridDim.x) * kThreads, words = Index(p.words);
+  const Index total = Index(p.rows * p.words);
   for (Index i = Index(blockIdx.x) * kThreads + threadIdx.x; i < total; i += step) {
     const Index row = by_words.divide(i), j = i - row * words;
     const uint64_t sample = uint64_t(p.first) + uint64_t(int64_t(row)) * uint64_t(p.stride);
@@ -76,6 +77,23 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class Draw, class Index>
+__global__ void __launch_bounds__(kThreads)
+    sample_kernel(SampleRandomParams p, Divisor<Index> by_words) {
+  draw_all<Draw>(p, by_words);
+}
+
+// A row of blocks for each tensor; those beyond the end of a small one have nothing to do.
+template <class Index>
+struct Divisors {
+  Divisor<Index> by_words[kNormalTensors];
+};
+template <class Index>
+__global__ void __launch_bounds__(kThreads)
+    normals_kernel(SampleNormalsParams p, Divisors<Index> divisors) {
+  draw_all<Normal<float>>(p.tensors[blockIdx.y], divisors.by_words[blockIdx.y]);
+}
+
 template <class Draw>
 int draw(const SampleRandomParams& p, const Exec& exec) {
   const int64_t total = p.rows * p.words;
@@ -83,8 +101,7 @@ int draw(const SampleRandomParams& p, const Exec& exec) {
   return dispatch_index(p.rows * p.size, [&](auto index) {
     using Index = decltype(index);
     launch(sample_kernel<Draw, Index>, grid_for(total), dim3(kThreads), 0,
-           static_cast<cudaStream_t>(exec.stream), p, Divisor<Index>(p.words), Index(p.words),
-           Index(total));
+           static_cast<cudaStream_t>(exec.stream), p, Divisor<Index>(p.words));
     return last_error();
   });
 }
@@ -104,9 +121,29 @@ int normal(const SampleRandomParams& p, const Exec& exec) {
   return dispatch(p.dtype, [&](auto type) { return draw<Normal<decltype(type)>>(p, exec); });
 }
 
+int normals(const SampleNormalsParams& p, const Exec& exec) {
+  int64_t words = 0, largest = 0;
+  for (int k = 0; k < p.count; ++k) {
+    const SampleRandomParams& one = p.tensors[k];
+    words = words < one.rows * one.words ? one.rows * one.words : words;
+    largest = largest < one.rows * one.size ? one.rows * one.size : largest;
+  }
+  if (words == 0) return 0;
+  return dispatch_index(largest, [&](auto index) {
+    using Index = decltype(index);
+    Divisors<Index> divisors{};
+    for (int k = 0; k < p.count; ++k)
+      divisors.by_words[k] = Divisor<Index>(p.tensors[k].words > 0 ? p.tensors[k].words : 1);
+    const dim3 grid(grid_for(words).x, unsigned(p.count));
+    launch(normals_kernel<Index>, grid, dim3(kThreads), 0, static_cast<cudaStream_t>(exec.stream),
+           p, divisors);
+    return last_error();
+  });
+}
+
 }  // namespace
 
 extern const SampleRandomKernels sample_random;
-const SampleRandomKernels sample_random = {words, uniform, integers, normal};
+const SampleRandomKernels sample_random = {words, uniform, integers, normal, normals};
 
 }  // namespace fastgan::cuda

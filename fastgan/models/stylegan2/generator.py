@@ -1,8 +1,11 @@
 """StyleGAN2's generator: the layers, blocks and network of its synthesis half, and the whole."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
+from fastgan import sample_rng
 from fastgan.models._checks import check_ws
 from fastgan.models._network import StyleGenerator
 from fastgan.models._pyramid import size_name
@@ -175,12 +178,22 @@ class SynthesisNetwork(nn.Module):
         check_noise_mode("SynthesisNetwork", noise_mode)
         x = img = None
         first = 0
-        for name in self.names:
-            block = self.get_submodule(name)
-            used = ws[:, first : first + block.num_convs + block.has_rgb]
-            x, img = block(x, img, used, noise_mode)
-            first += block.num_convs
+        with self._noise_ahead(ws, noise_mode):
+            for name in self.names:
+                block = self.get_submodule(name)
+                used = ws[:, first : first + block.num_convs + block.has_rgb]
+                x, img = block(x, img, used, noise_mode)
+                first += block.num_convs
         return img.contiguous()
+
+    def _noise_ahead(self, ws: torch.Tensor, noise_mode: str) -> AbstractContextManager[None]:
+        """Draws the noise of all layers at once; a compiled network's layers draw their own."""
+        is_float64 = ws.dtype == torch.float64
+        if noise_mode != "random" or is_float64 or torch.compiler.is_compiling():
+            return nullcontext()
+        layers = (m for m in self.modules() if isinstance(m, SynthesisLayer) and m.use_noise)
+        shapes = [(ws.shape[0], 1, *layer.size) for layer in layers]
+        return sample_rng.normals_ahead(shapes, ws.device)
 
 
 class Generator(StyleGenerator):
