@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fastgan import sample_rng
 from fastgan.models.mlp import Config as MlpConfig
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
@@ -184,6 +185,18 @@ def test_sample_grid_repeats_and_uses_no_random_number(tiny):
     assert torch.equal(images, loop.sample_grid(state))
     torch.testing.assert_close(images, loop.sample_grid(state, batch=64))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_a_generator_draws_is_the_same_in_every_grid(tiny):
+    state = tiny.state(tiny.config())
+    state.G_ema.register_forward_hook(
+        lambda module, args, x: x + sample_rng.normal(*x.shape, device=x.device)
+    )
+    images = loop.sample_grid(state)
+    torch.rand(3)
+    assert torch.equal(images, loop.sample_grid(state))
+    torch.testing.assert_close(images, loop.sample_grid(state, batch=64))
+    assert not torch.equal(images[:1], images[1:2])
 
 
 def test_measure_samples_under_the_data_sets_labels(tiny):
