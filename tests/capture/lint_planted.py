@@ -26,7 +26,7 @@ def lint_planted() -> list[dict[str, Any]]:
     from recipe_phases import lint_variant
     from toy import clean
 
-    from fastgan.training.config.step import OPTIMIZERS
+    from fastgan.training.config.optimizer import OPTIMIZERS
     from fastgan.training.step.statistics import Statistics
 
     def waiting_add(self: Statistics, name: str, values: torch.Tensor, share: float) -> None:
@@ -76,7 +76,7 @@ def _lint_trees() -> dict[str, Any]:
 
 def _with(optimizer: str) -> Callable[[Any], None]:
     """What gives a `Toy` this optimiser."""
-    from fastgan.training.config.step import OptimizerConfig
+    from fastgan.training.config.optimizer import OptimizerConfig
     from fastgan.training.step.state import make_optimizer
 
     config = OptimizerConfig(name=optimizer, weight_decay=0.1 * (optimizer == "adamw"))

@@ -15,14 +15,9 @@ from fastgan.data.resident_images import MODES
 from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import from_json, to_json
-from fastgan.training.config.step import (
-    EmaConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    StepConfig,
-    require,
-    require_whole,
-)
+from fastgan.training.config.optimizer import EmaConfig, OptimizerConfig, ScheduleConfig
+from fastgan.training.config.requirements import require, require_whole
+from fastgan.training.config.step import StepConfig
 
 __all__ = [
     "AugmentConfig",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgan._trees import tensors_of
-from fastgan.training.config.step import EmaConfig
+from fastgan.training.config.optimizer import EmaConfig
 
 __all__ = ["average_of", "copy_buffers", "ema_beta", "update_ema"]
 
