@@ -19,10 +19,6 @@ from fastgan.modalities.modality import DataFacts
 __all__ = ["BUILT_IN", "conditions", "describe", "make_loader", "open_data", "preparation"]
 
 BUILT_IN = "avatars"
-DESCRIPTION = (
-    "a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon faces that are drawn on this "
-    "machine"
-)
 _AVATAR_RESOLUTION = 64
 
 Say = Callable[[str], None]
