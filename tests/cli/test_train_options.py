@@ -21,7 +21,8 @@ def test_loss_has_every_objective():
     assert loss_names() == objectives()
 
 
-ALL = ("--loss", "hinge", "--r1", 2, "--r2", 3, "--gp", 4, "--ema", 7, "--optimizer", "rmsprop")
+ALL = ("--loss", "hinge", "--r1", 2, "--r2", 3, "--gp", 4, "--ema", 7, "--optimizer", "rmsprop",
+       "--n-critic", 5, "--weight-clip", 0.5)  # fmt: skip
 
 
 @pytest.mark.parametrize("cfg", ["dcgan", "faces", "mlp", "r3gan-small", "stylegan2-small"])
@@ -30,6 +31,7 @@ def test_every_cfg_takes_them(cli, images, cfg):
     names = ("objective", "r1_gamma", "r2_gamma", "gp_weight")
     assert [config[name] for name in names] == ["hinge", 2, 3, 4]
     assert config["ema"]["half_life_kimg"] == 7
+    assert (config["n_critic"], config["d_weight_clip"]) == (5, 0.5)
     for optimizer in ("g_optimizer", "d_optimizer"):
         assert (config[optimizer]["name"], config[optimizer]["weight_decay"]) == ("rmsprop", 0)
 
@@ -64,7 +66,12 @@ def test_what_is_typed_is_constant(cli, images):
 
 
 def test_wasserstein_alone_is_pointed_out(cli, images):
-    for flags, is_said in (((), True), (("--gp", 10), False)):
+    for flags, is_said in (
+        ((), True),
+        (("--gp", 10), False),
+        (("--weight-clip", 0.01), False),
+        (("--weight-clip", 0), True),
+    ):
         _, output = dry_run(cli, images, "--cfg", "dcgan", "--loss", "wasserstein", *flags)
         assert ("loss wasserstein: nothing keeps D 1-Lipschitz" in output) is is_said
 
@@ -79,6 +86,7 @@ def test_wasserstein_alone_is_pointed_out(cli, images):
         (["--cfg", "stylegan2", "--loss", "relativistic"], "add --aug noaug, or --aug fixed with"),
         (["--loss", "hnge"], "--loss: 'hnge' is not one of 'hinge', "),
         (["--optimizer", "sgd"], "--optimizer: 'sgd' is not one of 'adam', 'adamw', 'rmsprop'"),
+        (["--n-critic", 0], "--n-critic: 0 is not in the range x>=1"),
         (["--r1", -1], "--r1: -1.0 is not in the range x>=0"),
     ],
 )  # fmt: skip

@@ -82,6 +82,11 @@ OPTIONS = (
     _option("--gp", type=_WEIGHT, shown=OF_CFG,
             help="Weight of WGAN-GP's penalty, which draws the norm of D's gradient between real "
                  "and generated samples to 1, such as 10; 0 removes it."),
+    _option("--weight-clip", type=_WEIGHT, shown=OF_CFG,
+            help="Clip D's parameters to this size after each update, as WGAN does (0.01); 0 "
+                 "leaves them."),
+    _option("--n-critic", type=_COUNT, shown=OF_CFG,
+            help="Steps in which D is trained for one in which G is; WGAN has 5."),
     _option("--pl", type=_WEIGHT, shown=OF_CFG,
             help="Weight of StyleGAN2's path length penalty of G, such as 2; 0 removes it."),
     _option("--style-mixing", type=click.FloatRange(0, 1), shown=OF_CFG,

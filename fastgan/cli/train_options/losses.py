@@ -32,8 +32,11 @@ _FIELDS = {
     "gp": "gp_weight",
     "pl": "pl_weight",
     "style_mixing": "style_mixing_prob",
+    "n_critic": "n_critic",
+    "weight_clip": "d_weight_clip",
 }
 _PENALTIES = ("r1", "r2", "gp")  # those of D, which --gamma sets where --cfg has them
+_BOUNDS = ("gp", "weight_clip")  # what bounds D's slope everywhere
 _NEEDS_MAPPING = ("pl", "style_mixing")
 _LEARNING_RATES = {"glr": "g_optimizer", "dlr": "d_optimizer"}
 _OF_TORCH = 0.01  # torch.optim.AdamW's weight decay
@@ -59,7 +62,8 @@ def default_of_loss(option: str, config: "TrainConfig") -> str | float:
     if option == "ema":
         first, last = config.ema.half_life_kimg, config.schedule.ema_half_life_end_kimg
         return first if last is None else f"from {first:g} to {last:g}"
-    return getattr(config, _FIELDS[option])
+    value = getattr(config, _FIELDS[option])
+    return "none" if value is None else value
 
 
 def changes_of_losses(config: "TrainConfig", options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +72,8 @@ def changes_of_losses(config: "TrainConfig", options: Mapping[str, Any]) -> dict
     A half-life that is typed is constant, and RMSprop has no β2 that could change.
     """
     changes: dict[str, Any] = {_FIELDS[name]: options[name] for name in options if name in _FIELDS}
+    if options.get("weight_clip") == 0:
+        changes["d_weight_clip"] = None
     if "gamma" in options:
         changes |= dict.fromkeys(_used(config), options["gamma"])
     schedule = config.schedule
@@ -113,7 +119,7 @@ def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> 
         )
     mode = options.get("aug", AS_CFG_HAS_IT)
     mode = config.augment.mode if mode == AS_CFG_HAS_IT else mode
-    if "loss" in options and mode == "ada" and load_objective(options["loss"]).needs_real_for_g:
+    if "loss" in options and mode == "ada" and load_objective(options["loss"]).is_relativistic:
         raise click.BadParameter(
             f"{options['loss']} compares real and generated samples, and the sign of D(real), by "
             "which --aug ada chooses its p, has no meaning; add --aug noaug, or --aug fixed with "
@@ -136,9 +142,12 @@ def remarks(
         config: with the options.
         before: without them.
     """
-    is_free = config.objective == "wasserstein" and config.gp_weight == 0
-    if is_free and options.keys() & {"loss", "gp"}:
-        yield "loss wasserstein: nothing keeps D 1-Lipschitz, which this loss assumes; add --gp 10"
+    is_free = config.gp_weight == 0 and config.d_weight_clip is None
+    if config.objective == "wasserstein" and is_free and options.keys() & {"loss", *_BOUNDS}:
+        yield (
+            "loss wasserstein: nothing keeps D 1-Lipschitz, which this loss assumes; add --gp 10, "
+            "or --weight-clip 0.01 with --n-critic 5"
+        )
     if options.get("optimizer") == "adamw":
         decay = config.g_optimizer.weight_decay
         yield f"optimizer adamw: weight decay {decay:g}" + (
