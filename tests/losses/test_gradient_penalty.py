@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.func import functional_call
 
@@ -438,3 +439,18 @@ def test_finite_difference_stays_finite_where_the_gradient_is_tiny_or_zero(dtype
     penalty.mean().backward()
     assert torch.equal(penalty, torch.zeros(3))
     assert torch.isfinite(nothing.weight.grad).all()
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")
+def test_a_critic_in_distributed_data_parallel():
+    """Its reducer waits for a gradient of every parameter; R1 has none for the last bias."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        make, _, _ = KINDS["vector"]
+        D = nn.parallel.DistributedDataParallel(make())
+        for _ in range(2):
+            r1(D, torch.randn(3, 5), method="double_backward").sum().backward()
+        assert D.module[2].bias.grad == 0
+        assert D.module[2].weight.grad.abs().max() > 0
+    finally:
+        dist.destroy_process_group()

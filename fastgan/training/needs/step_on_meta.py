@@ -18,6 +18,7 @@ from fastgan.training.config.run import TrainConfig
 from fastgan.training.needs.flops import Flops
 from fastgan.training.needs.operator_trace import OperatorTrace
 from fastgan.training.step.batch import Batch, check_groups, check_split
+from fastgan.training.step.generate import draw_latents
 from fastgan.training.step.phases import PhaseFn, planned
 from fastgan.training.step.state import TrainState, build_state
 
@@ -143,8 +144,8 @@ class StepOnMeta:
     def forward_flops(self) -> tuple[Flops, Flops]:
         """(G, D): of one forward pass of one sample."""
         state, context = self.state, self.state.context
-        has_latents = self.config.latents != "none"
-        z = (torch.empty(1, *context.latent_shape, device="meta"),) if has_latents else ()
+        latents = draw_latents(state, 1)
+        z = () if latents is None else (latents,)
         batch = empty_batch(self.config.model, 1, "meta")
         c = () if batch.c is None else (batch.c,)
         of_g, of_d = OperatorTrace(), OperatorTrace()
