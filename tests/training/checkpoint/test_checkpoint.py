@@ -15,6 +15,7 @@ from fastgan.training.checkpoint import file as checkpoint_file
 from fastgan.training.checkpoint.checkpoint import CheckpointError
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.run import AugmentConfig, EmaConfig, TrainConfig
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import build_state
 
@@ -246,7 +247,7 @@ def test_load_generator(tmp_path, is_ema):
     state = build_state(config)
     for _ in range(3):
         state_batch = torch.randn(4, 3)
-        train_step(state, type("B", (), {"x": state_batch, "c": None}))
+        train_step(state, Batch(x=state_batch))
     saved = checkpoint.save(state, tmp_path)
     z = torch.randn(2, 4)
     expected = (state.G_ema if is_ema else copy.deepcopy(state.G).eval())(z)
