@@ -54,7 +54,10 @@ def warp(x: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     sample, hence _CENTER.
     """
     height, width = x.shape[2:]
-    up = upfirdn2d(reflect_pad(x, 3), f, up=2, padding=(0, -1, 0, -1), gain=4.0)  # [N, C, 2H, 2W]
+    # torch's padding is one kernel; it takes no padding as large as the image.
+    is_large = min(height, width) > 3
+    padded = F.pad(x, (3, 3, 3, 3), mode="reflect") if is_large else reflect_pad(x, 3)
+    up = upfirdn2d(padded, f, up=2, padding=(0, -1, 0, -1), gain=4.0)  # [N, C, 2H, 2W]
     rows = torch.arange(-_LEAD, 2 * height + _LEAD, device=x.device, dtype=x.dtype)
     columns = torch.arange(-_LEAD, 2 * width + _LEAD, device=x.device, dtype=x.dtype)
     v, u = _source(

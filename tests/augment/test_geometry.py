@@ -6,6 +6,7 @@ import torch
 from fastgan.augment import AugmentPipe
 from fastgan.augment.geometry import SYM6, gather_pixels, warp
 from fastgan.augment.matrices import draw_matrices
+from fastgan.augment.reflect import reflect_pad
 
 F64 = torch.float64
 
@@ -125,6 +126,24 @@ def test_warp_by_the_identity_gives_back_the_inner_image():
     x = torch.randn(2, 3, 20, 17, dtype=F64)
     y = warp(x, torch.eye(3).expand(2, 3, 3), sym6())
     torch.testing.assert_close(y[..., 6:-6, 6:-6], x[..., 6:-6, 6:-6], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_torchs_padding_is_ours(layout, monkeypatch):
+    """Of an image just larger than the padding, with the gradient of the padding's adjoint."""
+    x = torch.randn(2, 3, 4, 6, dtype=F64).contiguous(memory_format=layout).requires_grad_()
+    inverse = draw_geom(2, 4, 6, torch.tensor(1.0))[0]
+
+    def with_gradients():
+        y = warp(x, inverse, sym6())
+        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (ddx,) = torch.autograd.grad(dx.square().sum(), x)
+        return y, dx, ddx
+
+    got = with_gradients()
+    monkeypatch.setattr("torch.nn.functional.pad", lambda x, pads, mode: reflect_pad(x, pads[0]))
+    for a, b in zip(got, with_gradients(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_warp_keeps_a_constant_image():
