@@ -8,12 +8,12 @@ derivatives of every order with respect to x exist.
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.augment.reflect import reflect, reflect_pad
+from fastgan.augment.reflect import reflect_pad
 from fastgan.ops import upfirdn2d
+from fastgan.ops.augment_positions import augment_pixel_index, augment_warp_grid
 
 # Low-pass filter of the symlet with 6 vanishing moments; sum √2. It is orthogonal to its even
 # shifts, so that upsampling by 2 and then applying the adjoint gives back the image.
@@ -39,10 +39,7 @@ _CENTER = sum(i * tap for i, tap in enumerate(SYM6)) / math.sqrt(2) - _LEAD
 def gather_pixels(x: Tensor, inverse: Tensor) -> Tensor:
     """x [N, C, H, W] moved by a matrix of `blit_matrix`: copies pixels; reflect padding."""
     n, channels, height, width = x.shape
-    rows = torch.arange(height, device=x.device, dtype=inverse.dtype)
-    columns = torch.arange(width, device=x.device, dtype=inverse.dtype)
-    v, u = _source(inverse, rows, columns, height, width)  # [N, H, W]
-    index = (v.round().long() * width + u.round().long()).view(n, 1, height * width)
+    index = augment_pixel_index(inverse, height, width).view(n, 1, height * width)
     return x.flatten(2).gather(2, index.expand(-1, channels, -1)).view_as(x)
 
 
@@ -58,28 +55,6 @@ def warp(x: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     is_large = min(height, width) > 3
     padded = F.pad(x, (3, 3, 3, 3), mode="reflect") if is_large else reflect_pad(x, 3)
     up = upfirdn2d(padded, f, up=2, padding=(0, -1, 0, -1), gain=4.0)  # [N, C, 2H, 2W]
-    rows = torch.arange(-_LEAD, 2 * height + _LEAD, device=x.device, dtype=x.dtype)
-    columns = torch.arange(-_LEAD, 2 * width + _LEAD, device=x.device, dtype=x.dtype)
-    v, u = _source(
-        inverse.to(x.dtype), (rows - _CENTER) / 2, (columns - _CENTER) / 2, height, width
-    )
-    grid = torch.stack([_normalized(u, width), _normalized(v, height)], dim=-1)
+    grid = augment_warp_grid(inverse.to(x.dtype), height, width, lead=_LEAD, center=_CENTER)
     y = F.grid_sample(up, grid, padding_mode="border", align_corners=False)
     return upfirdn2d(y, f, down=2, flip_filter=True)
-
-
-def _source(
-    inverse: Tensor, rows: Tensor, columns: Tensor, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    """Source row and column [N, len(rows), len(columns)] of every output position, in the image."""
-    y = rows[:, None] - (height - 1) / 2
-    x = columns - (width - 1) / 2
-    entry = inverse[:, :, :, None, None]
-    v = entry[:, 1, 0] * x + entry[:, 1, 1] * y + entry[:, 1, 2]
-    u = entry[:, 0, 0] * x + entry[:, 0, 1] * y + entry[:, 0, 2]
-    return reflect(v + (height - 1) / 2, height), reflect(u + (width - 1) / 2, width)
-
-
-def _normalized(position: Tensor, size: int) -> Tensor:
-    """grid_sample's coordinate, in the doubled image, of a pixel position in the image itself."""
-    return (2 * (2 * position + _CENTER) + 1) / (2 * size) - 1

@@ -8,14 +8,7 @@ The outer pixels are not repeated, as in NumPy's "reflect".
 import torch
 from torch import Tensor
 
-
-def reflect(position: Tensor, size: int) -> Tensor:
-    """Integer or real pixel positions folded into [0, size - 1], mirrored at the outer pixels."""
-    if size == 1:
-        return torch.zeros_like(position)
-    period = 2 * (size - 1)
-    folded = position.remainder(period)
-    return torch.minimum(folded, period - folded)
+from fastgan.ops.augment_positions import reflect
 
 
 def reflect_pad(x: Tensor, pad: int) -> Tensor:

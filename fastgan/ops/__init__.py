@@ -1,8 +1,9 @@
 """Fused GAN kernels as functions on tensors: no parameters, no state. One file per op."""
 
 import fastgan.ops.augment_matrices
+import fastgan.ops.augment_positions
 import fastgan.ops.observe
-import fastgan.ops.sample_random  # noqa: F401  the three for their ops, which backends() lists
+import fastgan.ops.sample_random  # noqa: F401  these for their ops, which backends() lists
 from fastgan.ops._backend import NativeRequiredError, backends, library_facts, use_backend
 from fastgan.ops._convolutions.conv2d import Conv2dChoice, conv2d, conv2d_choice, use_winograd
 from fastgan.ops._convolutions.conv2d_resample import conv2d_resample

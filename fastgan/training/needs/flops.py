@@ -25,11 +25,11 @@ _aten, _fastgan = torch.ops.aten, torch.ops.fastgan
 
 # fastgan's operators without convolution-like work, by name.
 POINTWISE = frozenset({
-    "adam_ema_", "augment_matrices", "bias_act", "bias_act_backward", "channel_dot",
-    "gradient_penalty", "gradient_penalty_backward", "minibatch_stddev",
-    "minibatch_stddev_backward", "modulate", "modulate_backward", "noise_bias_act",
-    "noise_bias_act_backward", "observe_", "sample_integers_", "sample_normal_", "sample_normals_",
-    "sample_uniform_", "sample_words",
+    "adam_ema_", "augment_matrices", "augment_pixel_index", "augment_warp_grid", "bias_act",
+    "bias_act_backward", "channel_dot", "gradient_penalty", "gradient_penalty_backward",
+    "minibatch_stddev", "minibatch_stddev_backward", "modulate", "modulate_backward",
+    "noise_bias_act", "noise_bias_act_backward", "observe_", "sample_integers_", "sample_normal_",
+    "sample_normals_", "sample_uniform_", "sample_words",
 })  # fmt: skip
 
 
