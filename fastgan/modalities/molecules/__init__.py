@@ -1,0 +1,1 @@
+"""Molecules as graphs (`fastgan.nn.molecules`): {"atoms": [n, 1 + K], "bonds": [P, 4]}, one-hot."""

@@ -1,0 +1,1 @@
+"""Recipes for molecules: `recipe(*, elements, most_atoms, gpus=1, **overrides)`."""

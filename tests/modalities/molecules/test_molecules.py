@@ -1,0 +1,223 @@
+"""Molecules from a file of SMILES to the report, in seconds; the acceptance run is slow."""
+
+import gzip
+import importlib.util
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from rdkit import Chem
+
+from fastgan.cli import main
+from fastgan.losses.gradient_penalty import r1
+from fastgan.losses.objective import Objective
+from fastgan.losses.terms import load_term
+from fastgan.modalities.molecules.data import Molecules, to_smiles
+from fastgan.modalities.molecules.metric import make_evaluator
+from fastgan.models import load_architecture
+from fastgan.nn.molecules import excess_valence, links, pairs, valences
+from fastgan.training.step.batch import Batch
+
+SMALL = ["--batch", "8", "--tick", "0.05", "--snap", "100"]
+KEPT = [
+    "CCO", "CC(=O)O", "c1ccccc1", "CC#N", "C1CC1", "CS(=O)(=O)C", "c1ccncc1", "OCC(Cl)Br",
+    "CCN(C)C", "FC(F)F", "C=CC=C", "O=C1CCCN1", "CC(C)(C)O", "c1ccsc1", "NC(=O)N", "CCOCC",
+    "c1cc[nH]c1", "CCCCCC",
+]  # fmt: skip
+LEFT_OUT = [
+    "C[N+](C)(C)C",
+    "CCCCCCCCCC",
+    "CC.O",
+    "CCP",
+    "not a molecule",
+    "OCC",
+]  # OCC is CCO again
+
+
+@pytest.fixture(scope="session")
+def smiles_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("molecules") / "few.smi"
+    path.write_text("\n".join([*KEPT, *LEFT_OUT]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def few(smiles_file):
+    return Molecules(smiles_file, most_atoms=8)
+
+
+def everything(dataset):
+    return dataset.batch(np.arange(len(dataset)), np.zeros((len(dataset), 4)))[0]
+
+
+def test_graphs_of_molecules_are_read_back_as_the_same_molecules(few):
+    canonical = [Chem.MolToSmiles(Chem.MolFromSmiles(text)) for text in KEPT]
+    assert few.smiles == canonical
+    x = everything(few)
+    assert x["atoms"].shape == (18, 8, 8)
+    assert x["bonds"].shape == (18, 28, 4)
+    assert to_smiles(x, few.elements) == canonical
+
+
+def test_a_graph_in_two_pieces_or_with_too_many_bonds_is_no_molecule(few):
+    x = everything(few)
+    ethanol = {key: value[:1].clone() for key, value in x.items()}
+    first = next(p for p, pair in enumerate(zip(*pairs(8), strict=True)) if pair == (0, 1))
+    ethanol["bonds"][0, first] = torch.tensor([1.0, 0, 0, 0])  # C and CO
+    assert to_smiles(ethanol, few.elements) == [None]
+    ethanol["bonds"][0] = torch.tensor([0.0, 0, 0, 1])  # triple bonds everywhere
+    assert to_smiles(ethanol, few.elements) == [None]
+    ethanol["atoms"][:] = torch.tensor([1.0, *[0] * 7])  # no atom at all
+    assert to_smiles(ethanol, few.elements) == [None]
+
+
+def test_packed_tables_have_a_column_of_smiles(tmp_path, few):
+    path = tmp_path / "table.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("SMILES,SPLIT\n" + "".join(f"{text},train\n" for text in KEPT))
+    assert Molecules(path, most_atoms=8).smiles == few.smiles
+    (tmp_path / "table.csv").write_text("name,weight\nwater,18\n")
+    with pytest.raises(ValueError, match=r"has the columns name, weight; expected .* SMILES"):
+        Molecules(tmp_path / "table.csv")
+
+
+def test_errors_say_what_is_missing(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*expected a file of SMILES"):
+        Molecules(tmp_path / "none.smi")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"pip install --no-deps molsets"):
+        Molecules()
+    (tmp_path / "two.smi").write_text("CC\nCO\n")
+    with pytest.raises(ValueError, match=r"has 2 molecules of at most 16 heavy atoms .* 16 are"):
+        Molecules(tmp_path / "two.smi")
+
+
+def test_excess_valence_counts_lines_by_hand():
+    most = valences(("C", "O", "F"))
+    atoms = torch.eye(4)[torch.tensor([[3, 3, 2, 0]])]  # F, F, O, none
+    bonds = torch.zeros(1, 6, 4)
+    bonds[..., 0] = 1
+    for place, kind in ((0, 1), (1, 2), (3, 1)):  # F-F, F=O, F-O
+        bonds[0, place] = torch.eye(4)[kind]
+    assert excess_valence(atoms, bonds, most).tolist() == [[2, 1, 1, 0]]
+    assert torch.equal(links(bonds, 4), links(bonds, 4).transpose(1, 2))
+    term = load_term("valence", {"weight": 0.5, "elements": ["C", "O", "F"]})
+    assert isinstance(term, Objective)
+    fake = {"atoms": atoms.expand(3, -1, -1), "bonds": bonds.expand(3, -1, -1)}
+    assert float(term.generator_losses(fake, Batch(x=fake), None)["valence"]) == 0.5 * 4
+    with pytest.raises(ValueError, match=r"valence: G must make molecules"):
+        term.generator_losses(bonds, Batch(x=bonds), None)
+    with pytest.raises(ValueError, match=r"elements must be different ones of C, N, .*got \('Xx',"):
+        valences(("Xx",))
+
+
+def networks(**fields):
+    architecture = load_architecture("molecule_graphs")
+    config = architecture.Config(
+        most_atoms=6, z_dim=8, g_channels=8, g_blocks=1, d_channels=8, d_blocks=2, **fields
+    )
+    torch.manual_seed(0)
+    return architecture.Generator(config), architecture.Discriminator(config)
+
+
+def test_drawn_graphs_are_one_hot_and_in_one_piece():
+    G, _ = networks(noise=1.0)
+    x = G(torch.randn(64, 8))
+    for key in ("atoms", "bonds"):
+        assert torch.equal(x[key].sort(-1).values[..., -1], torch.ones(x[key].shape[:-1]))
+        torch.testing.assert_close(x[key].sum(-1), torch.ones(x[key].shape[:-1]))
+    near = links(1 - x["bonds"][..., :1], 6).squeeze(-1)
+    there = 1 - x["atoms"][..., 0]
+    assert (there.diff(dim=1) <= 0).all()  # its first places
+    reached = torch.nn.functional.one_hot(torch.zeros(64, dtype=torch.int64), 6).float()
+    for _ in range(6):
+        reached = torch.maximum(reached, (near @ reached[:, :, None]).squeeze(-1).clamp(max=1))
+    assert torch.equal(reached.round(), there.round())
+    assert len({int(n) for n in there.sum(1)}) > 1
+    grads = torch.autograd.grad(sum(v.square().sum() for v in x.values()), list(G.parameters()))
+    assert all(g.isfinite().all() for g in grads)
+    assert sum(g.abs().sum() > 0 for g in grads) >= len(grads) - 1
+
+
+def test_r1_of_graphs_is_that_of_a_float64_writing():
+    _, D = networks(mbstd_group=2)
+    D = D.double()
+    x = {"atoms": torch.rand(4, 6, 8).double(), "bonds": torch.rand(4, 15, 4).double()}
+    leaves = {key: value.clone().requires_grad_() for key, value in x.items()}
+    grads = torch.autograd.grad(D(leaves).sum(), list(leaves.values()), create_graph=True)
+    plain = sum(g.flatten(1).square().sum(1) for g in grads)
+    got = r1(D, x)
+    torch.testing.assert_close(got, plain, rtol=1e-10, atol=1e-12)
+    parameters = list(D.parameters())
+    for a, b in zip(
+        torch.autograd.grad(got.sum(), parameters, allow_unused=True),
+        torch.autograd.grad(plain.sum(), parameters, allow_unused=True),
+        strict=True,
+    ):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_scores_of_real_molecules_and_of_nothing(few):
+    evaluator = make_evaluator(few, batch=7)
+    x = everything(few)
+
+    def part(first, n):
+        return {key: value[first : first + n] for key, value in x.items()}
+
+    values = {k: r.value for k, r in evaluator.evaluate_parts(evaluator.names, part, 18).items()}
+    assert values == {"valid": 1, "unique": 1, "novel": 0, "rings": 1}
+    worst = {"atoms": x["atoms"][:1], "bonds": torch.eye(4)[torch.full((1, 28), 3)]}
+    four = {key: value.expand(4, -1, -1) for key, value in worst.items()}
+    values = {k: r.value for k, r in evaluator.evaluate(evaluator.names, lambda n: four, 4).items()}
+    assert values == {"valid": 0, "unique": 0, "novel": 0, "rings": 0}
+
+
+def run(*words):
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_commands_train_draw_and_evaluate(smiles_file, tmp_path):
+    run(
+        "train",
+        "--cfg",
+        "molecules",
+        "--data",
+        smiles_file,
+        "--outdir",
+        tmp_path,
+        "--kimg",
+        0.08,
+        *SMALL,
+    )
+    folder = next(tmp_path.glob("00000-*"))
+    lines = (folder / "fakes000000.smi").read_text().splitlines()
+    assert len(lines) == 64
+    assert "<svg" in (folder / "fakes000000.svg").read_text()
+    assert (folder / "reals.smi").read_text().splitlines()[0] in Molecules(smiles_file).smiles
+    page = (folder / "report.html").read_text()
+    assert re.search(r"\d+ of 64 are valid", page)
+    assert 'src="reals.svg"' in page
+    stats = json.loads((folder / "stats.jsonl").read_text().splitlines()[-1])
+    assert {"Loss/valence", "Loss/D", "Loss/G", "Loss/r1"} <= stats.keys()
+    output = run("generate", "--network", folder, "--seeds", "0-2", "--outdir", tmp_path / "new")
+    assert "3 molecules written" in output
+    assert "valid" in run("evaluate", "--network", folder, "--num", 20)
+
+
+@pytest.mark.slow
+def test_the_recipe_draws_valid_different_and_new_molecules(tmp_path):
+    """The acceptance run of docs/other-samples.md."""
+    if importlib.util.find_spec("moses") is None:
+        pytest.skip("the package molsets is not installed: pip install --no-deps molsets")
+    run("train", "--cfg", "molecules", "--outdir", tmp_path)
+    folder = next(tmp_path.iterdir())
+    for name in ("valid", "unique", "novel"):
+        line = (folder / f"metric-{name}.jsonl").read_text().splitlines()[-1]
+        assert json.loads(line)["results"][name] >= 0.6, name
