@@ -186,7 +186,7 @@ class _GraphConv(nn.Module):
 
 
 class Discriminator(Network):
-    """{"atoms": [N, n, 1 + K], "bonds": [N, P, 4]} -> logits [N, 1]."""
+    """x, {"atoms": [N, n, 1 + K], "bonds": [N, P, 4]} -> logits [N, 1]."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
