@@ -1,6 +1,7 @@
 """Waveforms as .wav files, and pictures of them: what a run of sounds writes."""
 
 import io
+import math
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ from torch import Tensor
 from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
 
-__all__ = ["read_wav", "rms", "spectrogram", "spectrogram_sheet", "write_wav"]
+__all__ = ["read_wav", "resample", "rms", "spectrogram", "spectrogram_sheet", "write_wav"]
 
 Image = Extra("PIL.Image", "train")
 _LOUDEST_DB, _RANGE_DB = 0.0, 80.0
 _GAP = 4
+_ZEROS = 16  # zero crossings of the sinc at either side
 
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
@@ -43,7 +45,7 @@ def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
 
 
 def read_wav(path: Path) -> tuple[Tensor, int]:
-    """Read a sound of 16-bit PCM.
+    """Read a sound of PCM samples of 8, 16, 24 or 32 bits.
 
     Args:
         path: of a .wav file; of several channels the mean is taken.
@@ -52,21 +54,57 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
         float32 [T] in [-1, 1], and the sample rate in Hz.
 
     Raises:
-        ValueError: when the file is no .wav file, or not of 16 bits.
+        ValueError: when the file is no .wav file of such samples.
     """
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"read_wav: {path} is no .wav file of PCM samples ({error})") from error
-    if width != 2:
         raise ValueError(
-            f"read_wav: {path} has {8 * width} bits a sample, and 16 are read; convert it, such as "
-            "with `sox IN -b 16 OUT`"
+            f"read_wav: {path} is no .wav file of PCM samples ({error}); convert it, such as with "
+            "`sox IN -b 16 OUT`"
+        ) from error
+    whole = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
+    if width == 1:  # unsigned, 128 is silence
+        samples = (whole.astype(np.float32) - 128) / 128
+    elif width in (2, 3, 4):  # signed, the lowest byte first
+        padded = np.zeros((len(whole) // width, 4), dtype=np.uint8)
+        padded[:, 4 - width :] = whole.reshape(-1, width)
+        samples = (padded.view("<i4")[:, 0] / 2**31).astype(np.float32)
+    else:
+        raise ValueError(
+            f"read_wav: {path} has {8 * width} bits a sample, and 8, 16, 24 and 32 are read; "
+            "convert it, such as with `sox IN -b 16 OUT`"
         )
-    samples = np.frombuffer(data, dtype="<i2").reshape(-1, channels).astype(np.float32)
-    return torch.from_numpy(samples.mean(1) / 32768), rate
+    return torch.from_numpy(samples.reshape(-1, channels).mean(1)), rate
+
+
+def resample(waveform: Tensor, old: int, new: int) -> Tensor:
+    """A sound at another sample rate, by a windowed sinc that is evaluated for each phase.
+
+    Args:
+        waveform: float32 [T].
+        old: its sample rate in Hz.
+        new: the sample rate in Hz that is wanted.
+
+    Returns:
+        float32 [ceil(T · new / old)]; what is above 99 % of half of the lower rate is removed.
+    """
+    if old == new:
+        return waveform
+    divisor = math.gcd(old, new)
+    old, new = old // divisor, new // divisor
+    cutoff = 0.99 * min(old, new)  # twice the highest frequency, in units of the divisor
+    width = math.ceil(_ZEROS * old / cutoff)
+    # output sample k of each `new` lies at input sample k · old / new of each `old`
+    place = torch.arange(-width, width + old, dtype=torch.float64) / old
+    t = cutoff * (place - torch.arange(new, dtype=torch.float64)[:, None] / new)
+    window = torch.cos(t.clamp(-_ZEROS, _ZEROS) * math.pi / (2 * _ZEROS)).square()
+    kernels = (torch.sinc(t) * window * (cutoff / old)).float()[:, None]
+    padded = torch.nn.functional.pad(waveform, (width, width + old))
+    phases = torch.nn.functional.conv1d(padded[None, None], kernels, stride=old)[0]
+    return phases.T.flatten()[: math.ceil(len(waveform) * new / old)]
 
 
 def rms(waveform: Tensor) -> float:

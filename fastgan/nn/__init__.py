@@ -8,6 +8,7 @@ from fastgan.nn.activation import FusedLeakyReLU
 from fastgan.nn.conv import EqualConv2d
 from fastgan.nn.linear import EqualLinear
 from fastgan.nn.mapping import MappingNetwork
+from fastgan.nn.mel import LogMel, mel_filters
 from fastgan.nn.modulation import ModulatedConv2d
 from fastgan.nn.noise import NoiseInjection
 from fastgan.nn.norm import PixelNorm
@@ -23,6 +24,7 @@ __all__ = [
     "EqualConv2d",
     "EqualLinear",
     "FusedLeakyReLU",
+    "LogMel",
     "MappingNetwork",
     "MinibatchStddev",
     "ModulatedConv2d",
@@ -31,6 +33,7 @@ __all__ = [
     "Snake",
     "SnakeBeta",
     "Upsample",
+    "mel_filters",
     "mix_styles",
     "sample_cutoff",
 ]

@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fastgan.models._checks import check_choice, check_config
 
 
@@ -21,6 +24,7 @@ class VocoderConfig:
         resblock_dilation_sizes: the dilations of each of these blocks.
         periods: D has one sub-discriminator for each, in samples.
         mpd_channels: first width of the sub-discriminators by period.
+        segment_size: length of the waveforms that D is trained on, in samples.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -35,9 +39,10 @@ class VocoderConfig:
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5),) * 3
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     mpd_channels: int = 32
+    segment_size: int = 8192
 
     def __post_init__(self) -> None:
-        check_config(self, num_mels=1, upsample_initial_channel=1, mpd_channels=1)
+        check_config(self, num_mels=1, upsample_initial_channel=1, mpd_channels=1, segment_size=1)
         check_choice(self, resblock=("1", "2"))
         for field in (
             "upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes", "periods",
@@ -78,6 +83,20 @@ class VocoderConfig:
     def hop(self) -> int:
         """Samples of the waveform for each frame of the spectrogram."""
         return math.prod(self.upsample_rates)
+
+    def empty_batch(self, n: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """A batch of the shape that training has, without values.
+
+        Args:
+            n: number of samples.
+            device: of the tensors.
+
+        Returns:
+            (waveforms [n, 1, segment_size], mel spectrograms [n, num_mels, segment_size / hop]).
+        """
+        frames = self.segment_size // self.hop
+        x = torch.empty(n, 1, frames * self.hop, device=device)
+        return x, torch.empty(n, self.num_mels, frames, device=device)
 
 
 def integers_of(field: str, values: Any) -> tuple[int, ...]:

@@ -1,0 +1,118 @@
+"""Speech of a run: a .wav file of each held-out prompt, and a picture of their spectrograms."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastgan.modalities import cards
+from fastgan.modalities.pictures import write_picture
+from fastgan.modalities.sounds import spectrogram_sheet, write_wav
+
+__all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
+
+NOUN = "sounds"
+SUFFIX = ".png"  # the spectrograms; the .wav files beside it have its name and a number
+_IN_PROGRESS = 6
+_PAUSE_SECONDS = 0.25  # between the sounds of one file
+
+
+class _Writer:
+    def __init__(self, sample_rate: int):
+        self._sample_rate = sample_rate
+
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+        for i, waveform in enumerate(x):
+            write_wav(path.with_name(f"{path.stem}-{i}.wav"), waveform, self._sample_rate)
+        write_picture(path, spectrogram_sheet(list(x)))
+
+
+def _rate_of(config: Any) -> int:
+    return config.data.options.get("sample_rate", 22050)
+
+
+def make_writer(
+    config: Any, run_dir: Path, reals: Callable[[int], Tensor], c: Any, n: int
+) -> _Writer:
+    """What writes the sounds of a run; those of the real prompts are written at once.
+
+    Args:
+        config: `TrainConfig`.
+        run_dir: folder of the run.
+        reals: n → the held-out prompts [n, 1, T] that the snapshots speak.
+        c: their mel spectrograms.
+        n: their number.
+
+    Returns:
+        Its `write(path, x, fakes)` writes the waveforms x [n, 1, T] of a snapshot.
+    """
+    writer = _Writer(_rate_of(config))
+    writer.write(run_dir / f"reals{SUFFIX}", reals(n), [])
+    return writer
+
+
+def write_one(x: Tensor, stem: Path, config: Any) -> Path:
+    """One sound as a .wav file.
+
+    Args:
+        x: [1, 1, T].
+        stem: path of the file without suffix.
+        config: `TrainConfig`.
+
+    Returns:
+        The path.
+    """
+    path = stem.with_name(stem.name + ".wav")
+    write_wav(path, x[0], _rate_of(config))
+    return path
+
+
+def write_all(x: Tensor, stem: Path, config: Any) -> Path:
+    """Sounds as one .wav file, one after the other.
+
+    Args:
+        x: [N, 1, T].
+        stem: path of the file without suffix.
+        config: `TrainConfig`.
+
+    Returns:
+        The path.
+    """
+    pause = int(_PAUSE_SECONDS * _rate_of(config))
+    return write_one(torch.nn.functional.pad(x, (0, pause)).reshape(1, 1, -1), stem, config)
+
+
+def section(
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+) -> tuple[str, str]:
+    """HTML of the report: players and spectrograms of the newest snapshot beside the real prompts.
+
+    Args:
+        folder: of the run.
+        files: names of what is in it.
+        fakes: (kimg, file name) of every snapshot, oldest first.
+
+    Returns:
+        What is shown above the curves, and what below them; "" for nothing.
+    """
+    shown = []
+    if fakes:
+        kimg, file = fakes[-1]
+        shown.append(_card("Generated", f"{kimg} kimg", file, files))
+    reals = f"reals{SUFFIX}"
+    if reals in files:
+        shown.append(_card("Real prompts", "held out, for comparison", reals, files))
+    snapshots = [
+        _card(f"{kimg} kimg", "", file, files) for kimg, file in cards.spread(fakes, _IN_PROGRESS)
+    ]
+    progress = f'<h2>Progress</h2><div class="pair">{"".join(snapshots)}</div>'
+    return cards.pair("Sounds", shown), progress if len(snapshots) > 1 else ""
+
+
+def _card(title: str, note: str, file: str, files: Collection[str]) -> str:
+    stem = Path(file).stem
+    numbers = range(sum(f.startswith(f"{stem}-") for f in files))
+    players = "".join(cards.sound(f"{stem}-{i}.wav") for i in numbers)
+    return cards.text_card(title, note, players + cards.picture(file, f"{title}: spectrograms"))

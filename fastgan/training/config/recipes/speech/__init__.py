@@ -1,0 +1,1 @@
+"""Recipes for speech: `recipe(*, gpus=1, **overrides)`."""

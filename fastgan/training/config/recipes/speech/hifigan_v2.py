@@ -1,0 +1,14 @@
+"""HiFi-GAN V2 as published: 22 kHz, 80 mels, 2.5 million steps of 16 segments, for a GPU."""
+
+from typing import Any
+
+from fastgan.models.vocoders.hifigan import V2
+from fastgan.training.config.recipes.speech._published import OPTIONS, hifigan
+from fastgan.training.config.run import TrainConfig
+
+DATA_OPTIONS = OPTIONS
+
+
+def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:
+    """Kong et al. 2020, arXiv 2010.05646."""
+    return hifigan("hifigan-v2", V2).with_changes(**overrides)
