@@ -56,13 +56,11 @@ def mel_filters(
     highest = sample_rate / 2 if fmax is None else float(fmax)
     if not 0 <= fmin < highest <= sample_rate / 2:
         raise ValueError(
-            f"mel_filters: expected 0 <= fmin < fmax <= {sample_rate / 2}, half of sample_rate, got "
-            f"fmin={fmin} and fmax={highest}"
+            f"mel_filters: expected 0 <= fmin < fmax <= {sample_rate / 2}, half of sample_rate, "
+            f"got fmin={fmin} and fmax={highest}"
         )
     bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    mels = torch.linspace(
-        _to_mel(fmin), _to_mel(highest), num_mels + 2, dtype=torch.float64
-    )
+    mels = torch.linspace(_to_mel(fmin), _to_mel(highest), num_mels + 2, dtype=torch.float64)
     corners = _to_hertz(mels)
     low, middle, high = (corners[i : i + num_mels, None] for i in range(3))
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
@@ -70,7 +68,7 @@ def mel_filters(
 
 
 class LogMel(nn.Module):
-    """Waveform [N, 1, T] -> logarithmic mel spectrogram [N, num_mels, T // hop]; differentiable.
+    """Waveform x [N, 1, T] -> logarithmic mel spectrogram [N, num_mels, T // hop]; differentiable.
 
     It has no parameters, and no entry of a state dict. Halves are computed in float32.
 
@@ -107,8 +105,8 @@ class LogMel(nn.Module):
         self.win = n_fft if win is None else win
         if not 1 <= hop <= n_fft or (n_fft - hop) % 2 or not 1 <= self.win <= n_fft:
             raise ValueError(
-                "LogMel: expected 1 <= hop <= n_fft with an even difference, and 1 <= win <= n_fft, "
-                f"got n_fft={n_fft}, hop={hop} and win={self.win}"
+                "LogMel: expected 1 <= hop <= n_fft with an even difference, and 1 <= win <= n_fft"
+                f", got n_fft={n_fft}, hop={hop} and win={self.win}"
             )
         self.pad = (n_fft - hop) // 2
         filters = mel_filters(sample_rate, n_fft, num_mels, fmin, fmax)
@@ -119,8 +117,8 @@ class LogMel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 3 or x.shape[1] != 1 or not x.is_floating_point() or x.shape[2] <= self.pad:
             raise ValueError(
-                f"LogMel: x must be floating with shape [N, 1, T], T > {self.pad}, got {x.dtype} of "
-                f"shape {tuple(x.shape)}; add the channel with x.unsqueeze(1), or pass more of it"
+                f"LogMel: x must be floating with shape [N, 1, T], T > {self.pad}, got {x.dtype} "
+                f"of shape {tuple(x.shape)}; add the channel with x.unsqueeze(1), or pass more"
             )
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         with torch.autocast(autocast_type(x.device), enabled=False):

@@ -12,7 +12,17 @@ from fastgan.modalities.modality import DataFacts
 from fastgan.modalities.sounds import read_wav, resample, rms
 from fastgan.nn import LogMel
 
-__all__ = ["BUILT_IN", "PROMPTS", "HeldOut", "Speech", "conditions", "describe", "grid", "open_data"]
+__all__ = [
+    "BUILT_IN",
+    "PROMPTS",
+    "HeldOut",
+    "Speech",
+    "conditions",
+    "describe",
+    "grid",
+    "mel_of",
+    "open_data",
+]
 
 BUILT_IN = "prompts"
 PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")  # asterisk-core-sounds-en-wav
@@ -20,6 +30,7 @@ _HELD_OUT = 10  # every so many files, one is kept for the metrics
 _SILENT = 1e-3  # a root mean square below which a file holds no speech
 _SEGMENTS = 4  # of the segments that are trained on, in a held-out one
 _MOST_OF_A_FILE = 4  # held-out segments
+_SHOWN = 8  # held-out segments in a snapshot
 
 
 class HeldOut:
@@ -37,7 +48,9 @@ class HeldOut:
         self, waveforms: list[Tensor], mel: LogMel, *, length: int, name: str, path: Path
     ) -> None:
         self.mel, self.name, self.path, self.held_out = mel, name, path, self
-        parts = [w.unfold(0, length, length)[:_MOST_OF_A_FILE] for w in waveforms if len(w) >= length]
+        parts = [
+            w.unfold(0, length, length)[:_MOST_OF_A_FILE] for w in waveforms if len(w) >= length
+        ]
         self.x = torch.cat(parts)[:, None]
 
     @cached_property
@@ -62,10 +75,10 @@ class HeldOut:
 
 
 class Speech:
-    """Random segments of spoken files, and their mel spectrograms; a tenth of the files is held out.
+    """Random segments of spoken files, and their mel spectrograms; a tenth is held out.
 
-    Files of another sample rate are resampled. Files that are silent, or shorter than a segment, are
-    left out.
+    Files of another sample rate are resampled. Files that are silent, or shorter than a segment,
+    are left out.
 
     Args:
         path: a folder, in which .wav files are looked for at any depth; None: `PROMPTS`.
@@ -93,7 +106,12 @@ class Speech:
             raise ValueError(
                 f"Speech: segment must be a multiple of the hop, {mel.hop} samples, got {segment}"
             )
-        self.path, self.name, self.mel, self.segment = _folder_of(path), _name_of(path), mel, segment
+        self.path, self.name, self.mel, self.segment = (
+            _folder_of(path),
+            _name_of(path),
+            mel,
+            segment,
+        )
         waveforms = [
             resample(waveform, rate, mel.sample_rate)
             for waveform, rate in map(read_wav, _files_of(self.path))
@@ -150,8 +168,8 @@ def _folder_of(path: str | Path | None) -> Path:
     found = PROMPTS if path is None else Path(path)
     if not found.is_dir():
         advice = (
-            "install the Debian package (apt install asterisk-core-sounds-en-wav), or name a folder "
-            "of .wav files (--data FOLDER)"
+            "install the Debian package (apt install asterisk-core-sounds-en-wav), or name a "
+            "folder of .wav files (--data FOLDER)"
             if path is None
             else f"expected a folder of .wav files, or {BUILT_IN!r} for {PROMPTS}"
         )
@@ -247,9 +265,6 @@ def grid(dataset: Speech, n: int) -> tuple[Tensor, Tensor]:
     held_out = dataset.held_out
     count = min(n, len(held_out), _SHOWN)
     return held_out.batch(np.arange(count) * (len(held_out) // count), np.zeros((count, 4)))
-
-
-_SHOWN = 8
 
 
 def conditions(dataset: Any, indices: np.ndarray) -> Tensor:

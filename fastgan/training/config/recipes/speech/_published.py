@@ -17,7 +17,7 @@ METRICS = ("mel_l1", "griffin_lim_l1", "mel_l1_ratio", "rms_ratio")
 
 def published(
     name: str, architecture: str, model: Any, *, lr: float, lr_decay: float, decay_kimg: float,
-    batch: int,
+    batch: int, steps: int,
 ) -> TrainConfig:  # fmt: skip
     """Least squares, 45 · mel (over all frequencies) and 2 · feature matching; no average of G."""
     optimizer = OptimizerConfig(name="adamw", lr=lr, betas=(0.8, 0.99), weight_decay=0.01)
@@ -39,7 +39,7 @@ def published(
         batch=batch,
         r1_gamma=0.0,
         ema=EmaConfig(half_life_kimg=0.0),
-        total_kimg=1000.0 * batch * 2.5,
+        total_kimg=steps * batch / 1000,
         tick_kimg=10.0,
         snapshot_every_ticks=50,
         metrics=METRICS,
@@ -50,5 +50,6 @@ def published(
 def hifigan(name: str, model: Any) -> TrainConfig:
     """HiFi-GAN's: learning rate 2e-4, times 0.999 after each pass over LJSpeech; 2.5 M steps."""
     return published(
-        name, "vocoders.hifigan", model, lr=2e-4, lr_decay=0.999, decay_kimg=_PASS_KIMG, batch=16
-    )
+        name, "vocoders.hifigan", model, lr=2e-4, lr_decay=0.999, decay_kimg=_PASS_KIMG, batch=16,
+        steps=2_500_000,
+    )  # fmt: skip

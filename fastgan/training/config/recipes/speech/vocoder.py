@@ -20,17 +20,16 @@ _MODEL = Config(
     resblock="2",
     resblock_kernel_sizes=(3, 5),
     resblock_dilation_sizes=((1, 3), (2, 6)),
-    periods=(2, 5),
+    periods=(2, 3, 5),
     mpd_channels=4,
-    scales=1,
-    msd_channels=16,
+    scales=0,
     segment_size=4096,
 )
 
 
 def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:
     """Minutes on one core of a CPU."""
-    optimizer = OptimizerConfig(name="adamw", lr=5e-4, betas=(0.8, 0.99), weight_decay=0.01)
+    optimizer = OptimizerConfig(name="adamw", lr=1e-3, betas=(0.8, 0.99), weight_decay=0.01)
     mel = {"weight": 45.0, "hop": _MODEL.hop, "num_mels": _MODEL.num_mels}
     config = TrainConfig(
         name="vocoder",
@@ -46,10 +45,10 @@ def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:
         g_optimizer=optimizer,
         d_optimizer=optimizer,
         schedule=ScheduleConfig(lr_decay=0.97, lr_decay_kimg=0.5),
-        batch=16,
+        batch=8,
         r1_gamma=0.0,
         ema=EmaConfig(half_life_kimg=0.5),
-        total_kimg=30.0,
+        total_kimg=24.0,
         tick_kimg=1.0,
         snapshot_every_ticks=5,
         metrics=("mel_l1", "griffin_lim_l1", "mel_l1_ratio", "rms_ratio"),
