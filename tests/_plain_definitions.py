@@ -135,3 +135,21 @@ def stylegan3_modulated_conv2d(x, w, s, demodulate=True, padding=0, input_gain=N
             ]
         )
     return each_sample(x, w, lambda x, w: F.conv2d(x, w, padding=padding))
+
+
+def attention(q, k, v, mask=None, scale=None):
+    """Query by query; a query that no key counts for gets 0."""
+    batch = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    q, k, v = (t.expand(*batch, *t.shape[-2:]) for t in (q, k, v))
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    counts = torch.ones(*batch, q.shape[-2], k.shape[-2], dtype=torch.bool)
+    counts = counts if mask is None else counts & mask
+    rows = []
+    for i in range(q.shape[-2]):
+        s = scale * (q[..., i : i + 1, :] * k).sum(-1)  # [..., S]
+        most = s.detach().amax(-1, keepdim=True)
+        e = torch.where(counts[..., i, :], (s - most).clamp(max=0).exp(), 0.0 * s)
+        total = e.sum(-1, keepdim=True)
+        p = e / torch.where(total == 0, torch.ones_like(total), total)
+        rows.append((p.unsqueeze(-1) * v).sum(-2))
+    return torch.stack(rows, -2)

@@ -11,6 +11,7 @@ from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d, conv_tr
 from fastgan.ops._convolutions.modulated_conv2d import modulated_conv2d
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
+from fastgan.ops.attention import attention
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.filtered_lrelu import filtered_lrelu
@@ -31,6 +32,7 @@ __all__ = [
     "NativeRequiredError",
     "adam_ema_",
     "anti_aliased_snake",
+    "attention",
     "backends",
     "bias_act",
     "channel_dot",
