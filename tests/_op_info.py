@@ -51,6 +51,7 @@ class OpInfo:
     large: tensors of several blocks and parts, with ragged ends, whose sums depend on their order.
     errors: name → (exception, pattern of its message, call that raises it).
     constants: arguments of the op's schemas that take no gradient, such as filters.
+    highest_order: private ops that refuse another derivative.
     by_matmul: gradients, such as `dw`, that torch's own matrix products sum: with another number of
         threads in another order.
     has_bits_of_64: whether tensors above the limit of 32-bit indices get the same bits; an op that
@@ -65,6 +66,7 @@ class OpInfo:
         default_factory=dict
     )
     constants: tuple[str, ...] = ()
+    highest_order: tuple[str, ...] = ()
     by_matmul: tuple[str, ...] = ()
     has_bits_of_64: bool = True
     has_derivatives: bool = True

@@ -250,6 +250,7 @@ OP_INFO = OpInfo(
         "ragged": of((2, 131, 34), (2, 133, 34), (2, 133, 34)),
         "other values": of((1, 70, 8), (1, 150, 8), (1, 150, 72)),
     },
+    highest_order=("attention_double_backward",),
     by_matmul=("y", "dq", "dk", "dv"),
     errors={
         "integer q": (TypeError, r"attention: q must be .*int64; cast",

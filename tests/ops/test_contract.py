@@ -135,8 +135,9 @@ def test_opcheck(op, sample, backend, device, seed):
     assert calls.found
     for (func, _), args in calls.found.items():
         names = [argument.name for argument in func._schema.arguments]
-        is_filter = [name in TABLES[op].constants for name in names]
-        given = zip(args, is_filter, strict=True)
+        is_last = func._opname in TABLES[op].highest_order
+        is_constant = [is_last or name in TABLES[op].constants for name in names]
+        given = zip(args, is_constant, strict=True)
         leaves = tuple(a if fixed else as_leaf(a) for a, fixed in given)
         checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
         call = (func, repr(branches_of(args)))
