@@ -12,6 +12,7 @@ import torch
 
 OPS = Path(__file__).parent / "ops"
 CSRC = Path(__file__).parents[1] / "csrc" / "ops"
+PACKAGE = Path(__file__).parents[1] / "fastgan" / "ops"
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,5 @@ def load() -> dict[str, OpInfo]:
 
 def has_kernel(op: str, ending: str) -> bool:
     """Whether `op` has a <op>_<ending>; a function made of several ops has what these have."""
-    return not (CSRC / op).is_dir() or (CSRC / op / f"{op}_{ending}").is_file()
+    is_composed = not (CSRC / op).is_dir() and not (PACKAGE / op).is_dir()
+    return is_composed or (CSRC / op / f"{op}_{ending}").is_file()

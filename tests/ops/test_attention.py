@@ -2,7 +2,7 @@ import _plain_definitions as plain_definitions
 import pytest
 import torch
 import torch.nn.functional as F
-from _op_info import OpInfo, Sample
+from _op_info import OpInfo, Sample, has_kernel
 from _tolerances import assert_accurate
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -22,6 +22,12 @@ CASES = {
     "a mask for all": ((2, 66, 8), (2, 68, 8), (2, 68, 8), (66, 68)),
 }
 NAMES = ("q", "k", "v")
+
+
+@pytest.fixture(autouse=True)
+def kernel(backend):
+    if backend == "emulator" and not has_kernel("attention", "cuda.cu"):
+        pytest.skip("the emulator runs CUDA kernels, and attention has none")
 
 
 def random(case, dtype, device):

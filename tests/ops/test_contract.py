@@ -138,7 +138,7 @@ def test_opcheck(op, sample, backend, device, seed):
         is_last = func._opname in TABLES[op].highest_order
         is_constant = [is_last or name in TABLES[op].constants for name in names]
         given = zip(args, is_constant, strict=True)
-        leaves = tuple(a if fixed else as_leaf(a) for a, fixed in given)
+        leaves = tuple(as_constant(a) if fixed else as_leaf(a) for a, fixed in given)
         checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
         call = (func, repr(branches_of(args)))
         is_traced = call not in TRACED_CALLS and backend != "emulator"
@@ -158,6 +158,10 @@ def branches_of(argument):
     if isinstance(argument, (int, float)) and not isinstance(argument, bool):
         return type(argument).__name__, argument != argument, argument == 0, argument == 1
     return argument
+
+
+def as_constant(argument):
+    return argument.detach() if isinstance(argument, torch.Tensor) else argument
 
 
 def as_leaf(argument):

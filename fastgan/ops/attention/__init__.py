@@ -22,8 +22,8 @@ order. Sums and products run in float32 (float64 for float64), results are round
 
 Derivatives: two orders, as gradient penalties need; a third one is refused in words. Capturable.
 torch's own fused kernels (F.scaled_dot_product_attention) have one order: pytorch#116350.
-On a CPU the tiles are torch's batched matrix products: a tile of them fits the L2 cache, and the
-products take most of the time, so that a kernel of our own has nothing to gain.
+On a CPU the first two passes are torch's fused kernel where it takes the inputs, and the tiles are
+batched matrix products of torch.
 Sources: Vaswani et al., "Attention Is All You Need" (2017), eq. 1; the first two passes by tiles:
 Milakov & Gimelshein, "Online normalizer calculation for softmax" (2018); Rabe & Staats,
 "Self-attention Does Not Need O(n²) Memory" (2021); Dao et al., "FlashAttention" (2022), appendix B.

@@ -142,6 +142,24 @@ def _demodulation_backward(_dd, _de, w, s, _d, _e, has_dw, has_ds, out_val=None,
     return (bool(has_dw) + bool(has_ds)) * _demodulation(w, s)
 
 
+@_register("attention", _OWN)
+def _attention(q, k, v, *_, out_val=None, **__):
+    """q kᵀ and P v."""
+    return 2 * math.prod(q.shape[:2]) * k.shape[1] * (q.shape[2] + v.shape[2])
+
+
+@_register("attention_backward", _OWN)
+def _attention_backward(_do, q, k, v, *_, out_val=None, **__):
+    """Three products over the channels of q (P again, dq, dk) and two over those of v."""
+    return 2 * math.prod(q.shape[:2]) * k.shape[1] * (3 * q.shape[2] + 2 * v.shape[2])
+
+
+@_register("attention_double_backward", _OWN)
+def _attention_double_backward(_gq, _gk, _gv, _do, q, k, v, *_, out_val=None, **__):
+    """P, u (two), and two for each of q's and k's gradients; five with the channels of v."""
+    return 2 * math.prod(q.shape[:2]) * k.shape[1] * (7 * q.shape[2] + 5 * v.shape[2])
+
+
 def _taps(f: Tensor) -> tuple[int, int]:
     """(rows, columns) of a filter; (n, n) of one row that is applied along both axes."""
     return (f.shape[0], f.shape[0]) if f.dim() == 1 else (f.shape[0], f.shape[1])
