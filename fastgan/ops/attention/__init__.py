@@ -36,8 +36,8 @@ import torch
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._operands import check_device, check_floating
-from fastgan.ops.attention.definition import attention_ref
-from fastgan.ops.attention.operators import attention_op
+from fastgan.ops.attention._definition import attention_ref
+from fastgan.ops.attention._operators import attention_op
 
 __all__ = ["attention"]
 

@@ -4,8 +4,8 @@ import torch
 
 from fastgan.ops._define import define_op
 from fastgan.ops._operands import compute_dtype
-from fastgan.ops.attention import tiled
-from fastgan.ops.attention.definition import attention_ref
+from fastgan.ops.attention import _tiled
+from fastgan.ops.attention._definition import attention_ref
 
 
 def _dense(t: torch.Tensor) -> torch.Tensor:
@@ -53,20 +53,20 @@ _double_backward_op = define_op(
     "attention_double_backward(Tensor gq, Tensor gk, Tensor gv, Tensor do, Tensor q, Tensor k, "
     "Tensor v, Tensor o, Tensor lse, Tensor? mask, float scale) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
-    reference=tiled.double_backward,
+    reference=_tiled.double_backward,
     fake=lambda gq, gk, gv, do, q, k, v, o, lse, mask, scale: tuple(map(_dense, (do, q, k, v))),
 )
 _backward_op = define_op(
     "attention_backward(Tensor do, Tensor q, Tensor k, Tensor v, Tensor o, Tensor lse, "
     "Tensor? mask, float scale) -> (Tensor, Tensor, Tensor)",
-    reference=tiled.backward,
+    reference=_tiled.backward,
     fake=lambda do, q, k, v, o, lse, mask, scale: tuple(map(_dense, (q, k, v))),
     backward=_double_backward,
     setup_context=_setup_backward,
 )
 attention_op = define_op(
     "attention(Tensor q, Tensor k, Tensor v, Tensor? mask, float scale) -> (Tensor, Tensor)",
-    reference=tiled.forward,
+    reference=_tiled.forward,
     fake=_fake,
     backward=_backward,
     setup_context=_setup,
