@@ -48,7 +48,7 @@ def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:
         batch=8,
         r1_gamma=0.0,
         ema=EmaConfig(half_life_kimg=0.5),
-        total_kimg=24.0,
+        total_kimg=30.0,
         tick_kimg=1.0,
         snapshot_every_ticks=5,
         metrics=("mel_l1", "griffin_lim_l1", "mel_l1_ratio", "rms_ratio"),
