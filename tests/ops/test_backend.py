@@ -72,10 +72,11 @@ def python(code, *args, **env):
 
 
 def file_of(op):
-    """The stem of the file of fastgan/ops that defines an op: the name of its folder in csrc."""
-    paths = (ROOT / "fastgan" / "ops").glob("[!_]*.py")
-    (stem,) = [path.stem for path in paths if f'"{op}(' in path.read_text(encoding="utf-8")]
-    return stem
+    """The stem of the file or folder of fastgan/ops that defines an op: of its folder in csrc."""
+    folder = ROOT / "fastgan" / "ops"
+    paths = [*folder.glob("[!_]*.py"), *folder.glob("*/*.py")]
+    (path,) = [path for path in paths if f'"{op}(' in path.read_text(encoding="utf-8")]
+    return path.stem if path.parent == folder else path.parent.name
 
 
 # A CPU makes the words of a draw in a kernel, and of them the numbers by torch's functions.
