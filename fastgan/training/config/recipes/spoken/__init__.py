@@ -1,0 +1,1 @@
+"""Recipes for spoken digits: `recipe(*, c_dim, gpus=1, **overrides)`."""
