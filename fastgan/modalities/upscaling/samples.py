@@ -1,0 +1,76 @@
+"""Pictures of a run: low resolution, bicubic, generated and real side by side, and the report."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastgan.modalities import cards
+from fastgan.modalities.images.grids import GridShape, make_grid
+from fastgan.modalities.images.samples import write_all, write_one
+from fastgan.modalities.pictures import write_picture
+from fastgan.models.super_resolution import enlarge
+
+__all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
+
+NOUN = "pictures"
+SUFFIX = ".png"
+_IN_PROGRESS = 6
+
+
+class _Writer:
+    def __init__(self, c: Tensor, reals: Tensor):
+        nearest = F.interpolate(c, reals.shape[2:], mode="nearest")
+        self._known, self._reals = [nearest, enlarge(c)], reals
+
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+        columns = [*self._known, x.detach().float().cpu(), self._reals]
+        tiles = torch.stack(columns, 1).flatten(0, 1)  # [4N, 3, H, W], four of each picture
+        pictures_in_row = 2 if len(x) % 2 == 0 else 1
+        scale = max(1, 96 // max(x.shape[2:]))
+        shape = GridShape(rows=len(x) // pictures_in_row, cols=4 * pictures_in_row, scale=scale)
+        write_picture(path, make_grid(tiles, shape))
+
+
+def make_writer(
+    config: Any, run_dir: Path, reals: Callable[[int], Tensor], c: Any, n: int
+) -> _Writer:
+    """What writes the pictures of a run.
+
+    Args:
+        config: `TrainConfig`.
+        run_dir: folder of the run.
+        reals: n → the held-out pictures [n, 3, H, W] that the snapshots are compared with.
+        c: their low-resolution pictures [n, 3, H / 4, W / 4].
+        n: their number.
+
+    Returns:
+        Its `write(path, x, fakes)` writes a snapshot: of each picture the low resolution (nearest),
+        the bicubic enlargement, the generated and the real one.
+    """
+    return _Writer(c.detach().float().cpu(), reals(n).float().cpu())
+
+
+def section(
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+) -> tuple[str, str]:
+    """HTML of the report: the newest snapshot, and earlier ones.
+
+    Args:
+        folder: of the run.
+        files: names of what is in it.
+        fakes: (kimg, file name) of every snapshot, oldest first.
+
+    Returns:
+        What is shown above the curves, and what below them; "" for nothing.
+    """
+    if not fakes:
+        return "", ""
+    kimg, file = fakes[-1]
+    title = "Low resolution, bicubic, generated, real"
+    shown = cards.pair("Held-out pictures", [cards.card(title, f"{kimg} kimg", file)])
+    earlier = [cards.card(f"{k} kimg", "", f) for k, f in cards.spread(fakes, _IN_PROGRESS)]
+    return shown, cards.pair("Progress", earlier) if len(earlier) > 1 else ""

@@ -1,0 +1,1 @@
+"""Recipes for upscaling: `recipe(*, height, width, gpus=1, **overrides)`."""
