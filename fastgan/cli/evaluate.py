@@ -59,13 +59,16 @@ def command(network, data, names, num, seed, batch, runs, device) -> None:
 
 def _chosen(names: str | None, modality: str) -> list[str]:
     """The metrics to compute, which exist for the modality and can be computed here."""
+    from fastgan.metrics.part_evaluator import no_such_metric
     from fastgan.modalities import load_modality
 
     metric = load_modality(modality).metric
     names = metric.DEFAULT if names is None else names
     chosen = [word.strip() for word in names.split(",") if word.strip()]
     unknown = [name for name in chosen if name not in metric.NAMES]
-    if unknown or not chosen:
+    if unknown:
+        raise click.BadParameter(no_such_metric(unknown[0], metric.NAMES), param_hint="--metrics")
+    if not chosen:
         raise click.BadParameter(
             f"expected some of {', '.join(metric.NAMES)}, got {names!r}", param_hint="--metrics"
         )

@@ -15,6 +15,7 @@ from fastgan._extras import require
 from fastgan.cli.progress_bar import count_bar, is_terminal
 from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_empty, run_of
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
+from fastgan.cli.train_choice import dropped_half, without_effect
 from fastgan.cli.train_config import (
     continue_config,
     describe_run,
@@ -139,7 +140,9 @@ def _configure(
         config = read_config(checkpoint)
         refuse_imported(config, options["resume"])
         check_metric_names(given.get("metrics", ()), config.data.modality)
-        config, description, choices = continue_config(config, given, gpus), "", []
+        before, description = config, ""
+        config = continue_config(config, given, gpus)
+        choices = dropped_half(config, before) + without_effect(config, given, gpus)
     else:
         checkpoint = None
         check_metric_names(given.get("metrics", ()), recipe_modality(options["cfg"]))

@@ -35,14 +35,14 @@ def check_batch_gpu(config: Any, given: Mapping[str, Any], gpus: int) -> None:
 
 def check_metric_names(names: tuple[str, ...], modality: str) -> None:
     """click.BadParameter for a metric that does not exist for the modality's samples."""
+    from fastgan.metrics.part_evaluator import no_such_metric
     from fastgan.modalities import load_modality
 
     metric = load_modality(modality).metric
     unknown = [name for name in names if name not in metric.NAMES]
     if unknown:
         raise click.BadParameter(
-            f"there is no metric {unknown[0]!r}; choose from {', '.join(metric.NAMES)}, or 'none'",
-            param_hint="--metrics",
+            f"{no_such_metric(unknown[0], metric.NAMES)}, or 'none'", param_hint="--metrics"
         )
 
 

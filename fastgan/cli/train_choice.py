@@ -10,10 +10,12 @@ from fastgan.cli.train_options.names import HAS_PRESETS
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["FITTED", "explain", "fit_memory"]
+__all__ = ["FITTED", "dropped_half", "explain", "fit_memory", "without_effect"]
 
 FITTED = ("auto", HAS_PRESETS)  # --cfg whose --batch-gpu follows the GPU's memory
 GIB = 2**30
+# --cfg with fixed numbers: the height and width of the images that they are published for
+_SIDES = {"paper256": 256, "paper512": 512, "paper1024": 1024, "cifar": 32}
 _RESERVED = GIB  # of a GPU's memory: CUDA's own context, NCCL's buffers
 
 
@@ -46,7 +48,28 @@ def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int
             "four times that",
             *_smaller_group(config, given, cfg, gpus),
         ]
-    return _smaller_group(config, given, cfg, gpus)
+    return _kept(config, given, cfg) + _smaller_group(config, given, cfg, gpus)
+
+
+def _kept(config: "TrainConfig", given: Mapping[str, Any], cfg: str) -> list[str]:
+    """A line on the numbers of a configuration that is published for images of another size."""
+    side, (height, width) = _SIDES.get(cfg), (config.model.img_height, config.model.img_width)
+    if side is None or (height, width) == (side, side):
+        return []
+    numbers = {
+        "gamma": f"gamma {config.r1_gamma:g}",
+        "batch": f"batch {config.batch}",
+        "cbase": f"cbase {config.model.channel_base}",
+        "glr": f"learning rate {config.g_optimizer.lr:g}",
+    }
+    if config.init_from is not None:
+        del numbers["cbase"]
+    kept = [text for name, text in numbers.items() if name not in given]
+    return [
+        f"{cfg}: published for {side}x{side} pixels; {', '.join(kept)} and all other settings are "
+        f"kept for {width}x{height}, because none of them is published for another size; --cfg "
+        "auto computes them from it"
+    ] if kept else []  # fmt: skip
 
 
 def _smaller_group(
@@ -94,6 +117,36 @@ def _auto(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[st
         f"auto: StyleGAN2 by the rules of stylegan2-ada-pytorch, for {width}x{height} pixels and "
         f"{processes}",
         "auto: " + ", ".join([*chosen, average]),
+    ]
+
+
+def without_effect(config: "TrainConfig", given: Mapping[str, Any], gpus: int) -> list[str]:
+    """Lines on options among `given` that a new or resumed run takes and that change nothing."""
+    lines = []
+    for name, one in (("exchange_buckets", 1), ("exchange_dtype", "fp32")):
+        if gpus == 1 and given.get(name, one) != one:
+            option = name.replace("_", "-")
+            lines.append(
+                f"{option} {given[name]}: no effect, one process exchanges no gradients; --gpus "
+                "and torchrun start several"
+            )
+    if given.get("deterministic") and not config.device.startswith("cuda"):
+        refused = f", and on CUDA it is refused with --aug {config.augment.mode}; add --aug noaug"
+        has_augment = config.augment.mode != "noaug"
+        lines.append("deterministic: no effect on a CPU" + refused * has_augment)
+    return lines
+
+
+def dropped_half(config: "TrainConfig", before: "TrainConfig") -> list[str]:
+    """A line where a resumed run computes without the 16-bit layers that it had `before`."""
+    from fastgan.training.config.precision import has_own_half, precision_note
+
+    if not has_own_half(before) or has_own_half(config):
+        return []
+    return [
+        f"precision: the run had {precision_note(before, 'cuda').partition(';')[0]}; from here on "
+        f"it has {precision_note(config, 'cuda').partition(';')[0]}. Its checkpoints no longer say "
+        "which layers were 16 bits: to have them again, resume an older checkpoint"
     ]
 
 

@@ -10,7 +10,7 @@ import click
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
 from fastgan.cli.train_checks import check_batch_gpu
-from fastgan.cli.train_choice import FITTED, explain, fit_memory
+from fastgan.cli.train_choice import FITTED, explain, fit_memory, without_effect
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options.declared import MAY_CHANGE_ON_RESUME
 from fastgan.cli.train_options.fields import apply_options, has_effect
@@ -90,6 +90,7 @@ def new_config(
     refuse_contradictions(passed, config)
     before, config = config, apply_options(config, passed)
     choices = [*explain(config, given, options["cfg"], gpus), *remarks(passed, config, before)]
+    choices += without_effect(config, given, gpus)
     if options["cfg"] in FITTED and "batch_gpu" not in given:
         config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=facts.num_bytes)
         choices += lines

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["print_dry_run", "print_needs"]
 
 _SHOWN_OPERATORS = 4
-_HOW_SURE = "not yet compared with a GPU. CUDA's own context, about 0.5 GB, is not in it"
-_HOW_SURE_CPU = (
-    "their resident memory grew by 1.2 to 2.2 times the activations. PyTorch itself, about 0.3 GB, "
-    "is not in it"
-)
 
 
 def print_dry_run(config: Any, processes: int) -> None:
@@ -30,13 +25,18 @@ def print_needs(config: Any, processes: int) -> None:
 
     ValueError where the run would refuse to start: a minibatch-stddev group is split.
     """
+    from fastgan.training.needs.memory import MOST_OFF
     from fastgan.training.needs.prediction import predict
 
     on_gpu = predict(config, gpus=processes)
     _print_networks(on_gpu)
     if config.device.startswith("cpu"):
-        _print_memory("memory", "a process on this CPU", on_gpu.on_cpu(), _HOW_SURE_CPU)
-    _print_memory("gpu memory", "each GPU", on_gpu, _HOW_SURE)
+        _print_memory("memory", "a process on this CPU", on_gpu.on_cpu())
+    _print_memory("gpu memory", "each GPU", on_gpu)
+    click.echo(
+        f"            how sure: within {100 * MOST_OFF:g} % of real steps' tensors on a CPU; no "
+        "GPU has confirmed it. PyTorch and CUDA themselves, 0.3 to 0.5 GB, are not in it"
+    )
     _print_time(on_gpu)
 
 
@@ -68,9 +68,7 @@ def _giga(n: float) -> str:
     return f"{giga:,.0f}" if giga >= 100 else f"{giga:.3g}"
 
 
-def _print_memory(title: str, where: str, prediction: "Prediction", how_sure: str) -> None:
-    from fastgan.training.needs.memory import COMPARED, MOST_OFF
-
+def _print_memory(title: str, where: str, prediction: "Prediction") -> None:
     memory: Memory = prediction.memory
     click.echo(
         f"{title:<11} {_size(memory.total)} at the peak of {where}, with --batch-gpu "
@@ -86,10 +84,6 @@ def _print_memory(title: str, where: str, prediction: "Prediction", how_sure: st
     activations = f"{_size(memory.activations)} in activations, in {memory.phase}"
     click.echo(f"            {activations}; made by {made_by}")
     click.echo(f"            {_size(memory.rest)} allowed for what operators allocate inside")
-    click.echo(
-        f"            how sure: within {100 * MOST_OFF:g} % of the live tensors of real steps on a "
-        f"CPU, for {COMPARED} small configurations; {how_sure}"
-    )
 
 
 def _size(n: int) -> str:

@@ -1,5 +1,7 @@
 """`PartEvaluator`: metrics of samples that are made in parts, which several processes may share."""
 
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from fastgan._trees import num_rows
 
-__all__ = ["FeatureRanks", "MetricResult", "PartEvaluator", "PartFn", "SampleFn", "check_names"]
+__all__ = ["FeatureRanks", "MetricResult", "PartEvaluator", "PartFn", "SampleFn", "check_names",
+           "no_such_metric"]  # fmt: skip
 
 SampleFn = Callable[[int], Any]
 PartFn = Callable[[int, int], Any]  # (index of the first sample, number of samples)
@@ -212,8 +215,18 @@ class PartEvaluator:
         return torch.cat([next(every[i % world_size]) for i in range(len(parts))])
 
 
+def no_such_metric(name: str, known: Sequence[str]) -> str:
+    """Words for an error: `name` does not exist, and which of `known` measures the most like it."""
+    measures = {other.partition("_")[0]: other for other in known}
+    asked = re.match("[a-z]*", name.lower()).group()
+    near = difflib.get_close_matches(asked, measures, 1)
+    near += [word for word in measures if asked and word.startswith(asked)]
+    nearest = f"the nearest is {measures[near[0]]}; " if near else ""
+    return f"there is no metric {name!r}; {nearest}choose from {', '.join(known)}"
+
+
 def check_names(names: Sequence[str], known: Sequence[str]) -> None:
     """Raise ValueError naming the first metric that doesn't exist, and those that do."""
     for name in names:
         if name not in known:
-            raise ValueError(f"metrics: no metric {name!r}; choose from {', '.join(known)}")
+            raise ValueError(f"metrics: {no_such_metric(name, known)}")

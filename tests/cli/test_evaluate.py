@@ -39,11 +39,20 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
     assert (run_dir / "metric-recall_lite0.jsonl").exists()
 
 
-@pytest.mark.parametrize("names", ["fid50k_full", "", "kid_lite0,nope"])
-def test_unknown_metrics_are_refused(cli, trained, names):
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("fid50k_full", "no metric 'fid50k_full'; the nearest is fd_lite0; choose from kid_lite0"),
+        ("", "expected some of kid_lite0"),
+        ("kid_lite0,ppl", "no metric 'ppl'; choose from kid_lite0"),
+        ("pr50k3_full", "no metric 'pr50k3_full'; the nearest is precision_lite0; choose from"),
+        ("kid50k", "no metric 'kid50k'; the nearest is kid_lite0; choose from"),
+    ],
+)
+def test_unknown_metrics_are_refused(cli, trained, names, words):
     output = cli("evaluate", "--network", trained, "--metrics", names, code=2).output
 
-    assert "expected some of kid_lite0" in " ".join(output.split())
+    assert words in " ".join(output.replace("│", " ").split())
 
 
 def test_a_missing_extra_is_named(cli, trained, monkeypatch):

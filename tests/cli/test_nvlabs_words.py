@@ -86,7 +86,7 @@ def test_a_command_for_r3gan(cli, images):
         (["--aug=on"], "'on' is not one of 'noaug', 'ada', 'fixed'"),
         (["--preset=FFHQ-64"], "--preset: chooses among the settings of --cfg r3gan, got --cfg f"),
         (["--cfg=r3gan", "--resolution=64", "--cbase=1"], "no effect with --cfg r3gan (archi"),
-        (["--metrics=fid50k_full"], "there is no metric 'fid50k_full'; choose from"),
+        (["--metrics=fid50k_full"], "there is no metric 'fid50k_full'; the nearest is fd_lite0;"),
     ],
 )  # fmt: skip
 def test_what_is_otherwise_here_is_said(cli, images, flags, words):

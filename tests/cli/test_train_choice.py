@@ -6,6 +6,7 @@ import click
 import pytest
 
 from fastgan.cli import train_choice
+from fastgan.cli.train_options.fields import apply_options
 from fastgan.training import predict
 from fastgan.training.config.recipes import load_recipe
 from fastgan.training.config.run import InitConfig
@@ -58,6 +59,22 @@ def r3gan_line(batch_gpu):
           "processes); a --batch that is a multiple of 12 keeps it"]),
         (["--cfg", "stylegan2", "--gpus", 16, "--mbstd-group", 2], []),
         (["--cfg", "stylegan2", "--gpus", 8], []),
+        (["--cfg", "cifar"],
+         ["cifar: published for 32x32 pixels; gamma 0.01, batch 64, cbase 32768, learning rate "
+          "0.002 and all other settings are kept for 8x8, because none of them is published for "
+          "another size; --cfg auto computes them from it"]),
+        (["--cfg", "cifar", "--resolution", 32], []),
+        (["--cfg", "paper256", "--gamma", 2, "--batch", 32, "--cbase", 9, "--glr", 1], []),
+        (["--exchange-buckets", 4, "--exchange-dtype", "bf16", "--gpus", 2], []),
+        (["--exchange-buckets", 4, "--exchange-dtype", "bf16"],
+         ["exchange-buckets 4: no effect, one process exchanges no gradients; --gpus and "
+          "torchrun start several",
+          "exchange-dtype bf16: no effect, one process exchanges no gradients; --gpus and "
+          "torchrun start several"]),
+        (["--deterministic", "--aug", "noaug"], ["deterministic: no effect on a CPU"]),
+        (["--deterministic", "--aug", "fixed", "--p", 0.2],
+         ["deterministic: no effect on a CPU, and on CUDA it is refused with --aug fixed; add "
+          "--aug noaug"]),
         ([], []),
     ],
 )  # fmt: skip
@@ -74,6 +91,22 @@ def test_widths_of_weights_are_no_choice():
     _, line = train_choice.explain(started, {}, "auto", 1)
     assert line.startswith("auto: batch 32 (")
     assert "cbase" not in line
+
+
+@pytest.mark.parametrize(
+    ("option", "now"),
+    [({"bf16": True}, "bfloat16 in all layers of G and D"), ({"fp32": True}, "float32")],
+)
+def test_a_resumed_run_says_that_its_16_bit_layers_are_dropped(option, now):
+    before = load_recipe("paper256")(resolution=(256, 256))
+    (line,) = train_choice.dropped_half(apply_options(before, option), before)
+    assert line.startswith(
+        "precision: the run had bfloat16 in the 4 largest sizes of G and D, float32 elsewhere; "
+        f"from here on it has {now}. "
+    )
+    assert train_choice.dropped_half(before, before) == []
+    small = load_recipe("faces")(resolution=(64, 64))
+    assert train_choice.dropped_half(apply_options(small, option), small) == []
 
 
 def test_log_txt_says_it_too(cli, images):

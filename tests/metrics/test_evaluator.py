@@ -129,7 +129,7 @@ def test_values_are_computed_by_one_rank_alone(tiny, pictures, monkeypatch):
 
 def test_bad_arguments_are_named(tiny, pictures):
     evaluator = Evaluator(pictures(20), extractor=tiny)
-    with pytest.raises(ValueError, match=r"no metric 'fid'; choose from kid_lite0"):
+    with pytest.raises(ValueError, match=r"no metric 'fid'; the nearest is fd_lite0; choose"):
         evaluator.evaluate(["fid"], sampler(pictures), 20)
     with pytest.raises(ValueError, match=r"no metric 'fid'"):
         compute(["fid"], sampler(pictures), pictures(20), num_images=20)
