@@ -95,6 +95,8 @@ class StepOnMeta:
             made = dataclasses.replace(self.config, device="meta", capture="off")
             self.state = build_state(made)
         self.state.context.rng_key = torch.zeros([], dtype=torch.int64, device="meta")
+        if gpus > 1 and config.exchange_buckets > 1:  # then networks take no copies of parameters
+            self.state.context.last_backward = lambda loss, _: loss.backward()
         self.share = config.batch // gpus
         self._parts_before = 0  # most micro-batches in one step so far
 

@@ -126,6 +126,18 @@ def test_more_samples_at_once_need_more_memory_and_the_same_work():
     assert few.step_flops.matrix == pytest.approx(many.step_flops.matrix, rel=0.01)
 
 
+def test_an_exchange_in_buckets_has_no_copies_of_all_parameters():
+    """Each layer casts its own: more operators run, and fewer copies live."""
+    config = load_recipe("dcgan")(resolution=(16, 16), batch=8, precision="bf16")
+
+    def casts(buckets, gpus):
+        made = predict(config.with_changes(exchange_buckets=buckets), gpus=gpus)
+        return sum(phase.operators for phase in made.phases)
+
+    assert casts(4, 1) == casts(1, 1)  # one process exchanges nothing
+    assert casts(4, 2) > 1.05 * casts(1, 2)
+
+
 def test_the_largest_batch_gpu_that_fits():
     """Of 2, 4, 6 and 12 samples, 4 and 12 split no minibatch-stddev group of 4."""
     config = published_stylegan2(size=8, batch=24, pl_weight=0.0, r1_gamma=0.0)
