@@ -14,8 +14,8 @@ NAMES = {
     """,
     "fastgan.nn": """
         AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU LogMel
-        MappingNetwork MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm Snake SnakeBeta
-        Upsample mel_filters mix_styles sample_cutoff
+        MappingNetwork MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm SelfAttention
+        SelfAttention2d Snake SnakeBeta Upsample mel_filters mix_styles sample_cutoff
     """,
     "fastgan.export": "to_aoti_package to_exported_program to_onnx",
     "fastgan.losses": "Judged Judgement Objective load_objective objectives",

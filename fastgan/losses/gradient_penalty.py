@@ -36,6 +36,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from fastgan import sample_rng
@@ -240,6 +241,9 @@ def logits_and_penalty(
         return _exact(D, output, xs, method, target, one_sided)
 
 
+# The fused kernels of F.scaled_dot_product_attention have no second derivative (pytorch#116350);
+# that of its definition exists, and keeps the matrix of queries by keys.
+@sdpa_kernel(SDPBackend.MATH)
 def _exact(D, call, xs, method, target, one_sided):
     """call(*xs), D's output at xs, which require grad, and the penalty there."""
     _refuse_compiled(D)

@@ -5,6 +5,7 @@ float64, keeps channels-last maps channels-last, and is twice differentiable.
 """
 
 from fastgan.nn.activation import FusedLeakyReLU
+from fastgan.nn.attention import SelfAttention, SelfAttention2d
 from fastgan.nn.conv import EqualConv2d
 from fastgan.nn.linear import EqualLinear
 from fastgan.nn.mapping import MappingNetwork
@@ -30,6 +31,8 @@ __all__ = [
     "ModulatedConv2d",
     "NoiseInjection",
     "PixelNorm",
+    "SelfAttention",
+    "SelfAttention2d",
     "Snake",
     "SnakeBeta",
     "Upsample",
