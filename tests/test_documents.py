@@ -155,6 +155,13 @@ def check_pytest(words):
             assert (ROOT / word.partition("::")[0]).exists(), f"there is no {word}"
 
 
+def check_apt(words):
+    """Debian's packages whose data the project reads; the names stand in its errors, too."""
+    action, *packages = words
+    assert action == "install"
+    assert set(packages) <= {"asterisk-core-sounds-en-wav", "espeak-ng", "wamerican"}
+
+
 def check_text(text, folder):
     for words in shell_lines(text):
         check_shell(words, folder)
@@ -169,6 +176,7 @@ def check_shell(words, folder):
         "torchrun": lambda rest: check_torchrun(rest, folder),
         "pytest": check_pytest,
         "bash": lambda rest: check_python(rest, folder),
+        "apt": check_apt,
     }
     program, *rest = words
     assert program in checks, f"no check for {program!r}: add one, or say above why it is not run"

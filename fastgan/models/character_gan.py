@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fastgan import sample_rng
 from fastgan.models._checks import check_config, check_latents, check_samples
 from fastgan.models._network import Network
+from fastgan.nn._torch_conv import Conv1d
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
@@ -66,8 +67,8 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv1d(channels, channels, 3, padding=1)
-        self.second = nn.Conv1d(channels, channels, 3, padding=1)
+        self.first = Conv1d(channels, channels, 3, padding=1)
+        self.second = Conv1d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class Generator(Network):
         channels, (length, letters) = config.channels, config.data_shape
         self.first = nn.Linear(config.z_dim, channels * length)
         self.blocks = nn.Sequential(*(_Block(channels) for _ in range(config.blocks)))
-        self.last = nn.Conv1d(channels, letters, 1)
+        self.last = Conv1d(channels, letters, 1)
 
     def logits(self, z: Tensor) -> Tensor:
         """The logarithms of the letters' probabilities, up to a constant for each place.
@@ -116,7 +117,7 @@ class Discriminator(Network):
         super().__init__(config)
         self.c_dim = 0
         channels, (length, letters) = config.channels, config.data_shape
-        self.first = nn.Conv1d(letters, channels, 3, padding=1)
+        self.first = Conv1d(letters, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(channels) for _ in range(config.blocks)))
         self.hidden = nn.Linear(channels * length, channels)
         self.last = nn.Linear(channels, 1)

@@ -87,6 +87,22 @@ class Config:
         """Shape of the atoms of one sample, (most_atoms, kinds)."""
         return self.most_atoms, 1 + len(self.elements)
 
+    def empty_batch(self, n: int, device: str) -> tuple[Graph, None]:
+        """Samples without values, for predictions.
+
+        Args:
+            n: number of molecules.
+            device: of the tensors.
+
+        Returns:
+            ({"atoms": [n, most_atoms, 1 + K], "bonds": [n, P, 4]}, None).
+        """
+        num_pairs = self.most_atoms * (self.most_atoms - 1) // 2
+        return {
+            "atoms": torch.empty(n, *self.data_shape, device=device),
+            "bonds": torch.empty(n, num_pairs, NUM_BONDS, device=device),
+        }, None
+
 
 class _Block(nn.Module):
     """x + a mix over the places of x, then over its channels; x itself at first. [N, n, C]."""

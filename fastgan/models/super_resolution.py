@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fastgan.models._checks import check_config, check_samples
 from fastgan.models._network import Network
+from fastgan.nn._torch_conv import Conv2d
 
 __all__ = ["SCALE", "Config", "Discriminator", "Generator", "enlarge"]
 
@@ -87,8 +88,8 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = Conv2d(channels, channels, 3, padding=1)
+        self.second = Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -101,10 +102,10 @@ class Generator(Network):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         channels = config.channels
-        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.first = Conv2d(3, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(channels) for _ in range(config.blocks)))
-        self.twice = nn.ModuleList(nn.Conv2d(channels, 4 * channels, 3, padding=1) for _ in "12")
-        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        self.twice = nn.ModuleList(Conv2d(channels, 4 * channels, 3, padding=1) for _ in "12")
+        self.last = Conv2d(channels, 3, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -123,7 +124,7 @@ class Discriminator(Network):
         super().__init__(config)
         widths = [3] + [config.d_channels * k for k in (1, 2, 4)]
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)
+            Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)
         )
         places = config.height * config.width // 64
         self.last = nn.Linear(widths[-1] * places, 1)

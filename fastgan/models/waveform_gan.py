@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from fastgan.models._checks import check_condition, check_config, check_latents, check_samples
 from fastgan.models._network import Network
 from fastgan.nn import LogMel, mel_filters
+from fastgan.nn._torch_conv import Conv2d, ConvTranspose2d
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
@@ -79,7 +80,7 @@ class Generator(Network):
         self._frames = config.length // _HOP // 8
         self.first = nn.Linear(config.z_dim + config.c_dim, width * 4 * self._frames)
         self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, 2, padding=1)
+            ConvTranspose2d(a, b, 4, 2, padding=1)
             for a, b in ((width, width // 2), (width // 2, width // 4), (width // 4, 2))
         )
         bands = mel_filters(config.sample_rate, _N_FFT, 32)
@@ -154,7 +155,7 @@ class Discriminator(Network):
             frames, bands, widths = config.length // mel.hop, mel.num_mels, (1, w, 2 * w, 4 * w)
             convs: list[nn.Module] = []
             for a, b in itertools.pairwise(widths):
-                convs.append(nn.Conv2d(a, b, 4, 2, padding=1))
+                convs.append(Conv2d(a, b, 4, 2, padding=1))
                 frames, bands = frames // 2, bands // 2
             self.parts.append(_Part(convs, widths[-1] * frames * bands, config.c_dim))
 

@@ -124,6 +124,6 @@ class SelfAttention2d(nn.Module):
         return x + self.gain.to(x.dtype) * found
 
 
-def _product(x: Tensor, conv: nn.Conv2d) -> Tensor:
+def _product(x: Tensor, conv: Conv2d) -> Tensor:
     """x [N, places, C] with the weight of a 1×1 convolution, in the dtype of x."""
     return nn.functional.linear(x, conv.weight.flatten(1).to(x.dtype))

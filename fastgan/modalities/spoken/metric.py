@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fastgan.metrics import PartEvaluator
 from fastgan.modalities.spoken.data import WORDS, Digits
 from fastgan.nn import LogMel
+from fastgan.nn._torch_conv import Conv2d
 
 __all__ = ["DEFAULT", "NAMES", "available", "frechet", "make_evaluator"]
 
@@ -56,9 +57,9 @@ class _Classifier(nn.Module):
         super().__init__()
         self.mel = LogMel(sample_rate=sample_rate, n_fft=256, hop=128, num_mels=32)
         self.convs = nn.Sequential(
-            nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+            Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(),
+            Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+            Conv2d(32, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
             nn.AdaptiveAvgPool2d((4, 4)), nn.Flatten(), nn.Linear(512, _FEATURES),
         )  # fmt: skip
         self.last = nn.Linear(_FEATURES, len(WORDS))
