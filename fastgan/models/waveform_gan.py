@@ -99,12 +99,21 @@ class Generator(Network):
         gains = self.shares.to(h.dtype).T @ (2 * h - 3).clamp(-12, 4).exp()  # [N, 2, bins, frames]
         gains = torch.cat([gains, gains[..., -1:]], 3)
         y = self._bins(self._pulses(z)) * gains[:, 0] + self._bins(self.noise[None]) * gains[:, 1]
-        y = torch.istft(y, _N_FFT, _HOP, window=self.window.to(h.dtype), length=self.config.length)
-        return y[:, None].tanh()
+        return self._waveform(y)[:, None].tanh()
 
     def _bins(self, x: Tensor) -> Tensor:
         window = self.window.to(x.dtype)
         return torch.stft(x, _N_FFT, _HOP, window=window, return_complex=True)
+
+    def _waveform(self, bins: Tensor) -> Tensor:
+        """[N, length] of bins [N, F, frames]: torch.istft, which waits for the device."""
+        frames = torch.fft.irfft(bins, n=_N_FFT, dim=1)
+        window = self.window.to(frames.dtype)[:, None]
+        size = (1, _N_FFT + _HOP * (frames.shape[2] - 1))
+        parts = torch.cat([frames * window, (window * window).expand_as(frames[:1])])
+        summed = F.fold(parts, size, (1, _N_FFT), stride=(1, _HOP))[:, 0, 0]
+        inner = slice(_N_FFT // 2, _N_FFT // 2 + self.config.length)
+        return summed[:-1, inner] / summed[-1:, inner]
 
     def _pulses(self, z: Tensor) -> Tensor:
         """float [N, length]: the sum of the cosines of all harmonics."""

@@ -37,16 +37,17 @@ def valences(elements: tuple[str, ...]) -> Tensor:
     return torch.tensor([0.0, *(_VALENCES[symbol] for symbol in elements)])
 
 
-def pairs(n: int) -> tuple[Tensor, Tensor]:
+def pairs(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """The places i < j of the two atoms of each pair.
 
     Args:
         n: number of atoms.
+        device: of the result; default "cpu".
 
     Returns:
         Two int64 [P].
     """
-    i, j = torch.triu_indices(n, n, 1)
+    i, j = torch.triu_indices(n, n, 1, device=device)
     return i, j
 
 
@@ -60,7 +61,7 @@ def links(bonds: Tensor, n: int) -> Tensor:
     Returns:
         [N, n, n, B].
     """
-    i, j = (t.to(bonds.device) for t in pairs(n))
+    i, j = pairs(n, bonds.device)
     place = torch.zeros(n, n, dtype=torch.int64, device=bonds.device)
     place[i, j] = place[j, i] = torch.arange(len(i), device=bonds.device)
     apart = 1 - torch.eye(n, dtype=bonds.dtype, device=bonds.device)

@@ -8,6 +8,12 @@ from fastgan.losses.gradient_penalty import gradient_norm_penalty, logits_and_pe
 from fastgan.nn import SelfAttention, SelfAttention2d
 
 
+@pytest.fixture(autouse=True)
+def _runs_here(backend):
+    if backend == "emulator":
+        pytest.skip("the emulator runs CUDA kernels, and attention has none")
+
+
 def test_self_attention_is_torchs_with_its_weights():
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(12, 3, batch_first=True).double()
@@ -104,3 +110,29 @@ def test_a_penalty_leaves_torchs_choice_of_kernels_alone():
         r1(Critic(F.scaled_dot_product_attention), torch.randn(2, 3, 8))
         after = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()
     assert before == after == (True, True)
+
+
+LAYERS = {
+    "tokens": (lambda: SelfAttention(4, 2), (2, 3, 4)),
+    "maps": (lambda: SelfAttention2d(4, key_channels=2), (2, 4, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_two_orders_of_derivatives_and_the_dtype_of_x(name):
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    layer = make().double()
+    for p in layer.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+
+    def run(x, *parameters):
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+    torch.autograd.gradcheck(run, (x, *parameters))
+    torch.autograd.gradgradcheck(run, (x, *parameters))
+    half = layer.float()(x.detach().bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), layer.double()(x.detach()), rtol=0.05, atol=0.05)

@@ -23,8 +23,6 @@ LAYERS = {
         lambda: fnn.AntiAliasedActivation(fnn.Snake(2), 3, 2, None, 7),
         [(2, 2, 4)],
     ),
-    "attention": (lambda: fnn.SelfAttention(4, 2), [(2, 3, 4)]),
-    "attention_2d": (lambda: fnn.SelfAttention2d(4, key_channels=2), [(2, 4, 2, 3)]),
     "upsample": (lambda: fnn.Upsample(), [(2, 2, 3, 2)]),
     "downsample": (lambda: fnn.Downsample(), [(2, 2, 5, 4)]),
     "blur": (lambda: fnn.Blur((1, 2, 1)), [(2, 2, 3, 4)]),
