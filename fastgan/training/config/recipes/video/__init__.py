@@ -1,0 +1,1 @@
+"""Recipes for video: `recipe(*, size, frames, gpus=1, **overrides)`."""
