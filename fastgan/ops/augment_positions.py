@@ -75,6 +75,14 @@ _grid_op = define_op(
 )
 
 
+def _check(function: str, inverse: Tensor) -> None:
+    if inverse.dim() != 3 or inverse.shape[1:] != (3, 3):
+        raise ValueError(
+            f"{function}: inverse must have shape [N, 3, 3], got {tuple(inverse.shape)}; pass one "
+            "matrix for each image"
+        )
+
+
 def augment_pixel_index(inverse: Tensor, height: int, width: int) -> Tensor:
     """The flat index in the image of the pixel that each output pixel copies.
 
@@ -85,7 +93,11 @@ def augment_pixel_index(inverse: Tensor, height: int, width: int) -> Tensor:
 
     Returns:
         int64 [N, height, width].
+
+    Raises:
+        ValueError: inverse has another shape.
     """
+    _check("augment_pixel_index", inverse)
     run = pixel_index_ref if reference_is_forced() else _index_op
     return run(inverse.contiguous(), height, width)
 
@@ -104,6 +116,10 @@ def augment_warp_grid(
 
     Returns:
         [N, 2·(height + lead), 2·(width + lead), 2] of inverse.dtype, contiguous.
+
+    Raises:
+        ValueError: inverse has another shape.
     """
+    _check("augment_warp_grid", inverse)
     run = warp_grid_ref if reference_is_forced() else _grid_op
     return run(inverse.contiguous(), height, width, lead, center)

@@ -132,5 +132,19 @@ def test_kernels_guard_their_memory(device):
         grid(inverse, 4, 4, -1, 0.0)
 
 
-# The functions are called by fastgan.augment, which checks what its users pass.
-OP_INFO = OpInfo(has_derivatives=False)
+WRONG = torch.zeros(2, 3, 4)
+OP_INFO = OpInfo(
+    errors={
+        "index": (
+            ValueError,
+            r"augment_pixel_index: inverse must have shape \[N, 3, 3\], got \(2, 3, 4\)",
+            lambda: ops.augment_pixel_index(WRONG, 4, 4),
+        ),
+        "grid": (
+            ValueError,
+            r"augment_warp_grid: inverse must have shape \[N, 3, 3\], got \(2, 3, 4\)",
+            lambda: ops.augment_warp_grid(WRONG, 4, 4, lead=1, center=0.0),
+        ),
+    },
+    has_derivatives=False,
+)
