@@ -1,9 +1,10 @@
 """Pieces of report.html for samples: files by relative path, no script, all text escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 
 __all__ = [
+    "beside_reals",
     "card",
     "clip",
     "pair",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 MOST_IN_A_TIMELINE = 12
+_EARLIER = 6  # snapshots that are shown again as the run's progress
 
 
 def spread(fakes: Sequence[tuple[int, str]], limit: int) -> list[tuple[int, str]]:
@@ -62,6 +64,46 @@ def word_list(words: Sequence[str]) -> str:
 def pair(title: str, cards: Sequence[str]) -> str:
     """A section of two figures beside each other; nothing where there are none."""
     return f'<h2>{escape(title)}</h2><div class="pair">{"".join(cards)}</div>' if cards else ""
+
+
+def beside_reals(
+    title: str,
+    files: Collection[str],
+    fakes: Sequence[tuple[int, str]],
+    make: Callable[[str, str, str], str] = card,
+    *,
+    reals: str,
+    reals_title: str,
+    reals_note: str = "for comparison",
+    newest_note: str = "",
+    earlier: Callable[[str, str, str], str] | None = None,
+    limit: int = _EARLIER,
+) -> tuple[str, str]:
+    """The newest snapshot beside real samples, and the snapshots of the run in turn.
+
+    Args:
+        title: of the section.
+        files: names of what is in the run folder.
+        fakes: (kimg, file name) of every snapshot, oldest first.
+        make: (title, note, file) → a figure; default: of one picture.
+        reals: file name of the real samples.
+        reals_title: their title.
+        reals_note: the note beside it.
+        newest_note: what follows the kimg of the newest snapshot.
+        earlier: makes the figures of the snapshots in turn; default: make.
+        limit: at most so many of these.
+
+    Returns:
+        What is shown above the curves, and what below them; "" for nothing.
+    """
+    shown = []
+    if fakes:
+        kimg, file = fakes[-1]
+        shown.append(make("Generated", f"{kimg} kimg{newest_note}", file))
+    if reals in files:
+        shown.append(make(reals_title, reals_note, reals))
+    in_turn = [(earlier or make)(f"{k} kimg", "", file) for k, file in spread(fakes, limit)]
+    return pair(title, shown), pair("Progress", in_turn) if len(in_turn) > 1 else ""
 
 
 def progress(animation: str, fakes: Sequence[tuple[int, str]]) -> str:

@@ -11,18 +11,15 @@ Source: Jang et al. 2017, arXiv 1611.01144; Kusner and Hernández-Lobato 2016, a
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan import sample_rng
 from fastgan.models._checks import check_config, check_latents, check_samples
+from fastgan.models._gumbel import draw_one_hot
 from fastgan.models._network import Network
 from fastgan.nn._torch_conv import Conv1d
 
 __all__ = ["Config", "Discriminator", "Generator"]
-
-_LEAST = 1e-20  # of a draw of the exponential distribution, whose logarithm is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +98,7 @@ class Generator(Network):
         return self.last(h).transpose(1, 2)  # [N, length, letters + 1]
 
     def forward(self, z: Tensor) -> Tensor:
-        logits = self.logits(z)
-        u = sample_rng.uniform(*logits.shape, device=z.device)
-        noise = -(-torch.log1p(-u)).clamp_min(_LEAST).log()
-        noisy = logits + noise.to(logits.dtype)
-        soft = (noisy / self.config.temperature).softmax(-1)
-        hard = torch.zeros_like(soft).scatter(-1, noisy.argmax(-1, keepdim=True), 1.0)
-        return hard + (soft - soft.detach())  # the one-hot, with the gradient of soft
+        return draw_one_hot(self.logits(z), temperature=self.config.temperature)
 
 
 class Discriminator(Network):

@@ -21,15 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastgan import sample_rng
 from fastgan.models._checks import check_config, check_latents
+from fastgan.models._gumbel import draw_one_hot
 from fastgan.models._network import Network
 from fastgan.nn import MinibatchStddev
 from fastgan.nn.molecules import ELEMENTS, NUM_BONDS, excess_valence, links, pairs, valences
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
-_LEAST = 1e-20  # of a draw of the exponential distribution, whose logarithm is taken
 _NEVER = -1e4  # a logit whose probability is 0
 _PLACES = 16  # width of what D knows of a place
 
@@ -175,13 +174,8 @@ class Generator(Network):
         return {"atoms": atoms, "bonds": drawn * both + none}
 
     def _drawn(self, logits: Tensor) -> Tensor:
-        """One-hot of the largest of logits + noise, with the gradient of its softmax."""
-        u = sample_rng.uniform(*logits.shape, device=logits.device)
-        gumbel = -(-torch.log1p(-u)).clamp_min(_LEAST).log()
-        noisy = logits + self.config.noise * gumbel.to(logits.dtype)
-        soft = (noisy / self.config.temperature).softmax(-1)
-        hard = torch.zeros_like(soft).scatter(-1, noisy.argmax(-1, keepdim=True), 1.0)
-        return hard + (soft - soft.detach())
+        config = self.config
+        return draw_one_hot(logits, temperature=config.temperature, noise=config.noise)
 
 
 class _GraphConv(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor
 from fastgan import sample_rng
 from fastgan.losses.judgement import Judged, Judgement
 from fastgan.losses.objective import Losses, Objective
+from fastgan.ops.augment_positions import reflect
 
 __all__ = ["Term"]
 
@@ -70,21 +71,12 @@ class Term(Objective):
         n, _, height, width = x.shape
         moves = sample_rng.integers(-self.shift, self.shift + 1, n, 2, device=x.device)
         is_mirrored = sample_rng.integers(0, 2, n, device=x.device).bool()
-        rows = _reflected(torch.arange(height, device=x.device) + moves[:, :1], height)  # [N, H]
+        rows = reflect(torch.arange(height, device=x.device) + moves[:, :1], height)  # [N, H]
         columns = torch.arange(width, device=x.device).expand(n, width)
         columns = torch.where(is_mirrored[:, None], columns.flip(1), columns)
-        columns = _reflected(columns + moves[:, 1:], width)  # [N, W]
+        columns = reflect(columns + moves[:, 1:], width)  # [N, W]
         x = x.gather(2, rows[:, None, :, None].expand_as(x))
         return x.gather(3, columns[:, None, None, :].expand_as(x))
-
-
-def _reflected(places: Tensor, size: int) -> Tensor:
-    """Places outside of 0 … size - 1 mirrored at the first and the last."""
-    if size == 1:
-        return torch.zeros_like(places)
-    period = 2 * (size - 1)
-    places = places.remainder(period)
-    return torch.minimum(places, period - places)
 
 
 def _distance(before: Judgement, after: Judgement) -> Tensor:

@@ -16,7 +16,6 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 NOUN = "molecules"
 SUFFIX = ".svg"
 _DRAWN, _IN_A_ROW, _SIDE = 32, 8, 150  # molecules of a sheet; pixels of one
-_IN_PROGRESS = 6
 _INVALID = "invalid"  # in the place of a SMILES
 
 Chem = Extra("rdkit.Chem", "molecules")
@@ -111,18 +110,16 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(cards.card("Generated", f"{kimg} kimg, {_counted(folder / file)}", file))
-    if f"reals{SUFFIX}" in files:
-        shown.append(cards.card("Training molecules", "for comparison", f"reals{SUFFIX}"))
-    sheets = [
-        cards.card(f"{kimg} kimg", _counted(folder / file), file)
-        for kimg, file in cards.spread(fakes, _IN_PROGRESS)
-    ]
-    progress = f'<h2>Progress</h2><div class="pair">{"".join(sheets)}</div>'
-    return cards.pair("Molecules", shown), progress if len(sheets) > 1 else ""
+    reals = f"reals{SUFFIX}"
+
+    def make(title: str, note: str, file: str) -> str:
+        if file != reals:
+            note = ", ".join(filter(None, (note, _counted(folder / file))))
+        return cards.card(title, note, file)
+
+    return cards.beside_reals(
+        "Molecules", files, fakes, make, reals=reals, reals_title="Training molecules"
+    )
 
 
 def _counted(sheet: Path) -> str:

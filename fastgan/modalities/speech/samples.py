@@ -1,6 +1,7 @@
 """Speech of a run: a .wav file of each held-out prompt, and a picture of their spectrograms."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 
 NOUN = "sounds"
 SUFFIX = ".png"  # the spectrograms; the .wav files beside it have its name and a number
-_IN_PROGRESS = 6
 _PAUSE_SECONDS = 0.25  # between the sounds of one file
 
 
@@ -97,21 +97,13 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(_card("Generated", f"{kimg} kimg", file, files))
-    reals = f"reals{SUFFIX}"
-    if reals in files:
-        shown.append(_card("Real prompts", "held out, for comparison", reals, files))
-    snapshots = [
-        _card(f"{kimg} kimg", "", file, files) for kimg, file in cards.spread(fakes, _IN_PROGRESS)
-    ]
-    progress = f'<h2>Progress</h2><div class="pair">{"".join(snapshots)}</div>'
-    return cards.pair("Sounds", shown), progress if len(snapshots) > 1 else ""
+    return cards.beside_reals(
+        "Sounds", files, fakes, partial(_card, files), reals=f"reals{SUFFIX}",
+        reals_title="Real prompts", reals_note="held out, for comparison",
+    )  # fmt: skip
 
 
-def _card(title: str, note: str, file: str, files: Collection[str]) -> str:
+def _card(files: Collection[str], title: str, note: str, file: str) -> str:
     stem = Path(file).stem
     numbers = range(sum(f.startswith(f"{stem}-") for f in files))
     players = "".join(cards.sound(f"{stem}-{i}.wav") for i in numbers)

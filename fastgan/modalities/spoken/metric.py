@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastgan._extras import MissingPackageError, require
 from fastgan.metrics import PartEvaluator
+from fastgan.metrics.frechet import frechet_distance
 from fastgan.modalities.spoken.data import WORDS, Digits
 from fastgan.nn import LogMel
 from fastgan.nn._torch_conv import Conv2d
 
-__all__ = ["DEFAULT", "NAMES", "available", "frechet", "make_evaluator"]
+__all__ = ["DEFAULT", "NAMES", "available", "make_evaluator"]
 
 NAMES = ("recognised", "frechet", "frechet_real", "recognised_real")
 DEFAULT = ",".join(NAMES)
@@ -27,27 +29,12 @@ _QUIET, _SHIFT = 4.6, 800  # e^-4.6 counts as silence; samples by which a sound 
 
 
 def available() -> str | None:
-    """Why the metrics can't be computed here: None, they always can."""
+    """Why the metrics can't be computed here; None if they can."""
+    try:
+        require("torchmetrics", "metrics")
+    except MissingPackageError as error:
+        return str(error)
     return None
-
-
-def frechet(x: Tensor, y: Tensor) -> float:
-    """The Fréchet distance of two sets, as normal distributions (Dowson and Landau 1982).
-
-    Args:
-        x: [N, F].
-        y: [M, F].
-
-    Returns:
-        ‖μx − μy‖² + tr(Σx + Σy − 2 (Σx Σy)^½), >= 0.
-    """
-    x, y = x.double(), y.double()
-    a, b = torch.cov(x.T), torch.cov(y.T)
-    values, vectors = torch.linalg.eigh(a)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    product = torch.linalg.eigvalsh(root @ b @ root).clamp_min(0).sqrt().sum()
-    distance = (x.mean(0) - y.mean(0)).square().sum()
-    return max(float(distance + a.trace() + b.trace() - 2 * product), 0.0)
 
 
 class _Classifier(nn.Module):
@@ -108,7 +95,7 @@ class DigitEvaluator(PartEvaluator):
         self._net = _trained(x, digits, self.dataset.sample_rate, self.seed)
         real, heard = self._hear(self.dataset.x[: self.num_real])
         self._held_out = self._hear(x)[0]
-        self._frechet_real = frechet(real, self._held_out)
+        self._frechet_real = frechet_distance(real, self._held_out)
         same = heard == self.dataset.digits[: self.num_real]
         self._recognised_real = float(same.float().mean())
 
@@ -143,7 +130,7 @@ class DigitEvaluator(PartEvaluator):
         """
         return {
             "recognised": float(fake[:, -1].mean()),
-            "frechet": frechet(fake[:, :-1], self._held_out),
+            "frechet": frechet_distance(fake[:, :-1], self._held_out),
             "frechet_real": self._frechet_real,
             "recognised_real": self._recognised_real,
         }

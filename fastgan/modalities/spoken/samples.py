@@ -15,7 +15,6 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 
 NOUN = "spoken digits"
 SUFFIX = ".wav"  # the spectrograms beside it are a .png file
-_IN_PROGRESS = 6
 _SHOWN = 20  # sounds of a snapshot
 _PAUSE = 800  # samples between them
 _PER_ROW = 10  # spectrograms in a row of the picture
@@ -99,17 +98,10 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(_card("Generated", f"{kimg} kimg, zero to nine", file))
-    if f"reals{SUFFIX}" in files:
-        shown.append(_card("Training sounds", "for comparison", f"reals{SUFFIX}"))
-    snapshots = [
-        _card(f"{kimg} kimg", "", file) for kimg, file in cards.spread(fakes, _IN_PROGRESS)
-    ]
-    progress = f'<h2>Progress</h2><div class="pair">{"".join(snapshots)}</div>'
-    return cards.pair("Spoken digits", shown), progress if len(snapshots) > 1 else ""
+    return cards.beside_reals(
+        "Spoken digits", files, fakes, _card, reals=f"reals{SUFFIX}",
+        reals_title="Training sounds", newest_note=", zero to nine",
+    )  # fmt: skip
 
 
 def _card(title: str, note: str, file: str) -> str:

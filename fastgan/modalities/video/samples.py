@@ -18,7 +18,6 @@ SUFFIX = ".gif"
 _FPS, _IN_A_ROW, _MOST = 8, 8, 32  # clips of a sheet
 _SIDE = 64  # pixels of a clip in a sheet, at least
 _ROUNDS = 4  # how often an .mp4 plays its clips
-_IN_PROGRESS = 6
 
 
 class _Writer:
@@ -110,14 +109,6 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(cards.card("Generated", f"{kimg} kimg", file))
-    if f"reals{SUFFIX}" in files:
-        shown.append(cards.card("Training clips", "for comparison", f"reals{SUFFIX}"))
-    sheets = [
-        cards.card(f"{kimg} kimg", "", file) for kimg, file in cards.spread(fakes, _IN_PROGRESS)
-    ]
-    progress = f'<h2>Progress</h2><div class="pair">{"".join(sheets)}</div>'
-    return cards.pair("Clips", shown), progress if len(sheets) > 1 else ""
+    return cards.beside_reals(
+        "Clips", files, fakes, reals=f"reals{SUFFIX}", reals_title="Training clips"
+    )

@@ -92,19 +92,14 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(cards.text_card("Generated", f"{kimg} kimg", _list(folder / file)))
-    reals = f"reals{SUFFIX}"
-    if reals in files:
-        shown.append(cards.text_card("Training words", "for comparison", _list(folder / reals)))
-    lists = [
-        cards.text_card(f"{kimg} kimg", "", _list(folder / file, _OF_EACH))
-        for kimg, file in cards.spread(fakes, _IN_PROGRESS)
-    ]
-    progress = f'<h2>Progress</h2><div class="pair">{"".join(lists)}</div>'
-    return cards.pair("Words", shown), progress if len(lists) > 1 else ""
+
+    def listed(most: int | None = None) -> Callable[[str, str, str], str]:
+        return lambda title, note, file: cards.text_card(title, note, _list(folder / file, most))
+
+    return cards.beside_reals(
+        "Words", files, fakes, listed(), reals=f"reals{SUFFIX}", reals_title="Training words",
+        earlier=listed(_OF_EACH), limit=_IN_PROGRESS,
+    )  # fmt: skip
 
 
 def _list(path: Path, most: int | None = None) -> str:

@@ -9,9 +9,9 @@ import torch
 from click.testing import CliRunner
 
 from fastgan.cli import main
+from fastgan.metrics.frechet import frechet_distance
 from fastgan.modalities.sounds import read_wav, rms, write_wav
 from fastgan.modalities.spoken import data, metric
-from fastgan.modalities.spoken.metric import frechet
 from fastgan.training.config.run import DataConfig
 
 
@@ -50,8 +50,8 @@ def test_a_voice_is_held_out_and_a_run_writes_its_sounds(tones, tmp_path, monkey
 
 def test_the_distance_of_two_normal_sets():
     x = torch.randn(5000, 3, generator=torch.Generator().manual_seed(0))
-    assert frechet(x, x) < 1e-6
-    assert frechet(x, 2 * x + 3) == pytest.approx(27 + 3, rel=0.05)
+    assert frechet_distance(x, x) < 1e-6
+    assert frechet_distance(x, 2 * x + 3) == pytest.approx(27 + 3, rel=0.05)
 
 
 def test_a_missing_program_is_named(monkeypatch, tmp_path):
