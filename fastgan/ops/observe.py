@@ -13,6 +13,7 @@ import torch
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
+from fastgan.ops._operands import check_floating
 
 __all__: list[str] = []  # fastgan.training.step.statistics is what users see
 
@@ -46,7 +47,16 @@ def observe_(totals: torch.Tensor, values: torch.Tensor, row: int, share: float 
             followed.
         row: from 0.
         share: of one observation.
+
+    Raises:
+        TypeError: values have no floating-point dtype.
+        ValueError: totals have no such row.
     """
+    check_floating("observe_", "values", values)
+    if not 0 <= row < totals.shape[1]:
+        raise ValueError(
+            f"observe_: row must be from 0 to {totals.shape[1] - 1}, a row of totals, got {row}"
+        )
     values = values.detach()
     if values.numel() > _MOST_OF_A_BLOCK:
         values = values.mean(dtype=torch.promote_types(values.dtype, torch.float32))

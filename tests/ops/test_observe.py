@@ -100,5 +100,18 @@ def test_kernels_guard_their_memory(backend, device):
         op(totals, values.t(), 0, 1.0)
 
 
-# The function is called by fastgan.training.step.statistics, which refuses a name without a row.
-OP_INFO = OpInfo(has_derivatives=False)
+OP_INFO = OpInfo(
+    errors={
+        "row": (
+            ValueError,
+            r"observe_: row must be from 0 to 4, a row of totals, got -1",
+            lambda: observe_(torch.zeros(2, 5, 3), torch.zeros(4), -1),
+        ),
+        "dtype": (
+            TypeError,
+            r"observe_: values must .*int64",
+            lambda: observe_(torch.zeros(2, 5, 3), torch.zeros(4, dtype=torch.int64), 0),
+        ),
+    },
+    has_derivatives=False,
+)
