@@ -6,12 +6,14 @@ A product y = x · w keeps both x and w for its backward pass. Two of them need 
         kept anyway, by the pass that made it, and the backward pass makes it again
     x, where w takes no gradient: nothing reads it, and its layout is kept alone
 
-Making one again costs a pass over memory. The bits are the same, and derivatives of any order go
-the same way: only the saved tensors are exchanged (`torch.autograd.graph.saved_tensors_hooks`).
+Making one again costs a pass over memory: within `recomputation(False)` it is kept instead. The
+bits are the same, and derivatives of any order go the same way: only the saved tensors are
+exchanged (`torch.autograd.graph.saved_tensors_hooks`).
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,19 @@ from fastgan.ops._backend import reference_is_forced
 
 # Exchanging a saved tensor takes some ten microseconds; 128 KiB are written in that time.
 _FEWEST_BYTES = 1 << 17
+
+_makes_again: ContextVar[bool] = ContextVar("fastgan_makes_again", default=True)
+
+
+@contextmanager
+def recomputation(is_on: bool) -> Iterator[None]:
+    """Within the block, forward passes of layers keep what a cheap pass made, or (True, as outside)
+    leave it to the backward pass to make it again."""
+    token = _makes_again.set(is_on)
+    try:
+        yield
+    finally:
+        _makes_again.reset(token)
 
 
 class Made(NamedTuple):
@@ -93,6 +108,7 @@ def recomputing(
         or not torch._C._autograd._saved_tensors_hooks_is_enabled()
     ):
         return nullcontext()
+    made = made if _makes_again.get() else ()
     made = [m for m in made if _is_large(m.tensor) and m.tensor is not m.parts[0]]
     is_unread = x.requires_grad and not w.requires_grad and _is_large(x)
     if not made and not is_unread:

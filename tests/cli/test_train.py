@@ -100,11 +100,12 @@ def test_precision(cli, images, flags, precision):
 
 
 def test_how_cuda_computes_has_a_flag_each_and_is_said(cli, images):
-    flags = ("--tf32", "false", "--nobench", 1, "--deterministic")
+    flags = ("--tf32", "false", "--nobench", 1, "--deterministic", "--recompute", "off")
     output = cli("train", "--data", images, "--cfg", "mlp", "--dry-run", *flags).output
 
     for setting in ('"tf32": false', '"cudnn_benchmark": false', '"deterministic": true'):
         assert setting in output
+    assert '"recompute": "off"' in output
     assert "precision   float32\n" in output
     assert "backends    TF32, cuDNN benchmark and deterministic have no effect on a CPU" in output
 

@@ -117,6 +117,31 @@ def test_the_modulated_input_is_not_kept(name, monkeypatch):
         assert is_kept(modulate, modulation_room, monkeypatch, layer, inputs)
 
 
+def test_the_modulated_input_is_kept_without_recomputation(monkeypatch):
+    layer, inputs = build("modulated")
+    modulate = modulation_room.modulate
+    with _recompute.recomputation(False):
+        assert is_kept(modulate, modulation_room, monkeypatch, layer, inputs)
+
+
+@pytest.mark.parametrize("name", ["modulated upwards", "convolution"])
+def test_no_bit_changes_without_recomputation(name):
+    layer, inputs = build(name)
+    lean = derivatives(layer, inputs)
+    with _recompute.recomputation(False):
+        plain = derivatives(layer, inputs)
+    for a, b in zip(lean, plain, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or (torch.equal(a, b) and a.stride() == b.stride())
+
+
+def test_what_nothing_reads_is_not_kept_without_recomputation(monkeypatch):
+    layer, inputs = build("downwards")
+    layer.requires_grad_(False)
+    with _recompute.recomputation(False):
+        assert not is_kept(conv_room.upfirdn2d, conv_room, monkeypatch, layer, inputs)
+
+
 @pytest.mark.parametrize("is_frozen", [False, True], ids=["trained", "frozen"])
 def test_the_filtered_input_is_kept_for_a_weight_gradient_only(is_frozen, monkeypatch):
     layer, inputs = build("downwards")

@@ -152,6 +152,10 @@ OPTIONS = (
     _option("--compile/--no-compile", default=None, shown="no-compile",
             help="Let torch.compile compile the networks for the phases without a penalty, which "
                  "takes minutes at the start."),
+    _option("--recompute", type=click.Choice(["auto", "on", "off"]), shown="auto",
+            help="on: the backward pass makes again what cheap passes made, which takes less "
+                 "memory. off: keep it, which takes less time on a GPU. auto: off on a GPU that "
+                 "is predicted to have the memory twice; log.txt says what was chosen."),
     _option("--fp32", type=bool, shown=OF_CFG,
             help="true: compute all layers in float32. false: in 16 bits the layers for which the "
                  "networks' design has it (StyleGAN2, StyleGAN3, R3GAN as published), or else as "
@@ -216,6 +220,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "batch_gpu",
         "capture",
         "compile",
+        "recompute",
         "bf16",
         "fp32",
         "fp16",

@@ -33,6 +33,7 @@ _TOP = {
     "device": "device",
     "capture": "capture",
     "compile": "compile",
+    "recompute": "recompute",
     "exchange_buckets": "exchange_buckets",
     "exchange_dtype": "exchange_dtype",
     "freezed": "d_frozen_layers",

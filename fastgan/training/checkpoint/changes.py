@@ -10,7 +10,7 @@ from fastgan.training.step.state import TrainState
 __all__ = ["changes_since"]
 
 _HARMLESS = {"total_kimg", "tick_kimg", "snapshot_every_ticks", "metrics", "metric_images",
-             "capture"}  # fmt: skip
+             "capture", "recompute"}  # fmt: skip
 _HARMLESS_OF_DATA = {"on_device"}
 
 

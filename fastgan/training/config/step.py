@@ -16,6 +16,7 @@ from fastgan.training.config.requirements import require, require_whole
 __all__ = ["StepConfig"]
 
 CAPTURE = ("auto", "off")
+RECOMPUTE = ("auto", "on", "off")
 PRECISIONS = ("fp32", "bf16")
 EXCHANGE_DTYPES = ("fp32", "bf16")
 PENALTY_AT = ("images", "augmented")
@@ -95,6 +96,10 @@ class StepConfig:
             phases run eagerly (`fastgan.training.step.capture`).
         compile: whether torch.compile compiles the networks for the phases without a penalty
             (`fastgan.training.step.compiled`); default False.
+        recompute: whether the backward pass makes again what layers made by a cheap pass, such as
+            modulated maps: "on" takes less memory, "off" less time on a GPU; "auto" (default) is
+            "off" where a run on CUDA has the memory, else "on"
+            (`fastgan.training.needs.recompute`). The numbers are the same.
         precision: "fp32" (default): the networks' own dtype; "bf16": float32 networks compute in
             bfloat16 (`fastgan.training.step.precision`).
         exchange_buckets: parts in which several processes exchange a gradient, while the backward
@@ -140,6 +145,7 @@ class StepConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     capture: str = "auto"
     compile: bool = False
+    recompute: str = "auto"
     precision: str = "fp32"
     exchange_buckets: int = 1
     exchange_dtype: str = "fp32"
@@ -197,6 +203,8 @@ class StepConfig:
         require(has_plain_phase or not self.compile, "compile",
                 "False where every phase has a penalty (d_reg_interval=1, g_reg_interval=1)",
                 self.compile, "raise an interval, or leave compile out")  # fmt: skip
+        require(self.recompute in RECOMPUTE, "recompute", f"one of {', '.join(RECOMPUTE)}",
+                self.recompute, "on takes the least memory")  # fmt: skip
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}",
                 self.precision, "fp32 is the default")  # fmt: skip
         is_fine = self.precision == "fp32" or self.penalty_method != "finite_difference"

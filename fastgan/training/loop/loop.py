@@ -39,6 +39,7 @@ from fastgan.training.loop.source import (
     open_dataset,
     step_input,
 )
+from fastgan.training.needs.recompute import choose_recompute
 from fastgan.training.step.backends import backend_settings
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import GRID_SIZE, TrainState, build_state
@@ -138,6 +139,8 @@ def train(
     elif world_size > 1:
         loader = RankLoader(loader, rank, world_size)
     replicate(state, ranks)
+    recomputation = choose_recompute(config, state.device, gpus=world_size)
+    state.context.recomputes = recomputation.is_on
     info = RunInfo(
         config=config,
         run_dir=run_dir,
@@ -146,6 +149,7 @@ def train(
         dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
         data_note="" if dataset is None else loader.why,
+        recompute_note=recomputation.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),
         copied_weights=copied,

@@ -25,6 +25,7 @@ class RunInfo:
         dataset_name: of the data set, or the loader's class.
         dataset_size: the number of samples; None for a loader of the user's.
         data_note: where they are kept and why; empty for a loader of the user's.
+        recompute_note: whether the backward pass makes maps again, and why.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
         copied_weights: what a new run takes over from other weights; None where it starts from
@@ -44,6 +45,7 @@ class RunInfo:
     g_parameters: int
     d_parameters: int
     data_note: str = ""
+    recompute_note: str = ""
     copied_weights: CopiedWeights | None = None
     resumed_from: Path | None = None
     resumed_kimg: float = 0.0

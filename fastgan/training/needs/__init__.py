@@ -5,5 +5,6 @@ operator_trace  the operators that run inside, their work and the memory that li
 step_on_meta    a training step on tensors without memory
 memory          largest_batch_gpu: the largest that fits; the peak of one process
 prediction      predict: all of it for one configuration
+recompute       choose_recompute: whether the backward pass makes maps again, by a device's memory
 time            sec_per_kimg: seconds by a roofline
 """

@@ -75,6 +75,8 @@ class RunLog(Observer):
             self._say(f"data: {info.data_note}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
+        if info.recompute_note:
+            self._say(f"recomputation: {info.recompute_note}")
         if config.compile:
             self._say("networks: compiled by torch.compile in the phases without a penalty")
         self._say(exchange_note(config, info.state.context.world_size))

@@ -38,6 +38,8 @@ class StepContext:
         synthesis_options: the same for G.synthesis and its means: {"update_emas": False}, or {}.
         compiled: G and D as torch.compile makes them for d_step and g_step; None: these run as they
             are.
+        recomputes: whether layers leave it to the backward pass to make again what a cheap pass
+            made; `train` decides it for recompute="auto".
         images_critic: D of images before blur and augmentation, made by the first penalty.
         first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
@@ -67,6 +69,7 @@ class StepContext:
     mapping_options: dict[str, bool] = field(default_factory=dict)
     synthesis_options: dict[str, bool] = field(default_factory=dict)
     compiled: CompiledNetworks | None = None
+    recomputes: bool = True
     images_critic: nn.Module | None = None
     first_augment_p: float = 0.0
     runner: PhaseRunner | None = None
@@ -103,6 +106,7 @@ def make_context(
         mapping_options=_options(getattr(G, "mapping", None), "update_w_avg"),
         synthesis_options=_options(getattr(G, "synthesis", None), "update_emas"),
         compiled=CompiledNetworks(G, D) if is_compiled else None,
+        recomputes=config.recompute != "off",
         first_augment_p=first_augment_p,
     )
 

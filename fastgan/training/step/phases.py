@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from fastgan import sample_rng
+from fastgan.nn._recompute import recomputation
 from fastgan.training.config.run import StepConfig
 from fastgan.training.optim.ema import copy_buffers, ema_beta
 from fastgan.training.optim.flat_optimizer import FlatOptimizer
@@ -355,7 +356,7 @@ def _update(
     count = num_micro_batches(batch.n, at_once)
     moving = BufferMean(state.G, state.D, state.objective) if count > 1 else None
     last_backward = state.context.last_backward
-    with _copies(state):
+    with recomputation(state.context.recomputes), _copies(state):
         for a, (part, share) in enumerate(micro_batches(batch, at_once)):
             with _sample_stream(state, phase, a, count):
                 for i, loss in zip(range(num_losses), losses(part, share), strict=True):
