@@ -53,6 +53,8 @@ def is_published(recipe):
     return recipe in (*stylegan2.PUBLISHED, *stylegan3.PUBLISHED, "r3gan")
 
 
+# One of each network, at a resolution where some of its layers are 16 bits and some are not.
+PUBLISHED_RECIPES = dict.fromkeys(("paper256", "stylegan3-t", "stylegan3-r", "r3gan"), (64, 64))
 OTHER_RECIPES = [name for name in recipes() if name not in recipes("images")]
 SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
 

@@ -31,10 +31,11 @@ def main() -> int:
     except fake_cuda.FakeCudaUnavailable as error:
         print(f"operator counts: {error}", file=sys.stderr)
         return 2
-    from recipe_counts import SMALL_RECIPES, VARIANTS, count_recipe  # imports torch: after load()
+    # imports torch: after load()
+    from recipe_counts import PUBLISHED_RECIPES, SMALL_RECIPES, VARIANTS, count_recipe
 
     variants = options.variant or VARIANTS
-    names = options.recipe or SMALL_RECIPES
+    names = options.recipe or [*SMALL_RECIPES, *PUBLISHED_RECIPES]
     rows = [row for name in names for row in count_recipe(name, variants)]
     if options.json:
         print(json.dumps([{"key": row.key, "launching": row.launching} for row in rows]))

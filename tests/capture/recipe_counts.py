@@ -28,13 +28,14 @@ from fastgan.training.distributed.replica import replicate
 from fastgan.training.step.state import build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import SMALL_RECIPES, size_of
+from _small_networks import PUBLISHED_RECIPES, SMALL_RECIPES, size_of
 
-__all__ = ["SMALL_RECIPES", "VARIANTS", "PhaseCount", "count_recipe"]
+__all__ = ["PUBLISHED_RECIPES", "SMALL_RECIPES", "VARIANTS", "PhaseCount", "count_recipe"]
 
 RESOLUTION = (64, 64)
 BATCH = 8
 VARIANTS = ("fp32", "bf16", "fp32, augmented", "bf16, augmented")
+AS_PUBLISHED = "as published"  # the variant of PUBLISHED_RECIPES
 # aten ops that are no views and launch nothing: they allocate, or concern the host alone
 _NO_LAUNCH = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "alias",
@@ -60,13 +61,16 @@ class PhaseCount:
 
 def count_recipe(name: str, variants: Sequence[str] = VARIANTS) -> Iterator[PhaseCount]:
     """The counts of a recipe's phases; fake_cuda.load() comes before."""
-    for variant in variants:
+    for variant in [AS_PUBLISHED] if name in PUBLISHED_RECIPES else variants:
         with fake_device():
             yield from _count_variant(name, variant)
 
 
 def _config(name: str, variant: str) -> TrainConfig:
     recipe = load_recipe(name)
+    if variant == AS_PUBLISHED:
+        config = recipe(resolution=PUBLISHED_RECIPES[name], batch=BATCH, device="cuda")
+        return config.with_changes(batch_gpu=None)
     size = size_of(recipe, RESOLUTION)
     precision = variant.split(", ")[0]
     config = recipe(resolution=size, batch=BATCH, device="cuda", precision=precision)

@@ -1,6 +1,6 @@
 """The lint over every phase of every shipped recipe: the shipped phases, not a copy.
 
-The published configurations run the same phases of the same networks, wider.
+The published configurations are run as they are, with small images: the same networks, wider.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from fastgan.training.step.batch import Batch
 from fastgan.training.step.state import TrainState, build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import OTHER_RECIPES, SMALL_RECIPES, size_of
+from _small_networks import OTHER_RECIPES, PUBLISHED_RECIPES, SMALL_RECIPES, size_of
 
 __all__ = [
     "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "make_batch",
@@ -56,6 +56,7 @@ VARIANTS = (
     "bf16",
     "plain PyTorch ops",
 )
+AS_PUBLISHED = "as published"
 VARIANTS_OF_OTHERS = ("shipped", "bf16")  # of other samples than images
 FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
 
@@ -76,20 +77,30 @@ def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
     """A `Row` as a dict per recipe, variant and phase; fake_cuda.load() comes before.
 
     is_whole: every variant; else each recipe as shipped and conditional, and the augmentation once.
+    The published recipes, their augmentation and 16-bit layers included, are run as they are.
     """
     with fake_device():
         return [
             asdict(row)
-            for name in (*SMALL_RECIPES, *OTHER_RECIPES)
-            for variant in (VARIANTS if name in SMALL_RECIPES else VARIANTS_OF_OTHERS)
+            for name in (*SMALL_RECIPES, *OTHER_RECIPES, *PUBLISHED_RECIPES)
+            for variant in _variants(name)
             if is_whole or variant in FAST or (name, variant) == (FAST_AUGMENTED, "augmented")
             for row in lint_variant(name, variant)
         ]
 
 
+def _variants(name: str) -> tuple[str, ...]:
+    if name in PUBLISHED_RECIPES:
+        return (AS_PUBLISHED,)
+    return VARIANTS if name in SMALL_RECIPES else VARIANTS_OF_OTHERS
+
+
 def variant_config(name: str, variant: str) -> TrainConfig:
     c_dim = CLASSES if variant == "conditional" else 0
     recipe = load_recipe(name)
+    if variant == AS_PUBLISHED:
+        config = recipe(resolution=PUBLISHED_RECIPES[name], batch=BATCH, device="cuda")
+        return config.with_changes(batch_gpu=None)
     if name in OTHER_RECIPES:
         precision = "bf16" if variant == "bf16" else "fp32"
         return recipe(batch=BATCH, device="cuda", schedule=SCHEDULE, precision=precision)

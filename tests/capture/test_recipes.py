@@ -1,7 +1,7 @@
 """Every phase of every shipped recipe could be captured."""
 
 import pytest
-from _small_networks import OTHER_RECIPES, SMALL_RECIPES
+from _small_networks import OTHER_RECIPES, PUBLISHED_RECIPES, SMALL_RECIPES
 
 PHASES = {
     "d_step",
@@ -46,7 +46,7 @@ def test_a_recipe_is_capturable(table, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [*SMALL_RECIPES, *OTHER_RECIPES])
+@pytest.mark.parametrize("recipe", [*SMALL_RECIPES, *OTHER_RECIPES, *PUBLISHED_RECIPES])
 def test_a_recipe_is_capturable_with_every_option(whole_table, recipe):
     code, rows = whole_table
     check(rows, recipe)
