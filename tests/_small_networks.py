@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastgan.models import architectures, load_architecture
 from fastgan.training.config.published import stylegan2, stylegan3
-from fastgan.training.config.recipes import recipes
+from fastgan.training.config.recipes import load_recipe, recipes
 
 
 def fields_at_16(name):
@@ -55,8 +55,16 @@ def is_published(recipe):
 
 # One of each network, at a resolution where some of its layers are 16 bits and some are not.
 PUBLISHED_RECIPES = dict.fromkeys(("paper256", "stylegan3-t", "stylegan3-r", "r3gan"), (64, 64))
+AS_PUBLISHED = "as published"  # the one variant of these in tests/capture
 OTHER_RECIPES = [name for name in recipes() if name not in recipes("images")]
 SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
+
+
+def config_as_published(name, batch):
+    """The TrainConfig of one of PUBLISHED_RECIPES on CUDA; a phase is one micro-batch."""
+    recipe = load_recipe(name)
+    config = recipe(resolution=PUBLISHED_RECIPES[name], batch=batch, device="cuda")
+    return config.with_changes(batch_gpu=None)
 
 
 def is_of_images(name):

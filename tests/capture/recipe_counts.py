@@ -28,14 +28,19 @@ from fastgan.training.distributed.replica import replicate
 from fastgan.training.step.state import build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import PUBLISHED_RECIPES, SMALL_RECIPES, size_of
+from _small_networks import (
+    AS_PUBLISHED,
+    PUBLISHED_RECIPES,
+    SMALL_RECIPES,
+    config_as_published,
+    size_of,
+)
 
 __all__ = ["PUBLISHED_RECIPES", "SMALL_RECIPES", "VARIANTS", "PhaseCount", "count_recipe"]
 
 RESOLUTION = (64, 64)
 BATCH = 8
 VARIANTS = ("fp32", "bf16", "fp32, augmented", "bf16, augmented")
-AS_PUBLISHED = "as published"  # the variant of PUBLISHED_RECIPES
 # aten ops that are no views and launch nothing: they allocate, or concern the host alone
 _NO_LAUNCH = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "alias",
@@ -69,8 +74,7 @@ def count_recipe(name: str, variants: Sequence[str] = VARIANTS) -> Iterator[Phas
 def _config(name: str, variant: str) -> TrainConfig:
     recipe = load_recipe(name)
     if variant == AS_PUBLISHED:
-        config = recipe(resolution=PUBLISHED_RECIPES[name], batch=BATCH, device="cuda")
-        return config.with_changes(batch_gpu=None)
+        return config_as_published(name, BATCH)
     size = size_of(recipe, RESOLUTION)
     precision = variant.split(", ")[0]
     config = recipe(resolution=size, batch=BATCH, device="cuda", precision=precision)

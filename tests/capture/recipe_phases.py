@@ -27,7 +27,14 @@ from fastgan.training.step.batch import Batch
 from fastgan.training.step.state import TrainState, build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import OTHER_RECIPES, PUBLISHED_RECIPES, SMALL_RECIPES, size_of
+from _small_networks import (
+    AS_PUBLISHED,
+    OTHER_RECIPES,
+    PUBLISHED_RECIPES,
+    SMALL_RECIPES,
+    config_as_published,
+    size_of,
+)
 
 __all__ = [
     "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "make_batch",
@@ -56,7 +63,6 @@ VARIANTS = (
     "bf16",
     "plain PyTorch ops",
 )
-AS_PUBLISHED = "as published"
 VARIANTS_OF_OTHERS = ("shipped", "bf16")  # of other samples than images
 FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
 
@@ -99,8 +105,7 @@ def variant_config(name: str, variant: str) -> TrainConfig:
     c_dim = CLASSES if variant == "conditional" else 0
     recipe = load_recipe(name)
     if variant == AS_PUBLISHED:
-        config = recipe(resolution=PUBLISHED_RECIPES[name], batch=BATCH, device="cuda")
-        return config.with_changes(batch_gpu=None)
+        return config_as_published(name, BATCH)
     if name in OTHER_RECIPES:
         precision = "bf16" if variant == "bf16" else "fp32"
         return recipe(batch=BATCH, device="cuda", schedule=SCHEDULE, precision=precision)
