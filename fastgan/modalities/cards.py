@@ -20,7 +20,7 @@ MOST_IN_A_TIMELINE = 12
 _EARLIER = 6  # snapshots that are shown again as the run's progress
 
 
-def spread(fakes: Sequence[tuple[int, str]], limit: int) -> list[tuple[int, str]]:
+def spread(fakes: Sequence[tuple[float, str]], limit: int) -> list[tuple[float, str]]:
     """At most `limit` (>= 2) of the snapshots, evenly spread, the first and the last among them."""
     count = min(len(fakes), limit)
     return [fakes[i * (len(fakes) - 1) // max(count - 1, 1)] for i in range(count)]
@@ -69,7 +69,7 @@ def pair(title: str, cards: Sequence[str]) -> str:
 def beside_reals(
     title: str,
     files: Collection[str],
-    fakes: Sequence[tuple[int, str]],
+    fakes: Sequence[tuple[float, str]],
     make: Callable[[str, str, str], str] = card,
     *,
     reals: str,
@@ -106,7 +106,7 @@ def beside_reals(
     return pair(title, shown), pair("Progress", in_turn) if len(in_turn) > 1 else ""
 
 
-def progress(animation: str, fakes: Sequence[tuple[int, str]]) -> str:
+def progress(animation: str, fakes: Sequence[tuple[float, str]]) -> str:
     """The animation of a run and its pictures in turn; nothing for fewer than two of them.
 
     Args:

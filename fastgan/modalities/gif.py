@@ -1,6 +1,7 @@
 """progress.gif: one frame per grid of fakes, the amount of training printed below each."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastgan._extras import Extra
@@ -15,7 +16,9 @@ _LAST_FRAME_MS = 2000
 _CAPTION_PIXELS = 24
 
 
-def pick_frames(grids: list[tuple[int, Path]], limit: int = _MAX_FRAMES) -> list[tuple[int, Path]]:
+def pick_frames(
+    grids: Sequence[tuple[float, Path]], limit: int = _MAX_FRAMES
+) -> list[tuple[float, Path]]:
     """At most `limit` of `grids`, evenly spread, the first and the last among them."""
     if limit < 2:
         raise ValueError(f"pick_frames: limit must be at least 2, got {limit}")
@@ -24,7 +27,7 @@ def pick_frames(grids: list[tuple[int, Path]], limit: int = _MAX_FRAMES) -> list
     return [grids[i * (len(grids) - 1) // (limit - 1)] for i in range(limit)]
 
 
-def make_frame(picture: "Image.Image", kimg: int) -> "Image.Image":
+def make_frame(picture: "Image.Image", kimg: float) -> "Image.Image":
     """A frame at most 512 px wide with `kimg` below it, in an adaptive palette of 128 colours."""
     picture = picture.convert("RGB")
     if picture.width > _MAX_WIDTH:
@@ -48,7 +51,7 @@ class GifWriter:
         """Read `path` again at the next call: it was written anew."""
         self._frames.pop(path, None)
 
-    def encode(self, grids: list[tuple[int, Path]]) -> bytes:
+    def encode(self, grids: Sequence[tuple[float, Path]]) -> bytes:
         """The GIF's bytes: at most 48 frames, each 0.16 s and the last 2 s, looping for ever.
 
         Grids of another size than the newest are left out. ValueError where `grids` is empty.

@@ -32,7 +32,7 @@ def test_every_cfg_trains_end_to_end(cli, images, cfg):
 
     assert run_dir.name.startswith(f"00000-noise-{cfg}-batch4")
     for name in ("training_options.json", "log.txt", "stats.jsonl", "reals.png",
-                 "fakes000000.png", "progress.gif", "report.html"):  # fmt: skip
+                 "fakes000000_020.png", "progress.gif", "report.html"):  # fmt: skip
         assert (run_dir / name).stat().st_size > 0, name
     assert re.search(r"tick 0 +kimg \d.* sec/kimg \d.* gpumem 0.00 +augment 0.000", output)
     assert "backends    " in output

@@ -88,7 +88,7 @@ def test_two_processes_train_one_run_and_one_goes_on(tmp_path, images):
     run_dir = only_run(tmp_path)
     assert output.count("finished at 0.0 kimg") == 1  # only rank 0 prints
     assert json.loads((run_dir / "launch.json").read_text())["ended"] == "finished"
-    assert (run_dir / "fakes000000.png").exists()
+    assert (run_dir / "fakes000000_048.png").exists()
     assert newest(run_dir)["counters"]["nimg"] == 48
 
     resume = ["--resume", "latest", "--kimg", 0.064]

@@ -42,14 +42,12 @@ class _Pictures:
             self._order = order_by_class(classes, self._shape)
         write_picture(run_dir / "reals.png", make_grid(reals, self._shape))
 
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         if self._order is not None:
             x = x[torch.tensor(self._order)]
         write_picture(path, make_grid(x, self._shape))
         self._gif.forget(path)
-        others = [(kimg, other) for kimg, other in fakes if other != path]
-        grids = sorted([*others, (int(path.stem.removeprefix("fakes")), path)])
-        write_atomic(self._run_dir / "progress.gif", self._gif.encode(grids))
+        write_atomic(self._run_dir / "progress.gif", self._gif.encode(fakes))
 
 
 def make_writer(
@@ -66,8 +64,8 @@ def make_writer(
 
     Returns:
         Its `write(path, x, fakes)` writes a snapshot: x [n, C, H, W] into path and into the
-        animation, of which `fakes` are the earlier pictures (kimg, path). None for a model of
-        vectors, which has no pictures.
+        animation, of which `fakes` are the pictures (kimg, path), this one included. None for a
+        model of vectors, which has no pictures.
     """
     if not config.is_image_model:
         return None
@@ -120,7 +118,7 @@ def write_all(x: Tensor, stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: the newest pictures, and the progress of the run.
 

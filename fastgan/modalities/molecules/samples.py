@@ -26,7 +26,7 @@ class _Writer:
     def __init__(self, elements: tuple[str, ...]):
         self._elements = elements
 
-    def write(self, path: Path, x: dict[str, Tensor], fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: dict[str, Tensor], fakes: Sequence[tuple[float, Path]]) -> None:
         _write(path, to_smiles(x, self._elements))
 
 
@@ -98,7 +98,7 @@ def write_all(x: dict[str, Tensor], stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: the newest sheet beside real molecules, and the sheets of snapshots.
 

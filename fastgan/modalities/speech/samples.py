@@ -23,7 +23,7 @@ class _Writer:
     def __init__(self, sample_rate: int):
         self._sample_rate = sample_rate
 
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         for i, waveform in enumerate(x):
             write_wav(path.with_name(f"{path.stem}-{i}.wav"), waveform, self._sample_rate)
         write_picture(path, spectrogram_sheet(list(x)))
@@ -85,7 +85,7 @@ def write_all(x: Tensor, stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: players and spectrograms of the newest snapshot beside the real prompts.
 

@@ -24,7 +24,7 @@ class _Writer:
     def __init__(self, sample_rate: int):
         self._sample_rate = sample_rate
 
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         rows = [_joined(row) for row in x[:_SHOWN].split(_PER_ROW)]
         write_wav(path, torch.cat(rows), self._sample_rate)
         write_picture(path.with_suffix(".png"), spectrogram_sheet(rows))
@@ -86,7 +86,7 @@ def write_all(x: Tensor, stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: a player and the spectrograms of the newest snapshot and of real ones.
 

@@ -26,7 +26,7 @@ class _Writer:
         nearest = F.interpolate(c, reals.shape[2:], mode="nearest")
         self._known, self._reals = [nearest, enlarge(c)], reals
 
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         columns = [*self._known, x.detach().float().cpu(), self._reals]
         tiles = torch.stack(columns, 1).flatten(0, 1)  # [4N, 3, H, W], four of each picture
         pictures_in_row = 2 if len(x) % 2 == 0 else 1
@@ -55,7 +55,7 @@ def make_writer(
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: the newest snapshot, and earlier ones.
 

@@ -21,7 +21,7 @@ _ROUNDS = 4  # how often an .mp4 plays its clips
 
 
 class _Writer:
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         _write(path, x)
 
 
@@ -97,7 +97,7 @@ def write_all(x: Tensor, stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: the newest clips beside real ones, and those of earlier snapshots.
 

@@ -21,7 +21,7 @@ class _Writer:
     def __init__(self, alphabet: str):
         self._alphabet = alphabet
 
-    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[int, Path]]) -> None:
+    def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         _write(path, to_text(x, self._alphabet))
 
 
@@ -80,7 +80,7 @@ def write_all(x: Tensor, stem: Path, config: Any) -> Path:
 
 
 def section(
-    folder: Path, files: Collection[str], fakes: Sequence[tuple[int, str]]
+    folder: Path, files: Collection[str], fakes: Sequence[tuple[float, str]]
 ) -> tuple[str, str]:
     """HTML of the report: the newest words beside real ones, and some of each snapshot.
 

@@ -322,7 +322,7 @@ class _Run:
         suffix = load_modality(state.config.data.modality).samples.SUFFIX
         snapshot = Snapshot(
             kimg=state.kimg,
-            samples=self.run_dir / fakes_name(state.kimg, suffix),
+            samples=self.run_dir / fakes_name(state.nimg, suffix),
             checkpoint=path,
             metrics=metrics,
         )

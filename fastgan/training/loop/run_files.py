@@ -1,11 +1,14 @@
 """`read_run`: the options, statistics, scores and samples of a run folder."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastgan.modalities import Modality, load_modality
+
+_COUNT = re.compile(r"(\d+)(?:_(\d{3}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class RunFiles:
     options: Mapping[str, object] = field(default_factory=dict)
     stats: list[dict[str, float]] = field(default_factory=list)
     scores: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
-    fakes: list[tuple[int, str]] = field(default_factory=list)
+    fakes: list[tuple[float, str]] = field(default_factory=list)
     folder: Path = Path()
     files: frozenset[str] = frozenset()
 
@@ -89,16 +92,24 @@ def read_run(run_dir: Path) -> RunFiles:
     )
 
 
-def fakes_name(kimg: float, suffix: str) -> str:
-    """`fakes000012.png`: the file of a snapshot at `kimg` thousand samples (rounded down)."""
-    return f"fakes{int(kimg):06d}{suffix}"
+def fakes_name(nimg: int, suffix: str) -> str:
+    """The file of a snapshot after `nimg` samples; no two have one name, and they sort by it.
+
+    `fakes000012.png` is that of 12,000 samples, and `fakes000012_032.png` that of 12,032.
+    """
+    kimg, rest = divmod(nimg, 1000)
+    return f"fakes{kimg:06d}_{rest:03d}{suffix}" if rest else f"fakes{kimg:06d}{suffix}"
 
 
-def list_fakes(run_dir: Path, suffix: str) -> list[tuple[int, Path]]:
-    """`(kimg, path)` of every snapshot's file in a run folder, oldest first."""
+def list_fakes(run_dir: Path, suffix: str, coming: Path | None = None) -> list[tuple[float, Path]]:
+    """`(kimg, path)` of every snapshot's file in a run folder, oldest first; 12 or 12.032 kimg.
+
+    `coming` is among them although it is not written yet.
+    """
     found = []
-    for path in run_dir.glob(f"fakes*{suffix}"):
-        digits = path.stem.removeprefix("fakes")
-        if digits.isdigit():
-            found.append((int(digits), path))
+    for path in {*run_dir.glob(f"fakes*{suffix}"), *([coming] if coming else [])}:
+        count = _COUNT.fullmatch(path.stem.removeprefix("fakes"))
+        if count:
+            kimg, rest = int(count[1]), int(count[2] or 0)
+            found.append(((kimg * 1000 + rest) / 1000 if rest else kimg, path))
     return sorted(found)

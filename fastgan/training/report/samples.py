@@ -39,10 +39,10 @@ class Samples(Observer):
     def on_end(self, reason: str) -> None:
         is_saved = reason in ("finished", "interrupted")
         if is_saved and self._state is not None and self._state.nimg != self._last_nimg:
-            self._write(self._run_dir / fakes_name(self._state.kimg, self._suffix))
+            self._write(self._run_dir / fakes_name(self._state.nimg, self._suffix))
 
     def _write(self, path: Path) -> None:
         self._last_nimg = self._state.nimg
         if self._writer is not None:
-            fakes = list_fakes(self._run_dir, self._suffix)
+            fakes = list_fakes(self._run_dir, self._suffix, coming=path)
             self._writer.write(path, sample_grid(self._state), fakes)

@@ -197,9 +197,9 @@ def test_the_commands_train_draw_and_evaluate(smiles_file, tmp_path):
         *SMALL,
     )
     folder = next(tmp_path.glob("00000-*"))
-    lines = (folder / "fakes000000.smi").read_text().splitlines()
+    lines = (folder / "fakes000000_080.smi").read_text().splitlines()
     assert len(lines) == 64
-    assert "<svg" in (folder / "fakes000000.svg").read_text()
+    assert "<svg" in (folder / "fakes000000_080.svg").read_text()
     assert (folder / "reals.smi").read_text().splitlines()[0] in Molecules(smiles_file).smiles
     page = (folder / "report.html").read_text()
     assert re.search(r"\d+ of 64 are valid", page)

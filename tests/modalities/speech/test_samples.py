@@ -26,13 +26,13 @@ def trained(tones, tmp_path_factory):
 
 
 def test_a_run_writes_sounds_that_the_report_plays(trained):
-    for name in ("reals", "fakes000000"):
+    for name in ("reals", "fakes000000_004"):
         x, rate = read_wav(trained / f"{name}-2.wav")
         assert rate == 8000
         assert len(x) == 4096
         assert (trained / f"{name}.png").exists()
     page = (trained / "report.html").read_text()
-    assert '<audio controls preload="none" src="fakes000000-2.wav">' in page
+    assert '<audio controls preload="none" src="fakes000000_004-2.wav">' in page
     assert 'src="reals-0.wav"' in page
     scores = json.loads((trained / "metric-mel_l1.jsonl").read_text().splitlines()[-1])
     assert 0 < scores["results"]["mel_l1"] < 20

@@ -42,8 +42,8 @@ def test_a_voice_is_held_out_and_a_run_writes_its_sounds(tones, tmp_path, monkey
     flags = ["--batch", 2, "--kimg", 0.004, "--tick", 0.002, "--snap", 100, "--outdir", outdir]
     run("train", "--cfg", "spoken-digits", "--data", tones, *flags)
     folder = next(outdir.iterdir())
-    assert rms(read_wav(folder / "fakes000000.wav")[0]) > 0
-    assert 'src="fakes000000.wav"' in (folder / "report.html").read_text()
+    assert rms(read_wav(folder / "fakes000000_004.wav")[0]) > 0
+    assert 'src="fakes000000_004.wav"' in (folder / "report.html").read_text()
     line = json.loads((folder / "metric-recognised.jsonl").read_text().splitlines()[-1])
     assert 0 <= line["results"]["recognised"] <= 1
 

@@ -117,7 +117,7 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_pictures(folder, tmp_path):
         re.findall(r"digest (\w+)", (path / "log.txt").read_text())[-1] for path in (whole, parts)
     ]
     assert digests[0] == digests[1]
-    assert size_of(whole / "fakes000000.png") == (
+    assert size_of(whole / "fakes000000_016.png") == (
         8 * (24 * 4 + 2) - 2,
         16 * 4,
     )  # 2 held-out pictures, 4 of each

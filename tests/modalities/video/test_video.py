@@ -138,11 +138,11 @@ def test_the_commands_train_and_show_clips(folder, tmp_path):
     flags = ["--data", folder, "--outdir", tmp_path, "--kimg", 0.02, "--metrics", "none", *SMALL]
     run("train", "--cfg", "video", *flags)
     made = next(tmp_path.glob("00000-*"))
-    with Image.open(made / "fakes000000.gif") as sheet:
+    with Image.open(made / "fakes000000_020.gif") as sheet:
         assert sheet.size == (8 * 64, 4 * 64)
         assert sum(1 for _ in ImageSequence.Iterator(sheet)) == 8
     assert (made / "reals.mp4").stat().st_size > 1000
-    assert 'src="fakes000000.gif"' in (made / "report.html").read_text()
+    assert 'src="fakes000000_020.gif"' in (made / "report.html").read_text()
     output = run("generate", "--network", made, "--seeds", "0-1", "--outdir", tmp_path / "new")
     assert "2 clips written" in output
     assert (tmp_path / "new" / "seed0001.mp4").exists()

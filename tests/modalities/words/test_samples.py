@@ -26,7 +26,7 @@ def trained(word_file, tmp_path_factory):
 
 
 def test_a_run_writes_words_and_a_report_that_lists_them(trained):
-    words = (trained / "fakes000000.txt").read_text().splitlines()
+    words = (trained / "fakes000000_240.txt").read_text().splitlines()
     reals = (trained / "reals.txt").read_text().splitlines()
     assert len(words) == len(reals) == 64
     page = (trained / "report.html").read_text()
@@ -47,7 +47,9 @@ def test_a_resumed_run_continues_bit_for_bit(trained, word_file, tmp_path):
     logs = [(path / "log.txt").read_text() for path in (folder, trained)]
     first, second = (re.findall(r"digest (\w+)", log)[-1] for log in logs)
     assert first == second
-    assert (folder / "fakes000000.txt").read_text() == (trained / "fakes000000.txt").read_text()
+    assert (folder / "fakes000000_240.txt").read_text() == (
+        trained / "fakes000000_240.txt"
+    ).read_text()
 
 
 def test_words_are_generated_and_evaluated(trained, tmp_path):

@@ -110,7 +110,9 @@ def test_a_run_from_start_to_end(config, tiny, tmp_path):
         assert tick.cpumem_gb > 0.01
     assert watch.ticks[-1].eta_sec == 0
     assert [s.kimg for s in watch.snapshots] == [0.012, 0.064, 0.1]
-    assert watch.snapshots[-1].samples == tmp_path / "fakes000000.png"
+    assert [s.samples.name for s in watch.snapshots] == [
+        "fakes000000_012.png", "fakes000000_064.png", "fakes000000_100.png"
+    ]  # fmt: skip
     assert checkpoint.latest(tmp_path) == watch.snapshots[-1].checkpoint
     assert watch.info.reals(7).shape == (7, 2)
     assert len((tmp_path / "stats.jsonl").read_text().splitlines()) == 5

@@ -38,8 +38,26 @@ def test_nested_options_are_joined_by_points():
 
 
 def test_fakes_are_found_in_order(tmp_path):
-    for kimg in (1000000, 20, 3):
-        (tmp_path / fakes_name(kimg, ".png")).touch()
-    (tmp_path / "fakes-old.png").touch()
+    counts = (96, 3_000, 3_004, 3_200, 20_000, 1_000_000_000)
+    names = [fakes_name(nimg, ".png") for nimg in counts]
+    assert names == sorted(names)
+    for name in names[::-1]:
+        (tmp_path / name).touch()
+    for other in ("fakes-old.png", "fakes.png", "fakes000003_5.png", "fakes000003_004-0.png"):
+        (tmp_path / other).touch()
 
-    assert [kimg for kimg, _ in list_fakes(tmp_path, ".png")] == [3, 20, 1000000]
+    found = list_fakes(tmp_path, ".png")
+    assert [str(kimg) for kimg, _ in found] == ["0.096", "3", "3.004", "3.2", "20", "1000000"]
+    assert [path.name for _, path in found] == names
+    coming = list_fakes(tmp_path, ".png", coming=tmp_path / "fakes000020_008.png")
+    assert [kimg for kimg, _ in coming][-2:] == [20.008, 1_000_000]
+    assert list_fakes(tmp_path, ".png", coming=tmp_path / names[1]) == found
+
+
+def test_no_two_files_of_samples_have_one_name():
+    names = [fakes_name(nimg, ".png") for nimg in range(0, 12_000, 4)]
+
+    assert len(set(names)) == len(names)
+    assert (names[0], names[1], names[-1]) == (
+        "fakes000000.png", "fakes000000_004.png", "fakes000011_996.png"
+    )  # fmt: skip

@@ -180,10 +180,10 @@ def test_the_snapshots_have_conditions_of_the_data_set(trained):
     shown = sample_grid(state, batch=2)
     torch.testing.assert_close(shown["high"], expected["high"])
     torch.testing.assert_close(
-        torch.tensor(json.loads((run_dir / "fakes000000.json").read_text())), shown["high"]
+        torch.tensor(json.loads((run_dir / "fakes000000_040.json").read_text())), shown["high"]
     )
     page = (run_dir / "report.html").read_text()
-    assert '<audio controls preload="none" src="fakes000000.json">' in page
+    assert '<audio controls preload="none" src="fakes000000_040.json">' in page
     assert "Pairs per second" in page
 
 

@@ -5,6 +5,7 @@ from PIL import Image
 
 from fastgan.training.config.run import DataConfig
 from fastgan.training.loop.observer import RunInfo, Snapshot
+from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.report.samples import Samples
 
 
@@ -31,9 +32,14 @@ def _pixels(path):
         return np.asarray(picture)
 
 
-def _snapshot(run_dir, kimg):
-    path = run_dir / f"fakes{int(kimg):06d}.png"
-    return Snapshot(kimg=kimg, samples=path, checkpoint=run_dir / "ckpt.safetensors")
+def _frames(path):
+    with Image.open(path) as animation:
+        return animation.n_frames
+
+
+def _snapshot(run_dir, nimg):
+    path = run_dir / fakes_name(nimg, ".png")
+    return Snapshot(kimg=nimg / 1000, samples=path, checkpoint=run_dir / "ckpt.safetensors")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -42,11 +48,11 @@ def test_reals_fakes_and_gif_are_written(tiny, tmp_path, channels, size):
     info = _info(tiny, tmp_path, img_channels=channels, img_height=size[0], img_width=size[1])
     pictures = Samples()
     pictures.on_start(info)
-    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+    pictures.on_snapshot(_snapshot(tmp_path, 100))
 
-    assert _pixels(tmp_path / "reals.png").shape == _pixels(tmp_path / "fakes000000.png").shape
+    assert _pixels(tmp_path / "reals.png").shape == _pixels(tmp_path / "fakes000000_100.png").shape
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "fakes000000.png", "progress.gif", "reals.png",
+        "fakes000000_100.png", "progress.gif", "reals.png",
     ]  # fmt: skip
 
 
@@ -57,7 +63,7 @@ def test_rows_are_classes(tiny, tmp_path):
         info.state.G_ema.fc.weight[:, -4:] = torch.eye(6)[:, :4] * 5  # the class is all that shows
     pictures = Samples()
     pictures.on_start(info)
-    pictures.on_snapshot(_snapshot(tmp_path, 3.0))
+    pictures.on_snapshot(_snapshot(tmp_path, 3000))
 
     grid = _pixels(tmp_path / "fakes000003.png")
     rows = [grid[top : top + 7 * 12] for top in range(0, len(grid) - 50, len(grid) // 4 + 1)]
@@ -67,16 +73,30 @@ def test_rows_are_classes(tiny, tmp_path):
     assert not np.array_equal(rows[0][:40], rows[1][:40])
 
 
-def test_a_snapshot_of_the_same_kimg_replaces_the_picture(tiny, tmp_path):
+def test_a_snapshot_after_as_many_images_replaces_the_picture(tiny, tmp_path):
     info = _info(tiny, tmp_path)
     pictures = Samples()
     pictures.on_start(info)
-    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+    pictures.on_snapshot(_snapshot(tmp_path, 100))
     before = (tmp_path / "progress.gif").read_bytes()
     torch.nn.init.normal_(info.state.G_ema.out.bias)
-    pictures.on_snapshot(_snapshot(tmp_path, 0.2))
+    pictures.on_snapshot(_snapshot(tmp_path, 100))
 
     assert (tmp_path / "progress.gif").read_bytes() != before
+    assert _frames(tmp_path / "progress.gif") == 1
+
+
+def test_two_snapshots_within_a_kimg_are_two_pictures_and_two_frames(tiny, tmp_path):
+    info = _info(tiny, tmp_path)
+    pictures = Samples()
+    pictures.on_start(info)
+    for nimg in (100, 200):
+        torch.nn.init.normal_(info.state.G_ema.out.bias)
+        pictures.on_snapshot(_snapshot(tmp_path, nimg))
+
+    grids = [_pixels(tmp_path / f"fakes000000_{nimg}.png") for nimg in (100, 200)]
+    assert not np.array_equal(*grids)
+    assert _frames(tmp_path / "progress.gif") == 2
 
 
 @pytest.mark.parametrize(
@@ -99,7 +119,7 @@ def test_vectors_get_no_pictures(tiny, tmp_path):
     info = _info(tiny, tmp_path, data_shape=(4,))
     pictures = Samples()
     pictures.on_start(info)
-    pictures.on_snapshot(_snapshot(tmp_path, 0.1))
+    pictures.on_snapshot(_snapshot(tmp_path, 100))
     pictures.on_end("finished")
 
     assert list(tmp_path.iterdir()) == []
