@@ -1,4 +1,4 @@
-"""`fastgan data`: Convert, pack, index, inspect or draw data sets."""
+"""`fastgan data`: Convert, pack, index, inspect or make data sets."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from fastgan.cli.shared_options import Resolution
 
 @click.group()
 def command() -> None:
-    """Convert, pack, index, inspect or draw data sets."""
+    """Convert, pack, index, inspect or make data sets."""
 
 
 # fmt: off
@@ -135,6 +135,22 @@ def avatars(dest, resolution, count, seed, overwrite) -> None:
                               overwrite=overwrite)  # fmt: skip
     _print_info(path)
 # fmt: on
+
+
+@command.command()
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace DEST if it exists.")
+def digits(dest, overwrite) -> None:
+    """Write handwritten digits into a .zip file.
+
+    They are the 1,797 images of 8x8 pixels that come with the Python package scikit-learn. The
+    labels in DEST are their classes, 0 to 9.
+    """
+    from fastgan.data.digits import write_digits
+
+    with _errors():
+        path = write_digits(dest, overwrite=overwrite)
+    _print_info(path)
 
 
 @contextlib.contextmanager

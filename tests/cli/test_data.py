@@ -1,10 +1,15 @@
+import importlib.util
+from types import SimpleNamespace
+
 import click
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from fastgan.cli.shared_options import Resolution
+from fastgan.data import open_images
 
 
 def test_convert_packs_a_folder_with_labels(cli, images):
@@ -46,6 +51,32 @@ def test_avatars_are_drawn_and_trainable(cli):
     assert "drawing faces: 4 of 4" in output
 
     cli("train", "--data", "faces.zip", "--cfg", "mlp", "--batch", 4, "--kimg", 0.004)
+
+
+def test_digits_without_their_package_name_what_to_install(cli, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install --no-deps scikit-learn" in cli("data", "digits", "d.zip", code=1).output
+
+
+def test_digits_are_written_with_their_classes(cli, monkeypatch):
+    made = cli.folder / "sklearn/datasets/data/digits.csv.gz"
+    made.parent.mkdir(parents=True)
+    rows = np.zeros((3, 65))
+    rows[:, 1:3] = 16, 7  # the first row of pixels
+    rows[:, -1] = 4, 0, 9
+    np.savetxt(made, rows, fmt="%d", delimiter=",")
+    package = SimpleNamespace(submodule_search_locations=[str(cli.folder / "sklearn")])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+
+    output = cli("data", "digits", "d.zip").output
+
+    assert "images      3" in output
+    assert "resolution  8x8 grayscale" in output
+    dataset = open_images(cli.folder / "d.zip", use_labels=True)
+    x, c = dataset[0]
+    assert x[0, 0, :4].tolist() == [0, 255, 112, 0]
+    assert c.argmax() == 4
+    assert "--overwrite" in cli("data", "digits", "d.zip", code=1).output
 
 
 @given(width=st.integers(1, 9999), height=st.integers(1, 9999))

@@ -1,0 +1,1 @@
+"""Losses and penalties compared on handwritten digits: `python -m benchmarks.losses`."""
