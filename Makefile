@@ -6,6 +6,8 @@ PIP_FLAGS ?=
 TORCH_FLAGS ?=
 DEMO_MINUTES ?= 5
 DEMO_FLAGS ?=
+GALLERY_MINUTES ?= 3
+GALLERY_FLAGS ?=
 PYTEST_FLAGS ?=
 
 BIN := $(VENV)/bin
@@ -21,10 +23,11 @@ KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 # Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run clean
+.PHONY: help demo gallery test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
+	@echo "gallery         train each recipe for $(GALLERY_MINUTES) minutes on one core (GALLERY_MINUTES=1), and show all on one page"
 	@echo "test            install and run the tests: plain PyTorch, the CUDA kernels on the emulator, the CPU kernels"
 	@echo "quick           for a developer at work, a minute: lint, and the first case of each quick test"
 	@echo "test-slow       the long checks: compiles, inductor, real training runs"
@@ -58,6 +61,11 @@ kernels: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BUILD)
 	$(BIN)/fastgan train --minutes $(DEMO_MINUTES) $(DEMO_FLAGS)
+
+# Packages of data are not installed: docs/other-samples.md names them, and the page those that are missing.
+gallery: $(VENV)/.installed
+	$(BUILD)
+	$(BIN)/python -m benchmarks.gallery --minutes $(GALLERY_MINUTES) $(GALLERY_FLAGS)
 
 test: test-reference test-emulator test-cpu
 

@@ -46,9 +46,10 @@ OPTIONS = (
     _option("--outdir", default="runs", type=click.Path(path_type=Path),
             help="Folder in which run folders are created."),
     _option("--cfg", default="faces", type=click.Choice(cfg_names()),
-            help="Recipe: the networks, the losses and all settings that no option changes. dcgan, "
-                 "faces, mlp, those with -small and those of other samples than images are sized "
-                 "for a CPU, the others are published configurations, for GPUs."),
+            help="Recipe: the networks, the losses and all settings that no option changes. auto, "
+                 "bigvgan, cifar, hifigan-v1 to -v3, paper256 to paper1024, r3gan, stylegan2, "
+                 "stylegan3-r and stylegan3-t are published configurations, for GPUs; the others "
+                 "are sized for a CPU."),
     _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
             help="With --cfg r3gan: the data set whose published settings are taken."),
     _option("--data", default=AVATARS,

@@ -4,7 +4,12 @@ import pytest
 import torch
 from _small_networks import fields_at_16, size_of
 
-from fastgan.training.config.recipes import load_recipe, recipe_modality, recipes
+from fastgan.training.config.recipes import (
+    is_published,
+    load_recipe,
+    recipe_modality,
+    recipes,
+)
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.phases import train_step
@@ -25,6 +30,13 @@ def test_a_recipe_is_for_the_modality_of_its_folder():
     assert recipe_modality("stylegan3-t") == "images"
     assert "faces" in recipes("images")
     assert recipes("nothing") == []
+
+
+def test_published_recipes_are_told_from_those_that_are_sized_for_a_processor():
+    assert {name for name in recipes() if is_published(name)} == {
+        "auto", "bigvgan", "cifar", "hifigan-v1", "hifigan-v2", "hifigan-v3", "paper1024",
+        "paper256", "paper512", "r3gan", "stylegan2", "stylegan3-r", "stylegan3-t",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("c_dim", [0, 3])

@@ -16,7 +16,14 @@ from typing import Any
 
 from fastgan.training.config.run import TrainConfig
 
-__all__ = ["data_options", "load_recipe", "recipe_modality", "recipes", "shown_resolution"]
+__all__ = [
+    "data_options",
+    "is_published",
+    "load_recipe",
+    "recipe_modality",
+    "recipes",
+    "shown_resolution",
+]
 
 
 def _found() -> dict[str, str]:
@@ -83,6 +90,21 @@ def data_options(name: str) -> dict[str, Any]:
     return dict(getattr(_load(name), "DATA_OPTIONS", {}))
 
 
+def is_published(name: str) -> bool:
+    """Whether a recipe has published settings, for GPUs: IS_PUBLISHED of its file.
+
+    Args:
+        name: one of `recipes()`.
+
+    Returns:
+        False for those that are sized for a processor.
+
+    Raises:
+        ValueError: for another name; it lists those that exist.
+    """
+    return getattr(_load(name), "IS_PUBLISHED", False)
+
+
 def load_recipe(name: str) -> Callable[..., TrainConfig]:
     """The function `recipe` of `fastgan.training.config.recipes.<modality>.<name>`.
 
@@ -91,7 +113,7 @@ def load_recipe(name: str) -> Callable[..., TrainConfig]:
     The names of published configurations are those of the code that they come from: auto,
     stylegan2, paper256, paper512, paper1024 and cifar of stylegan2-ada-pytorch; stylegan3-t and
     stylegan3-r; r3gan, which also takes `preset`, one of CIFAR10, FFHQ-64, FFHQ-256, ImageNet-32
-    and ImageNet-64. Those with -small, dcgan, mlp and faces are sized for a processor.
+    and ImageNet-64; hifigan-v1, -v2, -v3 and bigvgan. All others are sized for a processor.
 
     Args:
         name: one of `recipes()`.

@@ -6,3 +6,4 @@ from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "cifar")
 RESOLUTION = (32, 32)
+IS_PUBLISHED = True

@@ -6,3 +6,4 @@ from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "paper256")
 RESOLUTION = (256, 256)
+IS_PUBLISHED = True

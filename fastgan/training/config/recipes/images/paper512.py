@@ -6,3 +6,4 @@ from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "paper512")
 RESOLUTION = (512, 512)
+IS_PUBLISHED = True

@@ -5,6 +5,8 @@ from typing import Any
 from fastgan.training.config.published.r3gan import choose_preset, published, sides
 from fastgan.training.config.run import TrainConfig
 
+IS_PUBLISHED = True
+
 
 def recipe(
     *,

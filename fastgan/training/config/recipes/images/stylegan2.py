@@ -6,3 +6,4 @@ from fastgan.training.config.published.stylegan2 import published
 
 recipe = partial(published, "stylegan2")
 RESOLUTION = (1024, 1024)
+IS_PUBLISHED = True

@@ -6,3 +6,4 @@ from fastgan.training.config.published.stylegan3 import published
 
 recipe = partial(published, "stylegan3-t")
 RESOLUTION = (512, 512)
+IS_PUBLISHED = True

@@ -8,6 +8,7 @@ from fastgan.training.config.recipes.speech._published import OPTIONS, published
 from fastgan.training.config.run import TrainConfig
 
 DATA_OPTIONS = OPTIONS
+IS_PUBLISHED = True
 
 
 def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:

@@ -7,6 +7,7 @@ from fastgan.training.config.recipes.speech._published import OPTIONS, hifigan
 from fastgan.training.config.run import TrainConfig
 
 DATA_OPTIONS = OPTIONS
+IS_PUBLISHED = True
 
 
 def recipe(*, gpus: int = 1, **overrides: Any) -> TrainConfig:

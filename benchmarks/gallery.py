@@ -1,0 +1,215 @@
+"""`python -m benchmarks.gallery`: each recipe trained for minutes, and one page of all samples.
+
+Trained is every recipe that is sized for a processor: every file of
+fastgan/training/config/recipes but those with IS_PUBLISHED. A recipe that cannot run here, for
+want of a package, is listed with the message that says so. What is trained already is not trained
+again, unless its command has changed. `--folder`/index.html refers to files by relative paths.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+
+import torch
+
+from fastgan._version import __version__
+from fastgan.atomic import write_atomic
+from fastgan.training.config.recipes import is_published, recipe_modality, recipes
+from fastgan.training.loop.run_files import read_run
+from fastgan.training.report.charts import format_number
+from fastgan.training.report.style import CSS
+
+_SIDE = 32  # pixels of the images
+_RECORD = "row.json"
+_TITLE = re.compile(r"<h2>.*?</h2>")
+_FILE = re.compile(r'\b(src|href)="')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One recipe of the gallery, as its folder's row.json keeps it.
+
+    Args:
+        name: of the recipe.
+        command: words after `fastgan`, without --outdir.
+        run: name of the run folder in the row's folder; "" before there is one.
+        seconds: CPU-seconds of the command.
+        error: why there is no run; "": there is one.
+        note: why there are no metrics; "": there are some.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    run: str = ""
+    seconds: float = 0.0
+    error: str = ""
+    note: str = ""
+
+
+def rows(minutes: float, only: Sequence[str] = ()) -> list[Row]:
+    """What is to be trained: each recipe that is sized for a processor, of images first.
+
+    Args:
+        minutes: of each training.
+        only: names of recipes; default: all.
+
+    Raises:
+        ValueError: for a name that is not one of them.
+    """
+    names = [name for name in recipes() if not is_published(name)]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ValueError(f"--only: expected some of {', '.join(names)}, got {', '.join(unknown)}")
+    names.sort(key=lambda name: (recipe_modality(name) != "images", name))
+    return [
+        Row(name=name, command=_command(name, minutes)) for name in names if name in (only or names)
+    ]
+
+
+def _command(name: str, minutes: float) -> tuple[str, ...]:
+    size = ("--resolution", str(_SIDE)) if recipe_modality(name) == "images" else ()
+    return ("train", "--cfg", name, *size, "--minutes", f"{minutes:g}", "--metrics", "none")
+
+
+def train(row: Row, folder: Path, images: int) -> Row:
+    """Trains a row and computes its metrics, unless its folder holds what the same command made.
+
+    Args:
+        row: to train.
+        folder: of the gallery.
+        images: number of samples of the metrics.
+
+    Returns:
+        The row with what came out, as it is kept in its folder.
+    """
+    place = folder / row.name
+    earlier = read(row.name, folder)
+    if earlier is not None and earlier.command == row.command and not earlier.error:
+        return earlier
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    seconds, error = _fastgan(*row.command, "--outdir", place)
+    runs = sorted(path.parent.name for path in place.glob("*/training_options.json"))
+    if error or not runs:
+        done = replace(row, error=error or "the command made no run folder")
+    else:
+        _, note = _fastgan("evaluate", "--network", place / runs[-1], "--num", images)
+        done = replace(row, run=runs[-1], seconds=seconds, note=note)
+        shutil.rmtree(place / done.run / "checkpoints", ignore_errors=True)
+    write_atomic(place / _RECORD, json.dumps(asdict(done), indent=2))
+    return done
+
+
+def _fastgan(*words: object) -> tuple[float, str]:
+    """(CPU-seconds of `fastgan WORDS` with one thread, its error message; "" for none)."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastgan", *map(str, words)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    message = ""
+    if process.returncode:
+        lines = printed.strip().splitlines() or [f"exit status {process.returncode}"]
+        message = (
+            printed.rpartition("\nError: ")[2].strip() if "\nError: " in printed else lines[-1]
+        )
+    return usage.ru_utime + usage.ru_stime, message
+
+
+def read(name: str, folder: Path) -> Row | None:
+    """The row of a recipe as its folder keeps it; None where it was not tried yet."""
+    path = folder / name / _RECORD
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Row(**kept | {"command": tuple(kept["command"])})
+
+
+def page(done: Sequence[Row], folder: Path) -> str:
+    """The page as text; files are named relative to `folder`, and all other text is escaped."""
+    trained = [row for row in done if not row.error]
+    missing = [row for row in done if row.error]
+    links = " ".join(f'<a href="#{escape(row.name)}">{escape(row.name)}</a>' for row in trained)
+    listed = "".join(
+        f"<tr><th>{escape(row.name)}</th><td>{escape(row.error)}</td></tr>" for row in missing
+    )
+    rest = f'<h2>Not trained</h2><div class="card"><table>{listed}</table></div>' if missing else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Gallery - fastgan</title><style>{CSS}</style></head><body><main>"
+        f'<h1>Gallery</h1><p class="soft">Each recipe trained by one command, for a short time and '
+        f"from seed 0: {len(trained)} of {len(done)}. Generated samples are not selected.</p>"
+        f"<p>{links}</p>{''.join(_section(row, folder) for row in trained)}{rest}"
+        f"<footer>fastgan {__version__}, torch {escape(torch.__version__)}, one thread for each "
+        "recipe.</footer></main></body></html>"
+    )
+
+
+def _section(row: Row, folder: Path) -> str:
+    run = read_run(folder / row.name / row.run)
+    kimg = run.stats[-1]["kimg"] if run.stats else 0.0
+    noun = run.modality.samples.NOUN
+    tiles = [(f"thousand {noun}", kimg), ("CPU-minutes", row.seconds / 60)]
+    tiles += [(name, points[-1][1]) for name, points in run.scores.items()]
+    cells = "".join(
+        f'<div class="tile"><span>{escape(label)}</span><b>{format_number(value)}</b></div>'
+        for label, value in tiles
+    )
+    shown, _ = run.modality.samples.section(run.folder, run.files, run.fakes)
+    place = f"{escape(row.name)}/{escape(row.run)}/"
+    shown = _FILE.sub(rf'\1="{place}', _TITLE.sub("", shown))
+    note = f'<p class="soft">{escape(row.note)}</p>' if row.note else ""
+    return (
+        f'<h2 id="{escape(row.name)}">{escape(row.name)}</h2>'
+        f"<p><code>{escape(shlex.join(['fastgan', *row.command]))}</code> "
+        f'<a href="{place}report.html">report</a></p>'
+        f'<div class="tiles">{cells}</div>{note}<br>{shown}'
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("gallery"))
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each recipe; default 3")
+    parser.add_argument("--only", default="", help="names of recipes, separated by commas")
+    parser.add_argument("--images", type=int, default=1000, help="samples of the metrics")
+    parser.add_argument(
+        "--jobs", type=int, default=min(os.cpu_count() or 1, 8),
+        help="recipes at once, of one thread each; default: the number of cores, at most 8",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    chosen = rows(options.minutes, [name for name in options.only.split(",") if name])
+    begin = time.monotonic()
+
+    def make(row: Row) -> None:
+        done = train(row, options.folder, options.images)
+        what = done.error or f"{done.seconds / 60:.1f} CPU-minutes"
+        print(f"{(time.monotonic() - begin) / 60:5.1f} min  {row.name:<18} {what}", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(make, chosen))
+    kept = [read(row.name, options.folder) for row in rows(options.minutes)]
+    path = options.folder / "index.html"
+    write_atomic(path, page([row for row in kept if row is not None], options.folder))
+    print(f"page  {path.resolve().as_uri()}")
+
+
+if __name__ == "__main__":
+    main()
