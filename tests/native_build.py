@@ -14,6 +14,7 @@ from fastgan import _build
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 OUTPUT = ROOT / "build" / "native" / "tests"
+PLAIN = OUTPUT / "plain"  # what is built without a sanitizer
 NATIVE = ROOT / "tests" / "native"
 Objects = list[tuple[Path, list[str]]]
 # g++ assumes strict aliasing where nvcc does not: load16 reads any type through uint4.
@@ -63,7 +64,7 @@ def emulator_objects(sanitize: str | None = None, extra: Sequence[str] = ()) -> 
 
 def _make(target: _build.Target, sanitize: str | None) -> Path:
     """In a folder per sanitizer, so that none waits for another's lock: they share no object."""
-    return _build.make(OUTPUT / (sanitize or "plain"), [target])[0]
+    return _build.make(OUTPUT / sanitize if sanitize else PLAIN, [target])[0]
 
 
 def emulator(sanitize: str | None = None, only: Sequence[str] = ()) -> Path:
