@@ -1,0 +1,1 @@
+"""Translation between two kinds of pictures: {"a": [3, H, W], "b": [3, H, W]}, unpaired."""

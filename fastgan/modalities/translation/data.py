@@ -1,0 +1,213 @@
+"""Unpaired pictures of two domains, of any images with two classes, or of the avatars."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgan.data import default_dataset, open_images
+from fastgan.data.avatar_painter import CLASSES
+from fastgan.data.image_sources import label_document, open_source
+from fastgan.data.labels import folder_labels
+from fastgan.modalities.modality import DataFacts
+
+__all__ = ["BUILT_IN", "Unpaired", "conditions", "describe", "grid", "open_data"]
+
+BUILT_IN = "avatars"
+_AVATAR_RESOLUTION = 32
+_AVATARS = {"dark hair": ("BLACK", "BROWN_DARK"), "blond hair": ("BLONDE", "BLONDE_GOLDEN")}
+_HELD_OUT = 5  # of every so many pictures one is kept for the metrics and the samples
+_LEAST = 20  # pictures of a domain
+_SHOWN = 12
+
+Pictures = dict[str, Tensor]
+
+
+class Unpaired:
+    """Pictures of two domains: sample i has picture i mod N_a of a, and a drawn one of b.
+
+    The held-out part is in turn in both, so that its pictures are the same ones at every time.
+
+    Args:
+        images: of `fastgan.data.open_images`.
+        a: int64 [N_a], places of the pictures of domain a.
+        b: int64 [N_b], likewise.
+        names: of the domains.
+        held_out: the other part; None: this is it.
+
+    Attributes:
+        names: of the domains.
+        held_out: the held-out part; of itself, itself.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        a: np.ndarray,
+        b: np.ndarray,
+        names: tuple[str, str],
+        held_out: "Unpaired | None" = None,
+    ) -> None:
+        self._images, self._places = images, (a, b)
+        self.names, self.name, self.path = names, images.name, images.path
+        self._draws, self.held_out = held_out is not None, held_out or self
+
+    def __len__(self) -> int:
+        return (max if self._draws else min)(map(len, self._places))
+
+    def batch(self, indices: np.ndarray, uniform: np.ndarray) -> tuple[Pictures, Pictures]:
+        """Some pictures of both domains, which do not belong together.
+
+        Args:
+            indices: int64 [B].
+            uniform: float64 [B, 4] in [0, 1), of which the first column draws the pictures of b.
+
+        Returns:
+            (x, c), one dict twice: {"a": float32 [B, 3, H, W] in [-1, 1], "b": likewise}.
+        """
+        a, b = self._places
+        drawn = (uniform[:, 0] * len(b)).astype(np.int64) if self._draws else indices % len(b)
+        x = {"a": self._pictures(a[indices % len(a)]), "b": self._pictures(b[drawn])}
+        return x, x
+
+    def _pictures(self, places: np.ndarray) -> Tensor:
+        pixels = np.stack([self._images[int(i)][0] for i in places])
+        return torch.from_numpy(pixels).float() / 127.5 - 1
+
+
+def _open(
+    data: Any, resolution: tuple[int, int] | None
+) -> tuple[Any, tuple[np.ndarray, np.ndarray], tuple[str, str]]:
+    """The images, the places of each domain's pictures, and the domains' names."""
+    path = data.path
+    if path is None:
+        resolution = resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
+        path = default_dataset(max(resolution))
+    options = {"resolution": resolution, "max_images": data.max_images}
+    has_labels = data.path is None or _has_labels(Path(path))
+    images = open_images(path, use_labels=has_labels, **options)
+    if has_labels:
+        classes = np.array([images.label(i).argmax() for i in range(len(images))])
+        names = [f"class {k}" for k in range(images.label_dim)]
+    else:
+        found, names = folder_labels(images.file_names, path)
+        classes = np.array(found)
+    if data.path is None:
+        kinds = [[CLASSES.index(color) for color in colors] for colors in _AVATARS.values()]
+        domains, names = [np.isin(classes, kind) for kind in kinds], list(_AVATARS)
+    else:
+        domains = [classes == k for k in range(len(names))]
+    counts = [int(domain.sum()) for domain in domains]
+    if len(names) != 2 or min(counts) < _LEAST or images.image_shape[0] != 3:
+        found = ", ".join(f"{n} of {name}" for n, name in zip(counts, names, strict=True))
+        raise ValueError(
+            f"Unpaired: {path} has {found} in {images.image_shape[0]} channels, but "
+            f"translation is between two kinds of pictures, at least {_LEAST} of each, of 3 "
+            "channels (RGB); make a folder with two folders in it, or a dataset.json with the "
+            "classes 0 and 1"
+        )
+    a, b = (np.flatnonzero(domain) for domain in domains)
+    return images, (a, b), (names[0], names[1])
+
+
+def _has_labels(path: Path) -> bool:
+    if path.suffix.lower() == ".fgpack":
+        return True
+    document = label_document(open_source(path))
+    return isinstance(document, dict) and document.get("labels") is not None
+
+
+def describe(data: Any) -> DataFacts:
+    """What the pictures tell a recipe: their size; of avatars it is known before they are drawn.
+
+    Args:
+        data: `DataConfig`.
+
+    Returns:
+        Arguments are height and width.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a damaged or unknown file, other than two kinds of pictures, too few of one, or
+            others than RGB.
+    """
+    if data.path is None:
+        height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
+        name, count, lines = f"{BUILT_IN}{width}", 2230, ()
+    else:
+        images, places, names = _open(data, data.resolution)
+        _, height, width = images.image_shape
+        name, count = images.name, sum(map(len, places))
+        kinds = " and ".join(
+            f"{len(p)} of {kind} ({d})" for p, kind, d in zip(places, names, "ab", strict=True)
+        )
+        lines = (
+            f"data        {data.path}: {kinds}, {width}x{height} pixels; a fifth of them is held "
+            "out",
+        )
+    return DataFacts(
+        arguments={"height": height, "width": width},
+        name=name,
+        count=min(data.max_images or count, count),
+        num_bytes=3 * height * width * count,
+        lines=lines,
+    )
+
+
+def open_data(data: Any, model: Any) -> Unpaired:
+    """The pictures, checked against the model.
+
+    Args:
+        data: `DataConfig`.
+        model: the architecture's Config, with height and width.
+
+    Returns:
+        The training part; its `held_out` is the other.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: as `describe`, or pictures of another size than the model's.
+    """
+    size = (model.height, model.width)
+    resolution = data.resolution or (size if data.path is None else None)
+    images, places, names = _open(data, resolution)
+    if images.image_shape[1:] != size:
+        raise ValueError(
+            f"train: the model makes pictures of {size} (height, width), but those of {images.path}"
+            f" have {images.image_shape[1:]}; use pictures of one size"
+        )
+    random = np.random.RandomState(0)  # its sequence never changes
+    a, b = (random.permutation(of_domain) for of_domain in places)
+    n_a, n_b = len(a) // _HELD_OUT, len(b) // _HELD_OUT
+    held_out = Unpaired(images, a[:n_a], b[:n_b], names)
+    return Unpaired(images, a[n_a:], b[n_b:], names, held_out)
+
+
+def grid(dataset: Unpaired, n: int) -> tuple[Pictures, Pictures]:
+    """The held-out pictures that every snapshot shows.
+
+    Args:
+        dataset: the pictures, or their held-out part.
+        n: the most that are asked for.
+
+    Returns:
+        (x, c) of at most 12 pictures of each domain.
+    """
+    count = min(n, len(dataset.held_out), _SHOWN)
+    return dataset.held_out.batch(np.arange(count), np.zeros((count, 4)))
+
+
+def conditions(dataset: Unpaired, indices: np.ndarray) -> Pictures:
+    """Held-out pictures.
+
+    Args:
+        dataset: the pictures, or their held-out part.
+        indices: int64 [n], of held-out pictures.
+
+    Returns:
+        {"a": float32 [n, 3, H, W], "b": likewise}.
+    """
+    held_out = dataset.held_out
+    return held_out.batch(indices % len(held_out), np.zeros((len(indices), 4)))[1]

@@ -1,0 +1,1 @@
+"""Recipes for translation: `recipe(*, height, width, gpus=1, **overrides)`."""
