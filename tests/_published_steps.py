@@ -94,7 +94,7 @@ class PublishedRun:
         self.G, self.D = copy.deepcopy(G).train(), copy.deepcopy(D).train()
         self.G_ema = copy.deepcopy(G)
         g, d = config.g_optimizer, config.d_optimizer
-        is_lazy = config.pl_weight > 0 and config.g_reg_interval > 1
+        is_lazy = config.g_reg_interval > 1  # also where pl_weight is 0
         self.g_adam = Adam(self.G, g.lr, g.betas, config.g_reg_interval if is_lazy else None)
         self.d_adam = Adam(self.D, d.lr, d.betas, 16)
         self.pl_mean = torch.zeros([], dtype=F64)

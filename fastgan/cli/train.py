@@ -18,7 +18,6 @@ from fastgan.cli.train_checks import check_metric_names, check_metrics_run, prin
 from fastgan.cli.train_choice import dropped_half, without_effect
 from fastgan.cli.train_config import (
     continue_config,
-    describe_run,
     new_config,
     refuse_imported,
 )
@@ -146,8 +145,7 @@ def _configure(
     else:
         checkpoint = None
         check_metric_names(given.get("metrics", ()), recipe_modality(options["cfg"]))
-        config, data_name, choices = new_config(options, given)
-        description = describe_run(config, data_name, options["desc"])
+        config, description, choices = new_config(options, given)
     check_metrics_run(config.metrics, config.data.modality)
     check_split(config, gpus)
     check_group_size(config, gpus)

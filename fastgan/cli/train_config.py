@@ -1,7 +1,7 @@
 """The configuration of a run: of a new one from the options and the data, of a resumed one."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from fastgan.cli.train_choice import FITTED, explain, fit_memory, without_effect
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options.declared import MAY_CHANGE_ON_RESUME
 from fastgan.cli.train_options.fields import apply_options, has_effect
-from fastgan.cli.train_options.losses import refuse_contradictions, remarks
+from fastgan.cli.train_options.losses import name_parts, refuse_contradictions, remarks
 from fastgan.cli.train_options.names import HAS_PRESETS, cfg_of, option_name
 from fastgan.cli.train_options.refusals import refuse_other_sizes, refuse_without_effect
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def new_config(
     options: dict[str, Any], given: dict[str, Any]
 ) -> tuple["TrainConfig", str, list[str]]:
-    """(the configuration that the options describe, the data's name, what was chosen and why).
+    """(the configuration that the options describe, name of the run, what was chosen and why).
 
     `options` are all options of the command, `given` those of the configuration that were typed.
-    The name is for the run folder.
+    The name is that of a new run folder without its number.
     """
     from fastgan.modalities import load_modality
     from fastgan.training.config.recipes import data_options, load_recipe, recipe_modality
@@ -94,7 +94,8 @@ def new_config(
     if options["cfg"] in FITTED and "batch_gpu" not in given:
         config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=facts.num_bytes)
         choices += lines
-    return config, facts.name, choices
+    changed = [*name_parts(config, before), *([options["desc"]] if options["desc"] else [])]
+    return config, describe_run(config, facts.name, changed), choices
 
 
 def _with_weights(
@@ -183,13 +184,12 @@ def cfg_for(config: "TrainConfig") -> str:
             return other
 
 
-def describe_run(config: "TrainConfig", data_name: str, text: str) -> str:
-    """The name of a new run folder without its number: `avatars64-faces-batch32-gamma1`."""
+def describe_run(config: "TrainConfig", data_name: str, changed: Sequence[str]) -> str:
+    """`avatars64-faces-batch32-gamma1`, followed by what else the options changed."""
     parts = [data_name, config.name, f"batch{config.batch}"]
     gammas = {getattr(config, name) for name in ("r1_gamma", "r2_gamma", "gp_weight")} - {0}
     parts += [f"gamma{max(gammas):g}"] if gammas else []
-    parts += [text] if text else []
-    return "-".join(parts)
+    return "-".join([*parts, *changed])
 
 
 def is_imported(name: str) -> bool:

@@ -46,7 +46,7 @@ class Adversarial(Objective):
             ones.
 
     Raises:
-        ValueError: for a term that does not exist.
+        ValueError: for a term that does not exist; in training, for two losses of one name.
 
     Example:
         objective = LeastSquares(feature_matching={"weight": 2.0, "norm": "l1"})
@@ -77,8 +77,8 @@ class Adversarial(Objective):
         """
         pairs = zip(judged.real.logits, judged.fake.logits, strict=True)
         losses = {"D": _sum([self.discriminator_loss(real, fake) for real, fake in pairs])}
-        for term in self.terms.values():
-            losses |= term.discriminator_losses(fake, batch, judged)
+        for key, term in self.terms.items():
+            self._add(losses, key, term.discriminator_losses(fake, batch, judged))
         return losses
 
     def generator_losses(self, fake: Any, batch: Any, judged: Judged) -> Losses:
@@ -96,9 +96,19 @@ class Adversarial(Objective):
         reals = judged.real.logits if self.is_relativistic else [None] * len(fakes)
         pairs = zip(fakes, reals, strict=True)
         losses = {"G": _sum([self.generator_loss(fake, real) for fake, real in pairs])}
-        for term in self.terms.values():
-            losses |= term.generator_losses(fake, batch, judged)
+        for key, term in self.terms.items():
+            self._add(losses, key, term.generator_losses(fake, batch, judged))
         return losses
+
+    def _add(self, losses: Losses, key: str, more: Losses) -> None:
+        """Adds a term's losses; one of a name that is there already would take its place."""
+        twice = sorted(losses.keys() & more.keys())
+        if twice:
+            raise ValueError(
+                f"objective {self.name}: the term {key!r} returns a loss {twice[0]!r}, and there "
+                "is one of that name before it; give each loss of a network a name of its own"
+            )
+        losses |= more
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """L_D.

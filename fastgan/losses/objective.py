@@ -16,7 +16,9 @@ class Objective(nn.Module):
 
     D minimises the sum of what `discriminator_losses` returns, G that of `generator_losses`;
     weights are part of the values. Each value is a mean over samples, so that a batch can be split,
-    and is reported as the statistic "Loss/NAME". "D" and "G" are the adversarial losses.
+    and is reported as the statistic "Loss/NAME". "D" and "G" are the adversarial losses. A loss of
+    D and one of G have different names, and none is called "r1", "r2", "gp" or "pl", as penalties
+    are; the first step raises ValueError otherwise.
 
     A step of training calls both functions inside its phases, so that they must be capturable:
     nothing is read on the host. What must be kept from step to step is a buffer: it is saved in

@@ -61,7 +61,7 @@ def r3gan_line(batch_gpu):
         (["--cfg", "stylegan2", "--gpus", 8], []),
         (["--cfg", "cifar"],
          ["cifar: published for 32x32 pixels; gamma 0.01, batch 64, cbase 32768, learning rate "
-          "0.002 and all other settings are kept for 8x8, because none of them is published for "
+          "0.0025 and all other settings are kept for 8x8, because none of them is published for "
           "another size; --cfg auto computes them from it"]),
         (["--cfg", "cifar", "--resolution", 32], []),
         (["--cfg", "paper256", "--gamma", 2, "--batch", 32, "--cbase", 9, "--glr", 1], []),

@@ -44,6 +44,24 @@ def test_those_of_a_mapping_network(cli, images):
     assert "--pl: has no effect with --cfg mlp (architecture mlp); it works with" in words
 
 
+def test_the_run_folder_is_named_for_what_they_change(cli, images):
+    def name(*flags):
+        _, output = dry_run(cli, images, *flags)
+        return output.split("the run folder would be ")[1].split()[0].rpartition("00000-")[2]
+
+    assert name("--cfg", "mlp", "--batch", 4) == "noise-mlp-batch4-gamma1"
+    # as the recipe has them
+    assert name("--cfg", "mlp", "--batch", 4, "--loss", "relativistic", "--n-critic", 1) == (
+        "noise-mlp-batch4-gamma1"
+    )
+    flags = (*ALL, "--batch", 4, "--desc", "a")
+    assert name("--cfg", "mlp", *flags) == (
+        "noise-mlp-batch4-gamma4-hinge-rmsprop-gp4-weightclip0.5-ncritic5-ema7-a"
+    )
+    flags = ("--batch", 4, "--pl", 0.5, "--style-mixing", 0.25)
+    assert name(*flags).endswith("-pl0.5-stylemixing0.25")
+
+
 def test_a_learning_rate_and_an_optimizer_go_together(cli, images):
     config, output = dry_run(cli, images, "--optimizer", "adamw", "--dlr", 0.5)
     assert "chosen      optimizer adamw: weight decay 0.01 (torch's default)" in output

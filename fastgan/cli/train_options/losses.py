@@ -20,6 +20,7 @@ __all__ = [
     "changes_of_losses",
     "default_of_loss",
     "has_loss_effect",
+    "name_parts",
     "refuse_contradictions",
     "remarks",
 ]
@@ -38,6 +39,7 @@ _FIELDS = {
 _PENALTIES = ("r1", "r2", "gp")  # those of D, which --gamma sets where --cfg has them
 _BOUNDS = ("gp", "weight_clip")  # what bounds D's slope everywhere
 _NEEDS_MAPPING = ("pl", "style_mixing")
+_IN_NAMES = ("loss", "optimizer", "gp", "weight_clip", "n_critic", "pl", "style_mixing", "ema")
 _LEARNING_RATES = {"glr": "g_optimizer", "dlr": "d_optimizer"}
 _OF_TORCH = 0.01  # torch.optim.AdamW's weight decay
 LOSSES = frozenset({*_FIELDS, *_LEARNING_RATES, "gamma", "optimizer", "ema"})
@@ -130,6 +132,25 @@ def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> 
 
 def _names_of_used(config: "TrainConfig") -> list[str]:
     return [option_name(name) for name in _PENALTIES if _FIELDS[name] in _used(config)]
+
+
+def name_parts(config: "TrainConfig", before: "TrainConfig") -> list[str]:
+    """What the options of `LOSSES` changed, for the name of a run folder: ["hinge", "ncritic5"].
+
+    The weights of R1 and R2 are a part of every name, as γ, and the learning rates of none.
+
+    Args:
+        config: with the options.
+        before: without them.
+    """
+    parts = []
+    for option in _IN_NAMES:
+        value = default_of_loss(option, config)
+        if value != default_of_loss(option, before):
+            shown = value if isinstance(value, str) else f"{value:g}"
+            is_word = option in ("loss", "optimizer")
+            parts.append(shown if is_word else f"{option.replace('_', '')}{shown}")
+    return parts
 
 
 def remarks(

@@ -77,6 +77,8 @@ class StepConfig:
             "mean_after": as published, the mean that has already moved toward the lengths that
             are computed at once (a process's share, or batch_gpu of it), with its gradient.
         g_reg_interval: steps between two updates of G by it, as d_reg_interval; default 1.
+        always_corrects_g: whether G's optimiser has that lr' and β' also with pl_weight 0, as in
+            stylegan2-ada-pytorch's configuration cifar; default False.
         style_mixing_prob: share of generated samples with latents of two z, in [0, 1]; default 0.
         n_critic: steps in which D is trained for one in which G is (WGAN: 5); default 1. Each
             takes a batch of its own.
@@ -134,6 +136,7 @@ class StepConfig:
     pl_batch_shrink: int = 2
     pl_target: str = "mean_before"
     g_reg_interval: int = 1
+    always_corrects_g: bool = False
     style_mixing_prob: float = 0.0
     n_critic: int = 1
     d_weight_clip: float | None = None

@@ -40,6 +40,8 @@ class StepContext:
             are.
         recomputes: whether layers leave it to the backward pass to make again what a cheap pass
             made; `train` decides it for recompute="auto".
+        owners: name of a loss → whose it is, "D" or "G" or the penalties; the objective's are added
+            as they occur.
         images_critic: D of images before blur and augmentation, made by the first penalty.
         first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
@@ -70,6 +72,11 @@ class StepContext:
     synthesis_options: dict[str, bool] = field(default_factory=dict)
     compiled: CompiledNetworks | None = None
     recomputes: bool = True
+    owners: dict[str, str] = field(
+        default_factory=lambda: (
+            {"D": "D", "G": "G"} | dict.fromkeys(("r1", "r2", "gp", "pl"), "the penalties")
+        )
+    )
     images_critic: nn.Module | None = None
     first_augment_p: float = 0.0
     runner: PhaseRunner | None = None

@@ -163,7 +163,7 @@ def d_objective(
     judged = Judged(fake=at_fake, real=at_real, judge=partial(judge_as_seen, state))
     losses = state.objective.discriminator_losses(fake, batch, judged)
     total = _total(state, losses, "D")
-    _note(state, losses, share)
+    _note(state, losses, share, "D")
     state.stats.add("Logits/real", mean_of(at_real.logits), share)
     state.stats.add("Logits/fake", mean_of(at_fake.logits), share)
     if state.ada is not None:
@@ -172,8 +172,15 @@ def d_objective(
     return total
 
 
-def _note(state: StepState, losses: dict[str, Tensor], share: float) -> None:
+def _note(state: StepState, losses: dict[str, Tensor], share: float, network: str) -> None:
     for name, loss in losses.items():
+        owner = state.context.owners.setdefault(name, network)
+        if owner != network:
+            raise ValueError(
+                f"objective {type(state.objective).__name__}: the loss {name!r} of {network} has "
+                f"the name of a loss of {owner}, so that the statistic Loss/{name} would be a mean "
+                "of both; give it another name"
+            )
         state.stats.add(f"Loss/{name}", loss, share)
 
 
@@ -243,7 +250,7 @@ def g_loss(state: StepState, fake: Any, batch: Batch, share: float) -> Tensor:
     judged = Judged(fake=at_fake, real=at_real, judge=partial(judge_as_seen, state))
     losses = objective.generator_losses(fake, batch, judged)
     total = _total(state, losses, "G")
-    _note(state, losses, share)
+    _note(state, losses, share, "G")
     return total
 
 

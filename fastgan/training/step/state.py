@@ -273,7 +273,8 @@ def _step_fields(
         )
     G, D = G.to(device).train(), D.to(device).train()
     G_ema = average_of(G)
-    g_interval = config.g_reg_interval if config.pl_weight > 0 else 1
+    is_corrected = config.pl_weight > 0 or config.always_corrects_g
+    g_interval = config.g_reg_interval if is_corrected else 1
     d_interval = config.d_reg_interval if config.has_d_penalty else 1
     changes_beta2 = config.schedule.beta2_end is not None
     g_optimizer = make_optimizer(

@@ -130,6 +130,38 @@ def test_micro_batches_are_the_whole_batch(d_reg_interval):
     assert parts.read() == pytest.approx(whole.read(), rel=1e-5)
 
 
+class Named(Objective):
+    """A loss of D and one of G, of the given names."""
+
+    def __init__(self, of_d, of_g):
+        super().__init__()
+        self.of_d, self.of_g = of_d, of_g
+
+    def discriminator_losses(self, fake, batch, judged):
+        return {self.of_d: judged.real.logits[0].mean()}
+
+    def generator_losses(self, fake, batch, judged):
+        return {self.of_g: fake.mean()}
+
+
+def test_two_losses_of_one_name_are_refused():
+    """Two of a network would replace each other; one of D and one of G would share a statistic."""
+    for terms, words in (
+        ({"a": Named("x", "y"), "b": Named("x", "z")}, "the term 'b' returns a loss 'x'"),
+        ({"a": Named("x", "z"), "b": Named("y", "z")}, "the term 'b' returns a loss 'z'"),
+        ({"a": Named("D", "z")}, "the term 'a' returns a loss 'D'"),
+        ({"a": Named("x", "x")}, "LeastSquares: the loss 'x' of G has the name of a loss of D"),
+        ({"a": Named("x", "y"), "b": Named("y", "z")}, "the loss 'y' of G has the name of a loss"),
+        ({"a": Named("gp", "y")}, "the loss 'gp' of D has the name of a loss of the penalties"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make(objective=LeastSquares(**terms))(X[0], MEL[0])
+    step = make(objective=LeastSquares(a=Named("x", "y"), b=Named("v", "w")))
+    for i in range(2):
+        step(X[i], MEL[i])
+    assert {"Loss/x", "Loss/y", "Loss/v", "Loss/w"} <= step.read().keys()
+
+
 def test_wrong_losses_are_refused_with_the_objective_and_the_name():
     class Wrong(Objective):
         def __init__(self, losses):
@@ -151,6 +183,10 @@ def test_wrong_losses_are_refused_with_the_objective_and_the_name():
     ):
         with pytest.raises(ValueError, match=words):
             make(objective=Wrong(losses))(X[0], MEL[0])
+    for name, owner in (("G", "G"), ("r1", "the penalties"), ("pl", "the penalties")):
+        words = f"objective Wrong: the loss '{name}' of D has the name of a loss of {owner}"
+        with pytest.raises(ValueError, match=words):
+            make(objective=Wrong({name: torch.zeros([])}))(X[0], MEL[0])
     with pytest.raises(ValueError, match=r"objective Learned has .*fc\.weight.*requires_grad_"):
         make(objective=Learned())
     with pytest.raises(ValueError, match="objective_options: expected none beside an object"):

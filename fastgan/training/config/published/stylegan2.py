@@ -88,11 +88,6 @@ def published(
     at_once, group = split(batch, gpus, most=most, group=settings["mbstd_group"])
     is_cifar = name == "cifar"
     adam = OptimizerConfig(lr=settings["lr"], betas=(0.0, 0.99), eps=1e-8)
-    g_adam = adam
-    if is_cifar:
-        # Its Adam is corrected for a regularisation of G, every fourth step, that it does not have.
-        share = 4 / 5
-        g_adam = OptimizerConfig(lr=adam.lr * share, betas=(0.0, 0.99**share), eps=adam.eps)
     config = TrainConfig(
         name=name,
         architecture="stylegan2",
@@ -121,7 +116,7 @@ def published(
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
         augment=AugmentConfig(mode="ada", p=0.0, target=0.6, groups="bgc", ada_kimg=500.0),
-        g_optimizer=g_adam,
+        g_optimizer=adam,
         d_optimizer=adam,
         batch=batch,
         batch_gpu=at_once,
@@ -133,6 +128,7 @@ def published(
         pl_batch_shrink=2,
         pl_target="mean_after",
         g_reg_interval=4,
+        always_corrects_g=is_cifar,  # for a regularisation of G that it does not have
         style_mixing_prob=0.0 if is_cifar else 0.9,
         first_network="G",
         update_emas="all",

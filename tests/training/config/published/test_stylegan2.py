@@ -46,9 +46,9 @@ def test_settings_are_the_published_ones(name, side, gpus):
         config.ema.rampup_ratio, model.mapping_layers,
     )  # fmt: skip
     assert found == pytest.approx(TABLE[name, side, gpus])
-    share = 0.8 if is_cifar else 1  # of a regularisation of G that cifar leaves out
-    assert config.g_optimizer.lr == pytest.approx(share * config.d_optimizer.lr)
-    assert config.g_optimizer.betas == pytest.approx((0, 0.99**share))
+    assert config.g_optimizer == config.d_optimizer
+    assert config.g_optimizer.betas == (0, 0.99)
+    assert config.always_corrects_g is is_cifar  # for a regularisation that it leaves out
     assert (config.d_reg_interval, config.g_reg_interval) == (16, 4)
     assert (config.pl_weight, config.style_mixing_prob) == ((0, 0) if is_cifar else (2, 0.9))
     assert (config.pl_decay, config.pl_batch_shrink, config.penalty_at) == (0.01, 2, "images")
@@ -88,6 +88,14 @@ def test_five_steps_are_the_published_ones(name, c_dim):
     assert ("Loss/pl" in found) is (name != "cifar")
     for key, difference in found.items():
         assert difference <= 1e-12, f"{key}: {difference}"
+
+
+def test_cifar_with_path_length_is_corrected_for_it_once():
+    config = small("cifar", 0, pl_weight=2.0)
+    found = largest_differences(config, *networks(config), steps=4)
+    assert "Loss/pl" in found
+    for key in ("G", "G_ema"):
+        assert found[key] <= 1e-12, f"{key}: {found[key]}"
 
 
 @pytest.mark.parametrize(
