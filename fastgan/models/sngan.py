@@ -191,10 +191,10 @@ def _double(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Xavier's uniform weights, times sqrt(2) within residual branches; scales 1 and shifts 0."""
+    """Xavier's uniform weights, times sqrt(2) within residual branches; scales near 1, shifts 0."""
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and not module.norm.affine:
-            nn.init.ones_(module.scale.weight)
+            nn.init.normal_(module.scale.weight, 1.0, 0.02)
             nn.init.zeros_(module.shift.weight)
         elif isinstance(module, (Conv2d, nn.Linear)) and not name.endswith((".scale", ".shift")):
             is_branch = name.endswith(("conv0", "conv1"))

@@ -27,7 +27,9 @@ def test_g_and_d_whole(name, backend):
         x = torch.randn(3, 3, 16, 16, dtype=torch.float64) if x is None else x
         compiled = torch.compile(network, fullgraph=True, backend=QUICK)
         found = []
+        state = {key: t.clone() for key, t in network.state_dict().items()}  # spectral norm's
         for run in (compiled, network):
+            network.load_state_dict(state)
             network.zero_grad()
             y = run(x, **options)
             y.square().mean().backward()

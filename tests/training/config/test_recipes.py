@@ -19,7 +19,7 @@ from fastgan.training.step.state import build_state
 def test_unknown_recipe_lists_those_that_exist():
     assert set(recipes()) >= {
         "auto", "cifar", "dcgan", "faces", "mlp", "paper1024", "paper256", "paper512", "r3gan",
-        "r3gan-small", "stylegan2", "stylegan2-small", "stylegan3-r", "stylegan3-small",
+        "r3gan-small", "sngan", "stylegan2", "stylegan2-small", "stylegan3-r", "stylegan3-small",
         "stylegan3-t",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"one of auto, .*cifar.*stylegan3-t.*got 'biggan'"):
@@ -56,7 +56,8 @@ def test_a_recipe_runs_and_survives_json(name, c_dim):
     small = config.with_changes(model=fields)
     state = build_state(small)
     c = torch.eye(c_dim)[torch.arange(4) % c_dim] if c_dim else None
-    train_step(state, Batch(x=torch.rand(4, 3, *size) * 2 - 1, c=c))
+    for _ in range(small.n_critic):
+        train_step(state, Batch(x=torch.rand(4, 3, *size) * 2 - 1, c=c))
     assert all(torch.isfinite(p).all() for p in state.G.parameters())
     assert state.stats.read().keys() >= {"Loss/D", "Loss/G"}
 
