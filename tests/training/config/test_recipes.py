@@ -18,9 +18,9 @@ from fastgan.training.step.state import build_state
 
 def test_unknown_recipe_lists_those_that_exist():
     assert set(recipes()) >= {
-        "auto", "cifar", "dcgan", "faces", "mlp", "paper1024", "paper256", "paper512", "r3gan",
-        "r3gan-small", "sngan", "stylegan2", "stylegan2-small", "stylegan3-r", "stylegan3-small",
-        "stylegan3-t",
+        "auto", "biggan-small", "cifar", "dcgan", "faces", "mlp", "paper1024", "paper256",
+        "paper512", "r3gan", "r3gan-small", "sagan", "sngan", "stylegan2", "stylegan2-small",
+        "stylegan3-r", "stylegan3-small", "stylegan3-t", "transformer",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"one of auto, .*cifar.*stylegan3-t.*got 'biggan'"):
         load_recipe("biggan")

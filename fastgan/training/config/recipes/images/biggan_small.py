@@ -1,0 +1,34 @@
+"""BigGAN (Brock et al. 2018) at a width for a CPU: SAGAN whose blocks each take a part of z."""
+
+from typing import Any
+
+from fastgan.training.config.recipes.images.sngan import recipe as sngan
+from fastgan.training.config.run import TrainConfig
+
+
+def recipe(
+    *,
+    resolution: tuple[int, int],
+    img_channels: int = 3,
+    c_dim: int = 0,
+    gpus: int = 1,
+    **overrides: Any,
+) -> TrainConfig:
+    """Parts of z go through the batch norms of the blocks, with one embedding of the class for
+    all, the weights are orthogonal at first, betas are (0, 0.999). Otherwise than in the paper:
+    widths, batch and moving average of the recipe sngan, and its learning rates (5e-5, 2e-4), one
+    step of D for one of G (2), no orthogonal regularisation."""
+    config = sngan(resolution=resolution, img_channels=img_channels, c_dim=c_dim, gpus=gpus)
+    config = config.with_changes(
+        name="biggan-small",
+        model={
+            "g_norm": "spectral",
+            "attention_at": 16,
+            "z_split": True,
+            "embed_dim": 32,
+            "init": "orthogonal",
+        },
+        g_optimizer={"lr": 5e-4, "betas": (0.0, 0.999)},
+        d_optimizer={"lr": 1e-3, "betas": (0.0, 0.999)},
+    )
+    return config.with_changes(**overrides)
