@@ -29,6 +29,7 @@ from fastgan.training.step.state import TrainState, build_state
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _small_networks import (
     AS_PUBLISHED,
+    LINTED_BY_DEFAULT,
     OTHER_RECIPES,
     PUBLISHED_RECIPES,
     SMALL_RECIPES,
@@ -90,9 +91,16 @@ def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
             asdict(row)
             for name in (*SMALL_RECIPES, *OTHER_RECIPES, *PUBLISHED_RECIPES)
             for variant in _variants(name)
-            if is_whole or variant in FAST or (name, variant) == (FAST_AUGMENTED, "augmented")
+            if is_whole
+            or variant in LINTED_BY_DEFAULT.get(name, FAST)
+            or (name, variant) == (FAST_AUGMENTED, "augmented")
             for row in lint_variant(name, variant)
         ]
+
+
+def _fast_variants(name: str) -> tuple[str, ...]:
+    fast = LINTED_BY_DEFAULT.get(name, FAST)
+    return (*fast, "augmented") if name == FAST_AUGMENTED else fast
 
 
 def _variants(name: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from fastgan.nn import SelfAttention2d
 
 FIELDS_AT_16 = {
     "z_dim": 7, "g_channels": 4, "d_channels": 4, "g_channel_max": 4, "d_channel_max": 4,
-    "g_norm": "spectral", "attention_at": 8, "z_split": True, "embed_dim": 3, "init": "orthogonal",
+    "z_split": True, "embed_dim": 3,
 }  # fmt: skip
 
 

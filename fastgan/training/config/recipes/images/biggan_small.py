@@ -14,16 +14,16 @@ def recipe(
     gpus: int = 1,
     **overrides: Any,
 ) -> TrainConfig:
-    """Parts of z go through the batch norms of the blocks, with one embedding of the class for
-    all, the weights are orthogonal at first, betas are (0, 0.999). Otherwise than in the paper:
-    widths, batch and moving average of the recipe sngan, and its learning rates (5e-5, 2e-4), one
-    step of D for one of G (2), no orthogonal regularisation."""
+    """Each block's batch norms take a part of z and the class embedding that all share; weights are
+    orthogonal at first, betas (0, 0.999). Otherwise than in the paper: widths, batch and moving
+    average of the recipe sngan, learning rates of the recipe sagan (5e-5 and 2e-4 there), one step
+    of D for one of G (2), no orthogonal regularisation."""
     config = sngan(resolution=resolution, img_channels=img_channels, c_dim=c_dim, gpus=gpus)
     config = config.with_changes(
         name="biggan-small",
         model={
             "g_norm": "spectral",
-            "attention_at": 16,
+            "attention_at": 8,
             "z_split": True,
             "embed_dim": 32,
             "init": "orthogonal",
