@@ -1,7 +1,7 @@
 """`fastgan generate`: Write samples that a trained network generates."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,9 @@ class _Seeds(click.ParamType):
 @click.option("--data", show_default="the data that the run was trained on",
               help="Data whose conditions are taken, where these are not classes; seed i takes "
                    "sample i.")
+@click.option("--input", "given", type=click.Path(path_type=Path, exists=True),
+              help="In the place of --seeds: a file of yours, or a folder of them, that G is to "
+                   "enlarge, translate or speak; for networks that take a picture or a sound.")
 @click.option("--outdir", type=click.Path(path_type=Path, file_okay=False), default="out",
               show_default=True, help="Folder in which the samples are written.")
 @click.option("--grid", "has_grid", is_flag=True,
@@ -86,11 +89,12 @@ class _Seeds(click.ParamType):
 @device_option
 @click.pass_context
 def command(
-    ctx, network, seeds, trunc, class_index, noise_mode, data, outdir, has_grid, runs, device
+    ctx, network, seeds, trunc, class_index, noise_mode, data, given, outdir, has_grid, runs, device
 ):
     """Write samples that a trained network generates: OUTDIR/seed0000.png and so on.
 
-    Samples of another kind than images have files of their kind. The latent of a seed is
+    With --input they are named after its files: OUTDIR/photo-super-resolution.png. Samples of
+    another kind than images have files of their kind. The latent of a seed is
     numpy.random.RandomState(seed).randn(1, z_dim), and samples are computed one at a time, so that
     a seed gives the same sample whatever the other seeds are. With --noise-mode random, the noise
     depends on the seed too.
@@ -107,7 +111,11 @@ def command(
         G, saved = load_generator(path, device=device)
         config = TrainConfig.from_dict(saved)
         modality = load_modality(config.data.modality)
-        conditions = _given_conditions(G, config, data)
+        if given is not None:
+            made_of = _inputs(ctx, given, config)
+        else:
+            of_data = _given_conditions(G, config, data)
+            made_of = ((f"seed{seed:04d}", seed, of_data) for seed in seeds)
     except (CheckpointError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if has_grid and len(seeds) > _MAX_GRID:
@@ -118,20 +126,21 @@ def command(
     _refuse(G, config, class_index, noise_mode if is_typed else None, trunc)
     click.echo(f"network     {path}")
     outdir.mkdir(parents=True, exist_ok=True)
-    samples, grid = [], ""
+    samples, grid, count = [], "", 0
     try:
-        for seed in seeds:
+        for name, seed, conditions in made_of:
             x = sample(G, seed, label=class_index, truncation_psi=trunc, noise_mode=noise_mode,
                        latents=config.latents, conditions=conditions)
-            modality.samples.write_one(x, outdir / f"seed{seed:04d}", config)
+            modality.samples.write_one(x, outdir / name, config)
+            count += 1
             if has_grid:
                 samples.append(x)
         if has_grid:
             whole = modality.samples.write_all(concatenated(samples), outdir / "grid", config)
             grid = f", and {whole.name} with all of them"
-    except (ValueError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{len(seeds)} {modality.samples.NOUN} written to {outdir}{grid}")
+    click.echo(f"{count} {modality.samples.NOUN} written to {outdir}{grid}")
 # fmt: on
 
 
@@ -201,6 +210,30 @@ def _given_conditions(
     dataset = modality.data.open_data(config.data, config.model)
     dataset = getattr(dataset, "held_out", dataset)
     return lambda seed: modality.conditions(dataset, np.array([seed % len(dataset)]))
+
+
+def _inputs(
+    ctx: click.Context, path: Path, config: "TrainConfig"
+) -> Iterator[tuple[str, int, Callable[[int], Any]]]:
+    """(name of the file to write, seed of what G draws besides, conditions) of each file given."""
+    from fastgan.modalities import load_modality
+
+    read = getattr(load_modality(config.data.modality).data, "inputs", None)
+    if read is None:
+        raise click.BadParameter(
+            f"has no effect: {_name(config)} takes no picture or sound; leave it out",
+            param_hint="--input",
+        )
+    for flag in ("seeds", "data", "has_grid"):
+        if ctx.get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE:
+            raise click.BadParameter(
+                "has no effect beside --input; leave one of them out",
+                param_hint=f"--{flag.removeprefix('has_')}",
+            )
+    return (
+        (f"{name}-{config.name}", 0, lambda _, c=c: c)
+        for name, c in read(path, config.data, config.model)
+    )
 
 
 def _name(config: "TrainConfig") -> str:

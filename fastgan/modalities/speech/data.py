@@ -1,5 +1,6 @@
 """Spoken prompts: a folder of .wav files, or those of Debian's asterisk-core-sounds-en-wav."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.modalities.input_files import input_files
 from fastgan.modalities.modality import DataFacts
 from fastgan.modalities.sounds import read_wav, resample, rms
 from fastgan.nn import LogMel
@@ -20,6 +22,7 @@ __all__ = [
     "conditions",
     "describe",
     "grid",
+    "inputs",
     "mel_of",
     "open_data",
 ]
@@ -279,3 +282,25 @@ def conditions(dataset: Any, indices: np.ndarray) -> Tensor:
     """
     held_out = dataset.held_out
     return held_out.c[indices % len(held_out)]
+
+
+def inputs(path: Path, data: Any, model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Conditions of files that a person gives, for `fastgan generate --input`.
+
+    Args:
+        path: a .wav file, or a folder of them, resampled to the model's rate.
+        data: `DataConfig` of the run.
+        model: the architecture's Config.
+
+    Yields:
+        (name, the mel spectrogram, float32 [1, num_mels, frames]).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: as `fastgan.modalities.sounds.read_wav`, a sound that is too short, no .wav file
+            in the folder, or two files of one name.
+    """
+    mel = mel_of(data.options, hop=model.hop, num_mels=model.num_mels)
+    for name, file in input_files(path, {".wav"}):
+        waveform, rate = read_wav(file)
+        yield name, mel(resample(waveform, rate, mel.sample_rate)[None, None])

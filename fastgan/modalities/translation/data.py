@@ -1,5 +1,6 @@
 """Unpaired pictures of two domains, of any images with two classes, or of the avatars."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from fastgan.data.avatar_painter import CLASSES
 from fastgan.data.image_sources import label_document, open_source
 from fastgan.data.labels import folder_labels
 from fastgan.modalities.modality import DataFacts
+from fastgan.modalities.pictures import read_pictures
 
-__all__ = ["BUILT_IN", "Unpaired", "conditions", "describe", "grid", "open_data"]
+__all__ = ["BUILT_IN", "Unpaired", "conditions", "describe", "grid", "inputs", "open_data"]
 
 BUILT_IN = "avatars"
 _AVATAR_RESOLUTION = 32
@@ -211,3 +213,22 @@ def conditions(dataset: Unpaired, indices: np.ndarray) -> Pictures:
     """
     held_out = dataset.held_out
     return held_out.batch(indices % len(held_out), np.zeros((len(indices), 4)))[1]
+
+
+def inputs(path: Path, data: Any, model: Any) -> Iterator[tuple[str, Pictures]]:
+    """Conditions of files that a person gives, for `fastgan generate --input`.
+
+    Args:
+        path: a picture, or a folder of them, cropped and resized to the model's size.
+        data: `DataConfig` of the run.
+        model: the architecture's Config.
+
+    Yields:
+        (name, {"a": float32 [1, 3, H, W] in [-1, 1], "b": the same}: it is translated both ways).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: no picture, or two files of one name.
+    """
+    for name, x in read_pictures(path, resolution=(model.height, model.width)):
+        yield name, {"a": x, "b": x}

@@ -1,5 +1,7 @@
 """Pairs of a picture and its low-resolution picture, of any images that `open_images` reads."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from torch import Tensor
 from fastgan.data import default_dataset, open_images
 from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.modalities.modality import DataFacts
+from fastgan.modalities.pictures import read_pictures
 
-__all__ = ["BUILT_IN", "Pairs", "conditions", "describe", "grid", "open_data", "shrink"]
+__all__ = ["BUILT_IN", "Pairs", "conditions", "describe", "grid", "inputs", "open_data", "shrink"]
 
 BUILT_IN = "avatars"
 _AVATAR_RESOLUTION = 32
@@ -165,3 +168,21 @@ def conditions(dataset: Pairs, indices: np.ndarray) -> Tensor:
     """
     held_out = dataset.held_out
     return held_out.batch(indices % len(held_out), np.zeros((len(indices), 4)))[1]
+
+
+def inputs(path: Path, data: Any, model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Conditions of files that a person gives, for `fastgan generate --input`.
+
+    Args:
+        path: a picture of any size, or a folder of them; they are enlarged as they are.
+        data: `DataConfig` of the run.
+        model: the architecture's Config.
+
+    Yields:
+        (name, float32 [1, 3, h, w] in [-1, 1]).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: no picture, or two files of one name.
+    """
+    yield from read_pictures(path)

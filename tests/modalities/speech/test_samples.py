@@ -51,6 +51,15 @@ def test_held_out_prompts_are_generated_and_evaluated(trained, tmp_path):
     assert "mel_l1" in run("evaluate", "--network", trained, "--num", 3)
 
 
+def test_a_sound_of_yours_is_spoken_again(trained, tones, tmp_path):
+    given = sorted(tones.rglob("*.wav"))[1]
+    output = run("generate", "--network", trained, "--input", given, "--outdir", tmp_path)
+    assert "1 sounds written" in output
+    spoken, rate = read_wav(tmp_path / f"{given.stem}-vocoder.wav")
+    length = len(read_wav(given)[0])
+    assert (rate, len(spoken)) == (8000, length // 64 * 64)  # whole frames
+
+
 def test_published_settings_agree_with_each_other():
     for name in recipes("speech"):
         config = load_recipe(name)()

@@ -265,7 +265,7 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_both_translations(folder, tmp_pa
     ]
     assert digests[0] == digests[1]
     # a row for each of the 5 held-out pairs, six pictures in it
-    assert size_of(whole / "fakes000000.png") == (6 * (24 * 4 + 2) - 2, 5 * (16 * 4 + 2) - 2)
+    assert size_of(whole / "fakes000000_012.png") == (6 * (24 * 4 + 2) - 2, 5 * (16 * 4 + 2) - 2)
     assert "A to B" in (whole / "report.html").read_text()
     stats = (whole / "stats.jsonl").read_text()
     assert "Loss/cycle" in stats
@@ -277,6 +277,10 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_both_translations(folder, tmp_pa
     made = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert made == ["grid.png", *(f"seed000{i}_{d}.png" for i in (0, 1) for d in "ab")]
     assert size_of(tmp_path / "made/seed0001_b.png") == (24, 16)
+    Image.new("RGB", (60, 50)).save(tmp_path / "photo.png")
+    words = ["generate", "--network", whole, "--input", tmp_path / "photo.png"]
+    run(*words, "--outdir", tmp_path)
+    assert [size_of(tmp_path / f"photo-cycle_{d}.png") for d in "ab"] == [(24, 16)] * 2
     monkeypatch.setattr(metric, "EfficientNetLite0", Colors)
     output = run("evaluate", "--network", whole, "--num", 5)
     assert re.search(r"kid_untranslated +\d", output)

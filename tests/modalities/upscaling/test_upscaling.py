@@ -126,6 +126,17 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_pictures(folder, tmp_path):
     output = run("generate", "--network", whole, "--seeds", "0-1", "--outdir", tmp_path / "made")
     assert "2 pictures written" in output
     assert size_of(tmp_path / "made/seed0001.png") == (24, 16)
+    Image.new("RGB", (13, 9), (250, 200, 90)).save(tmp_path / "photo.jpg")
+    words = ["generate", "--network", whole, "--input", tmp_path / "photo.jpg"]
+    assert "1 pictures written" in run(*words, "--outdir", tmp_path)
+    made = tmp_path / "photo-super-resolution.png"
+    assert size_of(made) == (52, 36)  # of any size, and the colour stays
+    with Image.open(made) as picture:
+        assert np.abs(np.asarray(picture).mean((0, 1)) - (250, 200, 90)).max() < 12
+    for flags in (["--seeds", "3"], ["--data", folder], ["--grid"]):
+        result = CliRunner().invoke(main, [str(word) for word in (*words, *flags)])
+        assert result.exit_code == 2
+        assert f"{flags[0]}: has no effect beside --input" in result.output
 
 
 @pytest.mark.slow
