@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @network_option
 @click.option("--data", show_default="the data that the run was trained on",
               help="Samples to compare with, of the kind that the run was trained on: images as a "
-                   "folder, .zip, .tar or .fgpack file, or 'avatars'.")
+                   "folder, .zip, .tar or .fgpack file, or 'avatars' or 'digits'.")
 @click.option("--metrics", "names",
               show_default="kid_lite0 for images; of other samples the run's kind decides",
               help="Metrics to compute, separated by commas.")
@@ -95,7 +95,7 @@ def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed:
     evaluator = modality.metric.make_evaluator(
         dataset, num_real=num, batch=batch, device=device, seed=seed
     )
-    results = evaluator.evaluate(names, _sampler(G, config, evaluator.dataset, seed), num)
+    results = evaluator.evaluate(names, _sampler(G, config, evaluator, seed), num)
     for name, result in results.items():
         click.echo(f"{name:<16} {result.value:.6g}")
         row = {"metric": name, "results": {name: result.value}, "kimg": kimg,
@@ -120,7 +120,8 @@ def _open_dataset(config: "TrainConfig", data: str | None) -> Any:
             "that they were trained on; name images to compare with, or 'avatars'",
             param_hint="--data",
         )
-    path = config.data.path if data is None else data_path(data, config.data.modality)
+    own = config.data
+    path = own.path if data is None else data_path(data, own.modality, own.options)
     changes: dict[str, Any] = {"path": path, "max_images": None}
     if config.is_image_model:  # other images are resized to the model's size
         changes["resolution"] = (config.model.img_height, config.model.img_width)
@@ -128,13 +129,11 @@ def _open_dataset(config: "TrainConfig", data: str | None) -> Any:
     return modality.data.open_data(config.with_changes(data=changes).data, config.model)
 
 
-def _sampler(G: Any, config: "TrainConfig", dataset: Any, seed: int) -> Any:
-    """sample(n) -> the next n samples of a stream drawn from `seed`, conditions as in the data.
+def _sampler(G: Any, config: "TrainConfig", evaluator: Any, seed: int) -> Any:
+    """sample(n) -> the next n samples of a stream drawn from `seed`.
 
-    Conditions that are classes are drawn in another order than the data set's; others are its own
-    in turn, so that sample i belongs to its sample i.
+    Conditions are those of the evaluator's data set, in the evaluator's order.
     """
-    import numpy as np
     import torch
 
     from fastgan._trees import map_tensors
@@ -144,10 +143,6 @@ def _sampler(G: Any, config: "TrainConfig", dataset: Any, seed: int) -> Any:
     modality = load_modality(config.data.modality)
     device = next(iter(G.parameters())).device
     generator = torch.Generator().manual_seed(seed)
-    c_dim = getattr(G, "c_dim", 0)
-    order = np.arange(len(dataset))
-    if c_dim:
-        order = np.random.RandomState(seed).permutation(len(dataset))
     torch.manual_seed(seed)  # for what G draws besides
     shown = 0
 
@@ -161,7 +156,7 @@ def _sampler(G: Any, config: "TrainConfig", dataset: Any, seed: int) -> Any:
             z = torch.randn([n, G.z_dim], generator=generator).to(device)
         elif latents == "uniform":
             z = (torch.rand([n, G.z_dim], generator=generator) * 2 - 1).to(device)
-        c = modality.conditions(dataset, order[(np.arange(n) + shown) % len(order)])
+        c = modality.conditions(evaluator.dataset, evaluator.condition_indices(shown, n))
         shown += n
         c = map_tensors(lambda t: t.to(device), c)
         return call_generator(G, z, c, noise_mode="const")

@@ -205,7 +205,7 @@ def _given_conditions(
             )
         return None
     if data is not None:
-        path = data_path(data, config.data.modality)
+        path = data_path(data, config.data.modality, config.data.options)
         config = config.with_changes(data={"path": path, "max_images": None})
     dataset = modality.data.open_data(config.data, config.model)
     dataset = getattr(dataset, "held_out", dataset)

@@ -37,13 +37,14 @@ def new_config(
 
     gpus = num_processes(options["gpus"])
     modality = recipe_modality(options["cfg"])
-    path = data_path(options["data"], modality) if "data" in given else None
+    of_recipe = data_options(options["cfg"])
+    path = data_path(options["data"], modality, of_recipe) if "data" in given else None
     data = {
         "modality": modality,
         "path": path,
         "resolution": options["resolution"],
         "use_labels": options["cond"],
-        "options": data_options(options["cfg"]),
+        "options": of_recipe,
     }
     _refuse_of_images(given, options["cfg"], modality)
     typed = data | {"path": path and options["data"], "max_images": given.get("subset")}
@@ -135,11 +136,17 @@ def _with_weights(
     return config
 
 
-def data_path(data: str, modality: str) -> str | None:
-    """The absolute path of --data; None for what the modality finds or makes by itself."""
+def data_path(data: str, modality: str, options: Mapping[str, Any]) -> str | None:
+    """`DataConfig.path` for --data: absolute, or the name of what the modality finds or makes.
+
+    None for what is taken without --data, which `DataConfig.options` may name as "built_in".
+    """
     from fastgan.modalities import load_modality
 
-    return None if data == load_modality(modality).data.BUILT_IN else str(Path(data).resolve())
+    module = load_modality(modality).data
+    if data == options.get("built_in", module.BUILT_IN):
+        return None
+    return data if data in getattr(module, "BUILT_INS", ()) else str(Path(data).resolve())
 
 
 def _refuse_of_images(given: Mapping[str, Any], cfg: str, modality: str) -> None:
@@ -224,7 +231,7 @@ def continue_config(
 
     given = dict(given)
     if "data" in given:
-        given["data"] = data_path(given["data"], config.data.modality)
+        given["data"] = data_path(given["data"], config.data.modality, config.data.options)
     for option in sorted(given.keys() - MAY_CHANGE_ON_RESUME):
         if not _agrees(config, option, given[option]):
             value = given[option]

@@ -8,20 +8,18 @@ import subprocess
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from fastgan import environment
 from fastgan._extras import require
 from fastgan.data import avatar_painter
+from fastgan.data.cached_sets import cached_set
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
 Progress = Callable[[int, int], None]
 
 DEFAULT_COUNT = 6000
-_DAMAGE = (zipfile.BadZipFile, KeyError, TypeError, EOFError, ValueError, NotImplementedError)
 _FEWEST_PER_PROCESS = 100  # below this a child's start costs more than it saves
 
 
@@ -40,12 +38,8 @@ def default_dataset(
     drawn again, with a warning. Arguments are those of `fastgan.data.avatars.render_dataset`.
     """
     _check(resolution, count, seed, processes)
-    name = f"avatars-v1-{resolution}px-{count}-{seed}.zip"
-    path = environment.cache_dir() / "datasets" / name
-    fault = find_fault(path, count) if path.exists() else None
-    if fault is not None:
-        warnings.warn(f"{path} is damaged ({fault}) and is drawn again", stacklevel=2)
-    if fault is not None or not path.exists():
+
+    def draw(path: Path) -> None:
         render_dataset(
             path,
             resolution,
@@ -55,7 +49,8 @@ def default_dataset(
             processes=processes,
             overwrite=True,
         )
-    return path
+
+    return cached_set(f"avatars-v1-{resolution}px-{count}-{seed}", count, draw)
 
 
 def render_dataset(
@@ -110,23 +105,6 @@ def render_dataset(
         writer.add_json("attributes.json", {"classes": classes, "attributes": attributes})
         writer.finish([avatar_painter.class_of(a) for a in attributes])
     return Path(path)
-
-
-def find_fault(path: str | Path, count: int) -> str | None:
-    """What is wrong with the zip at `path`, as a text; None if nothing is.
-
-    Checked: its checksums, and that it has `count` images and as many labels.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            images = sum(name.endswith(".png") for name in archive.namelist())
-            labels = len(json.loads(archive.read("dataset.json"))["labels"])
-            if not images == labels == count:
-                return f"{images} images and {labels} labels instead of {count}"
-            bad = archive.testzip()
-            return f"wrong checksum of {bad}" if bad else None
-    except _DAMAGE as error:
-        return str(error)
 
 
 def _check(resolution: int, count: int, seed: int, processes: int | None) -> None:

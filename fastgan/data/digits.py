@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fastgan.data.cached_sets import cached_set
 from fastgan.data.image_codec import encode_png
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
-__all__ = ["read_digits", "write_digits"]
+__all__ = ["digits_dataset", "read_digits", "write_digits"]
 
+COUNT = 1797
 _IN_PACKAGE = Path("datasets/data/digits.csv.gz")
 _SIDE = 8
 _BRIGHTEST = 16
@@ -42,6 +44,18 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
         f"digits: the package scikit-learn is not installed, whose file {_IN_PACKAGE} is read; "
         "pip install --no-deps scikit-learn"
     )
+
+
+def digits_dataset() -> Path:
+    """Path of a zip of the digits, written by the first call and then reused.
+
+    Returns:
+        `<cache_dir>/datasets/digits-v1.zip`, where cache_dir is `environment.cache_dir()`.
+
+    Raises:
+        FileNotFoundError: the package scikit-learn, or that file of it, is not there.
+    """
+    return cached_set("digits-v1", COUNT, lambda path: write_digits(path, overwrite=True))
 
 
 def write_digits(path: str | Path, *, overwrite: bool = False) -> Path:

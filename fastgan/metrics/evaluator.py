@@ -71,6 +71,7 @@ class Evaluator(PartEvaluator):
         self.extractor = (EfficientNetLite0() if extractor is None else extractor).to(self.device)
         self.extractor_name, self.resize = self.extractor.name, self.extractor.resize
         self._real: Tensor | None = None
+        self._order = np.random.RandomState(seed).permutation(len(dataset))
 
     def real_features(self) -> Tensor:
         """The features of the real images, computed by the first call and then kept.
@@ -81,14 +82,27 @@ class Evaluator(PartEvaluator):
             float32 [num_real, F] on the CPU.
         """
         if self._real is None:
-            order = np.random.RandomState(self.seed).permutation(len(self.dataset))
 
             def part(first: int, n: int) -> Tensor:
-                images = [self.dataset[int(i)][0] for i in order[first : first + n]]
+                images = [self.dataset[int(i)][0] for i in self._order[first : first + n]]
                 return self.features(torch.from_numpy(np.stack(images)), first)
 
             self._real = self.in_parts(part, self.num_real)
         return self._real
+
+    def condition_indices(self, first: int, n: int) -> np.ndarray:
+        """The images whose labels generated images have: in the order in which real ones are drawn.
+
+        Data sets are often sorted by class, so that the first ones are all of one.
+
+        Args:
+            first: index of the first generated image.
+            n: their number.
+
+        Returns:
+            int64 [n], indices of the data set.
+        """
+        return self._order[super().condition_indices(first, n)]
 
     def prepare(self) -> None:
         """Computes the features of the real images."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,12 +98,24 @@ class PartEvaluator:
         Args:
             x: what G returned, a tree of tensors [n, ...].
             first: index of the first of them. Sample i was made under the condition of sample
-                i mod N of `dataset`.
+                `condition_indices(i, 1)` of `dataset`.
 
         Returns:
             [n, F], float32.
         """
         raise NotImplementedError
+
+    def condition_indices(self, first: int, n: int) -> np.ndarray:
+        """The samples of the data set whose conditions generated samples have: in turn.
+
+        Args:
+            first: index of the first generated sample.
+            n: their number.
+
+        Returns:
+            int64 [n], indices of `dataset`.
+        """
+        return (np.arange(n) + first) % len(self.dataset)
 
     def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
         """The values of metrics.

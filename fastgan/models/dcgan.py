@@ -2,7 +2,8 @@
 
 G: [z, embed(c)] -> base map -> (transposed conv k4 s2, batch norm, ReLU)* -> tanh.
 D: (strided conv k4 s2, batch norm except in the first, leaky ReLU 0.2)* -> Linear -> 1 logit, plus
-   the projection <embed(c), sum of the last map> when conditional.
+   the projection <embed(c), sum of the last map> when conditional. Instead, c may be constant maps
+   beside the image, or D classify the image (`fastgan.models._conditioning`).
 Weights start from N(0, 0.02²), batch-norm scales from N(1, 0.02²). Sizes ceil-halve from the image
 to the base: G crops a doubled map to the next size, D zero-pads an odd one at the right and bottom.
 Source: Radford et al. 2016; projection, Miyato and Koyama 2018.
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from fastgan.models._checks import check_choice, check_config
+from fastgan.models._conditioning import KINDS, loss_terms
 from fastgan.models._config import PyramidConfig
 from fastgan.models._network import LatentGenerator, SampleDiscriminator
 from fastgan.models._pyramid import pad_to_even
@@ -35,6 +37,7 @@ class Config(PyramidConfig):
         embed_dim: width of the condition's embedding in G.
         d_norm: "batch" as in the paper, or "none": gradient penalties are per sample, so they want
             no batch statistics in D.
+        conditioning: how D takes c, one of `fastgan.models._conditioning.KINDS`.
     """
 
     z_dim: int = 100
@@ -43,11 +46,12 @@ class Config(PyramidConfig):
     channel_max: int = 512
     embed_dim: int = 50
     d_norm: str = "batch"
+    conditioning: str = "projection"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_config(self, g_channels=1, d_channels=1, channel_max=1, embed_dim=1)
-        check_choice(self, d_norm=("batch", "none"))
+        check_choice(self, d_norm=("batch", "none"), conditioning=KINDS)
 
     def widths(self, width: int) -> list[int]:
         """Channels at every size but the image's (at the base, if that is the image).
@@ -60,6 +64,11 @@ class Config(PyramidConfig):
         """
         levels = max(len(self.sizes) - 1, 1)
         return [min(width * 2**i, self.channel_max) for i in reversed(range(levels))]
+
+    @property
+    def loss_terms(self) -> dict[str, float]:
+        """Losses that D's further outputs are for, name of `fastgan.losses.terms` → weight."""
+        return loss_terms(self)
 
 
 def _initialise(network: nn.Module) -> None:
@@ -122,14 +131,18 @@ class Generator(LatentGenerator):
 
 
 class Discriminator(SampleDiscriminator):
-    """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1]."""
+    """x [N, img_channels, img_height, img_width], c [N, c_dim] or None -> logits [N, 1].
+
+    With an auxiliary classifier -> (logits [N, 1], logits of the classes [N, c_dim]).
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         widths = config.widths(config.d_channels)[::-1]
         strided = len(config.sizes) > 1
         layers: list[nn.Module] = []
-        channels = config.img_channels
+        kind = self._conditioning = config.conditioning if config.c_dim > 0 else "none"
+        channels = config.img_channels + (config.c_dim if kind == "concatenation" else 0)
         for i, width in enumerate(widths):
             has_norm = config.d_norm == "batch" and i > 0
             if strided:
@@ -143,18 +156,26 @@ class Discriminator(SampleDiscriminator):
         self.layers = nn.ModuleList(layers)
         base_h, base_w = config.sizes[0]
         self.out = nn.Linear(channels * base_h * base_w, 1)
-        if config.c_dim > 0:
+        if kind == "projection":
             self.embed = nn.Linear(config.c_dim, channels, bias=False)
+        elif kind == "auxiliary_classifier":
+            self.classify = nn.Linear(self.out.in_features, config.c_dim)
         _initialise(self)
 
-    def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, c: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         self._check_inputs(x, c)
         h = x
+        if self._conditioning == "concatenation":
+            maps = c.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+            h = torch.cat([x, maps], 1)
         for layer in self.layers:
             is_halving = isinstance(layer, Conv2d) and layer.stride == (2, 2)
             h = layer(pad_to_even(h) if is_halving else h)
         y = self.out(h.flatten(1))
-        if self.c_dim > 0:
+        if self._conditioning == "projection":
             pooled = h.sum((2, 3))  # [N, C]
             y = y + (pooled * self.embed(c.to(h.dtype))).sum(1, keepdim=True)
-        return y
+        is_classifier = self._conditioning == "auxiliary_classifier"
+        return (y, self.classify(h.flatten(1))) if is_classifier else y

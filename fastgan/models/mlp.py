@@ -2,6 +2,7 @@
 
 G: [z, c] -> (Linear, optional batch norm, leaky ReLU 0.2)* -> Linear -> tanh or identity.
 D: [x, c] -> (Linear, optional batch or spectral norm, leaky ReLU 0.2)* -> Linear -> 1 logit.
+D may instead take c by projection, or classify x (`fastgan.models._conditioning`).
 Source: Goodfellow et al. 2014; conditions by concatenation, Mirza and Osindero 2014; spectral
 norm, Miyato et al. 2018.
 """
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fastgan.models._checks import check_choice
+from fastgan.models._conditioning import KINDS, loss_terms
 from fastgan.models._config import ImageConfig
 from fastgan.models._network import LatentGenerator, SampleDiscriminator
 from fastgan.nn import FusedLeakyReLU
@@ -33,6 +35,7 @@ class Config(ImageConfig):
         d_norm: "none", "batch" or "spectral"; gradient penalties are per sample, so they want no
             batch statistics.
         output_activation: "tanh" for samples in [-1, 1], "linear" for unbounded ones.
+        conditioning: how D takes c, one of `fastgan.models._conditioning.KINDS`.
 
     Raises:
         ValueError: for a width or side below 1, or a choice that does not exist.
@@ -48,6 +51,7 @@ class Config(ImageConfig):
     g_norm: str = "none"
     d_norm: str = "none"
     output_activation: str = "tanh"
+    conditioning: str = "concatenation"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +60,7 @@ class Config(ImageConfig):
             g_norm=("none", "batch"),
             d_norm=("none", "batch", "spectral"),
             output_activation=("tanh", "linear"),
+            conditioning=KINDS,
         )
         for field in ("g_hidden", "d_hidden", "data_shape"):
             value = getattr(self, field)
@@ -72,12 +77,20 @@ class Config(ImageConfig):
             return self.data_shape
         return self.img_channels, self.img_height, self.img_width
 
+    @property
+    def loss_terms(self) -> dict[str, float]:
+        """Losses that D's further outputs are for, name of `fastgan.losses.terms` → weight."""
+        return loss_terms(self)
+
+
+def _normed(linear: nn.Linear, norm: str) -> nn.Module:
+    return spectral_norm(linear) if norm == "spectral" else linear
+
 
 def _hidden_layers(features: int, widths: tuple[int, ...], norm: str) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for width in widths:
-        linear = nn.Linear(features, width, bias=False)
-        layers.append(spectral_norm(linear) if norm == "spectral" else linear)
+        layers.append(_normed(nn.Linear(features, width, bias=False), norm))
         if norm == "batch":
             layers.append(nn.BatchNorm1d(width))
         layers.append(FusedLeakyReLU(width, bias=norm != "batch", scale=1.0))
@@ -118,20 +131,35 @@ class Generator(LatentGenerator):
 
 
 class Discriminator(SampleDiscriminator):
-    """x [N, *config.sample_shape], c [N, c_dim] or None -> logits [N, 1]."""
+    """x [N, *config.sample_shape], c [N, c_dim] or None -> logits [N, 1].
+
+    With an auxiliary classifier -> (logits [N, 1], logits of the classes [N, c_dim]).
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        inputs = math.prod(config.sample_shape) + config.c_dim
-        last = nn.Linear((inputs, *config.d_hidden)[-1], 1)
-        self.layers = nn.Sequential(
-            *_hidden_layers(inputs, config.d_hidden, config.d_norm),
-            spectral_norm(last) if config.d_norm == "spectral" else last,
-        )
+        inputs = math.prod(config.sample_shape)
+        kind = self._conditioning = config.conditioning if config.c_dim > 0 else "none"
+        if kind == "concatenation":
+            inputs += config.c_dim
+        width = (inputs, *config.d_hidden)[-1]
+        norm = config.d_norm
+        last = _normed(nn.Linear(width, 1), norm)
+        self.layers = nn.Sequential(*_hidden_layers(inputs, config.d_hidden, norm), last)
+        if kind == "projection":
+            self.embed = _normed(nn.Linear(config.c_dim, width, bias=False), norm)
+        elif kind == "auxiliary_classifier":
+            self.classify = _normed(nn.Linear(width, config.c_dim), norm)
 
-    def forward(self, x: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, c: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         self._check_inputs(x, c)
         h = x.flatten(1)
-        if self.c_dim > 0:
+        if self._conditioning == "concatenation":
             h = torch.cat([h, c.to(h.dtype)], 1)
-        return self.layers(h)
+        h = self.layers[:-1](h)
+        y = self.layers[-1](h)
+        if self._conditioning == "projection":
+            y = y + (h * self.embed(c.to(h.dtype))).sum(1, keepdim=True)
+        return (y, self.classify(h)) if self._conditioning == "auxiliary_classifier" else y

@@ -15,6 +15,7 @@ from fastgan.cli.train_options.names import (
     AS_CFG_HAS_IT,
     AUGMENT_GROUPS,
     AVATARS,
+    CONDITIONINGS,
     OF_CFG,
     PRESETS,
     cfg_names,
@@ -53,13 +54,17 @@ OPTIONS = (
     _option("--preset", type=click.Choice(PRESETS), shown="by --resolution and --cond",
             help="With --cfg r3gan: the data set whose published settings are taken."),
     _option("--data", default=AVATARS,
-            help="Training images: a folder, .zip, .tar or .fgpack file; or 'avatars' for cartoon "
-                 "faces that are drawn on this machine. With the --cfg of other samples, such as "
+            help="Training images: a folder, .zip, .tar or .fgpack file; 'avatars' for cartoon "
+                 "faces that are drawn on this machine; 'digits' for the handwritten ones of the "
+                 "package scikit-learn. With the --cfg of other samples, such as "
                  "words, the data of that kind; by default what is found on this machine."),
     _option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
             help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     _option("--cond", type=bool, default=False,
             help="Train a conditional model with the labels of the data."),
+    _option("--conditioning", type=click.Choice(CONDITIONINGS), shown=OF_CFG,
+            help="With --cond true: how the discriminator takes the label: beside the image, by a "
+                 "projection, or not at all, and it learns to name it."),
     _option("--subset", type=_COUNT, shown="all",
             help="Train on this number of the images, chosen by --seed."),
     _option("--mirror", type=bool, shown=OF_CFG,

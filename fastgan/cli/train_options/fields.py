@@ -45,6 +45,7 @@ MODEL = {
     "cmax": "channel_max",
     "map_depth": "mapping_layers",
     "mbstd_group": "mbstd_group",
+    "conditioning": "conditioning",
 }
 _DATA = {
     "data": "path",
@@ -57,7 +58,8 @@ _DATA = {
 def has_effect(option: str, config: "TrainConfig") -> bool:
     """Whether `option` (a parameter name such as `gamma`) changes a run of `config`."""
     if option in MODEL:
-        return hasattr(config.model, MODEL[option])
+        is_label = option == "conditioning"
+        return hasattr(config.model, MODEL[option]) and (config.data.use_labels or not is_label)
     if option in LOSSES:
         return has_loss_effect(option, config)
     if option in AUGMENT or option in ("mirror", "data_on_gpu"):

@@ -7,6 +7,7 @@ __all__ = [
     "AS_CFG_HAS_IT",
     "AUGMENT_GROUPS",
     "AVATARS",
+    "CONDITIONINGS",
     "HAS_PRESETS",
     "OF_CFG",
     "PRESETS",
@@ -21,6 +22,7 @@ _RECIPES = _PACKAGE / "training" / "config" / "recipes"
 _OBJECTIVES = _PACKAGE / "losses" / "adversarial.py"
 
 AVATARS = "avatars"
+CONDITIONINGS = ("concatenation", "projection", "auxiliary_classifier")
 AS_CFG_HAS_IT = "1"
 OF_CFG = "depends on --cfg"
 HAS_PRESETS = "r3gan"

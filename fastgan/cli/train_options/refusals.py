@@ -30,6 +30,8 @@ def refuse_without_effect(
             where = f"it works with --cfg {', '.join(works)}" if works else "no recipe uses it"
             if option == "gamma":
                 where = "this --cfg has no penalty; --r1, --r2 and --gp add one to every --cfg"
+            if option == "conditioning" and not config.data.use_labels:
+                where = "it says how the discriminator takes labels; add --cond true"
             raise click.BadParameter(
                 f"has no effect with --cfg {cfg_of(config.name)} (architecture "
                 f"{config.architecture}); {where}; leave it out otherwise",

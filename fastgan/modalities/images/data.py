@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,21 @@ from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_datas
 from fastgan.data.avatar_painter import CLASSES
 from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.data.batch_loader import packing_advice
+from fastgan.data.digits import digits_dataset
 from fastgan.modalities.modality import DataFacts
 
-__all__ = ["BUILT_IN", "conditions", "describe", "make_loader", "open_data", "preparation"]
+__all__ = [
+    "BUILT_IN",
+    "BUILT_INS",
+    "conditions",
+    "describe",
+    "make_loader",
+    "open_data",
+    "preparation",
+]
 
 BUILT_IN = "avatars"
+BUILT_INS = ("avatars", "digits")
 _AVATAR_RESOLUTION = 64
 
 Say = Callable[[str], None]
@@ -38,15 +49,16 @@ def describe(data: Any) -> DataFacts:
         FileNotFoundError: there is no such file or folder.
         ValueError: a damaged or unknown file.
     """
-    if data.path is None:
+    if _built_in(data) == BUILT_IN:
         height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
         shape, c_dim = (3, height, width), len(CLASSES) if data.use_labels else 0
         name, count, lines = f"{BUILT_IN}{width}", DEFAULT_COUNT, ()
     else:
-        images = open_images(data.path, resolution=data.resolution, use_labels=data.use_labels)
-        shape, c_dim, name, count = images.image_shape, images.label_dim, images.name, len(images)
-        _, height, width = shape
-        lines = (f"data        {data.path}: {count} images of {width}x{height} pixels",)
+        path = _path_of(data, data.resolution)
+        images = open_images(path, resolution=data.resolution, use_labels=data.use_labels)
+        shape, c_dim, count = images.image_shape, images.label_dim, len(images)
+        name, (_, height, width) = _built_in(data) or images.name, shape
+        lines = (f"data        {path}: {count} images of {width}x{height} pixels",)
         if (advice := packing_advice(images)) is not None:
             lines = (*lines, advice)
     return DataFacts(
@@ -79,9 +91,9 @@ def open_data(data: Any, model: Any) -> ImageDataset | PackedDataset:
             "train(..., loader=) with a batch_at(position)"
         )
     shape = shape or (model.img_channels, model.img_height, model.img_width)
-    path, resolution = data.path, data.resolution
-    if path is None:
-        path, resolution = default_dataset(max(shape[1:])), shape[1:]
+    path, resolution = _path_of(data, shape[1:]), data.resolution
+    if _built_in(data) == BUILT_IN:
+        resolution = shape[1:]
     images = open_images(
         path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
     )
@@ -139,7 +151,25 @@ def preparation(data: Any, model: Any) -> Callable[[Say, ProgressBar], None] | N
         data: `DataConfig`.
         model: the architecture's Config.
     """
-    return None if data.path is not None else partial(_draw, max(model.img_height, model.img_width))
+    is_drawn = _built_in(data) == BUILT_IN
+    return partial(_draw, max(model.img_height, model.img_width)) if is_drawn else None
+
+
+def _built_in(data: Any) -> str | None:
+    """The name of what this machine makes, one of `BUILT_INS`; None for images of the user's."""
+    if data.path is None:
+        return data.options.get("built_in", BUILT_IN)
+    return data.path if data.path in BUILT_INS else None
+
+
+def _path_of(data: Any, size: tuple[int, int] | None) -> str | Path:
+    """Where the images are, which are made now where they are built in; size is (height, width)."""
+    match _built_in(data):
+        case "avatars":
+            return default_dataset(max(size))
+        case "digits":
+            return digits_dataset()
+    return data.path
 
 
 def _draw(resolution: int, say: Say, progress_bar: ProgressBar) -> None:

@@ -141,7 +141,8 @@ class TrainConfig(StepConfig):
     Args:
         name: of the run, such as its recipe's.
         architecture: a module of `fastgan.models`, which has Config, Generator, Discriminator.
-        model: the architecture's Config.
+        model: the architecture's Config. Losses that it needs (its `loss_terms`, where it has them,
+            name → weight) are added to `objective_options` where these do not name them.
         data: the images.
         augment: the augmentation of what D sees.
         init_from: the weights that a new run starts with; default None: initialised by the seed.
@@ -192,6 +193,8 @@ class TrainConfig(StepConfig):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "metrics", tuple(self.metrics))
+        terms = getattr(self.model, "loss_terms", {})
+        object.__setattr__(self, "objective_options", terms | self.objective_options)
         for name in ("snapshot_every_ticks", "metric_images"):
             require_whole(name, getattr(self, name))
         for name in ("total_kimg", "tick_kimg"):

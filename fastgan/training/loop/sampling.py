@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from fastgan import sample_rng
@@ -71,8 +70,8 @@ def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, float]:
     """`config.metrics` of G_ema over `config.metric_images` samples; called by every rank.
 
     Sample i draws its latents and noise by (seed, samples shown, i), so that the values do not
-    depend on the number of ranks. Conditions are those of the evaluator's data set in its own
-    order.
+    depend on the number of ranks. Conditions are those of the evaluator's data set, in the
+    evaluator's order.
 
     Returns:
         The values; nothing on ranks other than 0.
@@ -86,7 +85,7 @@ def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, float]:
         torch.manual_seed(key + first)  # for modules that draw from torch itself
         with sample_rng.sample_stream(key, _STREAM, first=first):
             z = draw_latents(state, n)
-            c = modality.conditions(dataset, (np.arange(n) + first) % len(dataset))
+            c = modality.conditions(dataset, evaluator.condition_indices(first, n))
             return call_generator(state.G_ema, z, map_tensors(lambda t: t.to(state.device), c))
 
     with random_state.preserved(state.device):
