@@ -6,6 +6,7 @@ from _published_steps import largest_differences
 
 from fastgan.models.stylegan2 import Discriminator, Generator
 from fastgan.training.config.published import stylegan2
+from fastgan.training.step.state import create_state
 
 SMALL = {
     "z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 8, "half_dtype": None,
@@ -90,12 +91,12 @@ def test_five_steps_are_the_published_ones(name, c_dim):
         assert difference <= 1e-12, f"{key}: {difference}"
 
 
-def test_cifar_with_path_length_is_corrected_for_it_once():
-    config = small("cifar", 0, pl_weight=2.0)
-    found = largest_differences(config, *networks(config), steps=4)
-    assert "Loss/pl" in found
-    for key in ("G", "G_ema"):
-        assert found[key] <= 1e-12, f"{key}: {found[key]}"
+@pytest.mark.parametrize("pl_weight", [0.0, 2.0])
+def test_adam_of_cifar_is_corrected_once_with_path_length_and_without(pl_weight):
+    config = small("cifar", pl_weight=pl_weight)
+    group = create_state(config, *networks(config)).g_optimizer.param_groups[0]
+    assert group["base_lr"] == pytest.approx(0.0025 * 4 / 5)
+    assert group["betas"] == pytest.approx((0.0, 0.99 ** (4 / 5)))
 
 
 @pytest.mark.parametrize(
