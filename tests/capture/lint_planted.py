@@ -77,7 +77,7 @@ def _lint_trees() -> dict[str, Any]:
 def _with(optimizer: str) -> Callable[[Any], None]:
     """What gives a `Toy` this optimiser."""
     from fastgan.training.config.optimizer import OptimizerConfig
-    from fastgan.training.step.state import make_optimizer
+    from fastgan.training.optim.optimizers import make_optimizer
 
     config = OptimizerConfig(name=optimizer, weight_decay=0.1 * (optimizer == "adamw"))
 

@@ -24,6 +24,7 @@ from fastgan.training.distributed.replica import replicate
 from fastgan.training.needs.step_on_meta import empty_batch
 from fastgan.training.step import phases
 from fastgan.training.step.batch import Batch
+from fastgan.training.step.scalars import set_scalars
 from fastgan.training.step.state import TrainState, build_state
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -196,7 +197,7 @@ def host_work(state: TrainState, batch: Batch, run: int) -> None:
     state.step = STEPS[run]
     state.nimg = STEPS[run] * state.config.batch
     state.tick = run
-    phases._set_scalars(state)
+    set_scalars(state)
     map_floating(lambda t: t.copy_(torch.rand_like(t) * 2 - 1), batch.x)
     if hasattr(state.augment, "p"):
         state.augment.p.fill_(0.1 * (run + 1))

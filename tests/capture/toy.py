@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastgan.training.config.run import OptimizerConfig
-from fastgan.training.step.state import make_optimizer
+from fastgan.training.optim.optimizers import make_optimizer
 
 __all__ = ["Toy", "clean", "host_work"]
 

@@ -5,5 +5,6 @@ flat_copies      what layers make of parameters in a phase, made all at once
 flat_optimizer   what the optimisers share: checks, state, exchange with torch's
 flat_adam        Adam and AdamW, with the moving average in the same pass over memory
 flat_rmsprop     RMSprop, with the moving average
+optimizers       the optimiser of a network as its configuration says
 ema              the weight of the moving average, and the average without an optimiser
 """

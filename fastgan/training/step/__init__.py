@@ -5,6 +5,8 @@ state           StepState and TrainState, what a checkpoint holds, and how they 
 state_tensors   the one list of a state's tensors, with their roles
 context         StepContext, how a state's phases are run in this process
 phases          d_step, g_step and the others, and train_step, which runs them
+update          what every phase does with its losses
+scalars         device scalars that change from step to step
 losses          what the phases minimise
 generate        samples of G with style mixing
 statistics      means of losses and logits, on the device

@@ -14,7 +14,7 @@ Each phase sets the flat gradient of one network to zero and adds up the gradien
 batch. It then calls `context.all_reduce_gradient` once and the optimiser once; with several buckets
 the exchange begins in the last backward pass of the phase (`context.last_backward`). The other
 network's parameters are not changed and get no gradient. A phase gives its losses one after
-another to `_update`, the only place that calls backward. The last phase of G in a step also moves
+another to `update`, the only place that calls backward. The last phase of G in a step also moves
 the average of its parameters, in the optimiser's pass; the last phase of a step (is_last) ends its
 statistics and copies G's buffers to G_ema. No function here waits for the device. `phases` says
 which of them a step runs, `planned` with which options; `train_step` runs them.
@@ -27,20 +27,15 @@ sums, the result (but for pl_target="mean_after").
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
-from fastgan import sample_rng
-from fastgan.nn._recompute import recomputation
 from fastgan.training.config.run import StepConfig
-from fastgan.training.optim.ema import copy_buffers, ema_beta
-from fastgan.training.optim.flat_optimizer import FlatOptimizer
-from fastgan.training.step.batch import Batch, micro_batches, num_micro_batches
+from fastgan.training.optim.optimizers import frozen
+from fastgan.training.step.batch import Batch
 from fastgan.training.step.capture import PhaseRunner
-from fastgan.training.step.compiled import stream_key
 from fastgan.training.step.generate import generate
 from fastgan.training.step.host_values import networks, step_values
 from fastgan.training.step.losses import (
@@ -55,9 +50,10 @@ from fastgan.training.step.losses import (
     path_length,
     penalty_inputs,
 )
-from fastgan.training.step.moving_buffers import BufferMean
 from fastgan.training.step.picks import Picks, fill_batch
-from fastgan.training.step.state import StepState, frozen
+from fastgan.training.step.scalars import set_scalars
+from fastgan.training.step.state import StepState
+from fastgan.training.step.update import in_compiled, update
 
 __all__ = [
     "PhaseFn",
@@ -175,7 +171,7 @@ def train_step(state: StepState, batch: Batch | Picks) -> None:
         state = build_state(config)
         train_step(state, Batch(x=images))
     """
-    _set_scalars(state)
+    set_scalars(state)
     context = state.context
     if context.runner is None:
         context.runner = PhaseRunner(state.config.capture, state.device)
@@ -214,8 +210,8 @@ def d_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
         yield from d_losses(state, part, share)
 
     options = {"num_losses": num_d_losses(state), "is_last": is_last}
-    with _compiled(state):
-        _update(state, _D, state.d_optimizer, batch, losses, **options)
+    with in_compiled(state):
+        update(state, _D, state.d_optimizer, batch, losses, **options)
 
 
 def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
@@ -236,7 +232,7 @@ def d_penalty_step(state: StepState, batch: Batch, *, is_last: bool = False) -> 
         penalty = d_penalty(state, inputs.critic, inputs.real, inputs.fake, c, share)
         yield penalty * config.d_reg_interval
 
-    _update(state, _D_PENALTY, state.d_optimizer, batch, losses, is_last=is_last)
+    update(state, _D_PENALTY, state.d_optimizer, batch, losses, is_last=is_last)
 
 
 def d_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> None:
@@ -259,7 +255,7 @@ def d_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> Non
         penalty = d_penalty(state, critic, real, fake, c, share, real_penalty, fake_penalty)
         yield objective + penalty
 
-    _update(state, _D_FULL, state.d_optimizer, batch, losses, is_last=is_last)
+    update(state, _D_FULL, state.d_optimizer, batch, losses, is_last=is_last)
 
 
 def g_step(
@@ -278,9 +274,9 @@ def g_step(
         fake, _ = generate(state, part)
         yield g_loss(state, fake, part, share)
 
-    with frozen(state.d_optimizer), _compiled(state):
+    with frozen(state.d_optimizer), in_compiled(state):
         options = {"averages": averages, "is_last": is_last}
-        _update(state, _G, state.g_optimizer, batch, losses, **options)
+        update(state, _G, state.g_optimizer, batch, losses, **options)
 
 
 def g_penalty_step(
@@ -305,7 +301,7 @@ def g_penalty_step(
         yield path_length(state, ws, fake, share) * state.config.g_reg_interval
 
     options = {"averages": averages, "is_last": is_last}
-    _update(state, _G_PENALTY, state.g_optimizer, batch, losses, at_once=at_once, **options)
+    update(state, _G_PENALTY, state.g_optimizer, batch, losses, at_once=at_once, **options)
     move_pl_mean(state)
 
 
@@ -327,114 +323,8 @@ def g_full_step(
 
     with frozen(state.d_optimizer):
         options = {"averages": averages, "is_last": is_last}
-        _update(state, _G_FULL, state.g_optimizer, batch, losses, **options)
+        update(state, _G_FULL, state.g_optimizer, batch, losses, **options)
     move_pl_mean(state)
 
 
 _PHASES_OF_G = (g_step, g_penalty_step, g_full_step)
-
-
-def _update(
-    state: StepState,
-    phase: int,
-    optimizer: FlatOptimizer,
-    batch: Batch,
-    losses: Losses,
-    *,
-    num_losses: int = 1,
-    at_once: int | None = None,
-    averages: bool = False,
-    is_last: bool = False,
-) -> None:
-    """One phase: the gradient over all micro-batches, its mean over ranks, one optimiser pass.
-
-    losses(part, share) yields `num_losses` mean losses of a micro-batch whose sum is its loss; each
-    one's backward pass runs before the next loss is computed. Σ share·loss is the whole batch's.
-    """
-    optimizer.zero_grad()
-    at_once = at_once or state.config.batch_gpu
-    count = num_micro_batches(batch.n, at_once)
-    moving = BufferMean(state.G, state.D, state.objective) if count > 1 else None
-    last_backward = state.context.last_backward
-    with recomputation(state.context.recomputes), _copies(state):
-        for a, (part, share) in enumerate(micro_batches(batch, at_once)):
-            with _sample_stream(state, phase, a, count):
-                for i, loss in zip(range(num_losses), losses(part, share), strict=True):
-                    weighted = loss if share == 1 else loss * share
-                    if last_backward is None or (a, i) != (count - 1, num_losses - 1):
-                        weighted.backward()
-                    else:
-                        last_backward(weighted, optimizer.flat)
-            if moving is not None:
-                moving.add(share)
-    if moving is not None:
-        moving.end()
-    if state.context.all_reduce_gradient is not None:
-        state.context.all_reduce_gradient(optimizer.flat.gradients_and_scalars)
-    optimizer.step(state.ema_weight if averages else None)
-    if optimizer is state.d_optimizer and state.config.d_weight_clip is not None:
-        limit = state.config.d_weight_clip
-        optimizer.flat.values.clamp_(-limit, limit)
-    if is_last:
-        if state.context.all_reduce_means is not None:
-            state.context.all_reduce_means()
-        state.stats.end_step()
-        copy_buffers(state.G_ema, state.G)
-
-
-def _compiled(state: StepState) -> AbstractContextManager[Any]:
-    """The networks compute compiled within a phase without a penalty, where the run wants it."""
-    compiled = state.context.compiled
-    return nullcontext() if compiled is None else compiled.in_use()
-
-
-@contextmanager
-def _copies(state: StepState) -> Iterator[None]:
-    """The networks compute with copies of their parameters that are made all at once, but where a
-    hook, or an exchange during the backward pass, waits for each parameter's own gradient."""
-    all_copies = [optimizer.copies for optimizer in (state.g_optimizer, state.d_optimizer)]
-    if state.context.last_backward is not None or not all(c.can_be_used() for c in all_copies):
-        yield
-        return
-    with all_copies[0].in_use(), all_copies[1].in_use():
-        yield
-
-
-def _sample_stream(
-    state: StepState, phase: int, part: int, count: int
-) -> AbstractContextManager[Any]:
-    """A context in which row l of a micro-batch draws what its sample of the whole batch draws."""
-    context = state.context
-    if context.rng_key is None:
-        return nullcontext()
-    first, stride = context.rank + context.world_size * part, context.world_size * count
-    if context.compiled is not None:
-        key = stream_key(context.rng_key, phase, first)
-        return sample_rng.sample_stream(key, stride=stride)
-    return sample_rng.sample_stream(context.rng_key, phase, first=first, stride=stride)
-
-
-def _set_scalars(state: StepState) -> None:
-    """Writes what changes from step to step into device scalars: learning rates, β2, the penalties'
-    scale, the average's weight and the augmentation's p."""
-    config = state.config
-    if state.context.rng_key is not None:
-        state.context.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
-    schedule, kimg = config.schedule, state.kimg
-    lr_factor = schedule.lr_factor(kimg) * state.faults.lr_factor
-    optimizers = ((state.g_optimizer, config.g_optimizer), (state.d_optimizer, config.d_optimizer))
-    for optimizer, settings in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"].fill_(group["base_lr"] * lr_factor)
-            if group.get("beta2") is not None:
-                beta2 = schedule.at(kimg, settings.betas[1], schedule.beta2_end)
-                group["beta2"].fill_(beta2 ** group["lazy_exponent"])
-    state.gamma_scale.fill_(schedule.gamma_factor(kimg))
-    if state.blur is not None:
-        state.blur.set_sigma(config.blur_sigma(state.nimg))
-    between = config.batch * config.n_critic  # real samples from one update of G to the next
-    beta = ema_beta(config.ema_at(kimg), nimg=state.nimg, batch=between)
-    state.ema_weight.fill_(1 - beta)
-    if schedule.augment_p_end is not None:
-        first = state.context.first_augment_p
-        state.augment.p.fill_(schedule.at(kimg, first, schedule.augment_p_end))

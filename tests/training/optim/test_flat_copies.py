@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fastgan.training import Batch, build_state, load_recipe
-from fastgan.training.step import phases
+from fastgan.training.step import phases, update
+from fastgan.training.step.scalars import set_scalars
 
 
 def make_state(precision="bf16"):
@@ -21,7 +22,7 @@ def make_state(precision="bf16"):
 def gradients(state, step):
     """Of each phase of a step, by name."""
     state.step = step
-    phases._set_scalars(state)
+    set_scalars(state)
     generator = torch.Generator().manual_seed(step)
     batch = Batch(x=torch.rand([4, 3, 16, 16], generator=generator) * 2 - 1)
     found = {}
@@ -45,7 +46,7 @@ def test_gradients_are_those_of_the_layers_own_copies(precision, monkeypatch):
     state, found = run()
     wanted = state.d_optimizer.copies._wanted
     assert len(wanted[torch.float32 if precision == "fp32" else torch.bfloat16]) >= 10
-    monkeypatch.setattr(phases, "_copies", lambda state: contextlib.nullcontext())
+    monkeypatch.setattr(update, "_copies", lambda state: contextlib.nullcontext())
     _, expected = run()
     for name, want in expected.items():
         assert torch.equal(found[name], want), name

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from fastgan.training.config.run import OptimizerConfig
-from fastgan.training.step.state import create_state, frozen, make_optimizer
+from fastgan.training.optim.optimizers import frozen, make_optimizer
+from fastgan.training.step.state import create_state
 
 
 def test_lazy_regularisation_corrects_adam():
