@@ -8,8 +8,7 @@ import ast
 from pathlib import Path
 
 from fastgan.models import architectures, load_architecture
-from fastgan.training.config.published import stylegan2, stylegan3
-from fastgan.training.config.recipes import load_recipe, recipes
+from fastgan.training.config.recipes import is_published, load_recipe, recipes
 
 
 def fields_at_16(name):
@@ -48,19 +47,11 @@ def size_of(recipe, wanted):
     return 32, 32
 
 
-def is_published(recipe):
-    """Whether it is one of the published configurations, which are wide."""
-    return recipe in (*stylegan2.PUBLISHED, *stylegan3.PUBLISHED, "r3gan")
-
-
 # One of each network, at a resolution where some of its layers are 16 bits and some are not.
 PUBLISHED_RECIPES = dict.fromkeys(("paper256", "stylegan3-t", "stylegan3-r", "r3gan"), (64, 64))
 AS_PUBLISHED = "as published"  # the one variant of these in tests/capture
 OTHER_RECIPES = [name for name in recipes() if name not in recipes("images")]
 SMALL_RECIPES = [name for name in recipes("images") if not is_published(name)]
-# The capture lint of one architecture, whose many operators of spectral norm take seconds: the
-# slow suite has all variants of all recipes, the default one of these few what stands here.
-LINTED_BY_DEFAULT = {"sngan": ("conditional",), "sagan": (), "biggan-small": ()}
 
 
 def config_as_published(name, batch):

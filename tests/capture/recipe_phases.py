@@ -18,7 +18,7 @@ from lint import construction, fake_device, lint_phase
 from fastgan._trees import map_floating
 from fastgan.losses import load_objective
 from fastgan.ops import use_backend
-from fastgan.training.config.recipes import load_recipe
+from fastgan.training.config.recipes import is_published, load_recipe
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.replica import replicate
 from fastgan.training.needs.step_on_meta import empty_batch
@@ -30,7 +30,6 @@ from fastgan.training.step.state import TrainState, build_state
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from _small_networks import (
     AS_PUBLISHED,
-    LINTED_BY_DEFAULT,
     OTHER_RECIPES,
     PUBLISHED_RECIPES,
     SMALL_RECIPES,
@@ -39,8 +38,8 @@ from _small_networks import (
 )
 
 __all__ = [
-    "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "make_batch",
-    "phases_of_a_run",
+    "Row", "autocast_works", "host_work", "lint_recipes", "lint_variant", "linted_by_default",
+    "make_batch", "phases_of_a_run",
 ]  # fmt: skip
 
 RESOLUTION = (12, 9)  # two halvings, cropped ones among them; values cost nothing here
@@ -54,9 +53,9 @@ SCHEDULE = {
     "anneal_kimg": 1.0, "lr_end": 0.1, "gamma_end": 0.5, "ema_half_life_end_kimg": 1.0,
 }  # fmt: skip
 
-FAST = ("shipped", "conditional")
 VARIANTS = (
-    *FAST,
+    "shipped",
+    "conditional",
     "augmented",
     "blurred, as published",
     "all penalties, lazy",
@@ -66,7 +65,7 @@ VARIANTS = (
     "plain PyTorch ops",
 )
 VARIANTS_OF_OTHERS = ("shipped", "bf16")  # of other samples than images
-FAST_AUGMENTED = "dcgan"  # its ops are a thousand more, the same ones in every recipe
+AUGMENTED_BY_DEFAULT = "dcgan"  # its ops are a thousand more, the same ones in every recipe
 
 
 @dataclass(frozen=True)
@@ -84,24 +83,38 @@ class Row:
 def lint_recipes(is_whole: bool) -> list[dict[str, Any]]:
     """A `Row` as a dict per recipe, variant and phase; fake_cuda.load() comes before.
 
-    is_whole: every variant; else each recipe as shipped and conditional, and the augmentation once.
+    is_whole: every variant of every recipe; else what `linted_by_default` says.
     The published recipes, their augmentation and 16-bit layers included, are run as they are.
     """
+    wanted = (
+        {name: _variants(name) for name in (*SMALL_RECIPES, *OTHER_RECIPES, *PUBLISHED_RECIPES)}
+        if is_whole
+        else linted_by_default()
+    )
     with fake_device():
         return [
             asdict(row)
-            for name in (*SMALL_RECIPES, *OTHER_RECIPES, *PUBLISHED_RECIPES)
-            for variant in _variants(name)
-            if is_whole
-            or variant in LINTED_BY_DEFAULT.get(name, FAST)
-            or (name, variant) == (FAST_AUGMENTED, "augmented")
+            for name, variants in wanted.items()
+            for variant in variants
             for row in lint_variant(name, variant)
         ]
 
 
-def _fast_variants(name: str) -> tuple[str, ...]:
-    fast = LINTED_BY_DEFAULT.get(name, FAST)
-    return (*fast, "augmented") if name == FAST_AUGMENTED else fast
+def linted_by_default() -> dict[str, tuple[str, ...]]:
+    """The variants by recipe: the one with most operators, of the first recipe of each architecture
+    that is sized for a processor. The slow test has all."""
+    found, architectures = {}, set()
+    for name in (*SMALL_RECIPES, *OTHER_RECIPES):
+        recipe = load_recipe(name)
+        if is_published(name):
+            continue
+        is_of_images = name in SMALL_RECIPES
+        config = recipe(resolution=size_of(recipe, RESOLUTION)) if is_of_images else recipe()
+        if config.architecture not in architectures:
+            architectures.add(config.architecture)
+            found[name] = ("conditional",) if is_of_images else ("shipped",)
+    found[AUGMENTED_BY_DEFAULT] += ("augmented",)
+    return found
 
 
 def _variants(name: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Every phase of every shipped recipe could be captured."""
+"""Every phase of every shipped recipe could be captured; by default, one recipe of each network."""
 
 import pytest
-from _small_networks import LINTED_BY_DEFAULT, OTHER_RECIPES, PUBLISHED_RECIPES, SMALL_RECIPES
+from _small_networks import OTHER_RECIPES, PUBLISHED_RECIPES, SMALL_RECIPES
 
 PHASES = {
     "d_step",
@@ -38,13 +38,12 @@ def check(rows, recipe):
             assert row["fastgan_ops"] > 0, name
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [name for name in (*SMALL_RECIPES, *OTHER_RECIPES) if LINTED_BY_DEFAULT.get(name, True)],
-)
-def test_a_recipe_is_capturable(table, recipe):
+def test_a_recipe_of_each_network_is_capturable(table):
     code, rows = table
-    check(rows, recipe)
+    recipes = {row["recipe"] for row in rows}
+    assert len(recipes) >= 15, recipes  # as many architectures have a recipe for a processor
+    for recipe in recipes:
+        check(rows, recipe)
     assert code == 0
 
 

@@ -18,10 +18,7 @@ import numpy as np
 import torch
 
 from fastgan.training import Batch, build_state, digest, load_recipe, train_step
-from fastgan.training.config.recipes import recipes
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from _small_networks import is_published
+from fastgan.training.config.recipes import is_published, recipes
 
 STEPS = 5  # every phase runs: lazy penalties take step 0, the others 1 to 3
 R3GAN = {"widths": (64, 48, 32), "groups": (4, 3, 2)}  # minutes otherwise
