@@ -78,7 +78,7 @@ class _Seeds(click.ParamType):
 @click.option("--data", show_default="the data that the run was trained on",
               help="Data whose conditions are taken, where these are not classes; seed i takes "
                    "sample i.")
-@click.option("--input", "given", type=click.Path(path_type=Path, exists=True),
+@click.option("--input", "given", type=click.Path(path_type=Path),
               help="In the place of --seeds: a file of yours, or a folder of them, that G is to "
                    "enlarge, translate or speak; for networks that take a picture or a sound.")
 @click.option("--outdir", type=click.Path(path_type=Path, file_okay=False), default="out",
@@ -223,6 +223,10 @@ def _inputs(
         raise click.BadParameter(
             f"has no effect: {_name(config)} takes no picture or sound; leave it out",
             param_hint="--input",
+        )
+    if not path.exists():
+        raise click.BadParameter(
+            f"there is no {path}; name a file or a folder of yours", param_hint="--input"
         )
     for flag in ("seeds", "data", "has_grid"):
         if ctx.get_parameter_source(flag) is click.core.ParameterSource.COMMANDLINE:

@@ -133,10 +133,15 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_pictures(folder, tmp_path):
     assert size_of(made) == (52, 36)  # of any size, and the colour stays
     with Image.open(made) as picture:
         assert np.abs(np.asarray(picture).mean((0, 1)) - (250, 200, 90)).max() < 12
-    for flags in (["--seeds", "3"], ["--data", folder], ["--grid"]):
+    for flags, error in (
+        (["--seeds", "3"], "--seeds: has no effect beside --input; leave one of them out"),
+        (["--data", folder], "--data: has no effect beside --input"),
+        (["--grid"], "--grid: has no effect beside --input"),
+        (["--input", "nowhere.png"], "--input: there is no nowhere.png; name a file"),
+    ):
         result = CliRunner().invoke(main, [str(word) for word in (*words, *flags)])
         assert result.exit_code == 2
-        assert f"{flags[0]}: has no effect beside --input" in result.output
+        assert error in result.output
 
 
 @pytest.mark.slow
