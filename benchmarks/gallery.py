@@ -8,6 +8,7 @@ again, unless its command has changed. `--folder`/index.html refers to files by 
 
 import argparse
 import concurrent.futures
+import inspect
 import json
 import os
 import re
@@ -16,20 +17,25 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 
 import torch
 
+import fastgan
 from fastgan._version import __version__
 from fastgan.atomic import write_atomic
-from fastgan.training.config.recipes import is_published, recipe_modality, recipes
+from fastgan.losses.terms import load_term
+from fastgan.modalities import load_modality
+from fastgan.models import load_architecture
+from fastgan.training.config.recipes import is_published, load_recipe, recipe_modality, recipes
 from fastgan.training.loop.run_files import read_run
 from fastgan.training.report.charts import format_number
 from fastgan.training.report.style import CSS
 
+_PACKAGE = Path(fastgan.__file__).parent
 _SIDE = 32  # pixels of the images
 _RECORD = "row.json"
 _TITLE = re.compile(r"<h2>.*?</h2>")
@@ -184,6 +190,43 @@ def _section(row: Row, folder: Path) -> str:
     )
 
 
+def files_table() -> str:
+    """Of what files each row consists, with their lines, as Markdown."""
+    head = ("recipe", "lines", "networks", "kind of samples", "losses of its own")
+    lines = [_cells(head), _cells("---" for _ in head)]
+    for row in rows(1):
+        modality = recipe_modality(row.name)
+        arguments = {"resolution": (_SIDE, _SIDE)} if modality == "images" else {}
+        recipe = load_recipe(row.name)
+        config = recipe(**arguments)
+        folder = Path(load_modality(modality).data.__file__).with_name("__init__.py")
+        terms = [load_term(name, it).__class__ for name, it in config.objective_options.items()]
+        cells = [_files(load_architecture(config.architecture).__file__)]
+        cells += [_files(folder)]
+        cells += [_files(*(inspect.getfile(term) for term in terms))]
+        lines.append(_cells((f"`{row.name}`", _count(inspect.getfile(recipe)), *cells)))
+    return "\n".join(lines)
+
+
+def _cells(texts: Iterable[object]) -> str:
+    return f"| {' | '.join(map(str, texts))} |"
+
+
+def _count(path: str) -> int:
+    return Path(path).read_text(encoding="utf-8").count("\n")
+
+
+def _files(*paths: str | Path) -> str:
+    """`folder/file` and lines of each; an __init__.py stands for the files of its folder."""
+    shown = []
+    for path in map(Path, paths):
+        is_folder = path.stem == "__init__"
+        files = path.parent.glob("*.py") if is_folder else [path]
+        name = (path.parent if is_folder else path.with_suffix("")).relative_to(_PACKAGE)
+        shown.append(f"{name} {sum(_count(str(file)) for file in files)}")
+    return ", ".join(shown)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("gallery"))
@@ -194,7 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--jobs", type=int, default=min(os.cpu_count() or 1, 8),
         help="recipes at once, of one thread each; default: the number of cores, at most 8",
     )  # fmt: skip
+    parser.add_argument("--files", action="store_true", help="print the files of each row")
     options = parser.parse_args(arguments)
+    if options.files:
+        print(files_table())
+        return
     chosen = rows(options.minutes, [name for name in options.only.split(",") if name])
     begin = time.monotonic()
 

@@ -1,13 +1,15 @@
 """The gallery trains what is missing; its page shows each recipe's samples by relative paths."""
 
+import inspect
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import gallery
-from fastgan.training.config.recipes import is_published, recipes
+from fastgan.training.config.recipes import is_published, load_recipe, recipes
 
 
 def run_folder(place, modality, files):
@@ -79,3 +81,13 @@ def test_the_page_shows_samples_metrics_commands_and_what_is_missing(commands, t
         "no &lt;metrics&gt;", "2 of 3",
     ):  # fmt: skip
         assert text in page, text
+
+
+def test_the_files_of_a_row_are_counted():
+    table = {line.split("`")[1]: line for line in gallery.files_table().splitlines()[2:]}
+    source = Path(inspect.getfile(load_recipe("vocoder"))).read_text(encoding="utf-8")
+    name, lines, networks, kind, losses = table["vocoder"].strip("| ").split(" | ")
+    assert (name, int(lines)) == ("`vocoder`", len(source.splitlines()))
+    assert re.fullmatch(r"models/vocoders/hifigan \d+", networks)
+    assert re.fullmatch(r"modalities/speech \d+", kind)
+    assert re.fullmatch(r"losses/terms/mel \d+, losses/terms/feature_matching \d+", losses)

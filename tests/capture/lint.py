@@ -201,7 +201,9 @@ class ValuesAreOne(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _apply_by_replacement(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
+def _apply_by_replacement(
+    module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True
+) -> nn.Module:
     """nn.Module._apply, which would swap the tensors' contents: fake ones cannot be swapped."""
     for part in module.modules():
         for tensors in (part._parameters, part._buffers):

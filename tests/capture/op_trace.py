@@ -102,6 +102,15 @@ class OpTrace(TorchDispatchMode):
             )
             self._find("host sync", name, f"{what}, and waits for the device", source)
             raise PhaseStopped(name) from error
+        except AssertionError as error:  # without a rule, torch runs the op itself, on CUDA
+            if "not compiled with CUDA" not in str(error):
+                raise
+            message = (
+                "has no shape rule in torch, and cannot be looked into: write the layer with other "
+                "operators, or check it on a GPU"
+            )
+            self._find("not runnable", name, message, source)
+            raise PhaseStopped(name) from error
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self._check_devices(name, inputs, outputs, source)
         if any(isinstance(leaf, torch.Generator) for leaf in leaves):

@@ -190,6 +190,16 @@ def batch_on_the_host(toy: Toy) -> None:
     toy.apply(toy.loss(toy.x + noise))
 
 
+def _gru(toy: Toy) -> None:
+    toy.gru = nn.GRUCell(8, 6).to("cuda")
+    toy.D = nn.Linear(6, 1).to("cuda")
+
+
+@caught("not runnable", "aten._thnn_fused_gru_cell.default has no shape rule", "toy.gru(", _gru)
+def layer_without_a_shape_rule(toy: Toy) -> None:
+    toy.apply(toy.loss(toy.gru(toy.x)))
+
+
 @caught("frozen control flow", "in run 2", "toy.D(toy.x).square()")
 def lazy_regularisation_by_host_counter(toy: Toy) -> None:
     loss = toy.loss()
