@@ -1,5 +1,7 @@
 """Unpaired pictures of two domains, of any images with two classes, or of the avatars."""
 
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fastgan.data import default_dataset, open_images
-from fastgan.data.avatar_painter import CLASSES
 from fastgan.data.image_sources import label_document, open_source
 from fastgan.data.labels import folder_labels
 from fastgan.modalities.modality import DataFacts
@@ -19,7 +20,11 @@ __all__ = ["BUILT_IN", "Unpaired", "conditions", "describe", "grid", "inputs", "
 
 BUILT_IN = "avatars"
 _AVATAR_RESOLUTION = 32
-_AVATARS = {"dark hair": ("BLACK", "BROWN_DARK"), "blond hair": ("BLONDE", "BLONDE_GOLDEN")}
+_AVATARS = {
+    "faces without glasses": ("NONE",),
+    "faces with sunglasses": ("SUNGLASSES", "SUNGLASSES_2", "WAYFARERS", "WAYFARERS_2"),
+}
+_AVATAR_COUNT = 5219  # of those kinds
 _HELD_OUT = 5  # of every so many pictures one is kept for the metrics and the samples
 _LEAST = 20  # pictures of a domain
 _SHOWN = 12
@@ -71,10 +76,23 @@ class Unpaired:
         """
         a, b = self._places
         drawn = (uniform[:, 0] * len(b)).astype(np.int64) if self._draws else indices % len(b)
-        x = {"a": self._pictures(a[indices % len(a)]), "b": self._pictures(b[drawn])}
+        x = {"a": self._read(a[indices % len(a)]), "b": self._read(b[drawn])}
         return x, x
 
-    def _pictures(self, places: np.ndarray) -> Tensor:
+    def pictures(self, domain: str, indices: np.ndarray) -> Tensor:
+        """Some pictures of one domain.
+
+        Args:
+            domain: "a" or "b".
+            indices: int64 [n], places among the domain's pictures, modulo their number.
+
+        Returns:
+            float32 [n, 3, H, W] in [-1, 1].
+        """
+        places = self._places["ab".index(domain)]
+        return self._read(places[indices % len(places)])
+
+    def _read(self, places: np.ndarray) -> Tensor:
         pixels = np.stack([self._images[int(i)][0] for i in places])
         return torch.from_numpy(pixels).float() / 127.5 - 1
 
@@ -88,18 +106,12 @@ def _open(
         resolution = resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
         path = default_dataset(max(resolution))
     options = {"resolution": resolution, "max_images": data.max_images}
-    has_labels = data.path is None or _has_labels(Path(path))
-    images = open_images(path, use_labels=has_labels, **options)
-    if has_labels:
-        classes = np.array([images.label(i).argmax() for i in range(len(images))])
-        names = [f"class {k}" for k in range(images.label_dim)]
-    else:
-        found, names = folder_labels(images.file_names, path)
-        classes = np.array(found)
     if data.path is None:
-        kinds = [[CLASSES.index(color) for color in colors] for colors in _AVATARS.values()]
-        domains, names = [np.isin(classes, kind) for kind in kinds], list(_AVATARS)
+        images, names = open_images(path, **options), list(_AVATARS)
+        worn = _accessories(Path(path), images.file_names)
+        domains = [np.isin(worn, kinds) for kinds in _AVATARS.values()]
     else:
+        images, classes, names = _classes_of(path, options)
         domains = [classes == k for k in range(len(names))]
     counts = [int(domain.sum()) for domain in domains]
     if len(names) != 2 or min(counts) < _LEAST or images.image_shape[0] != 3:
@@ -112,6 +124,24 @@ def _open(
         )
     a, b = (np.flatnonzero(domain) for domain in domains)
     return images, (a, b), (names[0], names[1])
+
+
+def _accessories(path: Path, names: list[str]) -> np.ndarray:
+    """What the face of each file wears: the zip holds the attributes of all, by their number."""
+    with zipfile.ZipFile(path) as archive:
+        attributes = json.loads(archive.read("attributes.json"))["attributes"]
+    return np.array([attributes[int(Path(n).stem.removeprefix("img"))]["accessory"] for n in names])
+
+
+def _classes_of(path: str, options: dict[str, Any]) -> tuple[Any, np.ndarray, list[str]]:
+    """The images, the class of each, and the names of the classes."""
+    if _has_labels(Path(path)):
+        images = open_images(path, use_labels=True, **options)
+        classes = [int(images.label(i).argmax()) for i in range(len(images))]
+        return images, np.array(classes), [f"class {k}" for k in range(images.label_dim)]
+    images = open_images(path, **options)
+    classes, names = folder_labels(images.file_names, path)
+    return images, np.array(classes), names
 
 
 def _has_labels(path: Path) -> bool:
@@ -137,7 +167,7 @@ def describe(data: Any) -> DataFacts:
     """
     if data.path is None:
         height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
-        name, count, lines = f"{BUILT_IN}{width}", 2230, ()
+        name, count, lines = f"{BUILT_IN}{width}", _AVATAR_COUNT, ()
     else:
         images, places, names = _open(data, data.resolution)
         _, height, width = images.image_shape

@@ -90,7 +90,7 @@ class TranslationEvaluator(PartEvaluator):
 
     def _features_of(self, dataset: Unpaired, domain: str, n: int) -> Tensor:
         def part(first: int, n: int) -> Tensor:
-            x = _in_turn(dataset, first, n)[domain]
+            x = dataset.pictures(domain, np.arange(first, first + n))
             return self._extractor(x.to(self.device))
 
         return self.in_parts(part, min(n, len(dataset)))
@@ -106,7 +106,8 @@ class TranslationEvaluator(PartEvaluator):
             float32 [n, 4 + 2F].
         """
         x = {name: t.detach().float().to(self.device) for name, t in x.items()}
-        c = {d: t.to(self.device) for d, t in _in_turn(self.dataset, first, len(x["a"])).items()}
+        places = np.arange(first, first + len(x["a"])) % len(self.dataset)
+        c = {d: self.dataset.pictures(d, places).to(self.device) for d in DOMAINS}
         pairs = [(f"cycle_{d}", d) for d in DOMAINS] + [("b", "a"), ("a", "b")]
         distances = [(x[made] - c[d]).abs().mean((1, 2, 3)) for made, d in pairs]
         return torch.cat([torch.stack(distances, 1), *(self._extractor(x[d]) for d in DOMAINS)], 1)
@@ -136,11 +137,6 @@ class TranslationEvaluator(PartEvaluator):
         w, bias = self._classifier
         is_b = features.double() @ w + bias > 0
         return float((is_b if domain == "b" else ~is_b).double().mean())
-
-
-def _in_turn(dataset: Unpaired, first: int, n: int) -> dict[str, Tensor]:
-    indices = np.arange(first, first + n) % len(dataset)
-    return dataset.batch(indices, np.zeros((n, 4)))[0]
 
 
 def make_evaluator(dataset: Unpaired, **options: Any) -> TranslationEvaluator:

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fastgan.cli import main
+from fastgan.data.image_codec import encode_png
+from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 from fastgan.losses import load_objective
 from fastgan.losses.terms.cycle import Term
-from fastgan.modalities.translation import metric
+from fastgan.modalities.translation import data, metric
 from fastgan.modalities.translation.data import conditions, grid, open_data
 from fastgan.modalities.translation.metric import fit_classifier, make_evaluator
 from fastgan.models.cycle_gan import Config, Discriminator, Generator
@@ -74,11 +76,34 @@ def test_domains_are_two_folders_and_share_no_picture(folder):
     again = pictures.batch(np.arange(24), uniform / 2)[0]
     assert torch.equal(again["a"], x["a"])
     assert not torch.equal(again["b"], x["b"])
+    for d, count in (("a", 20), ("b", 24)):
+        assert len(torch.unique(pictures.pictures(d, np.arange(60)), dim=0)) == count
     known = held_out.batch(np.arange(5), uniform)[0]
     for part in (*grid(pictures, 5), conditions(pictures, np.arange(5))):
         assert all(torch.equal(part[d], known[d]) for d in "ab")
     for d in "ab":
         assert not any(torch.equal(one, other) for one in x[d] for other in known[d])
+
+
+def test_avatars_without_glasses_and_with_sunglasses(tmp_path, monkeypatch):
+    kinds = ["NONE"] * 22 + ["WAYFARERS", "SUNGLASSES_2"] * 11 + ["ROUND"] * 4
+    kinds = [kinds[(7 * i) % 48] for i in range(48)]
+    colors = {"NONE": 0, "ROUND": 100}
+    with write_stylegan_zip(tmp_path / "avatars.zip") as writer:
+        for kind in kinds:
+            writer.add(encode_png(np.full((3, 16, 16), colors.get(kind, 200), np.uint8)))
+        writer.add_json("attributes.json", {"attributes": [{"accessory": kind} for kind in kinds]})
+        writer.finish([0] * 48)
+    monkeypatch.setattr(data, "default_dataset", lambda resolution: tmp_path / "avatars.zip")
+    config, model = DataConfig(modality="translation"), Config(height=16, width=16)
+    pictures = open_data(config, model)
+    for part in (pictures, pictures.held_out):
+        x = part.batch(np.arange(18), np.random.RandomState(0).rand(18, 4))[0]
+        assert (x["a"] == -1).all()
+        assert (x["b"] == 200 / 127.5 - 1).all()
+    assert (len(pictures), len(pictures.held_out)) == (18, 4)
+    with pytest.raises(ValueError, match=r"has 6 of faces without glasses, .* of faces with sun"):
+        open_data(dataclasses.replace(config, max_images=12), model)
 
 
 def test_classes_of_a_dataset_json_are_domains(folder, tmp_path):

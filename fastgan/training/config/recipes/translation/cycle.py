@@ -28,6 +28,6 @@ def recipe(*, height: int = 32, width: int = 32, gpus: int = 1, **overrides: Any
         tick_kimg=2.0,
         snapshot_every_ticks=2,
         metrics=tuple(_METRICS.split()),
-        metric_images=200,
+        metric_images=190,
     )
     return config.with_changes(**overrides)
