@@ -4,6 +4,8 @@ from torch import nn
 
 from fastgan.models.spectral_resnet import Config, Discriminator, Generator
 from fastgan.nn import SelfAttention2d
+from fastgan.training import Batch, build_state, digest, load_recipe, train_step
+from fastgan.training.checkpoint import checkpoint
 
 FIELDS_AT_16 = {
     "z_dim": 7, "g_channels": 4, "d_channels": 4, "g_channel_max": 4, "d_channel_max": 4,
@@ -164,22 +166,25 @@ def test_attention_is_on_one_map_of_both_networks(size, attention_at, found):
     assert maps == ([] if found is None else [found, found])
 
 
-def test_each_part_of_z_moves_the_norms_of_its_own_block():
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_each_part_of_z_moves_the_norms_of_its_own_block(c_dim):
     torch.manual_seed(0)
     config = Config(
-        img_height=32, img_width=32, g_channels=4, z_dim=11, c_dim=3, **BIGGAN | {"attention_at": 0}
-    )
+        img_height=32, img_width=32, g_channels=4, z_dim=12, c_dim=c_dim,
+        **BIGGAN | {"attention_at": 0},
+    )  # fmt: skip
     G = Generator(config).eval()
-    assert G.z_parts == [3, 3, 3, 2]
+    assert G.z_parts == [3, 3, 3, 3]
     seen = {}
     for i, block in enumerate(G.blocks):
         block.norm0.scale.register_forward_hook(
             lambda _, x, y, i=i: seen.update({i: x[0].detach()})
         )
-    z, c = torch.arange(11.0)[None], torch.eye(3)[1:2]
+    z, c = torch.arange(12.0)[None], torch.eye(3)[1:2] if c_dim else None
     G(z, c)
-    for i, part in enumerate(z.split(G.z_parts, 1)[1:]):
-        torch.testing.assert_close(seen[i], torch.cat([part, G.embed(c)], 1))
+    for i, part in enumerate(z.split(3, 1)[1:]):
+        expected = torch.cat([part, G.embed(c)], 1) if c_dim else part
+        torch.testing.assert_close(seen[i], expected)
     assert not hasattr(G.norm, "scale")
 
 
@@ -192,3 +197,21 @@ def test_weights_are_orthogonal_at_first():
 def test_refuses_z_that_is_too_short_to_split():
     with pytest.raises(ValueError, match=r"z_dim must be at least 4 with z_split.*got 3"):
         Config(img_height=32, img_width=32, z_dim=3, z_split=True)
+    assert Config(img_height=32, img_width=32, z_dim=7, z_split=True).z_parts == [2, 2, 2, 1]
+
+
+def test_a_run_of_biggan_is_resumed_bit_for_bit(tmp_path):
+    config = load_recipe("biggan-small")(resolution=(12, 9), c_dim=3, batch=4)
+    c = torch.eye(3)[torch.arange(4) % 3]
+    batches = [Batch(x=torch.rand(4, 3, 12, 9) * 2 - 1, c=c) for _ in range(3)]
+    whole = build_state(config)
+    for batch in batches:
+        train_step(whole, batch)
+    first = build_state(config)
+    for batch in batches[:2]:
+        train_step(first, batch)
+    path = checkpoint.save(first, tmp_path)
+    second = build_state(config)  # it seeds the generators, whose state the checkpoint has
+    checkpoint.load(second, path)
+    train_step(second, batches[2])
+    assert digest(second) == digest(whole)
