@@ -53,7 +53,7 @@ class Config(PyramidConfig):
             norms.
         embed_dim: width of the class embedding that all batch norms of G share; 0: each has scales
             and shifts per class of its own.
-        init: of the weights, "xavier" or "orthogonal".
+        init: of the weights, "xavier" or "orthogonal"; those of conditions are N(0, 0.02²).
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -259,14 +259,14 @@ def _is_of_condition(name: str) -> bool:
 
 def _initialise(network: nn.Module, init: str) -> None:
     """Xavier's uniform weights, times sqrt(2) within residual branches, or orthogonal ones; scales
-    near 1 and shifts 0; biases 0."""
+    near 1, shifts near 0; biases 0."""
     for name, module in network.named_modules():
         if not isinstance(module, (Conv2d, nn.Linear)):
             continue
-        if init == "orthogonal":
+        if _is_of_condition(name):
+            nn.init.normal_(module.weight, 0.0, 0.02)  # orthogonal ones are 1 wide in narrow layers
+        elif init == "orthogonal":
             nn.init.orthogonal_(module.weight)
-        elif _is_of_condition(name):
-            nn.init.normal_(module.weight, 0.0, 0.02 if name.endswith(".scale") else 0.0)
         else:
             is_branch = name.endswith(("conv0", "conv1"))
             nn.init.xavier_uniform_(module.weight, gain=2**0.5 if is_branch else 1.0)

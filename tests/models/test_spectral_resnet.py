@@ -103,7 +103,8 @@ def test_the_class_moves_g_by_scale_and_shift_and_d_by_its_projection():
     norms = [m for name, m in G.named_modules() if name.endswith(("norm", "norm0", "norm1"))]
     with torch.no_grad():
         for norm in (m for m in norms if hasattr(m, "scale")):
-            norm.scale.weight.fill_(0.0)
+            norm.scale.weight.zero_()
+            norm.shift.weight.zero_()
         x = G(z, eye)
         torch.testing.assert_close(x[0], x[1])
         G.blocks[0].norm1.scale.weight[:, 1] = 3.0
