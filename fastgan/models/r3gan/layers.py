@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastgan.models.r3gan.config import Config
+from fastgan.nn._recompute import cast, dtype_of_product
 from fastgan.ops import bias_act, conv2d, downsample2d, upsample2d
 
 _SLOPE = 0.2
@@ -28,7 +29,7 @@ class Linear(nn.Linear):
         self.weight = scaled_normal(self.weight, gain)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        return F.linear(x, cast(self.weight, dtype_of_product(x)).tensor)
 
 
 class Convolution(nn.Module):
@@ -41,7 +42,8 @@ class Convolution(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layer = self.Layer
-        return conv2d(x, layer.weight.to(x.dtype), padding=layer.padding, groups=layer.groups)
+        w = cast(layer.weight, dtype_of_product(x)).tensor
+        return conv2d(x, w, padding=layer.padding, groups=layer.groups)
 
 
 class BiasedActivation(nn.Module):
@@ -52,7 +54,7 @@ class BiasedActivation(nn.Module):
         self.Bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return bias_act(x, self.Bias.to(x.dtype), act="lrelu", alpha=_SLOPE, gain=1)
+        return bias_act(x, cast(self.Bias, x.dtype).tensor, act="lrelu", alpha=_SLOPE, gain=1)
 
 
 class ResidualBlock(nn.Module):

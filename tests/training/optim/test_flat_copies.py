@@ -19,6 +19,13 @@ def make_state(precision="bf16"):
     return build_state(config)
 
 
+def make_r3gan():
+    """Stages in bfloat16 among its own layers; its penalties need no second-order graph."""
+    config = load_recipe("r3gan-small")(resolution=(16, 16), img_channels=3, batch=4)
+    changes = {"widths": (16, 12, 8), "groups": (4, 3, 2), "bf16_stages": (1, 2)}
+    return build_state(config.with_changes(model=changes))
+
+
 def gradients(state, step):
     """Of each phase of a step, by name."""
     state.step = step
@@ -48,6 +55,23 @@ def test_gradients_are_those_of_the_layers_own_copies(precision, monkeypatch):
     assert len(wanted[torch.float32 if precision == "fp32" else torch.bfloat16]) >= 10
     monkeypatch.setattr(update, "_copies", lambda state: contextlib.nullcontext())
     _, expected = run()
+    for name, want in expected.items():
+        assert torch.equal(found[name], want), name
+
+
+def test_gradients_of_16_bit_stages_are_those_of_the_layers_own_copies(monkeypatch):
+    def run():
+        torch.manual_seed(0)
+        state = make_r3gan()
+        return state, gradients(state, 0) | gradients(state, 1)
+
+    state, found = run()
+    for optimizer in (state.g_optimizer, state.d_optimizer):
+        narrow = optimizer.copies._wanted[torch.bfloat16]
+        assert len(narrow) >= 10  # weights and biases
+    monkeypatch.setattr(update, "_copies", lambda state: contextlib.nullcontext())
+    _, expected = run()
+    assert any("d_full_step" in name and want.any() for name, want in expected.items())
     for name, want in expected.items():
         assert torch.equal(found[name], want), name
 
