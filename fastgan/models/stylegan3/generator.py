@@ -17,8 +17,9 @@ from fastgan.models.stylegan2.config import dtype_of_maps
 from fastgan.models.stylegan3.config import Config
 from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
+from fastgan.nn._recompute import cast
 from fastgan.nn.modulation import convolve_modulated
-from fastgan.ops import filtered_lrelu, modulate
+from fastgan.ops import filtered_lrelu, gradient_penalty, modulate
 from fastgan.ops._convolutions.modulated_conv2d import modulation_factors
 
 Size = tuple[int, int]  # height, width
@@ -179,7 +180,9 @@ class SynthesisLayer(nn.Module):
     ) -> torch.Tensor:
         if update_emas:
             with torch.no_grad():
-                mean = x.detach().to(self.magnitude_ema.dtype).square().mean()
+                # Sums of squares in float32: one pass over x, which is not copied for it.
+                mean = gradient_penalty(x.detach(), target=0.0).mean() / x[0].numel()
+                mean = mean.to(self.magnitude_ema.dtype)
                 self.magnitude_ema.lerp_(mean, 1 - self.magnitude_beta)
         styles = self.affine(w)  # [N, I]
         if self.is_torgb:
@@ -199,8 +202,8 @@ class SynthesisLayer(nn.Module):
             x = modulate(x, scale)
         gain, slope = (1.0, 1.0) if self.is_torgb else (math.sqrt(2), 0.2)
         return filtered_lrelu(
-            x, self.up_filter, self.down_filter, self.bias, self.up, self.down, self.padding, gain,
-            slope, self.clamp,
+            x, self.up_filter, self.down_filter, cast(self.bias, x.dtype).tensor, self.up,
+            self.down, self.padding, gain, slope, self.clamp,
         )  # fmt: skip
 
 
