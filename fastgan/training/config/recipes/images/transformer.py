@@ -16,9 +16,13 @@ def recipe(
     gpus: int = 1,
     **overrides: Any,
 ) -> TrainConfig:
-    """8 by 8 patches, and exact penalties through the attention."""
+    """About 8 by 8 patches, convolutions between them and the pixels, and exact penalties through
+    the attention."""
     height, width = resolution
-    optimizer = OptimizerConfig(lr=5e-4, betas=(0.0, 0.99))
+    optimizer = OptimizerConfig(lr=1e-3, betas=(0.0, 0.99))
+    patch = 1
+    while 16 * patch <= min(resolution) and height % (2 * patch) == width % (2 * patch) == 0:
+        patch *= 2
     config = TrainConfig(
         name="transformer",
         architecture="transformer_gan",
@@ -27,16 +31,18 @@ def recipe(
             img_channels=img_channels,
             img_height=height,
             img_width=width,
-            patch=max(min(height, width) // 8, 1),
+            patch=patch,
+            pixels="linear" if patch == 1 else "convolutions",
+            heads=2,
         ),
         objective="relativistic",
         data=DataConfig(use_labels=c_dim > 0),
         g_optimizer=optimizer,
         d_optimizer=optimizer,
-        batch=32,
+        batch=16,
         r1_gamma=1.0,
         r2_gamma=1.0,
-        d_reg_interval=4,
+        d_reg_interval=8,
         ema=EmaConfig(half_life_kimg=5.0),
         total_kimg=1000.0,
     )
