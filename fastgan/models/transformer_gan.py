@@ -94,7 +94,14 @@ class Config(ImageConfig):
         return self.rows * (self.img_width // self.patch)
 
     def widths(self, channels: int) -> list[int]:
-        """Channels of the maps between tokens of that width and pixels, both among them."""
+        """Channels of the maps from tokens to pixels, both among them.
+
+        Args:
+            channels: of the tokens.
+
+        Returns:
+            The widths; each but the last is half of the one before.
+        """
         halvings = range(1, self.patch.bit_length() - 1)
         return [channels, *(max(channels >> i, 1) for i in halvings), self.img_channels]
 
