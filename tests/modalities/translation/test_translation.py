@@ -15,6 +15,7 @@ from fastgan.data.image_codec import encode_png
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 from fastgan.losses import load_objective
 from fastgan.losses.terms.cycle import Term
+from fastgan.metrics import available
 from fastgan.modalities.translation import data, metric
 from fastgan.modalities.translation.data import conditions, grid, open_data
 from fastgan.modalities.translation.metric import fit_classifier, make_evaluator
@@ -310,3 +311,23 @@ def test_a_run_is_resumed_bit_for_bit_and_shows_both_translations(folder, tmp_pa
     output = run("evaluate", "--network", whole, "--num", 5)
     assert re.search(r"kid_untranslated +\d", output)
     assert "5 generated and 5 real pairs of pictures" in output
+
+
+@pytest.mark.slow
+def test_the_recipe_translates_both_ways(tmp_path):
+    """The acceptance run of docs/other-samples.md."""
+    if available() is not None:
+        pytest.skip(available())
+    run("train", "--cfg", "cycle", "--outdir", tmp_path)
+    folder = next(tmp_path.iterdir())
+
+    def last(name):
+        line = (folder / f"metric-{name}.jsonl").read_text().splitlines()[-1]
+        return json.loads(line)["results"][name]
+
+    assert last("kid_a") < 0.85 * last("kid_untranslated")
+    assert last("kid_b") < 0.5 * last("kid_untranslated")
+    for domain in "ab":
+        assert last(f"cycle_l1_{domain}") < 0.03
+        assert last(f"change_l1_{domain}") > 2 * last(f"cycle_l1_{domain}")
+        assert last(f"accepted_{domain}") > 0.75
