@@ -18,6 +18,7 @@ METRICS = ("kid_lite0", "coverage_lite0")
         ("dcgan", 100, 1.3, 0.004),
         ("sngan", 30, 1.3, 0.002),
         ("sagan", 24, 1.25, 0.003),
+        ("biggan-small", 24, 1.15, 0.003),
     ],
 )
 def test_a_recipe_reaches_its_thresholds(cfg, kimg, kid, coverage, tmp_path):

@@ -15,7 +15,8 @@ def recipe(
     **overrides: Any,
 ) -> TrainConfig:
     """Each block's batch norms take a part of z and the class embedding that all share; weights are
-    orthogonal at first, betas (0, 0.999). Otherwise than in the paper: widths, batch and moving
+    orthogonal at first, betas (0, 0.999). Otherwise than in the paper: weights from z and class to
+    batch norms start near 0, which the paper's widths amount to; widths, batch and moving
     average of the recipe sngan, learning rates of the recipe sagan (5e-5 and 2e-4 there), one step
     of D for one of G (2), no orthogonal regularisation."""
     config = sngan(resolution=resolution, img_channels=img_channels, c_dim=c_dim, gpus=gpus)
