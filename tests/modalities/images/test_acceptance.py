@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from fastgan.__main__ import main
-from fastgan.modalities.images.metric import available
+from fastgan.cli import main
+from fastgan.metrics import available
 
 METRICS = ("kid_lite0", "coverage_lite0")
 
