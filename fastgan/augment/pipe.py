@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from fastgan.augment.bands import amplify_bands, band_filters
 from fastgan.augment.color import change_color
 from fastgan.augment.corruption import add_noise, cut_out
+from fastgan.augment.diff_augment import diff_augment
 from fastgan.augment.geometry import SYM6, gather_pixels, warp
 from fastgan.augment.matrices import draw_matrices
 from fastgan.autocast import autocast_type
@@ -24,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "bgcfn": ("blit", "geom", "color", "filter", "noise"),
     "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
     "r3gan": ("blit", "geom", "half_color", "cutout"),  # Huang et al. 2024, arXiv 2501.05441
+    "diffaug": ("diffaug",),  # Zhao et al. 2020, arXiv 2006.10738
 }
 
 
@@ -41,6 +43,8 @@ class AugmentPipe(nn.Module):
       saturation).
     - half_color: the same, each with probability p / 2.
     - filter: four frequency bands. noise: Gaussian. cutout: a zeroed rectangle.
+    - diffaug: DiffAugment's color, translation and cutout (`fastgan.augment.diff_augment`), which
+      continues images by 0 and is meant for p = 1.
 
     The distributions of the parameters are documented in fastgan/ops/augment_matrices.py, bands.py
     and corruption.py. Beyond their borders, images are continued by reflection.
@@ -96,6 +100,8 @@ class AugmentPipe(nn.Module):
             return x
         with torch.autocast(autocast_type(x.device), enabled=False):
             y = x if x.dtype in (torch.float32, torch.float64) else x.float()
+            if "diffaug" in self._kinds:
+                return diff_augment(y, self.p).to(x.dtype)
             n, channels, height, width = x.shape
             drawn = draw_matrices(
                 n, channels, height, width, self.p, has_blit="blit" in self._kinds,

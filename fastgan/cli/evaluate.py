@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @network_option
 @click.option("--data", show_default="the data that the run was trained on",
               help="Samples to compare with, of the kind that the run was trained on: images as a "
-                   "folder, .zip, .tar or .fgpack file, or 'avatars' or 'digits'.")
+                   "folder, .zip, .tar or .fgpack file, or 'avatars', 'digits' or "
+                   "'emoji'.")
 @click.option("--metrics", "names",
               show_default="kid_lite0 for images; of other samples the run's kind decides",
               help="Metrics to compute, separated by commas.")

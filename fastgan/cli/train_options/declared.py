@@ -56,8 +56,9 @@ OPTIONS = (
     _option("--data", default=AVATARS,
             help="Training images: a folder, .zip, .tar or .fgpack file; 'avatars' for cartoon "
                  "faces that are drawn on this machine; 'digits' for the handwritten ones of the "
-                 "package scikit-learn. With the --cfg of other samples, such as "
-                 "words, the data of that kind; by default what is found on this machine."),
+                 "package scikit-learn; 'emoji' for those of Debian's fonts-noto-color-emoji. With "
+                 "the --cfg of other samples, such as words, the data of that kind; by default "
+                 "what is found on this machine."),
     _option("--resolution", type=Resolution(), shown="that of the data; 64 for avatars",
             help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     _option("--cond", type=bool, default=False,
@@ -110,7 +111,7 @@ OPTIONS = (
                  "or with a fixed probability. 0 means noaug, 1 what --cfg has."),
     _option("--augpipe", type=click.Choice(AUGMENT_GROUPS), shown=OF_CFG,
             help="Kinds of transforms of --aug: b blit, g geometry, c colour, f filter, n noise, "
-                 "c cutout."),
+                 "c cutout; or diffaug, DiffAugment's, for --p 1."),
     _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
             help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
     _option("--target", type=click.FloatRange(0, 1), shown=OF_CFG,

@@ -28,7 +28,7 @@ OF_CFG = "depends on --cfg"
 HAS_PRESETS = "r3gan"
 AUGMENT_GROUPS = (
     "blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc",
-    "r3gan",
+    "r3gan", "diffaug",
 )  # fmt: skip
 PRESETS = ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")
 

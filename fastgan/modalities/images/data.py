@@ -16,6 +16,7 @@ from fastgan.data.avatar_painter import CLASSES
 from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.data.batch_loader import packing_advice
 from fastgan.data.digits import digits_dataset
+from fastgan.data.emoji import emoji_dataset
 from fastgan.modalities.modality import DataFacts
 
 __all__ = [
@@ -29,8 +30,9 @@ __all__ = [
 ]
 
 BUILT_IN = "avatars"
-BUILT_INS = ("avatars", "digits")
+BUILT_INS = ("avatars", "digits", "emoji")
 _AVATAR_RESOLUTION = 64
+_EMOJI_RESOLUTION = 32
 
 Say = Callable[[str], None]
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -54,8 +56,10 @@ def describe(data: Any) -> DataFacts:
         shape, c_dim = (3, height, width), len(CLASSES) if data.use_labels else 0
         name, count, lines = f"{BUILT_IN}{width}", DEFAULT_COUNT, ()
     else:
-        path = _path_of(data, data.resolution)
-        images = open_images(path, resolution=data.resolution, use_labels=data.use_labels)
+        path, resolution = _path_of(data, data.resolution), data.resolution
+        if _built_in(data) == "emoji":
+            resolution = resolution or (_EMOJI_RESOLUTION, _EMOJI_RESOLUTION)
+        images = open_images(path, resolution=resolution, use_labels=data.use_labels)
         shape, c_dim, count = images.image_shape, images.label_dim, len(images)
         name, (_, height, width) = _built_in(data) or images.name, shape
         lines = (f"data        {path}: {count} images of {width}x{height} pixels",)
@@ -78,7 +82,7 @@ def open_data(data: Any, model: Any) -> ImageDataset | PackedDataset:
         model: the architecture's Config.
 
     Returns:
-        The data set.
+        The data set. Metrics use its attribute `held_out`, where it has one (emoji).
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -92,7 +96,7 @@ def open_data(data: Any, model: Any) -> ImageDataset | PackedDataset:
         )
     shape = shape or (model.img_channels, model.img_height, model.img_width)
     path, resolution = _path_of(data, shape[1:]), data.resolution
-    if _built_in(data) == BUILT_IN:
+    if _built_in(data) in (BUILT_IN, "emoji"):
         resolution = shape[1:]
     images = open_images(
         path, resolution=resolution, use_labels=data.use_labels, max_images=data.max_images
@@ -102,6 +106,10 @@ def open_data(data: Any, model: Any) -> ImageDataset | PackedDataset:
             f"train: the model takes images {shape} and c_dim {model.c_dim}, but {path} holds "
             f"{images.image_shape} and label_dim {images.label_dim}; set data.resolution, "
             "data.use_labels, or the model's img_channels, img_height, img_width and c_dim"
+        )
+    if _built_in(data) == "emoji":
+        images.held_out = open_images(
+            emoji_dataset(held_out=True), resolution=resolution, use_labels=data.use_labels
         )
     return images
 
@@ -169,6 +177,8 @@ def _path_of(data: Any, size: tuple[int, int] | None) -> str | Path:
             return default_dataset(max(size))
         case "digits":
             return digits_dataset()
+        case "emoji":
+            return emoji_dataset()
     return data.path
 
 

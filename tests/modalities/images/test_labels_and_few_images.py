@@ -1,0 +1,56 @@
+"""Acceptance runs of docs/conditional.md and docs/few-shot.md."""
+
+import importlib.util
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from fastgan.cli import main
+from fastgan.data.emoji import FONT
+from fastgan.metrics import available
+from fastgan.models._conditioning import KINDS
+
+
+def run(*words):
+    result = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def last(folder, metric):
+    line = (folder / f"metric-{metric}.jsonl").read_text().splitlines()[-1]
+    return json.loads(line)["results"][metric]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_digits_are_of_the_class_that_was_asked_for(kind, tmp_path):
+    if reason := available():
+        pytest.skip(reason)
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("the package scikit-learn is not installed")
+    run(
+        "train", "--cfg", "mlp", "--data", "digits", "--cond", "true", "--conditioning", kind,
+        "--kimg", 150, "--tick", 50, "--snap", 3, "--outdir", tmp_path,
+        "--metrics", "class_agreement,class_agreement_real",
+    )  # fmt: skip
+    folder = next(tmp_path.iterdir())
+    assert last(folder, "class_agreement_real") > 0.97
+    assert last(folder, "class_agreement") >= 0.95
+
+
+@pytest.mark.slow
+def test_augmentation_helps_where_images_are_few(tmp_path):
+    """One seed of the three of docs/few-shot.md."""
+    if reason := available():
+        pytest.skip(reason)
+    if not FONT.is_file():
+        pytest.skip(f"{FONT} is not there")
+    kid = {}
+    for aug in ("fixed", "noaug"):
+        run("train", "--cfg", "few-shot", "--aug", aug, "--kimg", 20, "--outdir", tmp_path / aug)
+        folder = next((tmp_path / aug).iterdir())
+        run("evaluate", "--network", folder, "--num", 1000)
+        kid[aug] = last(folder, "kid_lite0")
+    assert kid["fixed"] < kid["noaug"]
