@@ -1,7 +1,7 @@
 """A light GAN for few images: skip-layer excitation in G, a D that also decodes what it sees.
 
 G: [z, c] -> base map -> (doubling, 3 × 3 convolution, batch norm, gated linear unit)* -> 3 × 3
-   convolution -> tanh. The map three doublings above another is multiplied by a gate that a small
+   convolution -> tanh. The map two doublings above another is multiplied by a gate that a small
    network makes of that other (skip-layer excitation).
 D: 4 × 4 convolution of stride 2, then per halving the mean of two paths: (4 × 4 convolution of
    stride 2, 3 × 3 convolution) and (average pooling, 1 × 1 convolution), each with leaky ReLU 0.2;
@@ -10,8 +10,8 @@ D: 4 × 4 convolution of stride 2, then per halving the mean of two paths: (4 ×
    `reconstruction`).
 D has no batch norm, unlike the paper's, so that gradient penalties, which are per sample, can be
 used. Sizes ceil-halve from the image to the base: G crops doubled maps, D zero-pads odd ones.
-Source: Liu et al. 2021, arXiv 2101.04775, sections 3.1 and 3.2. The paper's model has the name of
-this project by chance.
+Source: Liu et al. 2021, arXiv 2101.04775, sections 3.1 and 3.2; there, gates go over four doublings
+in images of 256 pixels and more. The paper's model has the name of this project by chance.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from fastgan.nn._torch_conv import Conv2d
 
 __all__ = ["Config", "Discriminator", "Generator"]
 
-_REACH = 3  # doublings between a map and the map that it gates
+_REACH = 2  # doublings between a map and the map that it gates
 
 
 @dataclass(frozen=True, kw_only=True)

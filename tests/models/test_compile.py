@@ -5,8 +5,6 @@ import torch
 import torch.nn.functional as F
 from _small_networks import FIELDS, small
 
-from fastgan._trees import tensors_of
-
 # Quick: AOTAutograd with plain kernels. `-m slow` has inductor's.
 QUICK = "aot_eager"
 
@@ -33,9 +31,9 @@ def test_g_and_d_whole(name, backend):
         for run in (compiled, network):
             network.load_state_dict(state)
             network.zero_grad()
-            y = tensors_of(run(x, **options))
-            sum(t.square().mean() for t in y).backward()
-            found.append([*(t.detach() for t in y), *(p.grad for p in network.parameters())])
+            y = run(x, **options)
+            y.square().mean().backward()
+            found.append([y.detach(), *(p.grad for p in network.parameters())])
         for a, b in zip(*found, strict=True):
             assert (a is None) == (b is None)
             if a is not None:

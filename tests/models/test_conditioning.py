@@ -75,19 +75,25 @@ def test_spectral_norm_holds_what_takes_the_condition(kind):
             assert torch.linalg.matrix_norm(module.weight, 2).item() == pytest.approx(1, rel=1e-2)
 
 
+def terms_of(config):
+    modules = config.make_objective().modules()
+    return {type(m).__name__: m.weight for m in modules if type(m).__name__ == "Term"}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_run_with_a_classifier_has_its_losses(name):
     recipe = load_recipe(name)
     sizes = {"resolution": (16, 16), "img_channels": 3, "c_dim": 3, "batch": 4}
     assert recipe(**sizes).model.conditioning == DEFAULTS[name]
-    assert recipe(**sizes).objective_options == {}
+    assert terms_of(recipe(**sizes)) == {}
     kind = {"conditioning": "auxiliary_classifier"}
-    assert recipe(**sizes | {"c_dim": 0}, model=kind).objective_options == {}
+    assert terms_of(recipe(**sizes | {"c_dim": 0}, model=kind)) == {}
     config = recipe(**sizes, model=kind)
-    assert config.objective_options == {"auxiliary_classifier": 1.0}
+    assert terms_of(config) == {"Term": 1.0}
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    own = {"auxiliary_classifier": {"weight": 0.5}}
-    assert config.with_changes(objective_options=own).objective_options == own
+    own = config.with_changes(objective_options={"auxiliary_classifier": {"weight": 0.5}})
+    assert terms_of(own) == {"Term": 0.5}
+    assert terms_of(config.with_changes(model={"conditioning": "projection"})) == {}
     state = build_state(config)
     classes = torch.eye(3)[[0, 1, 2, 0]]
     train_step(state, Batch(x=torch.rand(4, 3, 16, 16) * 2 - 1, c=classes))

@@ -9,7 +9,14 @@ from fastgan.losses.terms.reconstruction import Term
 from fastgan.models.light_gan import Config, Discriminator, Generator
 from fastgan.training.step.batch import Batch
 
-FIELDS_AT_16 = {"z_dim": 5, "g_channel_base": 64, "d_channel_base": 64, "channel_max": 8}
+FIELDS_AT_16 = {
+    "z_dim": 5,
+    "g_channel_base": 64,
+    "d_channel_base": 64,
+    "channel_max": 8,
+    "reconstruction": 0.0,
+}
+WITH_DECODER = FIELDS_AT_16 | {"reconstruction": 1.0}
 
 
 def judgement_of(D, x):
@@ -19,7 +26,7 @@ def judgement_of(D, x):
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 50), (28, 20), (16, 12), (9, 8), (3, 1)])
 def test_any_image_size(size):
-    config = Config(img_height=size[0], img_width=size[1], **FIELDS_AT_16)
+    config = Config(img_height=size[0], img_width=size[1], **WITH_DECODER)
     x = Generator(config)(torch.randn(2, 5))
     assert x.shape == (2, 3, *size)
     assert x.abs().max() <= 1
@@ -30,10 +37,10 @@ def test_any_image_size(size):
     assert (y[0] if has_decoder else y).shape == (2, 1)
 
 
-def test_gates_go_from_a_map_to_the_one_three_doublings_above():
-    config = Config(img_height=64, img_width=64, **FIELDS_AT_16)
+def test_gates_go_from_a_map_to_the_one_two_doublings_above():
+    config = Config(img_height=64, img_width=64, **WITH_DECODER)
     G = Generator(config).eval()
-    assert [gate.squeeze.in_features for gate in G.excitations] == [8 * 16, 8 * 16]
+    assert [gate.squeeze.in_features for gate in G.excitations] == [128, 128, 64]
     z = torch.randn(2, 5)
     want = G(z)
     with torch.no_grad():
@@ -43,16 +50,16 @@ def test_gates_go_from_a_map_to_the_one_three_doublings_above():
     assert not G(z).allclose(want)
     h = F.glu(G.first_norm(G.first(z).unflatten(1, (-1, 4, 4))), 1)
     for i, block in enumerate(G.blocks, start=1):
-        h = block(F.interpolate(h, scale_factor=2)) * (0.5 if i >= 3 else 1.0)
+        h = block(F.interpolate(h, scale_factor=2)) * (0.5 if i >= 2 else 1.0)
     torch.testing.assert_close(G(z), G.to_image(h).tanh())
 
 
 def test_a_gate_is_between_0_and_1_for_each_channel():
-    config = Config(img_height=32, img_width=40, **FIELDS_AT_16)
-    (gate,) = Generator(config).excitations
+    config = Config(img_height=32, img_width=40, **WITH_DECODER)
+    gate = Generator(config).excitations[0]
     x = 10 * torch.randn(3, 8, *config.sizes[0])
     y = gate(x)
-    assert y.shape == (3, config.widths(64)[-1], 1, 1)
+    assert y.shape == (3, config.widths(64)[2], 1, 1)
     assert 0 < y.min() < y.max() < 1
     pooled = F.adaptive_avg_pool2d(x, 4).flatten(1)
     want = gate.gate(F.leaky_relu(gate.squeeze(pooled), 0.1)).sigmoid()
@@ -61,7 +68,7 @@ def test_a_gate_is_between_0_and_1_for_each_channel():
 
 def test_the_decoder_is_trained_by_the_real_images_that_d_sees():
     torch.manual_seed(0)
-    config = Config(img_height=16, img_width=16, **FIELDS_AT_16)
+    config = Config(img_height=16, img_width=16, **WITH_DECODER)
     D, x = Discriminator(config), (torch.rand(4, 3, 1, 1) * 2 - 1).repeat(1, 1, 16, 16)
     x[:, :, 4:12] += torch.rand(4, 3, 8, 16) / 10
     judged = judgement_of(D, x)
@@ -85,7 +92,7 @@ def test_the_decoder_is_trained_by_the_real_images_that_d_sees():
 
 
 def test_without_a_decoder_d_returns_logits_alone():
-    config = Config(img_height=16, img_width=16, **FIELDS_AT_16, reconstruction=0.0)
+    config = Config(img_height=16, img_width=16, **FIELDS_AT_16)
     assert config.loss_terms == {}
     assert Discriminator(config)(torch.zeros(2, 3, 16, 16)).shape == (2, 1)
     with pytest.raises(ValueError, match="reconstruction must be >= 0, got -1"):
@@ -94,7 +101,7 @@ def test_without_a_decoder_d_returns_logits_alone():
 
 def test_the_condition_reaches_both():
     torch.manual_seed(0)
-    config = Config(img_height=16, img_width=16, c_dim=3, **FIELDS_AT_16)
+    config = Config(img_height=16, img_width=16, c_dim=3, **WITH_DECODER)
     G, D = Generator(config), Discriminator(config)
     z, c = torch.randn(3, 5), torch.eye(3)
     assert not G(z, c).allclose(G(z, c.roll(1, 0)))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fastgan.augment import GROUPS
 from fastgan.data.resident_images import MODES
+from fastgan.losses import Objective, load_objective
 from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import from_json, to_json
@@ -141,8 +142,8 @@ class TrainConfig(StepConfig):
     Args:
         name: of the run, such as its recipe's.
         architecture: a module of `fastgan.models`, which has Config, Generator, Discriminator.
-        model: the architecture's Config. Losses that it needs (its `loss_terms`, where it has them,
-            name → weight) are added to `objective_options` where these do not name them.
+        model: the architecture's Config. The run also has the losses that it needs (its
+            `loss_terms`, where it has them, name → weight), unless `objective_options` name them.
         data: the images.
         augment: the augmentation of what D sees.
         init_from: the weights that a new run starts with; default None: initialised by the seed.
@@ -193,8 +194,6 @@ class TrainConfig(StepConfig):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "metrics", tuple(self.metrics))
-        terms = getattr(self.model, "loss_terms", {})
-        object.__setattr__(self, "objective_options", terms | self.objective_options)
         for name in ("snapshot_every_ticks", "metric_images"):
             require_whole(name, getattr(self, name))
         for name in ("total_kimg", "tick_kimg"):
@@ -209,6 +208,20 @@ class TrainConfig(StepConfig):
         self._check_frozen_layers()
         self._check_objective()
         self._check_deterministic()
+
+    def make_objective(self) -> Objective:
+        """What `objective` and `objective_options` stand for, with the losses that `model` needs.
+
+        Returns:
+            A new objective.
+
+        Raises:
+            ValueError: for a name that does not exist.
+        """
+        terms = getattr(self.model, "loss_terms", {})
+        if not terms or not isinstance(self.objective, str):
+            return super().make_objective()
+        return load_objective(self.objective, **(terms | self.objective_options))
 
     def _check_augment(self) -> None:
         mode, last = self.augment.mode, self.schedule.augment_p_end
