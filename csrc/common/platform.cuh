@@ -76,6 +76,21 @@ __device__ __forceinline__ float fast_sqrt(float v) {
 }
 __device__ __forceinline__ double fast_sqrt(double v) { return sqrt(v); }
 
+// Begins to copy kBytes, 4, 8 or 16, from global to shared memory, or to write zeros there where it
+// is not inside. It takes no registers, so that many are under way at once. They are there after
+// wait_for_copies() of the same thread, for other threads after a barrier that follows it.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool is_inside) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
+               "l"(from), "n"(kBytes), "r"(is_inside ? kBytes : 0)
+               : "memory");
+}
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 // One statically sized shared object per kernel and type.
 template <class T>
 __device__ __forceinline__ T& shared() {

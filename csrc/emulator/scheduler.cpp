@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -43,6 +44,7 @@ struct Thread {
   unsigned mask = 0;     // of the warp operation that it waits in
   unsigned present = 0;  // lanes that met there
   int parity = 0;        // warp operations alternate between two sets of slots
+  std::deque<Copy> copies;
 };
 
 struct Warp {
@@ -111,6 +113,7 @@ void thread_main() {
   FASTGAN_TSAN(__tsan_acquire(&grid().at_start));
   try {
     (*grid().body)();
+    if (!running().copies.empty()) fail("a thread ends with copies that it has not waited for");
   } catch (const std::exception& error) {
     grid().error = error.what();
   }
@@ -342,6 +345,16 @@ void read_exchanged(int source, void* value, size_t bytes, Place place) {
     fail(text(place) + ": lane " + std::to_string(lane()) + " reads lane " +
          std::to_string(source) + ", which is not in the mask");
   copy(value, grid().warps[size_t(grid().running / kWarp)].slots[t.parity][source], bytes);
+}
+
+void begin_copy(const Copy& copy) { running().copies.push_back(copy); }
+
+bool take_copy(Copy& copy) {
+  std::deque<Copy>& copies = running().copies;
+  if (copies.empty()) return false;
+  copy = copies.front();
+  copies.pop_front();
+  return true;
 }
 
 unsigned ballot(unsigned mask, int predicate, Place place) {

@@ -45,6 +45,15 @@ void exchange(unsigned mask, const void* value, size_t bytes, Place place);
 void read_exchanged(int source, void* value, size_t bytes, Place place);
 unsigned ballot(unsigned mask, int predicate, Place place);
 
+// A copy that the running thread has begun and not waited for; at the thread's end it is an error.
+struct Copy {
+  void* to;
+  const void* from;  // null: zeros
+  void (*run)(void* to, const void* from);
+};
+void begin_copy(const Copy& copy);
+bool take_copy(Copy& copy);  // the oldest; false where there is none
+
 void* dynamic_shared_memory();
 void* shared_object(const void* key, size_t bytes);
 int multiprocessors();  // FASTGAN_EMULATOR_MULTIPROCESSORS, else 132
