@@ -9,7 +9,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastgan"
 CSRC = ROOT / "csrc"
-OPS = sorted(p.stem for p in (PACKAGE / "ops").glob("*.py") if not p.name.startswith("_"))
+OPS = sorted(
+    p.stem
+    for p in (PACKAGE / "ops").iterdir()
+    if not p.name.startswith("_") and (p.suffix == ".py" or (p / "__init__.py").is_file())
+)
 # A package imports from lower floors and its own; modules beside the packages are below all floors,
 # but for sample_rng, which calls an op and which no op calls.
 FLOORS = {

@@ -60,6 +60,29 @@ __global__ void negative_narrow_index(int* out) {
   out[0] = int(i - 40);
 }
 
+// Of 32 copies, lane 31's are never waited for.
+__global__ void copies_not_waited_for(int* out) {
+  struct Values {
+    int v[32];
+  };
+  copy_async<4>(&shared<Values>().v[threadIdx.x], out + threadIdx.x, true);
+  if (threadIdx.x < 31) wait_for_copies();
+}
+
+// Copied bytes are no numbers before the thread has waited; then they are those of `out`, or zeros.
+__global__ void copied_memory(int* out) {
+  struct Values {
+    alignas(16) int v[64];
+  };
+  Values& memory = shared<Values>();
+  const int first = 4 * int(threadIdx.x);
+  copy_async<16>(&memory.v[first], out + first, threadIdx.x % 2 == 0);
+  if (memory.v[first] != -1) atomicAdd(out, 1);
+  wait_for_copies();
+  __syncthreads();
+  if (memory.v[(first + 4) % 64] != 0) atomicAdd(out + 1, 1);
+}
+
 // A shared array that nobody has written to holds NaN, and again in the next block.
 __global__ void poisoned_memory(int* out) {
   struct Values {
@@ -103,7 +126,9 @@ const Case kCases[] = {
     {"block_too_large", right, 1, 1025},
     {"grid_too_high", right, dim3(1, 65536), 32},
     {"empty_grid", right, 0, 32},
+    {"copies_not_waited_for", copies_not_waited_for, 1, 32},
     {"poisoned_memory", poisoned_memory, 3, 64},
+    {"copied_memory", copied_memory, 1, 16},
     {"right", right, 1, 64},
 };
 

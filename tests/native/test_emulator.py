@@ -20,6 +20,7 @@ SAYS = {
     "dynamic_memory_not_asked_for": r"no dynamic shared memory was asked for in",
     "narrow_index_too_far": r"a narrow index is \d+, beyond what 4096 elements allow",
     "negative_narrow_index": r"a narrow index is -\d+",
+    "copies_not_waited_for": r"a thread ends with copies that it has not waited for",
     "block_too_large": r"a block of 1025 threads",
     "grid_too_high": r"a grid of 1 x 65536 x 1 blocks",
     "empty_grid": r"a grid of 0 x 1 x 1 blocks",
@@ -47,7 +48,7 @@ def run(faults, request):
 
 
 def test_every_fault_is_expected_to_say_something(run):
-    assert set(run().stdout.split()) == {*SAYS, "poisoned_memory", "right"}
+    assert set(run().stdout.split()) == {*SAYS, "poisoned_memory", "copied_memory", "right"}
 
 
 @pytest.mark.parametrize("name", SAYS)
@@ -59,6 +60,10 @@ def test_a_fault_is_named(run, name):
 
 def test_shared_memory_starts_as_nan_in_every_block(run):
     assert run("poisoned_memory").stdout == "0 0\n"
+
+
+def test_copies_are_there_when_they_are_waited_for_and_not_before(run):
+    assert run("copied_memory").stdout == "0 0\n"
 
 
 def test_what_is_right_passes(run):

@@ -12,7 +12,7 @@ from fastgan.losses.gradient_penalty import logits_and_penalty, penalty_of_logit
 from fastgan.losses.linearised import linearise, worth_trying
 from fastgan.models import load_architecture
 from fastgan.nn import EqualLinear
-from fastgan.ops import minibatch_stddev
+from fastgan.ops import attention, minibatch_stddev
 
 
 class Reversed(torch.autograd.Function):
@@ -100,6 +100,8 @@ REFUSED = {
     "attention": (lambda D, h: (h[:, :, None] @ h[:, None]).softmax(2).flatten(1),
                   "aten::bmm multiplies two values"),
     "softmax": (lambda D, h: h.softmax(1), "aten::_softmax is attention"),
+    "attention op": (lambda D, h: attention(*[h.unsqueeze(2)] * 3).flatten(1),
+                     r"fastgan::attention is attention, in Critic, test_refusals\.py:\d"),
     "stddev": (lambda D, h: minibatch_stddev(h), r"fastgan::minibatch_stddev normalises .* Critic"),
     "own backward": (lambda D, h: Reversed.apply(h), "autograd.Function of its own"),
     "out of torch": (lambda D, h: Doubled.apply(h), "autograd.Function of its own"),
