@@ -7,11 +7,13 @@
 namespace fastgan::driver {
 namespace {
 
-// mask_*: sizes of the mask, 0 where there is none.
+// mask_*: sizes of the mask, 0 where there is none. gq_k: what every gq · k has in common, so that
+// the mean of u is so large.
 struct Shape {
   int64_t batch, queries, keys, channels, values;
   int64_t masks = 0, mask_queries = 0, mask_keys = 0;
   int64_t misaligned = 0;
+  double gq_k = 0;
 
   std::string name() const {
     const auto text = [](int64_t n) { return std::to_string(n); };
@@ -19,7 +21,7 @@ struct Shape {
            text(values) +
            (masks ? " mask " + text(masks) + "x" + text(mask_queries) + "x" + text(mask_keys)
                   : "") +
-           (misaligned ? " misaligned" : "");
+           (misaligned ? " misaligned" : "") + (gq_k > 0 ? " large mean" : "");
   }
 };
 
@@ -54,6 +56,10 @@ struct Problem {
         lse("lse", sums, n.batch * n.queries),
         mask("mask", n.masks * n.mask_queries * n.mask_keys) {
     for (Floats* array : {&q, &k, &v, &grad_o, &gq, &gk, &gv}) array->fill(-1, 1);
+    if (n.gq_k > 0) {
+      for (int64_t i = 0; i < k.size(); i += n.channels) k.set(i, 1);
+      for (int64_t i = 0; i < gq.size(); i += n.channels) gq.set(i, n.gq_k);
+    }
     for (int64_t i = 0; i < mask.bytes(); ++i)
       mask.at<unsigned char>(i) = i / n.mask_keys % 4 == 1 ? 0 : i * 7 % 5 != 0;  // some rows: none
     make_probabilities();
@@ -165,9 +171,11 @@ void backward(DType dtype, const Shape& n) {
     for (int64_t j = 0; j < n.keys; ++j) {
       const int64_t key = row / n.queries * n.keys + j;
       const double share = a.p[size_t(row * n.keys + j)];
-      const double ds = a.scale * share * (a.dot(a.grad_o, row, a.v, key, n.values) - mean);
-      add_row(want_q, row, ds, a.k, key, n.channels);
-      add_row(want_k, key, ds, a.q, row, n.channels);
+      // ds in two terms, which may be larger than their difference.
+      for (const double part : {a.dot(a.grad_o, row, a.v, key, n.values), -mean}) {
+        add_row(want_q, row, a.scale * share * part, a.k, key, n.channels);
+        add_row(want_k, key, a.scale * share * part, a.q, row, n.channels);
+      }
       add_row(want_v, key, share, a.grad_o, row, n.values);
     }
   }
@@ -228,15 +236,27 @@ void double_backward(DType dtype, const Shape& n) {
     }
     for (int64_t j = 0; j < n.keys; ++j) {
       const int64_t key = first + j;
-      const double h = share[j] * (u[size_t(j)] - m), d_s = share[j] * (t[size_t(j)] - mean_t);
-      const double ds = share[j] * (a.dot(a.grad_o, row, a.v, key, n.values) - of_row);
-      add_row(want_o, row, h, a.v, key, n.values);
+      const auto add_h = [&](double factor) {
+        add_row(want_o, row, factor, a.v, key, n.values);
+        add_row(want_v, key, factor, a.grad_o, row, n.values);
+      };
+      // Each factor in two terms, which may be larger than their difference; u - m as one where m is
+      // large on purpose.
+      if (n.gq_k > 0) {
+        add_h(share[j] * (u[size_t(j)] - m));
+      } else {
+        add_h(share[j] * u[size_t(j)]);
+        add_h(-share[j] * m);
+      }
       add_row(want_o, row, share[j], a.gv, key, n.values);
-      add_row(want_q, row, a.scale * d_s, a.k, key, n.channels);
-      add_row(want_q, row, a.scale * ds, a.gk, key, n.channels);
-      add_row(want_k, key, a.scale * d_s, a.q, row, n.channels);
-      add_row(want_k, key, a.scale * ds, a.gq, row, n.channels);
-      add_row(want_v, key, h, a.grad_o, row, n.values);
+      for (const double part : {t[size_t(j)], -mean_t}) {
+        add_row(want_q, row, a.scale * share[j] * part, a.k, key, n.channels);
+        add_row(want_k, key, a.scale * share[j] * part, a.q, row, n.channels);
+      }
+      for (const double part : {a.dot(a.grad_o, row, a.v, key, n.values), -of_row}) {
+        add_row(want_q, row, a.scale * share[j] * part, a.gk, key, n.channels);
+        add_row(want_k, key, a.scale * share[j] * part, a.gq, row, n.channels);
+      }
     }
   }
   expect_close(by_grad_o, want_o, limits(dtype));
@@ -270,6 +290,10 @@ const bool kRegistered = add_cases("attention", [](Adder add) {
                                {2, 5, 6, 4, 8, 2, 5, 1}})
       add_shape(dtype, shape);
   }
+  // More items than a grid has blocks where the limit of indices is 100.
+  add_shape(DType::kFloat32, {102, 1, 3, 4, 4});
+  // In 16 bits alone, where what the mean is taken from is a result that has been rounded.
+  add_shape(DType::kBFloat16, {1, 5, 6, 8, 8, 0, 0, 0, 0, 512});
 });
 
 }  // namespace
