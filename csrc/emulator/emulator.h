@@ -164,11 +164,12 @@ inline float min_or_nan(float a, float b) {
   return std::isnan(a) || std::isnan(b) ? NAN : std::fmin(a, b);
 }
 
-// The bytes are NaN until the thread has waited. One access, so that a sanitizer sees its alignment.
+// The bytes are NaN until the thread has waited. One access, so that a sanitizer sees its
+// alignment.
 template <int kBytes>
 void copy_async(void* to, const void* from, bool is_inside) {
-  using Bits = std::conditional_t<kBytes == 16, uint4,
-                                  std::conditional_t<kBytes == 8, uint64_t, uint32_t>>;
+  using Bits =
+      std::conditional_t<kBytes == 16, uint4, std::conditional_t<kBytes == 8, uint64_t, uint32_t>>;
   static_assert(sizeof(Bits) == kBytes, "a copy is of 4, 8 or 16 bytes");
   std::memset(to, 0xFF, kBytes);
   emulator::begin_copy({to, is_inside ? from : nullptr, [](void* t, const void* f) {

@@ -13,7 +13,6 @@ ScalarType sum_type(DType dtype) {
   return dtype == DType::kFloat64 ? ScalarType::Double : ScalarType::Float;
 }
 
-
 AttentionShape shape_of(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
                         const std::optional<Tensor>& mask, double scale) {
   AttentionShape s{};
@@ -136,7 +135,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_double_backward(
   Tensor by_k = allocate_like(dense_k), by_v = allocate_like(dense_v);
   p.parts = attention_kernels().parts(s);
   const Tensor delta = allocate_like(found_lse), mean = allocate_like(found_lse);
-  const Tensor correction = allocate(found_lse, {std::max<int64_t>(p.parts, 1), s.batch, s.queries});
+  const Tensor correction =
+      allocate(found_lse, {std::max<int64_t>(p.parts, 1), s.batch, s.queries});
   p.gq = const_data(dense_gq);
   p.gk = const_data(dense_gk);
   p.gv = const_data(dense_gv);

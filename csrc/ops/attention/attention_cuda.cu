@@ -4,63 +4,11 @@
 // has are more blocks, each of which makes the tile again.
 #include "attention.h"
 
+#include "double_backward.cuh"
 #include "tiles.cuh"
 
 namespace fastgan::cuda {
 namespace {
-
-__device__ __forceinline__ float exponential(float v) { return expf(v); }
-__device__ __forceinline__ double exponential(double v) { return exp(v); }
-__device__ __forceinline__ float logarithm(float v) { return logf(v); }
-__device__ __forceinline__ double logarithm(double v) { return log(v); }
-
-template <class A>
-__device__ __forceinline__ A infinity() {
-  return A(__builtin_huge_val());
-}
-
-// Where a block is: its item of the batch, the first row that it owns, the first channel of its
-// outputs. A launch begins at item `first`.
-struct Place {
-  int64_t item;
-  int row, channel;
-};
-
-template <class A>
-__device__ __forceinline__ Place place_of(int64_t first, int rows) {
-  constexpr int kTile = TileSize<A>::kTile;
-  const int tiles = (rows + kTile - 1) / kTile, item = int(blockIdx.x) / tiles;
-  return {first + item, (int(blockIdx.x) - item * tiles) * kTile, int(blockIdx.y) * kTile};
-}
-
-// A number of each of the rows, which are `step` apart, that a thread has: 0 for those outside.
-template <class A>
-struct OfRows {
-  A v[TileSize<A>::kN];
-
-  __device__ __forceinline__ OfRows(const void* x, int64_t item, int rows, int first) {
-    const A* own = static_cast<const A*>(x) + item * rows;
-#pragma unroll
-    for (int i = 0; i < TileSize<A>::kN; ++i)
-      v[i] = first + 16 * i < rows ? own[first + 16 * i] : A(0);
-  }
-  // The sum over the parts of x, which lie `part` apart.
-  __device__ __forceinline__ OfRows(const void* x, int64_t item, int rows, int first, int64_t parts,
-                                    int64_t part)
-      : OfRows(x, item, rows, first) {
-    for (int64_t n = 1; n < parts; ++n) {
-      const OfRows more(static_cast<const A*>(x) + n * part, item, rows, first);
-#pragma unroll
-      for (int i = 0; i < TileSize<A>::kN; ++i) v[i] += more.v[i];
-    }
-  }
-};
-
-// p from s of one element; 0 where it does not count, whatever s is there.
-template <class A>
-__device__ __forceinline__ A probability(A s, A scale, A lse, bool counts) {
-  return counts ? exponential(scale * s - lse) : A(0);
-}
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
@@ -221,186 +169,9 @@ __global__ void __launch_bounds__(kThreads)
   store_out<T>(p.dv, item, keys, shape.values, is_wide_v, row, channel, dv, A(1));
 }
 
-// by_grad_o = Σ_j p (u - m) v + p gv, the mean m = Σ_j p u, and grad_o · by_grad_o. With o of its
-// own in 16 bits it takes 152 registers, and would spill if two blocks had to share a multiprocessor.
-template <class T>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 1 : 2)
-    double_grad_o_kernel(AttentionDoubleBackwardParams p, int64_t first, bool is_wide_q,
-                         bool is_wide_v) {
-  using A = compute_t<T>;
-  constexpr int kN = TileSize<A>::kN, kTile = TileSize<A>::kTile;
-  TileMemory<A>& memory = shared<TileMemory<A>>();
-  const AttentionShape& shape = p.shape;
-  const int queries = int(shape.queries), keys = int(shape.keys);
-  const auto [item, row, channel] = place_of<A>(first, queries);
-  const Rows<T> q = rows_of<T>(p.q, item, queries, shape.channels, is_wide_q);
-  const Rows<T> k = rows_of<T>(p.k, item, keys, shape.channels, is_wide_q);
-  const Rows<T> v = rows_of<T>(p.v, item, keys, shape.values, is_wide_v);
-  const Rows<T> gq = rows_of<T>(p.gq, item, queries, shape.channels, is_wide_q);
-  const Rows<T> gk = rows_of<T>(p.gk, item, keys, shape.channels, is_wide_q);
-  const Rows<T> gv = rows_of<T>(p.gv, item, keys, shape.values, is_wide_v);
-  const Counting counting = counting_of<false>(shape, item);
-  const A scale = A(shape.scale);
-  const OfRows<A> lse(p.lse, item, queries, row + down());
-  // o is made again where that in memory is rounded to 16 bits: m may be large.
-  constexpr bool has_own_o = sizeof(T) < sizeof(A);
-  Tile<A> out{}, o{};
-  A mean[kN] = {};
-#pragma unroll 1
-  for (int key = 0; key < keys; key += kTile) {
-    Tile<A> s{}, u{};
-    add_dots(memory, s, q, row, k, key);
-    add_dots(memory, u, gq, row, k, key);
-    add_dots(memory, u, q, row, gk, key);
-    for_tile(s, [&](A& share, int i, int j) {
-      const bool counts = counting(row + down() + 16 * i, key + across() + 16 * j);
-      share = probability(share, scale, lse.v[i], counts);
-      u.v[i][j] *= scale * share;
-      mean[i] += u.v[i][j];
-    });
-    add_tile(memory, out, s, gv, key, channel);
-    if constexpr (has_own_o) add_tile(memory, o, s, v, key, channel);
-    add_tile(memory, out, u, v, key, channel);
-  }
-  const T* grad_o = static_cast<const T*>(p.grad_o) + item * queries * shape.values;
-  const T* found_o = static_cast<const T*>(p.o) + item * queries * shape.values;
-#pragma unroll
-  for (int i = 0; i < kN; ++i) {
-    mean[i] = sum_across(mean[i]);
-    const int own = row + down() + 16 * i;
-    A correction = 0;
-#pragma unroll
-    for (int j = 0; j < kN; ++j) {
-      const int c = channel + kN * across() + j;
-      if (own >= queries || c >= shape.values) continue;
-      const int64_t at = own * shape.values + c;
-      if constexpr (!has_own_o) o.v[i][j] = load(found_o[at]);
-      out.v[i][j] -= mean[i] * o.v[i][j];
-      correction += load(grad_o[at]) * out.v[i][j];
-    }
-    correction = sum_across(correction);
-    if (across() != 0 || own >= queries) continue;
-    const int64_t at = item * queries + own;
-    if (blockIdx.y == 0) static_cast<A*>(p.mean)[at] = mean[i];
-    static_cast<A*>(p.correction)[int64_t(blockIdx.y) * shape.batch * queries + at] = correction;
-  }
-  store_out<T>(p.by_grad_o, item, queries, shape.values, is_wide_v, row, channel, out, A(1));
-}
-
-// by_q = scale · (d_s k + ds gk).
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    double_q_kernel(AttentionDoubleBackwardParams p, int64_t first, bool is_wide_q,
-                    bool is_wide_v) {
-  using A = compute_t<T>;
-  constexpr int kTile = TileSize<A>::kTile;
-  TileMemory<A>& memory = shared<TileMemory<A>>();
-  const AttentionShape& shape = p.shape;
-  const int queries = int(shape.queries), keys = int(shape.keys);
-  const auto [item, row, channel] = place_of<A>(first, queries);
-  const Rows<T> q = rows_of<T>(p.q, item, queries, shape.channels, is_wide_q);
-  const Rows<T> k = rows_of<T>(p.k, item, keys, shape.channels, is_wide_q);
-  const Rows<T> v = rows_of<T>(p.v, item, keys, shape.values, is_wide_v);
-  const Rows<T> gq = rows_of<T>(p.gq, item, queries, shape.channels, is_wide_q);
-  const Rows<T> gk = rows_of<T>(p.gk, item, keys, shape.channels, is_wide_q);
-  const Rows<T> gv = rows_of<T>(p.gv, item, keys, shape.values, is_wide_v);
-  const Rows<T> grad_o = rows_of<T>(p.grad_o, item, queries, shape.values, is_wide_v);
-  const Counting counting = counting_of<false>(shape, item);
-  const A scale = A(shape.scale);
-  Tile<A> out{};
-#pragma unroll 1
-  for (int key = 0; key < keys; key += kTile) {
-    // The numbers of rows are read again for each tile: there are no registers to keep them in.
-    Tile<A> share{}, t{}, ds{};  // p; u - m, then t
-    add_dots(memory, share, q, row, k, key);
-    const OfRows<A> lse(p.lse, item, queries, row + down());
-    for_tile(share, [&](A& s, int i, int j) {
-      const bool counts = counting(row + down() + 16 * i, key + across() + 16 * j);
-      s = probability(s, scale, lse.v[i], counts);
-    });
-    add_dots(memory, t, gq, row, k, key);
-    add_dots(memory, t, q, row, gk, key);
-    add_dots(memory, ds, grad_o, row, v, key);
-    const OfRows<A> delta(p.delta, item, queries, row + down());
-    const OfRows<A> mean(p.mean, item, queries, row + down());
-    const OfRows<A> correction(p.correction, item, queries, row + down(), p.parts,
-                               shape.batch * queries);
-    for_tile(t, [&](A& u, int i, int j) {
-      const A centred = ds.v[i][j] - delta.v[i];
-      u = (scale * u - mean.v[i]) * centred - correction.v[i];
-      ds.v[i][j] = share.v[i][j] * centred;
-    });
-    add_dots(memory, t, grad_o, row, gv, key);  // w
-    multiply(t, share);
-    add_tile(memory, out, t, k, key, channel);
-    add_tile(memory, out, ds, gk, key, channel);
-  }
-  store_out<T>(p.by_q, item, queries, shape.channels, is_wide_q, row, channel, out, scale);
-}
-
-// by_k = scale · (d_sᵀ q + dsᵀ gq) and by_v = hᵀ grad_o: rows are keys, columns queries.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    double_kv_kernel(AttentionDoubleBackwardParams p, int64_t first, bool is_wide_q,
-                     bool is_wide_v) {
-  using A = compute_t<T>;
-  constexpr int kTile = TileSize<A>::kTile;
-  TileMemory<A>& memory = shared<TileMemory<A>>();
-  const AttentionShape& shape = p.shape;
-  const int queries = int(shape.queries), keys = int(shape.keys);
-  const auto [item, row, channel] = place_of<A>(first, keys);
-  const Rows<T> q = rows_of<T>(p.q, item, queries, shape.channels, is_wide_q);
-  const Rows<T> k = rows_of<T>(p.k, item, keys, shape.channels, is_wide_q);
-  const Rows<T> v = rows_of<T>(p.v, item, keys, shape.values, is_wide_v);
-  const Rows<T> gq = rows_of<T>(p.gq, item, queries, shape.channels, is_wide_q);
-  const Rows<T> gk = rows_of<T>(p.gk, item, keys, shape.channels, is_wide_q);
-  const Rows<T> gv = rows_of<T>(p.gv, item, keys, shape.values, is_wide_v);
-  const Rows<T> grad_o = rows_of<T>(p.grad_o, item, queries, shape.values, is_wide_v);
-  const Counting counting = counting_of<true>(shape, item);
-  const A scale = A(shape.scale);
-  const bool has_k = channel < k.channels, has_v = channel < v.channels;
-  Tile<A> by_k{}, by_v{};
-#pragma unroll 1
-  for (int query = 0; query < queries; query += kTile) {
-    Tile<A> share{}, t{};  // p; u - m, then t
-    add_dots(memory, share, k, row, q, query);
-    add_dots(memory, t, k, row, gq, query);
-    add_dots(memory, t, gk, row, q, query);
-    const OfRows<A> lse(p.lse, item, queries, query + across());
-    const OfRows<A> mean(p.mean, item, queries, query + across());
-    for_tile(share, [&](A& s, int i, int j) {
-      const bool counts = counting(row + down() + 16 * i, query + across() + 16 * j);
-      s = probability(s, scale, lse.v[j], counts);
-      t.v[i][j] = scale * t.v[i][j] - mean.v[j];
-    });
-    if (has_v) {
-      Tile<A> h = t;
-      multiply(h, share);
-      add_tile(memory, by_v, h, grad_o, query, channel);
-    }
-    if (!has_k) continue;
-    Tile<A> ds{};
-    add_dots(memory, ds, v, row, grad_o, query);
-    const OfRows<A> delta(p.delta, item, queries, query + across());
-    const OfRows<A> correction(p.correction, item, queries, query + across(), p.parts,
-                               shape.batch * queries);
-    for_tile(ds, [&](A& dp, int i, int j) {
-      const A centred = dp - delta.v[j];
-      t.v[i][j] = t.v[i][j] * centred - correction.v[j];
-      dp = share.v[i][j] * centred;
-    });
-    add_dots(memory, t, gv, row, grad_o, query);  // w
-    multiply(t, share);
-    add_tile(memory, by_k, t, q, query, channel);
-    add_tile(memory, by_k, ds, gq, query, channel);
-  }
-  store_out<T>(p.by_k, item, keys, shape.channels, is_wide_q, row, channel, by_k, scale);
-  store_out<T>(p.by_v, item, keys, shape.values, is_wide_v, row, channel, by_v, A(1));
-}
-
 int64_t tiles_of(const AttentionShape& shape, int64_t size) {
-  const int64_t tile = shape.dtype == DType::kFloat64 ? TileSize<double>::kTile
-                                                      : TileSize<float>::kTile;
+  const int64_t tile =
+      shape.dtype == DType::kFloat64 ? TileSize<double>::kTile : TileSize<float>::kTile;
   return (size + tile - 1) / tile;
 }
 
@@ -445,8 +216,8 @@ int row_dots(const void* a, const void* b, void* to, const AttentionShape& shape
   const int64_t rows = shape.batch * shape.queries;
   if (rows == 0) return 0;
   launch(row_dots_kernel<T>, grid_for(rows * 32), dim3(kThreads), 0,
-         static_cast<cudaStream_t>(exec.stream), static_cast<const T*>(a),
-         static_cast<const T*>(b), static_cast<compute_t<T>*>(to), rows, shape.values);
+         static_cast<cudaStream_t>(exec.stream), static_cast<const T*>(a), static_cast<const T*>(b),
+         static_cast<compute_t<T>*>(to), rows, shape.values);
   return last_error();
 }
 

@@ -90,9 +90,9 @@ __device__ __forceinline__ void end_staging() {
 
 // tile += own · otherᵀ, from the rows `own_first` and `other_first` on.
 template <class T>
-__device__ __forceinline__ void add_dots(TileMemory<compute_t<T>>& memory,
-                                         Tile<compute_t<T>>& tile, const Rows<T>& own,
-                                         int own_first, const Rows<T>& other, int other_first) {
+__device__ __forceinline__ void add_dots(TileMemory<compute_t<T>>& memory, Tile<compute_t<T>>& tile,
+                                         const Rows<T>& own, int own_first, const Rows<T>& other,
+                                         int other_first) {
   using A = compute_t<T>;
   constexpr int kN = TileSize<A>::kN, kChunk = TileSize<A>::kChunk, kStride = kChunk + kN;
 #pragma unroll 1
@@ -241,6 +241,59 @@ __device__ __forceinline__ void store_out(void* to, int64_t item, int64_t count,
     for (int j = 0; j < kN; ++j)
       if (c + j < channels) place[j] = narrow<T>(scale * out.v[i][j]);
   }
+}
+
+__device__ __forceinline__ float exponential(float v) { return expf(v); }
+__device__ __forceinline__ double exponential(double v) { return exp(v); }
+__device__ __forceinline__ float logarithm(float v) { return logf(v); }
+__device__ __forceinline__ double logarithm(double v) { return log(v); }
+
+template <class A>
+__device__ __forceinline__ A infinity() {
+  return A(__builtin_huge_val());
+}
+
+// Where a block is: its item of the batch, the first row that it owns, the first channel of its
+// outputs. A launch begins at item `first`.
+struct Place {
+  int64_t item;
+  int row, channel;
+};
+
+template <class A>
+__device__ __forceinline__ Place place_of(int64_t first, int rows) {
+  constexpr int kTile = TileSize<A>::kTile;
+  const int tiles = (rows + kTile - 1) / kTile, item = int(blockIdx.x) / tiles;
+  return {first + item, (int(blockIdx.x) - item * tiles) * kTile, int(blockIdx.y) * kTile};
+}
+
+// A number of each of the rows, which are `step` apart, that a thread has: 0 for those outside.
+template <class A>
+struct OfRows {
+  A v[TileSize<A>::kN];
+
+  __device__ __forceinline__ OfRows(const void* x, int64_t item, int rows, int first) {
+    const A* own = static_cast<const A*>(x) + item * rows;
+#pragma unroll
+    for (int i = 0; i < TileSize<A>::kN; ++i)
+      v[i] = first + 16 * i < rows ? own[first + 16 * i] : A(0);
+  }
+  // The sum over the parts of x, which lie `part` apart.
+  __device__ __forceinline__ OfRows(const void* x, int64_t item, int rows, int first, int64_t parts,
+                                    int64_t part)
+      : OfRows(x, item, rows, first) {
+    for (int64_t n = 1; n < parts; ++n) {
+      const OfRows more(static_cast<const A*>(x) + n * part, item, rows, first);
+#pragma unroll
+      for (int i = 0; i < TileSize<A>::kN; ++i) v[i] += more.v[i];
+    }
+  }
+};
+
+// p from s of one element; 0 where it does not count, whatever s is there.
+template <class A>
+__device__ __forceinline__ A probability(A s, A scale, A lse, bool counts) {
+  return counts ? exponential(scale * s - lse) : A(0);
 }
 
 }  // namespace fastgan::cuda

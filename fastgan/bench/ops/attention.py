@@ -33,7 +33,13 @@ def gpu_cases() -> list[OpCase]:
 
 
 def _case(
-    name: str, batch: tuple[int, ...], queries: int, keys: int, channels: int, values: int, **options
+    name: str,
+    batch: tuple[int, ...],
+    queries: int,
+    keys: int,
+    channels: int,
+    values: int,
+    **options,
 ) -> OpCase:
     items = math.prod(batch)
     q, k = items * queries * channels, items * keys * channels
@@ -59,9 +65,7 @@ def _case(
         },
         gpu_work={
             "forward": GpuWork(moved_elements=forward + rows),
-            "forward+backward": GpuWork(
-                moved_elements=forward + rows + backward_moved, launches=4
-            ),
+            "forward+backward": GpuWork(moved_elements=forward + rows + backward_moved, launches=4),
             "double": GpuWork(
                 moved_elements=forward + rows + backward_moved + second_moved, launches=10
             ),

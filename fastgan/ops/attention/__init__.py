@@ -23,7 +23,8 @@ order. Sums and products run in float32 (float64 for float64), results are round
 Derivatives: two orders, as gradient penalties need; a third one is refused in words. Capturable.
 torch's own fused kernels (F.scaled_dot_product_attention) have one order: pytorch#116350.
 On a CPU the first two passes are torch's fused kernel where it takes the inputs, and the tiles are
-batched matrix products of torch.
+batched matrix products of torch. On CUDA each pass has kernels of its own, which no GPU has run
+yet: they add in one order, whatever the number of blocks, and no two blocks add to one element.
 Sources: Vaswani et al., "Attention Is All You Need" (2017), eq. 1; the first two passes by tiles:
 Milakov & Gimelshein, "Online normalizer calculation for softmax" (2018); Rabe & Staats,
 "Self-attention Does Not Need O(n²) Memory" (2021); Dao et al., "FlashAttention" (2022), appendix B.
