@@ -2,16 +2,21 @@
 
 import importlib.util
 import json
+import shlex
 
 import numpy as np
 import pytest
 import torch
+from click.core import ParameterSource
 
 from benchmarks.losses.results import append, read, table
 from benchmarks.losses.rows import ROWS
 from benchmarks.losses.runs import Digits, accept, failures, run
 from benchmarks.losses.scores import Classifier, Split
+from fastgan.cli import train
+from fastgan.cli.train_options.losses import changes_of_losses
 from fastgan.data.digits import read_digits
+from fastgan.losses.adversarial import OBJECTIVES
 from fastgan.training import load_recipe
 
 
@@ -48,10 +53,21 @@ def test_no_held_out_sample_is_learnt():
     assert torch.equal(torch.cat([split.held_out, split.learnt]).sort(0).values, x)
 
 
-def test_every_row_is_a_configuration_that_the_recipe_takes():
-    for row in ROWS.values():
-        config = load_recipe("mlp")(resolution=(8, 8), model=row.model, **row.settings)
-        assert config.batch == 64
+def test_every_row_is_a_configuration_and_its_flags_say_the_same():
+    recipe = load_recipe("mlp")
+    given = ParameterSource.COMMANDLINE
+    num_flags = 0
+    for name, row in ROWS.items():
+        config = recipe(resolution=(8, 8), model=row.model, **row.settings)
+        if row.flags is not None:
+            typed = train.command.make_context("train", shlex.split(row.flags))
+            options = {
+                k: v for k, v in typed.params.items() if typed.get_parameter_source(k) == given
+            }
+            plain = recipe(resolution=(8, 8))
+            assert plain.with_changes(**changes_of_losses(plain, options)) == config, name
+            num_flags += 1
+    assert num_flags >= len(OBJECTIVES) * 2
 
 
 def test_runs_become_lines_of_the_results_and_of_the_table(clusters, tmp_path):
