@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/losses/digits.jsonl"
 _FACTS = ("cpu", "isa", "threads", "commit", "torch")
 _REAL = {"floor": "real samples", "memory": "training samples, repeated"}
+_LOGITS = ("real", "fake")
 
 
 def append(path: Path, row: str, result: dict[str, Any]) -> None:
@@ -48,25 +49,22 @@ def table(results: list[dict[str, Any]]) -> str:
         A line for each row that has results, after those of real samples.
     """
     lines = [
-        "| loss, penalty | Fréchet distance / floor | the same of pixels | coverage | classes "
-        "| D of real, of fake | CPU-s |",
-        "| --- | --- | --- | --- | --- | --- | --: |",
+        "| loss, penalty | seeds | Fréchet distance / floor | the same of pixels | coverage "
+        "| classes | D of real, of fake | CPU-s |",
+        "| --- | --: | --- | --- | --- | --- | --- | --: |",
     ]
-    # Every row has the same splits, and so the same scores of real samples.
-    whole = [each for each in results if each["row"] == results[0]["row"]]
+    # Rows with one seed have one split, and so the same scores of real samples.
+    splits = {each["seed"]: each for each in results}.values()
     for key, name in _REAL.items():
-        real = [each | each[key] for each in whole]
-        lines.append(f"| *{name}* | {_scores(real)} | | |")
+        real = [each | each[key] for each in splits]
+        lines.append(f"| *{name}* | {len(real)} | {_scores(real)} | | |")
     for row in ROWS:
         runs = [each for each in results if each["row"] == row]
         if runs:
             logits = ", ".join(_number(fmean(each[f"d_{of}"] for each in runs)) for of in _LOGITS)
             seconds = fmean(each["cpu_seconds"] for each in runs)
-            lines.append(f"| {row} | {_scores(runs)} | {logits} | {seconds:.0f} |")
+            lines.append(f"| {row} | {len(runs)} | {_scores(runs)} | {logits} | {seconds:.0f} |")
     return "\n".join(lines)
-
-
-_LOGITS = ("real", "fake")
 
 
 def _scores(runs: list[dict[str, Any]]) -> str:
