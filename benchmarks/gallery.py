@@ -170,7 +170,8 @@ def page(done: Sequence[Row], folder: Path) -> str:
 
 def _section(row: Row, folder: Path) -> str:
     run = read_run(folder / row.name / row.run)
-    kimg = run.stats[-1]["kimg"] if run.stats else 0.0
+    # the last line of statistics may be older than the samples of a run that was stopped
+    kimg = max([row["kimg"] for row in run.stats[-1:]] + [kimg for kimg, _ in run.fakes[-1:]])
     noun = run.modality.samples.NOUN
     tiles = [(f"thousand {noun}", kimg), ("CPU-minutes", row.seconds / 60)]
     tiles += [(name, points[-1][1]) for name, points in run.scores.items()]

@@ -67,7 +67,7 @@ def test_only_what_the_same_command_has_not_made_is_trained(commands, tmp_path):
 
 def test_the_page_shows_samples_metrics_commands_and_what_is_missing(commands, tmp_path):
     done = [gallery.train(row, tmp_path, 10) for row in gallery.rows(1, ["words", "molecules"])]
-    pictures = {"reals.png": "", "fakes000012.png": "", "report.html": ""}
+    pictures = {"reals.png": "", "fakes000037.png": "", "report.html": ""}
     run_folder(tmp_path / "faces" / "00000-faces", "images", pictures)
     (row,) = gallery.rows(1, ["faces"])
     page = gallery.page([*done, replace(row, run="00000-faces", note="no <metrics>")], tmp_path)
@@ -78,7 +78,8 @@ def test_the_page_shows_samples_metrics_commands_and_what_is_missing(commands, t
     for text in (
         "<li>&lt;i&gt;</li>", "<li>a&amp;b</li>", "molsets is &lt;missing&gt;", "<b>0.25</b>",
         "<span>CPU-minutes</span><b>1.5</b>", "fastgan train --cfg words --minutes 1",
-        "no &lt;metrics&gt;", "2 of 3",
+        "no &lt;metrics&gt;", "2 of 3", "<span>thousand words</span><b>12.5</b>",
+        "<span>thousand images</span><b>37</b>",
     ):  # fmt: skip
         assert text in page, text
 
