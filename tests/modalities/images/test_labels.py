@@ -1,4 +1,4 @@
-"""Acceptance runs of docs/conditional.md and docs/few-shot.md."""
+"""The acceptance run of docs/conditional.md."""
 
 import importlib.util
 import json
@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 
 from fastgan.cli import main
-from fastgan.data.emoji import FONT
 from fastgan.metrics import available
 from fastgan.models._conditioning import KINDS
 
@@ -38,19 +37,3 @@ def test_digits_are_of_the_class_that_was_asked_for(kind, tmp_path):
     folder = next(tmp_path.iterdir())
     assert last(folder, "class_agreement_real") > 0.97
     assert last(folder, "class_agreement") >= 0.95
-
-
-@pytest.mark.slow
-def test_augmentation_helps_where_images_are_few(tmp_path):
-    """One seed of the three of docs/few-shot.md."""
-    if reason := available():
-        pytest.skip(reason)
-    if not FONT.is_file():
-        pytest.skip(f"{FONT} is not there")
-    kid = {}
-    for aug in ("fixed", "noaug"):
-        run("train", "--cfg", "few-shot", "--aug", aug, "--kimg", 20, "--outdir", tmp_path / aug)
-        folder = next((tmp_path / aug).iterdir())
-        run("evaluate", "--network", folder, "--num", 1000)
-        kid[aug] = last(folder, "kid_lite0")
-    assert kid["fixed"] < kid["noaug"]
