@@ -156,6 +156,8 @@ def variant_config(name: str, variant: str) -> TrainConfig:
             return config.with_changes(**penalties, **changes, g_reg_interval=1)
         case "finite difference":
             changes = {"penalty_method": "finite_difference", "d_reg_interval": 4}
+            if config.augment.mode != "noaug":  # each run of D would draw its own
+                changes["penalty_at"] = "augmented"
             return config.with_changes(**penalties, **changes, g_reg_interval=4)
         case "bf16":
             return config.with_changes(**penalties, precision="bf16")
