@@ -78,7 +78,7 @@ class _Seeds(click.ParamType):
 @click.option("--data", show_default="the data that the run was trained on",
               help="Data whose conditions are taken, where these are not classes; seed i takes "
                    "sample i.")
-@click.option("--input", "given", type=click.Path(path_type=Path),
+@click.option("--input", "given", type=click.Path(path_type=Path), show_default="none",
               help="In the place of --seeds: a file of yours, or a folder of them, that G is to "
                    "enlarge, translate or speak; for networks that take a picture or a sound.")
 @click.option("--outdir", type=click.Path(path_type=Path, file_okay=False), default="out",

@@ -34,7 +34,9 @@ def test_every_cfg_trains_end_to_end(cli, images, cfg):
     for name in ("training_options.json", "log.txt", "stats.jsonl", "reals.png",
                  "fakes000000_020.png", "progress.gif", "report.html"):  # fmt: skip
         assert (run_dir / name).stat().st_size > 0, name
-    assert re.search(r"tick 0 +kimg \d.* sec/kimg \d.* gpumem 0.00 +augment 0.000", output)
+    augment = _options(run_dir)["augment"]
+    p = augment["p"] if augment["mode"] == "fixed" else 0.0
+    assert re.search(rf"tick 0 +kimg \d.* sec/kimg \d.* gpumem 0.00 +augment {p:.3f}", output)
     assert "backends    " in output
     assert "step        phases run eagerly: a cpu device has no CUDA graphs" in output
     assert "finished at 0.0 kimg" in output

@@ -14,6 +14,7 @@ from fastgan.bench.case_files import load_cases
 from fastgan.bench.measure import op_rows
 from fastgan.bench.measure.timer import Protocol, Samples, measure
 from fastgan.bench.op_case import GpuWork
+from tests._small_networks import SMALL_RECIPES
 from tests.gpu import _benchmarks, _cases, _markdown, _ops
 from tests.gpu._steps import FAILED, PASSED, Session
 
@@ -181,7 +182,7 @@ def test_the_step_and_its_page(tiny_cases, monkeypatch):
     assert len(lines) == sum(r["op"] == "bias_act" for r in cold) + 2  # and the launches
     native = next(r for r in cold if r["op"] == "bias_act")["seconds"]["native"]
     assert f"| {native * 1e3:.3g} |" in lines[0]
-    assert "| dcgan | 64×64 | 4 | 100 | 250 | 2.50 |" in page
+    assert f"| {SMALL_RECIPES[0]} | 64×64 | 4 | 100 | 250 | 2.50 |" in page
     assert "| lost |  |  | **FAILED** its process ended |" in page
 
 
