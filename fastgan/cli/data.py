@@ -113,6 +113,14 @@ def info(path, check) -> None:
     _print_info(path)
 
 
+def _known_label(ctx, param, value: str) -> str:
+    from fastgan.data.avatar_painter import CLASSES  # the package loads torch
+
+    if value not in CLASSES:
+        raise click.BadParameter(f"there is no {value!r}; the attributes are {', '.join(CLASSES)}")
+    return value
+
+
 # fmt: off
 @command.command()
 @click.argument("dest", type=click.Path(path_type=Path))
@@ -122,17 +130,18 @@ def info(path, check) -> None:
               help="Number of faces.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Random seed; another seed gives other faces.")
+@click.option("--label", callback=_known_label, default="hair_color", show_default=True,
+              help="The attribute that is the label: hair_color, skin_color, accessory, "
+                   "facial_hair, eyes, eyebrows, nose, mouth, clothing, clothing_color or "
+                   "background.")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it exists.")
-def avatars(dest, resolution, count, seed, overwrite) -> None:
-    """Draw cartoon faces into a .zip file.
-
-    The labels in DEST are the hair colors.
-    """
+def avatars(dest, resolution, count, seed, label, overwrite) -> None:
+    """Draw cartoon faces into a .zip file."""
     from fastgan.data.avatars import render_dataset
 
     with _errors(), count_bar("drawing faces") as progress:
-        path = render_dataset(dest, resolution, count=count, seed=seed, progress=progress,
-                              overwrite=overwrite)  # fmt: skip
+        path = render_dataset(dest, resolution, count=count, seed=seed, label=label,
+                              progress=progress, overwrite=overwrite)  # fmt: skip
     _print_info(path)
 # fmt: on
 

@@ -63,8 +63,16 @@ PARTS["clothing_color"] = PARTS["hat_color"]
 
 HAT_SHARE, FACIAL_HAIR_SHARE, ACCESSORY_SHARE = 0.06, 0.25, 0.3
 
-# What is under a hat or not there at all can't be seen, so it is a class of its own.
-CLASSES = (*PARTS["hair_color"], "HIDDEN")
+# The classes of each attribute that a label may be. Hair that is under a hat or not there at all
+# has no colour to be seen, so that is a class of its own.
+CLASSES = {
+    "hair_color": (*PARTS["hair_color"], "HIDDEN"),
+    **{name: ("NONE", *PARTS[name]) for name in ("facial_hair", "accessory")},
+    **{
+        name: PARTS[name]
+        for name in _names("skin_color eyebrows eyes nose mouth clothing clothing_color background")
+    },
+}
 
 _SVG_SIZE = re.compile(r'width="264px" height="280px" viewBox="0 0 264 280"')
 _SVG_SQUARE = 'width="232px" height="232px" viewBox="16 30 232 232"'
@@ -98,10 +106,12 @@ def draw_attributes(seed: int, index: int) -> dict[str, str]:
     return drawn
 
 
-def class_of(attributes: dict[str, str]) -> int:
-    """Index into `CLASSES`: the hair color, or HIDDEN for a hat or a bald head."""
-    is_hidden = attributes["top"].startswith("hat/") or attributes["top"] == "hair/NONE"
-    return CLASSES.index("HIDDEN" if is_hidden else attributes["hair_color"])
+def class_of(attributes: dict[str, str], label: str) -> int:
+    """Index into `CLASSES[label]` of a face with these attributes."""
+    top = attributes["top"]
+    if label == "hair_color" and (top.startswith("hat/") or top == "hair/NONE"):
+        return CLASSES[label].index("HIDDEN")
+    return CLASSES[label].index(attributes[label])
 
 
 def render(attributes: dict[str, str], resolution: int) -> bytes:

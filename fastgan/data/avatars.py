@@ -59,6 +59,7 @@ def render_dataset(
     *,
     count: int = DEFAULT_COUNT,
     seed: int = 0,
+    label: str = "hair_color",
     progress: Progress | None = None,
     processes: int | None = None,
     overwrite: bool = False,
@@ -66,9 +67,9 @@ def render_dataset(
     """Draw `count` faces into a StyleGAN-style zip; the file appears whole or not at all.
 
     The images are RGB. Their pixels are a function of (seed, index, resolution) alone. Labels in
-    dataset.json are ints, the hair color: `avatar_painter.CLASSES`, 10 colors and HIDDEN.
-    attributes.json in the zip holds every attribute, in order:
-    {"classes": […], "attributes": [{"top": "hair/BOB", "skin_color": "PALE", …}, …]}.
+    dataset.json are ints, of the attribute `label`. attributes.json in the zip holds every
+    attribute, in order: {"label": "hair_color", "classes": […],
+    "attributes": [{"top": "hair/BOB", "skin_color": "PALE", …}, …]}.
     An image of 64 pixels takes 6 ms of processor time.
 
     Args:
@@ -76,6 +77,8 @@ def render_dataset(
         resolution: width and height in pixels, 1 to 2048.
         count: number of faces.
         seed: another seed gives other faces; it has no effect on torch's or NumPy's generators.
+        label: the attribute that is the label, one of `avatar_painter.CLASSES`, which has its
+            classes; those of "hair_color" are ten colors and HIDDEN (a hat, or a bald head).
         progress: called with (done, total) after every image.
         processes: number of processes that draw; None is one per CPU that this process may use.
             Where no process can be started, it warns and draws in this one.
@@ -85,12 +88,18 @@ def render_dataset(
         `path`.
 
     Raises:
-        ValueError: a resolution, count, seed or number of processes that is out of range.
+        ValueError: a resolution, count, seed or number of processes that is out of range, or an
+            unknown label.
         FileExistsError: `path` exists, and `overwrite` is False.
         RuntimeError: a process that draws ended early.
         ImportError: python-avatars or resvg-py is not installed.
     """
     _check(resolution, count, seed, processes)
+    if label not in avatar_painter.CLASSES:
+        raise ValueError(
+            f"render_dataset: label must be one of {', '.join(avatar_painter.CLASSES)}; "
+            f"got {label!r}"
+        )
     for name in ("resvg_py", "PIL"):  # before any process that draws is started
         require(name, "train")
     attributes = [avatar_painter.draw_attributes(seed, index) for index in range(count)]
@@ -101,9 +110,10 @@ def render_dataset(
                 writer.add(png)
                 if progress is not None:
                     progress(done, count)
-        classes = list(avatar_painter.CLASSES)
-        writer.add_json("attributes.json", {"classes": classes, "attributes": attributes})
-        writer.finish([avatar_painter.class_of(a) for a in attributes])
+        classes = list(avatar_painter.CLASSES[label])
+        kinds = {"label": label, "classes": classes, "attributes": attributes}
+        writer.add_json("attributes.json", kinds)
+        writer.finish([avatar_painter.class_of(a, label) for a in attributes])
     return Path(path)
 
 

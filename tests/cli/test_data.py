@@ -1,4 +1,6 @@
 import importlib.util
+import json
+import zipfile
 from types import SimpleNamespace
 
 import click
@@ -118,3 +120,12 @@ def test_info_checks_a_packed_file(cli, images):
 
 def test_index_of_what_has_no_tar(cli, images):
     assert "nothing to index" in cli("data", "index", images, code=1).output
+
+
+def test_the_label_of_avatars_is_chosen(cli):
+    cli("data", "avatars", "a.zip", "--resolution", 8, "--count", 2, "--label", "nose")
+    with zipfile.ZipFile(cli.folder / "a.zip") as archive:
+        assert json.loads(archive.read("attributes.json"))["label"] == "nose"
+    refused = cli("data", "avatars", "b.zip", "--label", "hair", code=2).output
+    assert "there is no 'hair'; the attributes are hair_color, " in refused
+    assert not (cli.folder / "b.zip").exists()

@@ -53,7 +53,32 @@ def test_labels_are_the_visible_hair_color(eight):
     for i, drawn in enumerate(attributes_in(eight)):
         is_bare = drawn["top"] == "hair/NONE" or drawn["top"].startswith("hat/")
         expected = "HIDDEN" if is_bare else drawn["hair_color"]
-        assert avatar_painter.CLASSES[int(dataset.label(i).argmax())] == expected
+        assert avatar_painter.CLASSES["hair_color"][int(dataset.label(i).argmax())] == expected
+
+
+@pytest.mark.parametrize("label", [name for name in avatar_painter.CLASSES if name != "hair_color"])
+def test_another_attribute_is_the_label(label):
+    for index in range(40):
+        drawn = avatar_painter.draw_attributes(0, index)
+        number = avatar_painter.class_of(drawn, label)
+        assert avatar_painter.CLASSES[label][number] == drawn[label]
+
+
+def test_the_label_reaches_the_file(tmp_path):
+    path = avatars.render_dataset(tmp_path / "a.zip", 8, count=6, label="accessory", processes=1)
+    with zipfile.ZipFile(path) as archive:
+        kinds = json.loads(archive.read("attributes.json"))
+        labels = [number for _, number in json.loads(archive.read("dataset.json"))["labels"]]
+    assert kinds["label"] == "accessory"
+    assert [kinds["classes"][number] for number in labels] == [
+        drawn["accessory"] for drawn in kinds["attributes"]
+    ]
+
+
+def test_an_unknown_label_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"label must be one of hair_color, .*; got 'hair'"):
+        avatars.render_dataset(tmp_path / "a.zip", 8, count=1, label="hair")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_part_exists_and_grotesque_ones_are_out():

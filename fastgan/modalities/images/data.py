@@ -53,7 +53,7 @@ def describe(data: Any) -> DataFacts:
     """
     if _built_in(data) == BUILT_IN:
         height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
-        shape, c_dim = (3, height, width), len(CLASSES) if data.use_labels else 0
+        shape, c_dim = (3, height, width), len(CLASSES["hair_color"]) if data.use_labels else 0
         name, count, lines = f"{BUILT_IN}{width}", DEFAULT_COUNT, ()
     else:
         path, resolution = _path_of(data, data.resolution), data.resolution
