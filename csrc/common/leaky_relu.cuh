@@ -25,8 +25,10 @@ struct LeakyRelu {
     if (alpha == 0)
       f([this](A u) { return bounded(max_or_nan(u, A(0))); });
     else
-      f([this](A u) { return bounded(max_or_nan(u, u * alpha)); });
+      f([this](A u) { return leaky(u); });
   }
+  // The one for alpha above 0.
+  __device__ __forceinline__ A leaky(A u) const { return bounded(max_or_nan(u, u * alpha)); }
 
  private:
   __device__ __forceinline__ A bounded(A v) const {

@@ -121,6 +121,9 @@ inline int64_t narrow_limit() { return (int64_t(1) << 31) - 1; }
 
 namespace fastgan {
 
+__device__ __forceinline__ double max_or_nan(double a, double b) { return a != a || a > b ? a : b; }
+__device__ __forceinline__ double min_or_nan(double a, double b) { return a != a || a < b ? a : b; }
+
 // kN values that travel as one 128-bit access.
 template <class T>
 struct alignas(16) Vec {

@@ -5,11 +5,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from fastgan.nn._recompute import Made, cast, dtype_of_product, recomputing, scaled
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.nn.resample import downsample_to_ceil, output_crop, upsample_to
-from fastgan.ops import bias_act, conv2d, conv_transpose2d, setup_filter, upfirdn2d
+from fastgan.ops import (
+    bias_act,
+    bias_act_filter2d,
+    conv2d,
+    conv_transpose2d,
+    setup_filter,
+    upfirdn2d,
+)
 from fastgan.ops._convolutions.conv2d_resample import pads_after, transposed_weight
 from fastgan.ops._torch_conv import convolve
 from fastgan.ops.upfirdn2d import centred_down, centred_up
@@ -62,6 +70,41 @@ def conv_weight(out_channels: int, in_channels: int, kernel_size: int) -> nn.Par
     """
     w = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
     return nn.Parameter(w.contiguous(memory_format=torch.channels_last))
+
+
+def padding_before_stride(
+    x: torch.Tensor, f: torch.Tensor, kernel_size: int, down: int
+) -> tuple[int, int, int, int]:
+    """What the filter pads before a convolution with stride ``down`` and no padding of its own.
+
+    Args:
+        x: [N, C, H, W].
+        f: a filter of ``setup_filter``.
+        kernel_size: side of the kernel, odd.
+        down: the stride.
+
+    Returns:
+        (x0, x1, y0, y1) for ``upfirdn2d``.
+    """
+    pad = kernel_size // 2
+    pads = (pad, pad + -x.shape[3] % down, pad, pad + -x.shape[2] % down)
+    return centred_down(pads, (f.shape[0], f.shape[-1]), down, down)
+
+
+def _joins(x: torch.Tensor) -> bool:
+    """Whether an activation and a filter in one pass are worth it: on a CPU they are not."""
+    return x.is_cuda
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether somebody is told of the module's calls."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or _has_any_global_hook()
+    )
 
 
 def resample_conv2d(
@@ -118,8 +161,7 @@ def resample_conv2d(
         pads = centred_up((pad, pad - crop_x, pad, pad - crop_y), taps, up, up)
         return upfirdn2d(y, f, padding=pads_after(pads, (k, k), up), gain=up**2)
     if down > 1:
-        pads = (pad, pad + -x.shape[3] % down, pad, pad + -x.shape[2] % down)
-        x = upfirdn2d(x, f, padding=centred_down(pads, taps, down, down))
+        x = upfirdn2d(x, f, padding=padding_before_stride(x, f, k, down))
         with recomputing(x, w, made):
             return conv2d(x, w, stride=down, groups=groups)
     with recomputing(x, w, made):
@@ -189,14 +231,55 @@ class EqualConv2d(nn.Module):
             raise ValueError(
                 f"EqualConv2d: size must be None when up=1, got {tuple(size)}; crop the output"
             )
-        # Linear without bias or clamp: the gain goes with the weight and costs y no pass.
-        is_linear = self.activation == "linear" and self.bias is None and self.clamp is None
-        gain = self.gain if is_linear and self.gain is not None else 1.0
-        w = scaled(self.weight, self.weight_gain * gain, dtype_of_product(x))
+        w = self._scaled_weight(x)
         y = resample_conv2d(
             x, w.tensor, self.resample_filter, up=self.up, down=self.down, size=size, made=(w,)
         )
-        if is_linear:
+        return self._activated(y)
+
+    def after(self, first: "EqualConv2d", x: torch.Tensor) -> torch.Tensor:
+        """self(first(x)); on a GPU without the map between first's activation and our filter.
+
+        Where the map is wanted after all, by a hook of a module, both are called.
+
+        Args:
+            first: a layer without resampling, with as many output channels as we take.
+            x: [N, first.in_channels, H, W].
+
+        Returns:
+            What self(first(x)) is.
+        """
+        k = self.weight.shape[-1]
+        is_joined = _joins(x) and first.activation == "lrelu" and self.down > 1 and k > 1
+        if not is_joined or max(first.up, first.down) > 1 or _is_hooked(first) or _is_hooked(self):
+            return self(first(x))
+        check_maps("EqualConv2d", x, first.in_channels)
+        w = first._scaled_weight(x)
+        y = resample_conv2d(x, w.tensor, made=(w,))
+        y = bias_act_filter2d(
+            y,
+            None if first.bias is None else cast(first.bias, y.dtype).tensor,
+            self.resample_filter,
+            padding_before_stride(y, self.resample_filter, k, self.down),
+            act=first.activation,
+            gain=first.gain,
+            clamp=first.clamp,
+        )
+        w = self._scaled_weight(y)
+        with recomputing(y, w.tensor, (w,)):
+            y = conv2d(y, w.tensor, stride=self.down)
+        return self._activated(y)
+
+    def _is_linear(self) -> bool:
+        """Without bias or clamp: the gain goes with the weight and costs y no pass."""
+        return self.activation == "linear" and self.bias is None and self.clamp is None
+
+    def _scaled_weight(self, x: torch.Tensor) -> Made:
+        gain = self.gain if self._is_linear() and self.gain is not None else 1.0
+        return scaled(self.weight, self.weight_gain * gain, dtype_of_product(x))
+
+    def _activated(self, y: torch.Tensor) -> torch.Tensor:
+        if self._is_linear():
             return y
         b = None if self.bias is None else cast(self.bias, y.dtype).tensor
         return bias_act(y, b, act=self.activation, gain=self.gain, clamp=self.clamp)

@@ -13,6 +13,7 @@ from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.attention import attention
 from fastgan.ops.bias_act import bias_act
+from fastgan.ops.bias_act_filter2d import bias_act_filter2d
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.filtered_lrelu import filtered_lrelu
 from fastgan.ops.gradient_penalty import gradient_penalty, interpolate_samples
@@ -35,6 +36,7 @@ __all__ = [
     "attention",
     "backends",
     "bias_act",
+    "bias_act_filter2d",
     "channel_dot",
     "conv2d",
     "conv2d_choice",

@@ -4,6 +4,7 @@
 // x, go one by one.
 #pragma once
 
+#include "../../common/run.cuh"
 #include "row_sums.cuh"
 #include "words.cuh"
 
@@ -31,11 +32,14 @@ constexpr int kStripColumns = kDown == 2 ? 1 : 2;
 // kN channels of a pixel.
 template <class T, int kN>
 struct Pixel {
-  static constexpr int kWords = kN == 1 ? 1 : 4;
+  static constexpr int kWords = kN == 1 ? 1 : kN * int(sizeof(T)) / 4;
   uint32_t words[kWords];
 
   __device__ __forceinline__ void read(const T* from) {
-    if constexpr (kN > 1) {
+    if constexpr (kWords == 2) {
+      const uint2 bits = *reinterpret_cast<const uint2*>(from);
+      words[0] = bits.x, words[1] = bits.y;
+    } else if constexpr (kN > 1) {
       const uint4 bits = *reinterpret_cast<const uint4*>(from);
       words[0] = bits.x, words[1] = bits.y, words[2] = bits.z, words[3] = bits.w;
     } else if constexpr (sizeof(T) == 2) {
@@ -47,25 +51,58 @@ struct Pixel {
   __device__ __forceinline__ float channel(int k) const {
     return element<T>(words[k / kPerWord<T>], k % kPerWord<T>);
   }
+  // Of kN > 1: rounds the values.
+  __device__ __forceinline__ void set(const float (&values)[kN]) {
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) words[w] = word_of<T>(values + w * kPerWord<T>);
+  }
+  __device__ __forceinline__ void keep_if(bool is_kept) {
+    const uint32_t mask = is_kept ? ~0u : 0;
+#pragma unroll
+    for (uint32_t& word : words) word &= mask;
+  }
 };
 
 // Values to a pixel's kN channels.
 template <class T, int kN>
-__device__ __forceinline__ void write_pixel(T* to, const float (&values)[kN]) {
+__device__ __forceinline__ void write_pixel(T* to, const compute_t<T> (&values)[kN]) {
   if constexpr (kN == 1) {
     *to = narrow<T>(values[0]);
-  } else {
-    uint32_t words[4];
+  } else if constexpr (sizeof(T) == 8) {
+    Run<T, kN> run;
 #pragma unroll
-    for (int w = 0; w < 4; ++w) words[w] = word_of<T>(values + w * kPerWord<T>);
+    for (int k = 0; k < kN; ++k) run.v[k] = values[k];
+    store_run<kN>(to, run);
+  } else {
+    constexpr int kWords = Pixel<T, kN>::kWords;
+    uint32_t words[kWords];
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) words[w] = word_of<T>(values + w * kPerWord<T>);
     store_words(to, words);
   }
 }
 
-template <bool kIsSeparable, class T, int kN, int kUp, int kDown>
+// What a kernel does besides filtering: nothing here; see bias_act_filter2d for others. An offset
+// is that of a pixel's first channel, from the thread's first channel of its sample on.
+template <class T, int kN>
+struct OnlyFilter {
+  using A = compute_t<T>;
+  struct Beside {};  // what is read with a pixel
+  __device__ __forceinline__ void read(Beside&, uint32_t) {}
+  // A row of input has come: `here` tells the pixels that lie in x, and offset(q) where.
+  template <int kWindow, class Offset>
+  __device__ __forceinline__ void enter(Pixel<T, kN> (&)[kWindow], const Beside (&)[kWindow],
+                                        unsigned, int, Offset&&) {}
+  // kExpects, for up = 1: output o of a row is to be made; afterwards it has been.
+  static constexpr bool kExpects = false;
+  __device__ __forceinline__ void expect(int, uint32_t) {}
+  __device__ __forceinline__ void leave(int, A (&)[kN]) {}
+};
+
+template <bool kIsSeparable, class T, int kN, int kUp, int kDown, class Besides>
 __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& square, const T* x,
-                                             T* y, const ChannelsLast& s, int strip_x,
-                                             int strip_y) {
+                                             T* y, const ChannelsLast& s, int strip_x, int strip_y,
+                                             Besides& besides) {
   using A = compute_t<T>;
   constexpr int kX = kStripColumns<kDown>;
   using Sums = RowSums<A, kUp, kDown, kX, kUp == 2, kN, kIsSeparable>;
@@ -90,13 +127,20 @@ __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& squ
   const uint32_t pitch = uint32_t(s.x.in) * s.channels;
   struct Row {
     Pixel<T, kN> pixels[kWindow];
+    typename Besides::Beside besides[kWindow];
+  };
+  const auto line_of = [&](int number) {
+    const int last = s.y.in - 1;
+    return int64_t(NarrowIndex(number < 0 ? 0 : number > last ? last : number) * pitch);
   };
   const auto read = [&](Row& row, int number) {
-    const int last = s.y.in - 1;
-    const NarrowIndex line = NarrowIndex(number < 0 ? 0 : number > last ? last : number) * pitch;
-    const T* from = x + int64_t(line);
+    const int64_t line = line_of(number);
+    const T* from = x + line;
 #pragma unroll
-    for (int q = 0; q < kWindow; ++q) row.pixels[q].read(from + at[q]);
+    for (int q = 0; q < kWindow; ++q) {
+      row.pixels[q].read(from + at[q]);
+      besides.read(row.besides[q], uint32_t(line) + at[q]);
+    }
   };
 
   bool is_stored[kX];
@@ -110,18 +154,23 @@ __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& squ
   read(row, in_y);
 #pragma unroll 1
   for (int step = 0; step < steps; ++step) {
-    float made[Sums::kMade][kX][kN];
+    A made[Sums::kMade][kX][kN];
+    if (Besides::kExpects && step >= Sums::kWarmUp) {
+      const NarrowIndex line = NarrowIndex(out_y + step - Sums::kWarmUp) * out_pitch;
+#pragma unroll
+      for (int o = 0; o < kX; ++o)
+        if (is_stored[o]) besides.expect(o, uint32_t(int64_t(line)) + (out_x + o) * s.channels);
+    }
 #pragma unroll
     for (int r = 0; r < Sums::kTaken; ++r) {
       const int number = in_y + step * Sums::kTaken + r;
       const unsigned here = number >= 0 && number < s.y.in ? inside : 0;
+      besides.enter(row.pixels, row.besides, here, step,
+                    [&](int q) { return uint32_t(line_of(number)) + at[q]; });
       if (here != kAll) {
         keep_branch();
 #pragma unroll
-        for (int q = 0; q < kWindow; ++q) {
-          const uint32_t mask = (here >> q & 1) ? ~0u : 0;
-          for (uint32_t& word : row.pixels[q].words) word &= mask;
-        }
+        for (int q = 0; q < kWindow; ++q) row.pixels[q].keep_if(here >> q & 1);
       }
       sums.add(
           taps, r, [&](int q, int k) { return row.pixels[q].channel(k); },
@@ -130,7 +179,7 @@ __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& squ
             keep_branch();
             read(row, number + 1);
           },
-          [&](int j, int o, int k, float sum) { made[j][o][k] = sum; });
+          [&](int j, int o, int k, A sum) { made[j][o][k] = sum; });
     }
     if (step < Sums::kWarmUp) continue;
 #pragma unroll
@@ -140,9 +189,46 @@ __device__ __forceinline__ void filter_strip(const SquareTaps<compute_t<T>>& squ
       T* to = y + int64_t(NarrowIndex(to_y) * out_pitch);
 #pragma unroll
       for (int o = 0; o < kX; ++o)
-        if (is_stored[o]) write_pixel(to + o * s.channels, made[j][o]);
+        if (is_stored[o]) {
+          besides.leave(o, made[j][o]);
+          write_pixel(to + o * s.channels, made[j][o]);
+        }
     }
   }
+}
+
+// What a thread of a block does.
+struct StripOfPixels {
+  uint32_t sample;
+  int x, y, channel;  // its first channel
+};
+
+// Whether there is work for the thread.
+template <int kN>
+__device__ __forceinline__ bool find_strip(const ChannelsLast& s, StripOfPixels& r) {
+  r.sample = s.by_blocks.divide(blockIdx.x);
+  const NarrowIndex i = NarrowIndex(blockIdx.x - r.sample * s.blocks) * kThreads + threadIdx.x;
+  if (i >= s.threads) return false;
+  const NarrowIndex strip = s.by_inner.divide(i), row = s.by_strips_x.divide(strip);
+  const NarrowIndex outer = s.by_strips_y.divide(row);
+  r.x = int(strip - row * s.strips_x);
+  r.y = int(row - outer * s.strips_y);
+  r.channel = int((outer * s.inner + (i - strip * s.inner)) * kN);
+  return true;
+}
+
+template <class T, int kN, int kUp, int kDown, class Besides>
+__device__ __forceinline__ void filter_pixels(const SquareTaps<compute_t<T>>& taps,
+                                              const Upfirdn2dParams& p, const ChannelsLast& s,
+                                              const StripOfPixels& at, Besides& besides) {
+  const int64_t in = int64_t(s.y.in) * s.x.in * s.channels;
+  const int64_t out = int64_t(s.y.out) * s.x.out * s.channels;
+  const T* x = static_cast<const T*>(p.x) + at.sample * in + at.channel;
+  T* y = static_cast<T*>(p.out) + at.sample * out + at.channel;
+  if (taps.is_separable)
+    filter_strip<true, T, kN, kUp, kDown>(taps, x, y, s, at.x, at.y, besides);
+  else
+    filter_strip<false, T, kN, kUp, kDown>(taps, x, y, s, at.x, at.y, besides);
 }
 
 template <class T, int kN, int kUp, int kDown>
@@ -152,25 +238,14 @@ __global__ void __launch_bounds__(kThreads, 2)
   SquareTaps<A>& taps = shared<SquareTaps<A>>();
   read_taps(taps, p);
   __syncthreads();
-
-  const uint32_t sample = s.by_blocks.divide(blockIdx.x);
-  const NarrowIndex i = NarrowIndex(blockIdx.x - sample * s.blocks) * kThreads + threadIdx.x;
-  if (i >= s.threads) return;
-  const NarrowIndex strip = s.by_inner.divide(i), row = s.by_strips_x.divide(strip);
-  const NarrowIndex outer = s.by_strips_y.divide(row);
-  const int strip_x = int(strip - row * s.strips_x);
-  const int strip_y = int(row - outer * s.strips_y);
-  const int c = int((outer * s.inner + (i - strip * s.inner)) * kN);
-  const T* x = static_cast<const T*>(p.x) + int64_t(sample) * s.y.in * s.x.in * s.channels + c;
-  T* y = static_cast<T*>(p.out) + int64_t(sample) * s.y.out * s.x.out * s.channels + c;
-  if (taps.is_separable)
-    filter_strip<true, T, kN, kUp, kDown>(taps, x, y, s, strip_x, strip_y);
-  else
-    filter_strip<false, T, kN, kUp, kDown>(taps, x, y, s, strip_x, strip_y);
+  StripOfPixels at;
+  if (!find_strip<kN>(s, at)) return;
+  OnlyFilter<T, kN> nothing;
+  filter_pixels<T, kN, kUp, kDown>(taps, p, s, at, nothing);
 }
 
-template <class T, int kN, int kUp, int kDown>
-int launch_vectors(const Upfirdn2dParams& p, cudaStream_t stream) {
+template <int kN, int kUp, int kDown>
+ChannelsLast channels_last_of(const Upfirdn2dParams& p) {
   constexpr int kX = kStripColumns<kDown>;
   ChannelsLast s{};
   s.x = kUp == 2 ? Phased::paired(p.ax) : Phased(p.ax);
@@ -190,6 +265,12 @@ int launch_vectors(const Upfirdn2dParams& p, cudaStream_t stream) {
   s.by_strips_x = Divisor<NarrowIndex>(s.strips_x);
   s.by_strips_y = Divisor<NarrowIndex>(s.strips_y);
   s.by_blocks = Divisor<uint32_t>(s.blocks);
+  return s;
+}
+
+template <class T, int kN, int kUp, int kDown>
+int launch_vectors(const Upfirdn2dParams& p, cudaStream_t stream) {
+  const ChannelsLast s = channels_last_of<kN, kUp, kDown>(p);
   launch(channels_last_kernel<T, kN, kUp, kDown>, dim3(unsigned(s.blocks * p.n)), dim3(kThreads), 0,
          stream, p, s);
   return last_error();

@@ -67,8 +67,8 @@ class DiscriminatorBlock(nn.Module):
                 else None
             )
         if self.architecture == "resnet":
-            return self.skip(x) + self.conv1(self.conv0(x)), img
-        return self.conv1(self.conv0(x)), img
+            return self.skip(x) + self.conv1.after(self.conv0, x), img
+        return self.conv1.after(self.conv0, x), img
 
 
 def from_rgb(config: Config, channels: int, activation: str, clamp: float | None) -> EqualConv2d:

@@ -3,7 +3,8 @@
 A multiplication and an addition count as two. Counted are
 
     matrix   convolutions and matrix products, as many as the textbook algorithm makes
-    filter   resampling filters: `upfirdn2d`, `filtered_lrelu`, `anti_aliased_snake`
+    filter   resampling filters: `upfirdn2d`, `bias_act_filter2d`, `filtered_lrelu`,
+             `anti_aliased_snake`
 
 and nothing else: pointwise operators and reductions are bound by memory. fastgan's own operators
 are registered with torch, so that `torch.utils.flop_counter.FlopCounterMode` counts them as well.
@@ -185,6 +186,25 @@ def _up_and_down(maps, size, middle, out, fu, fd, up):
     else:
         macs += out[0] * out[1] * dh * dw
     return round(2 * maps * macs)
+
+
+def _of_each_output(f, out):
+    return 2 * out.numel() * math.prod(_taps(f))
+
+
+@_register("bias_act_filter2d", _FILTERS)
+def _bias_act_filter2d(_x, f, *_, out_val=None, **__):
+    return _of_each_output(f, out_val[0])
+
+
+@_register("bias_act_filter2d_backward", _FILTERS)
+def _bias_act_filter2d_backward(_dy, _codes, f, *_, out_val=None, **__):
+    return _of_each_output(f, out_val[0])
+
+
+@_register("bias_act_filter2d_masked", _FILTERS)
+def _bias_act_filter2d_masked(_x, _codes, f, *_, out_val=None, **__):
+    return _of_each_output(f, out_val)
 
 
 @_register("filtered_lrelu", _FILTERS)
