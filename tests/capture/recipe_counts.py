@@ -115,11 +115,17 @@ class _Counts(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         if func.namespace in ("prim", "profiler"):
             return output
+        if func._opname == "convolution" and any(map(_is_channels_last, args[:2])):
+            output = output.contiguous(memory_format=torch.channels_last)  # as cuDNN gives it
         self.operators += 1
         leaves = tree_leaves((args, kwargs, output))
         if _launches(func, [leaf for leaf in leaves if isinstance(leaf, Tensor)]):
             self.launching[_name(func, args, kwargs or {})] += 1
         return output
+
+
+def _is_channels_last(t: Tensor) -> bool:
+    return t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
 
 
 def _launches(func: torch._ops.OpOverload, tensors: list[Tensor]) -> bool:

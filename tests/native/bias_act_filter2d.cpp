@@ -59,7 +59,7 @@ struct Filtered {
   // Whether the kernels take the call, which `error` must say: samples are counted in 32 bits.
   bool is_taken(int error) const {
     const char* given = std::getenv("FASTGAN_EMULATOR_NARROW_LIMIT");
-    const int64_t limit = given ? std::atoll(given) : INT32_MAX;
+    const int64_t limit = given && *given ? std::atoll(given) : INT32_MAX;
     const bool is_small = std::max(ins(), outs()) / p.filter.n <= limit;
     if (is_small)
       expect_ok(error);

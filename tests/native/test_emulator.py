@@ -8,7 +8,7 @@ import pytest
 
 from fastgan import _build
 
-FAULTS = native_build.ROOT / "tests" / "native" / "faults.cu"
+FAULTS = native_build.ROOT / "tests" / "native" / "planted" / "faults.cu"
 SAYS = {
     "divergent_barrier": r"divergent __syncthreads: .*faults\.cu:\d+ and .*faults\.cu:\d+",
     "barrier_against_warp": r"deadlock in .*\n  thread 0 waits at __syncthreads .*faults\.cu:\d+",

@@ -95,3 +95,48 @@ def test_wrong_x_or_size_is_refused():
         EqualConv2d(2, 3, 3)(torch.zeros(1, 2, 4, 4), size=(4, 4))
     with pytest.raises(ValueError, match=r"size must lie within 7..8"):
         EqualConv2d(2, 3, 3, up=2)(torch.zeros(1, 2, 4, 4), size=(8, 9))
+
+
+AFTER = {
+    "as StyleGAN2": ({}, {"resample_filter": (1, 3, 3, 1)}),
+    "clamps": ({"clamp": 0.5, "gain": 0.7}, {"clamp": 0.25}),
+    "another filter": ({}, {"resample_filter": (1, 2, 1), "bias": False, "gain": 2.0}),
+    "no bias": ({"bias": False}, {"down": 3}),
+    "linear": ({"activation": "linear"}, {}),
+    "one by one": ({}, {"kernel_size": 1}),
+}
+
+
+@pytest.mark.parametrize("is_joined", [False, True], ids=["two calls", "joined"])
+@pytest.mark.parametrize("case", AFTER)
+def test_after_is_one_layer_after_the_other(case, is_joined, monkeypatch, seed):
+    """Bit for bit on a CPU, where the joined pass is the same two ops."""
+    monkeypatch.setattr("fastgan.nn.conv._joins", lambda x: is_joined)
+    given = {"activation": "lrelu"}, {"down": 2, "kernel_size": 3, "activation": "lrelu"}
+    one, two = (own | more for own, more in zip(given, AFTER[case], strict=True))
+    first, second = EqualConv2d(3, 4, 3, **one), EqualConv2d(4, 5, **two)
+    for layer in (first, second):
+        if layer.bias is not None:
+            torch.nn.init.normal_(layer.bias)
+    for size in ((8, 8), (7, 9)):
+        x = torch.randn(2, 3, *size).contiguous(memory_format=torch.channels_last)
+        assert torch.equal(second.after(first, x), second(first(x)))
+
+
+def test_a_hook_sees_the_map_between(monkeypatch):
+    monkeypatch.setattr("fastgan.nn.conv._joins", lambda x: True)
+    first = EqualConv2d(3, 4, 3, activation="lrelu")
+    second = EqualConv2d(4, 5, 3, down=2)
+    seen = []
+    for layer in (first, second):
+        layer.register_forward_hook(lambda module, args, y: seen.append(y))
+    y = second.after(first, torch.randn(1, 3, 8, 8))
+    assert seen[1] is y
+    assert seen[0].shape == (1, 4, 8, 8)
+
+
+def test_after_checks_its_maps(monkeypatch):
+    monkeypatch.setattr("fastgan.nn.conv._joins", lambda x: True)
+    first, second = EqualConv2d(3, 4, 3, activation="lrelu"), EqualConv2d(4, 5, 3, down=2)
+    with pytest.raises(ValueError, match="EqualConv2d: x must have 3 channels"):
+        second.after(first, torch.randn(1, 2, 8, 8))

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../../csrc/common/platform.cuh"
+#include "../../../csrc/common/platform.cuh"
 
 namespace fastgan {
 namespace {
