@@ -209,7 +209,7 @@ def bias_act_filter2d(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> torch.Tensor:
-    """upfirdn2d(bias_act(x, b, act=act, ...), f, padding=padding), where it pays in one pass.
+    """bias_act, then upfirdn2d without resampling: in one pass where a kernel does it.
 
     When that is stands at the top of fastgan/ops/bias_act_filter2d.py. Derivatives of any order;
     capturable in a CUDA graph.
