@@ -1,6 +1,6 @@
 """`python -m benchmarks.losses`: train the rows that the results lack, and print the table.
 
-`--accept` trains "relativistic pairing, R1, R2" with 5 seeds and 400 kimg, and ends
+`--accept` trains "relativistic pairing, R1, R2" with 5 seeds and 800 kimg, and ends
 with status 1 where a bound is not kept.
 """
 

@@ -1,4 +1,4 @@
-"""The acceptance run of docs/conditional.md."""
+"""The acceptance runs of docs/conditional.md."""
 
 import importlib.util
 import json
@@ -20,6 +20,21 @@ def run(*words):
 def last(folder, metric):
     line = (folder / f"metric-{metric}.jsonl").read_text().splitlines()[-1]
     return json.loads(line)["results"][metric]
+
+
+@pytest.mark.slow
+def test_avatars_have_the_skin_color_that_was_asked_for(tmp_path):
+    if reason := available():
+        pytest.skip(reason)
+    data = tmp_path / "skin.zip"
+    run("data", "avatars", data, "--resolution", 32, "--label", "skin_color")
+    run(
+        "train", "--cfg", "dcgan", "--data", data, "--cond", "true", "--kimg", 80, "--snap", 20,
+        "--outdir", tmp_path / "runs", "--metrics", "class_agreement,class_agreement_real",
+    )  # fmt: skip
+    folder = next((tmp_path / "runs").iterdir())
+    assert last(folder, "class_agreement_real") > 0.97
+    assert last(folder, "class_agreement") >= 0.9
 
 
 @pytest.mark.slow
