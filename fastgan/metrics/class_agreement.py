@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastgan.nn._torch_conv import Conv2d
+
 __all__ = ["ImageClassifier", "train_classifier"]
 
 _WIDTHS = (32, 64, 128)
@@ -31,7 +33,7 @@ class ImageClassifier(nn.Module):
         for i, width in enumerate(_WIDTHS):
             stride = 2 if i == 0 and is_large else 1
             layers += [
-                nn.Conv2d(channels, width, 3, padding=1, stride=stride),
+                Conv2d(channels, width, 3, padding=1, stride=stride),
                 nn.GroupNorm(8, width),
                 nn.ReLU(),
                 nn.AvgPool2d(2, ceil_mode=True),
