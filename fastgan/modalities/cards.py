@@ -72,9 +72,10 @@ def beside_reals(
     fakes: Sequence[tuple[float, str]],
     make: Callable[[str, str, str], str] = card,
     *,
-    reals: str,
-    reals_title: str,
+    reals: str = "",
+    reals_title: str = "",
     reals_note: str = "for comparison",
+    newest_title: str = "Generated",
     newest_note: str = "",
     earlier: Callable[[str, str, str], str] | None = None,
     limit: int = _EARLIER,
@@ -86,9 +87,10 @@ def beside_reals(
         files: names of what is in the run folder.
         fakes: (kimg, file name) of every snapshot, oldest first.
         make: (title, note, file) → a figure; default: of one picture.
-        reals: file name of the real samples.
+        reals: file name of the real samples; "": the snapshots have them.
         reals_title: their title.
         reals_note: the note beside it.
+        newest_title: title of the newest snapshot.
         newest_note: what follows the kimg of the newest snapshot.
         earlier: makes the figures of the snapshots in turn; default: make.
         limit: at most so many of these.
@@ -99,7 +101,7 @@ def beside_reals(
     shown = []
     if fakes:
         kimg, file = fakes[-1]
-        shown.append(make("Generated", f"{kimg} kimg{newest_note}", file))
+        shown.append(make(newest_title, f"{kimg} kimg{newest_note}", file))
     if reals in files:
         shown.append(make(reals_title, reals_note, reals))
     in_turn = [(earlier or make)(f"{k} kimg", "", file) for k, file in spread(fakes, limit)]

@@ -104,3 +104,19 @@ def make_grid(images: torch.Tensor | np.ndarray, shape: GridShape) -> "Image.Ima
         enlarged = Image.fromarray(tile).resize((width, height), Image.Resampling.NEAREST)
         picture.paste(enlarged, (col * (width + _GAP), row * (height + _GAP)))
     return picture
+
+
+def make_sheet(columns: Sequence[torch.Tensor], rows: int) -> "Image.Image":
+    """A picture of corresponding images side by side.
+
+    Args:
+        columns: each [N, C, H, W] in [-1, 1]; the i-th images of all stand beside each other.
+        rows: of the sheet; N / rows of the groups are in each.
+
+    Returns:
+        A `PIL.Image.Image`, images of less than 96 px enlarged by an integer.
+    """
+    tiles = torch.stack([column.detach().float().cpu() for column in columns], 1)
+    scale = max(1, _SMALL_TILE // max(tiles.shape[3:]))
+    shape = GridShape(rows=rows, cols=len(tiles) // rows * len(columns), scale=scale)
+    return make_grid(tiles.flatten(0, 1), shape)

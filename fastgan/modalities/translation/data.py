@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from fastgan.data import default_dataset, open_images
+from fastgan.data import open_images
 from fastgan.data.image_sources import label_document, open_source
 from fastgan.data.labels import folder_labels
 from fastgan.modalities.modality import DataFacts
-from fastgan.modalities.pictures import read_pictures
+from fastgan.modalities.pictures import (
+    AVATAR_RESOLUTION,
+    check_size,
+    data_or_avatars,
+    pictures_at,
+    read_pictures,
+)
 
 __all__ = ["BUILT_IN", "Unpaired", "conditions", "describe", "grid", "inputs", "open_data"]
 
 BUILT_IN = "avatars"
-_AVATAR_RESOLUTION = 32
 _AVATARS = {
     "faces without glasses": ("NONE",),
     "faces with sunglasses": ("SUNGLASSES", "SUNGLASSES_2", "WAYFARERS", "WAYFARERS_2"),
@@ -76,7 +80,10 @@ class Unpaired:
         """
         a, b = self._places
         drawn = (uniform[:, 0] * len(b)).astype(np.int64) if self._draws else indices % len(b)
-        x = {"a": self._read(a[indices % len(a)]), "b": self._read(b[drawn])}
+        x = {
+            "a": pictures_at(self._images, a[indices % len(a)]),
+            "b": pictures_at(self._images, b[drawn]),
+        }
         return x, x
 
     def pictures(self, domain: str, indices: np.ndarray) -> Tensor:
@@ -90,21 +97,14 @@ class Unpaired:
             float32 [n, 3, H, W] in [-1, 1].
         """
         places = self._places["ab".index(domain)]
-        return self._read(places[indices % len(places)])
-
-    def _read(self, places: np.ndarray) -> Tensor:
-        pixels = np.stack([self._images[int(i)][0] for i in places])
-        return torch.from_numpy(pixels).float() / 127.5 - 1
+        return pictures_at(self._images, places[indices % len(places)])
 
 
 def _open(
     data: Any, resolution: tuple[int, int] | None
 ) -> tuple[Any, tuple[np.ndarray, np.ndarray], tuple[str, str]]:
     """The images, the places of each domain's pictures, and the domains' names."""
-    path = data.path
-    if path is None:
-        resolution = resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
-        path = default_dataset(max(resolution))
+    path, resolution = data_or_avatars(data.path, resolution)
     options = {"resolution": resolution, "max_images": data.max_images}
     if data.path is None:
         images, names = open_images(path, **options), list(_AVATARS)
@@ -166,7 +166,7 @@ def describe(data: Any) -> DataFacts:
             others than RGB.
     """
     if data.path is None:
-        height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
+        height, width = data.resolution or (AVATAR_RESOLUTION, AVATAR_RESOLUTION)
         name, count, lines = f"{BUILT_IN}{width}", _AVATAR_COUNT, ()
     else:
         images, places, names = _open(data, data.resolution)
@@ -205,11 +205,7 @@ def open_data(data: Any, model: Any) -> Unpaired:
     size = (model.height, model.width)
     resolution = data.resolution or (size if data.path is None else None)
     images, places, names = _open(data, resolution)
-    if images.image_shape[1:] != size:
-        raise ValueError(
-            f"train: the model makes pictures of {size} (height, width), but those of {images.path}"
-            f" have {images.image_shape[1:]}; use pictures of one size"
-        )
+    check_size(images, size)
     random = np.random.RandomState(0)  # its sequence never changes
     a, b = (random.permutation(of_domain) for of_domain in places)
     n_a, n_b = len(a) // _HELD_OUT, len(b) // _HELD_OUT

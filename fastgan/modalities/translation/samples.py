@@ -4,11 +4,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastgan.modalities import cards
-from fastgan.modalities.images.grids import GridShape, make_grid
+from fastgan.modalities.images.grids import make_sheet
 from fastgan.modalities.images.samples import write_one as write_image
 from fastgan.modalities.pictures import write_picture
 from fastgan.models.cycle_gan import DOMAINS
@@ -17,19 +16,8 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 
 NOUN = "pairs of pictures"
 SUFFIX = ".png"
-_IN_PROGRESS = 6
-_TILE = 96  # pixels that a picture has at least on a sheet
 
 Pictures = dict[str, Tensor]
-
-
-def _sheet(columns: Sequence[Tensor], rows: int) -> Any:
-    """A picture with the columns [N, 3, H, W] side by side, and with N / rows of them in a row."""
-    tiles = torch.stack([column.detach().float().cpu() for column in columns], 1)
-    in_row = len(tiles) // rows
-    scale = max(1, _TILE // max(tiles.shape[3:]))
-    shape = GridShape(rows=rows, cols=in_row * len(columns), scale=scale)
-    return make_grid(tiles.flatten(0, 1), shape)
 
 
 class _Writer:
@@ -40,7 +28,7 @@ class _Writer:
         of_a = [self._reals["a"], x["b"], x["cycle_a"]]
         of_b = [self._reals["b"], x["a"], x["cycle_b"]]
         n = len(x["a"])
-        write_picture(path, _sheet([*of_a, *of_b], n // 2 if n % 2 == 0 else n))
+        write_picture(path, make_sheet([*of_a, *of_b], n // 2 if n % 2 == 0 else n))
 
 
 def make_writer(
@@ -90,7 +78,7 @@ def write_all(x: Pictures, stem: Path, config: Any) -> Path:
     """
     path = stem.with_name(stem.name + SUFFIX)
     columns = [x["b"], x["cycle_a"], x["a"], x["cycle_b"]]
-    write_picture(path, _sheet(columns, len(x["a"])))
+    write_picture(path, make_sheet(columns, len(x["a"])))
     return path
 
 
@@ -107,10 +95,5 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    if not fakes:
-        return "", ""
-    kimg, file = fakes[-1]
     title = "A, A to B, back to A; B, B to A, back to B"
-    shown = cards.pair("Held-out pictures", [cards.card(title, f"{kimg} kimg", file)])
-    earlier = [cards.card(f"{k} kimg", "", f) for k, f in cards.spread(fakes, _IN_PROGRESS)]
-    return shown, cards.pair("Progress", earlier) if len(earlier) > 1 else ""
+    return cards.beside_reals("Held-out pictures", files, fakes, newest_title=title)

@@ -5,19 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastgan.data import default_dataset, open_images
+from fastgan.data import open_images
 from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.modalities.modality import DataFacts
-from fastgan.modalities.pictures import read_pictures
+from fastgan.modalities.pictures import (
+    AVATAR_RESOLUTION,
+    check_size,
+    data_or_avatars,
+    pictures_at,
+    read_pictures,
+)
 
 __all__ = ["BUILT_IN", "Pairs", "conditions", "describe", "grid", "inputs", "open_data", "shrink"]
 
 BUILT_IN = "avatars"
-_AVATAR_RESOLUTION = 32
 _HELD_OUT = 10  # every so many pictures, one is kept for the metrics and the samples
 _SCALE = 4
 _SHOWN = 12
@@ -64,16 +68,12 @@ class Pairs:
         Returns:
             (float32 [B, 3, H, W] in [-1, 1], float32 [B, 3, H / 4, W / 4]).
         """
-        pixels = np.stack([self._images[int(self._indices[i])][0] for i in indices])
-        x = torch.from_numpy(pixels).float() / 127.5 - 1
+        x = pictures_at(self._images, self._indices[indices])
         return x, shrink(x)
 
 
 def _open(data: Any, resolution: tuple[int, int] | None) -> Any:
-    path = data.path
-    if path is None:
-        resolution = resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
-        path = default_dataset(max(resolution))
+    path, resolution = data_or_avatars(data.path, resolution)
     images = open_images(path, resolution=resolution, use_labels=False, max_images=data.max_images)
     if len(images) < 2 * _HELD_OUT or images.image_shape[0] != 3:
         raise ValueError(
@@ -97,7 +97,7 @@ def describe(data: Any) -> DataFacts:
         ValueError: a damaged or unknown file, too few pictures, or others than RGB.
     """
     if data.path is None:
-        height, width = data.resolution or (_AVATAR_RESOLUTION, _AVATAR_RESOLUTION)
+        height, width = data.resolution or (AVATAR_RESOLUTION, AVATAR_RESOLUTION)
         name, count, lines = f"{BUILT_IN}{width}", DEFAULT_COUNT, ()
     else:
         images = _open(data, data.resolution)
@@ -132,11 +132,7 @@ def open_data(data: Any, model: Any) -> Pairs:
     """
     size = (model.height, model.width)
     images = _open(data, data.resolution or (size if data.path is None else None))
-    if images.image_shape[1:] != size:
-        raise ValueError(
-            f"train: the model makes pictures of {size} (height, width), but those of {images.path}"
-            f" have {images.image_shape[1:]}; use pictures of one size"
-        )
+    check_size(images, size)
     order = np.random.RandomState(0).permutation(len(images))  # its sequence never changes
     count = len(images) // _HELD_OUT
     return Pairs(images, order[count:], Pairs(images, order[:count]))

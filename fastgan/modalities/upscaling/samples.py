@@ -4,12 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan.modalities import cards
-from fastgan.modalities.images.grids import GridShape, make_grid
+from fastgan.modalities.images.grids import make_sheet
 from fastgan.modalities.images.samples import write_all, write_one
 from fastgan.modalities.pictures import write_picture
 from fastgan.models.super_resolution import enlarge
@@ -18,7 +17,6 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 
 NOUN = "pictures"
 SUFFIX = ".png"
-_IN_PROGRESS = 6
 
 
 class _Writer:
@@ -27,12 +25,9 @@ class _Writer:
         self._known, self._reals = [nearest, enlarge(c)], reals
 
     def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
-        columns = [*self._known, x.detach().float().cpu(), self._reals]
-        tiles = torch.stack(columns, 1).flatten(0, 1)  # [4N, 3, H, W], four of each picture
-        pictures_in_row = 2 if len(x) % 2 == 0 else 1
-        scale = max(1, 96 // max(x.shape[2:]))
-        shape = GridShape(rows=len(x) // pictures_in_row, cols=4 * pictures_in_row, scale=scale)
-        write_picture(path, make_grid(tiles, shape))
+        n = len(x)
+        sheet = make_sheet([*self._known, x, self._reals], n // 2 if n % 2 == 0 else n)
+        write_picture(path, sheet)
 
 
 def make_writer(
@@ -67,10 +62,5 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    if not fakes:
-        return "", ""
-    kimg, file = fakes[-1]
     title = "Low resolution, bicubic, generated, real"
-    shown = cards.pair("Held-out pictures", [cards.card(title, f"{kimg} kimg", file)])
-    earlier = [cards.card(f"{k} kimg", "", f) for k, f in cards.spread(fakes, _IN_PROGRESS)]
-    return shown, cards.pair("Progress", earlier) if len(earlier) > 1 else ""
+    return cards.beside_reals("Held-out pictures", files, fakes, newest_title=title)

@@ -16,7 +16,7 @@ from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 from fastgan.losses import load_objective
 from fastgan.losses.terms.cycle import Term
 from fastgan.metrics import available
-from fastgan.modalities.translation import data, metric
+from fastgan.modalities.translation import metric
 from fastgan.modalities.translation.data import conditions, grid, open_data
 from fastgan.modalities.translation.metric import fit_classifier, make_evaluator
 from fastgan.models.cycle_gan import Config, Discriminator, Generator
@@ -95,7 +95,8 @@ def test_avatars_without_glasses_and_with_sunglasses(tmp_path, monkeypatch):
             writer.add(encode_png(np.full((3, 16, 16), colors.get(kind, 200), np.uint8)))
         writer.add_json("attributes.json", {"attributes": [{"accessory": kind} for kind in kinds]})
         writer.finish([0] * 48)
-    monkeypatch.setattr(data, "default_dataset", lambda resolution: tmp_path / "avatars.zip")
+    name = "fastgan.modalities.pictures.default_dataset"
+    monkeypatch.setattr(name, lambda resolution: tmp_path / "avatars.zip")
     config, model = DataConfig(modality="translation"), Config(height=16, width=16)
     pictures = open_data(config, model)
     for part in (pictures, pictures.held_out):
