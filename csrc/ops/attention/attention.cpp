@@ -60,21 +60,54 @@ Tensor dense_lse(const char* op, const Tensor& lse, const AttentionShape& s, con
   return dense_as(lse, MemoryFormat::Contiguous);
 }
 
+// q, k and v, or what has their shapes, densely.
+struct Inputs {
+  Tensor q, k, v;
+};
+
+Inputs dense_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const AttentionShape& s, const Tensor& like) {
+  return {dense_like(op, q, like, s.queries, s.channels),
+          dense_like(op, k, like, s.keys, s.channels), dense_like(op, v, like, s.keys, s.values)};
+}
+
+template <class P>
+Inputs set_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                  const std::optional<Tensor>& mask, double scale, P& p) {
+  p.shape = shape_of(op, q, k, v, mask, scale);
+  Inputs in = dense_inputs(op, q, k, v, p.shape, q);
+  p.q = const_data(in.q);
+  p.k = const_data(in.k);
+  p.v = const_data(in.v);
+  return in;
+}
+
+// What the forward pass gave, and the gradient of o, densely.
+struct Outputs {
+  Tensor grad_o, o, lse;
+};
+
+template <class P>
+Outputs set_outputs(const char* op, const Tensor& grad_o, const Tensor& o, const Tensor& lse,
+                    const Tensor& q, P& p) {
+  const AttentionShape& s = p.shape;
+  Outputs out = {dense_like(op, grad_o, q, s.queries, s.values),
+                 dense_like(op, o, q, s.queries, s.values), dense_lse(op, lse, s, q)};
+  p.grad_o = const_data(out.grad_o);
+  p.o = const_data(out.o);
+  p.lse = const_data(out.lse);
+  return out;
+}
+
 std::tuple<Tensor, Tensor> attention_forward(const Tensor& q, const Tensor& k, const Tensor& v,
                                              const std::optional<Tensor>& mask, double scale) {
   Guard guard(q);
   const char* op = "attention";
   AttentionParams p{};
-  p.shape = shape_of(op, q, k, v, mask, scale);
+  const Inputs in = set_inputs(op, q, k, v, mask, scale, p);
   const AttentionShape& s = p.shape;
-  const Tensor dense_q = dense_like(op, q, q, s.queries, s.channels);
-  const Tensor dense_k = dense_like(op, k, q, s.keys, s.channels);
-  const Tensor dense_v = dense_like(op, v, q, s.keys, s.values);
   Tensor o = allocate(q, {s.batch, s.queries, s.values});
   Tensor lse = allocate(q, {s.batch, s.queries}, sum_type(s.dtype));
-  p.q = const_data(dense_q);
-  p.k = const_data(dense_k);
-  p.v = const_data(dense_v);
   p.o = const_data(o);
   p.lse = const_data(lse);
   check_launch(op, attention_kernels().forward(p, exec_of(q)));
@@ -89,22 +122,10 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad_o, cons
   Guard guard(q);
   const char* op = "attention_backward";
   AttentionBackwardParams p{};
-  p.shape = shape_of(op, q, k, v, mask, scale);
-  const AttentionShape& s = p.shape;
-  const Tensor dense_grad_o = dense_like(op, grad_o, q, s.queries, s.values);
-  const Tensor dense_q = dense_like(op, q, q, s.queries, s.channels);
-  const Tensor dense_k = dense_like(op, k, q, s.keys, s.channels);
-  const Tensor dense_v = dense_like(op, v, q, s.keys, s.values);
-  const Tensor dense_o = dense_like(op, o, q, s.queries, s.values);
-  const Tensor found_lse = dense_lse(op, lse, s, q);
-  Tensor dq = allocate_like(dense_q), dk = allocate_like(dense_k), dv = allocate_like(dense_v);
-  const Tensor delta = allocate_like(found_lse);
-  p.grad_o = const_data(dense_grad_o);
-  p.q = const_data(dense_q);
-  p.k = const_data(dense_k);
-  p.v = const_data(dense_v);
-  p.o = const_data(dense_o);
-  p.lse = const_data(found_lse);
+  const Inputs in = set_inputs(op, q, k, v, mask, scale, p);
+  const Outputs out = set_outputs(op, grad_o, o, lse, q, p);
+  Tensor dq = allocate_like(in.q), dk = allocate_like(in.k), dv = allocate_like(in.v);
+  const Tensor delta = allocate_like(out.lse);
   p.dq = const_data(dq);
   p.dk = const_data(dk);
   p.dv = const_data(dv);
@@ -120,32 +141,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_double_backward(
   Guard guard(q);
   const char* op = "attention_double_backward";
   AttentionDoubleBackwardParams p{};
-  p.shape = shape_of(op, q, k, v, mask, scale);
+  const Inputs in = set_inputs(op, q, k, v, mask, scale, p);
   const AttentionShape& s = p.shape;
-  const Tensor dense_gq = dense_like(op, gq, q, s.queries, s.channels);
-  const Tensor dense_gk = dense_like(op, gk, q, s.keys, s.channels);
-  const Tensor dense_gv = dense_like(op, gv, q, s.keys, s.values);
-  const Tensor dense_grad_o = dense_like(op, grad_o, q, s.queries, s.values);
-  const Tensor dense_q = dense_like(op, q, q, s.queries, s.channels);
-  const Tensor dense_k = dense_like(op, k, q, s.keys, s.channels);
-  const Tensor dense_v = dense_like(op, v, q, s.keys, s.values);
-  const Tensor dense_o = dense_like(op, o, q, s.queries, s.values);
-  const Tensor found_lse = dense_lse(op, lse, s, q);
-  Tensor by_grad_o = allocate_like(dense_grad_o), by_q = allocate_like(dense_q);
-  Tensor by_k = allocate_like(dense_k), by_v = allocate_like(dense_v);
+  const Outputs out = set_outputs(op, grad_o, o, lse, q, p);
+  const Inputs grad = dense_inputs(op, gq, gk, gv, s, q);
+  Tensor by_grad_o = allocate_like(out.grad_o), by_q = allocate_like(in.q);
+  Tensor by_k = allocate_like(in.k), by_v = allocate_like(in.v);
   p.parts = attention_kernels().parts(s);
-  const Tensor delta = allocate_like(found_lse), mean = allocate_like(found_lse);
-  const Tensor correction =
-      allocate(found_lse, {std::max<int64_t>(p.parts, 1), s.batch, s.queries});
-  p.gq = const_data(dense_gq);
-  p.gk = const_data(dense_gk);
-  p.gv = const_data(dense_gv);
-  p.grad_o = const_data(dense_grad_o);
-  p.q = const_data(dense_q);
-  p.k = const_data(dense_k);
-  p.v = const_data(dense_v);
-  p.o = const_data(dense_o);
-  p.lse = const_data(found_lse);
+  const Tensor delta = allocate_like(out.lse), mean = allocate_like(out.lse);
+  const Tensor correction = allocate(out.lse, {std::max<int64_t>(p.parts, 1), s.batch, s.queries});
+  p.gq = const_data(grad.q);
+  p.gk = const_data(grad.k);
+  p.gv = const_data(grad.v);
   p.by_grad_o = const_data(by_grad_o);
   p.by_q = const_data(by_q);
   p.by_k = const_data(by_k);

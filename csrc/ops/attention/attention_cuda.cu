@@ -2,6 +2,9 @@
 // time, made again from q, k and lse. Whoever owns queries makes what belongs to queries, and the
 // same with keys, so that no two blocks add to one element. More channels of an output than a tile
 // has are more blocks, each of which makes the tile again.
+//
+// Each kernel makes its Rows one by one: from one struct of q, k and v, nvcc 13.0 needs up to 178
+// registers for sm_90 in place of 128, and one block fits a multiprocessor where two did.
 #include "attention.h"
 
 #include "double_backward.cuh"
