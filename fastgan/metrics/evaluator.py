@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastgan.metrics.features import EfficientNetLite0
 from fastgan.metrics.frechet import frechet_distance
+from fastgan.metrics.given_features import check_features
 from fastgan.metrics.kid import kid
 from fastgan.metrics.part_evaluator import FeatureRanks, PartEvaluator, SampleFn, check_names
 from fastgan.metrics.prdc import prdc
@@ -21,6 +22,7 @@ NAMES = (
     "density_lite0",
     "coverage_lite0",
 )
+_NEIGHBOURS = 5  # k of `prdc`
 
 
 class Images(Protocol):
@@ -172,11 +174,13 @@ def compute(
 
 def _score(names: Sequence[str], real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:
     values = {}
+    of_balls = [name for name in names if name not in ("kid_lite0", "fd_lite0")]
+    check_features(real, fake, ", ".join(names), least=_NEIGHBOURS + 1 if of_balls else 2)
     if "kid_lite0" in names:
         values["kid_lite0"] = kid(real, fake, seed=seed)
     if "fd_lite0" in names:
         values["fd_lite0"] = frechet_distance(real, fake)
-    if set(names) - set(values):
-        four = prdc(real, fake)
+    if of_balls:
+        four = prdc(real, fake, k=_NEIGHBOURS)
         values |= {f"{key}_lite0": value for key, value in vars(four).items()}
     return values

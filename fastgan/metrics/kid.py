@@ -18,7 +18,8 @@ def kid(
     `subsets` random subsets of `subset_size` of each (at most min(N, M)), drawn from `seed`; when
     a subset is everything, one is enough. Not multiplied by 1000.
 
-    Raises ValueError for other shapes, or fewer than 2 rows.
+    Raises:
+        ValueError: other shapes, fewer than 2 rows, NaN or infinity.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan._trees import num_rows
+from fastgan.metrics.given_features import check_finite
 
 __all__ = ["FeatureRanks", "MetricResult", "PartEvaluator", "PartFn", "SampleFn", "check_names",
            "no_such_metric"]  # fmt: skip
@@ -171,6 +172,7 @@ class PartEvaluator:
         fake = self.in_parts(lambda first, n: self._part(part_fn, first, n), num_images)
         if self.ranks is not None and self.ranks.rank > 0:
             return {}
+        check_finite(fake, ", ".join(names), "generated")
         values = self.scores(names, fake)
         return {
             name: MetricResult(

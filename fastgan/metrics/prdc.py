@@ -33,12 +33,15 @@ def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> PRDC:
     Precision and recall: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1-2. Density and coverage:
     Naeem et al. 2020, arXiv:2002.09797, eq. 3-4. Squared distances in float64, 1024 rows at a time.
 
-    Raises ValueError for other shapes, k < 1, or at most k rows.
+    Raises:
+        ValueError: other shapes, k < 1, at most k rows, NaN or infinity.
     """
     if k < 1:
         raise ValueError(f"prdc: k must be at least 1, got {k}")
     check_features(real, fake, "prdc", least=k + 1)
-    real, fake = real.double(), fake.double()
+    # Distances do not change, and those of a set whose rows are all equal come out exactly 0.
+    origin = real[:1].double()
+    real, fake = real.double() - origin, fake.double() - origin
     real_radius, fake_radius = _squared_radii(real, k), _squared_radii(fake, k)
 
     is_fake_in_real, is_real_in_fake, is_real_covered = [], [], []
