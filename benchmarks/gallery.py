@@ -40,6 +40,17 @@ _SIDE = 32  # pixels of the images
 _RECORD = "row.json"
 _TITLE = re.compile(r"<h2>.*?</h2>")
 _FILE = re.compile(r'\b(src|href)="')
+_CSS = """
+.row { display: grid; grid-template-columns: 290px minmax(0, 1fr); gap: 12px 24px;
+  margin-top: 24px; padding-top: 20px; border-top: 1px solid var(--line); }
+.row h2 { margin: 0 0 4px; } .row p { margin-bottom: 8px; }
+.row code span { white-space: nowrap; } .row th { white-space: normal; }
+.row td { text-align: right; white-space: nowrap; }
+.row .pair { grid-template-columns: repeat(auto-fit, minmax(min(360px, 100%), 1fr)); }
+.row .card img, .row .card video { max-height: 420px; object-fit: contain; }
+.row .card audio { height: 32px; }
+@media (max-width: 800px) { .row { grid-template-columns: minmax(0, 1fr); } }
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,7 @@ class Row:
         seconds: CPU-seconds of the command.
         error: why there is no run; "": there is one.
         note: why there are no metrics; "": there are some.
+        images: number of samples of the metrics.
     """
 
     name: str
@@ -61,6 +73,7 @@ class Row:
     seconds: float = 0.0
     error: str = ""
     note: str = ""
+    images: int = 0
 
 
 def rows(minutes: float, only: Sequence[str] = ()) -> list[Row]:
@@ -111,7 +124,7 @@ def train(row: Row, folder: Path, images: int) -> Row:
         done = replace(row, error=error or "the command made no run folder")
     else:
         _, note = _fastgan("evaluate", "--network", place / runs[-1], "--num", images)
-        done = replace(row, run=runs[-1], seconds=seconds, note=note)
+        done = replace(row, run=runs[-1], seconds=seconds, note=note, images=images)
         shutil.rmtree(place / done.run / "checkpoints", ignore_errors=True)
     write_atomic(place / _RECORD, json.dumps(asdict(done), indent=2))
     return done
@@ -151,7 +164,14 @@ def page(done: Sequence[Row], folder: Path) -> str:
     """The page as text; files are named relative to `folder`, and all other text is escaped."""
     trained = [row for row in done if not row.error]
     missing = [row for row in done if row.error]
-    links = " ".join(f'<a href="#{escape(row.name)}">{escape(row.name)}</a>' for row in trained)
+    kinds: dict[str, list[str]] = {}
+    shown = []
+    for row in trained:
+        noun, text = _section(row, folder)
+        name = escape(row.name)
+        kinds.setdefault(noun, []).append(f'<a href="#{name}">{name}</a>')
+        shown.append(text)
+    links = " · ".join(f"{escape(noun)}: {' '.join(names)}" for noun, names in kinds.items())
     listed = "".join(
         f"<tr><th>{escape(row.name)}</th><td>{escape(row.error)}</td></tr>" for row in missing
     )
@@ -159,35 +179,44 @@ def page(done: Sequence[Row], folder: Path) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Gallery - fastgan</title><style>{CSS}</style></head><body><main>"
-        f'<h1>Gallery</h1><p class="soft">Each recipe trained by one command, for a short time and '
-        f"from seed 0: {len(trained)} of {len(done)}. Generated samples are not selected.</p>"
-        f"<p>{links}</p>{''.join(_section(row, folder) for row in trained)}{rest}"
-        f"<footer>fastgan {__version__}, torch {escape(torch.__version__)}, one thread for each "
-        "recipe.</footer></main></body></html>"
+        f"<title>Gallery - fastgan</title><style>{CSS}{_CSS}</style></head><body><main>"
+        f'<h1>Gallery</h1><p class="soft">{len(trained)} of {len(done)} recipes, each trained by '
+        "the command beside its samples, for a short time and from seed 0, with one thread. The "
+        "samples are not selected. Metrics were computed afterwards, by fastgan evaluate.</p>"
+        f"<p>{links}</p>{''.join(shown)}{rest}"
+        f"<footer>fastgan {__version__}, torch {escape(torch.__version__)}.</footer>"
+        "</main></body></html>"
     )
 
 
-def _section(row: Row, folder: Path) -> str:
+def _section(row: Row, folder: Path) -> tuple[str, str]:
+    """What a row's samples are called, and its part of the page."""
     run = read_run(folder / row.name / row.run)
     # the last line of statistics may be older than the samples of a run that was stopped
     kimg = max([row["kimg"] for row in run.stats[-1:]] + [kimg for kimg, _ in run.fakes[-1:]])
     noun = run.modality.samples.NOUN
-    tiles = [(f"thousand {noun}", kimg), ("CPU-minutes", row.seconds / 60)]
-    tiles += [(name, points[-1][1]) for name, points in run.scores.items()]
+    about = inspect.getmodule(load_recipe(row.name)).__doc__.partition("\n")[0]
+    numbers = [(f"trained on thousand {noun}", kimg), ("CPU-minutes", row.seconds / 60)]
+    if run.scores:
+        numbers += [("generated for the metrics", row.images)]
+        numbers += [(name, points[-1][1]) for name, points in run.scores.items()]
     cells = "".join(
-        f'<div class="tile"><span>{escape(label)}</span><b>{format_number(value)}</b></div>'
-        for label, value in tiles
+        f"<tr><th>{escape(label)}</th><td>{format_number(value)}</td></tr>"
+        for label, value in numbers
+    )
+    command = " ".join(
+        f"<span>{escape(shlex.quote(word))}</span>" for word in ("fastgan", *row.command)
     )
     shown, _ = run.modality.samples.section(run.folder, run.files, run.fakes)
     place = f"{escape(row.name)}/{escape(row.run)}/"
     shown = _FILE.sub(rf'\1="{place}', _TITLE.sub("", shown))
     note = f'<p class="soft">{escape(row.note)}</p>' if row.note else ""
-    return (
-        f'<h2 id="{escape(row.name)}">{escape(row.name)}</h2>'
-        f"<p><code>{escape(shlex.join(['fastgan', *row.command]))}</code> "
-        f'<a href="{place}report.html">report</a></p>'
-        f'<div class="tiles">{cells}</div>{note}<br>{shown}'
+    return noun, (
+        f'<section class="row" id="{escape(row.name)}"><div><h2>{escape(row.name)}</h2>'
+        f"<p>{escape(about)}</p>"
+        f'<p><code>{command}</code></p><p><a href="{place}report.html">report of the run</a></p>'
+        f"{note}<table>{cells}</table></div>"
+        f"<div>{shown}</div></section>"
     )
 
 

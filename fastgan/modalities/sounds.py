@@ -135,24 +135,26 @@ def spectrogram(waveform: Tensor, *, n_fft: int = 256, hop: int = 64) -> np.ndar
     return shown.flip(0).round().to(torch.uint8).numpy()
 
 
-def spectrogram_sheet(waveforms: Sequence[Tensor], **options: Any) -> "Image.Image":
-    """Spectrograms one below the other, for `write_picture`.
+def spectrogram_sheet(
+    waveforms: Sequence[Tensor], *, columns: int = 1, **options: Any
+) -> "Image.Image":
+    """Spectrograms in rows from left to right, for `write_picture`.
 
     Args:
         waveforms: one or more float [T] or [1, T].
+        columns: spectrograms of a row.
         options: as `spectrogram`.
 
     Returns:
         A grey PIL picture.
     """
-    rows = [spectrogram(waveform, **options) for waveform in waveforms]
-    width = max(row.shape[1] for row in rows)
-    height = sum(row.shape[0] + _GAP for row in rows) - _GAP
-    sheet = np.full((height, width), 128, dtype=np.uint8)
-    top = 0
-    for row in rows:
-        sheet[top : top + row.shape[0], : row.shape[1]] = row
-        top += row.shape[0] + _GAP
+    shown = [spectrogram(waveform, **options) for waveform in waveforms]
+    rows, columns = -(-len(shown) // columns), min(columns, len(shown))
+    height, width = shown[0].shape[0] + _GAP, max(one.shape[1] for one in shown) + _GAP
+    sheet = np.full((rows * height - _GAP, columns * width - _GAP), 128, dtype=np.uint8)
+    for i, one in enumerate(shown):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + one.shape[0], left : left + one.shape[1]] = one
     return Image.fromarray(sheet)
 
 

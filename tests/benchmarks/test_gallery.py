@@ -76,12 +76,14 @@ def test_the_page_shows_samples_metrics_commands_and_what_is_missing(commands, t
     assert str(tmp_path) not in page
     assert page.count('src="faces/00000-faces/') == 2
     for text in (
-        "<li>&lt;i&gt;</li>", "<li>a&amp;b</li>", "molsets is &lt;missing&gt;", "<b>0.25</b>",
-        "<span>CPU-minutes</span><b>1.5</b>", "fastgan train --cfg words --minutes 1",
-        "no &lt;metrics&gt;", "2 of 3", "<span>thousand words</span><b>12.5</b>",
-        "<span>thousand images</span><b>37</b>",
+        "<li>&lt;i&gt;</li>", "<li>a&amp;b</li>", "molsets is &lt;missing&gt;",
+        "score</th><td>0.25</td>", "CPU-minutes</th><td>1.5</td>", "no &lt;metrics&gt;", "2 of 3",
+        "thousand words</th><td>12.5</td>", "thousand images</th><td>37</td>",
+        "for the metrics</th><td>10</td>", "<p>Words by the straight-through Gumbel softmax",
+        'words: <a href="#words">words</a>', 'images: <a href="#faces">faces</a>',
     ):  # fmt: skip
         assert text in page, text
+    assert "fastgan train --cfg words --minutes 1 --metrics none" in re.sub("<.*?>", "", page)
 
 
 def test_the_files_of_a_row_are_counted():

@@ -43,6 +43,13 @@ def test_a_sheet_has_all_of_them(tmp_path):
     sheet = spectrogram_sheet([tone(500), tone(900, seconds=0.25)])
     assert sheet.size == ((4000 - 256) // 64 + 1, 2 * 129 + 4)
     write_picture(tmp_path / "sheet.png", sheet)
+    sounds = [tone(500), tone(900), torch.zeros(512)]
+    pixels = np.asarray(spectrogram_sheet(sounds, columns=2))
+    wide = (4000 - 256) // 64 + 1
+    assert pixels.shape == (2 * 129 + 4, 2 * wide + 4)
+    for i, (top, left) in enumerate(((0, 0), (0, wide + 4), (133, 0))):
+        shown = spectrogram(sounds[i])
+        assert np.array_equal(pixels[top : top + 129, left : left + shown.shape[1]], shown)
 
 
 def test_what_is_no_sound_is_refused(tmp_path):

@@ -15,7 +15,8 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 
 NOUN = "molecules"
 SUFFIX = ".svg"
-_DRAWN, _IN_A_ROW, _SIDE = 32, 8, 150  # molecules of a sheet; pixels of one
+_DRAWN, _IN_A_ROW = 32, 4  # molecules of a sheet
+_WIDTH, _HEIGHT = 240, 130  # pixels of one: chains are wide
 _INVALID = "invalid"  # in the place of a SMILES
 
 Chem = Extra("rdkit.Chem", "molecules")
@@ -40,7 +41,7 @@ def _sheet(smiles: Sequence[str]) -> str:
     drawn = [Chem.MolFromSmiles(text) for text in smiles[:_DRAWN]]
     columns = max(min(len(drawn), _IN_A_ROW), 1)
     rows = max(-(-len(drawn) // _IN_A_ROW), 1)
-    sheet = Draw.MolDraw2DSVG(columns * _SIDE, rows * _SIDE, _SIDE, _SIDE)
+    sheet = Draw.MolDraw2DSVG(columns * _WIDTH, rows * _HEIGHT, _WIDTH, _HEIGHT)
     if drawn:
         sheet.DrawMolecules(drawn)
     sheet.FinishDrawing()

@@ -17,6 +17,7 @@ __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
 NOUN = "sounds"
 SUFFIX = ".png"  # the spectrograms; the .wav files beside it have its name and a number
 _PAUSE_SECONDS = 0.25  # between the sounds of one file
+_COLUMNS = 2  # of spectrograms in a picture
 
 
 class _Writer:
@@ -26,7 +27,7 @@ class _Writer:
     def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         for i, waveform in enumerate(x):
             write_wav(path.with_name(f"{path.stem}-{i}.wav"), waveform, self._sample_rate)
-        write_picture(path, spectrogram_sheet(list(x)))
+        write_picture(path, spectrogram_sheet(list(x), columns=_COLUMNS))
 
 
 def _rate_of(config: Any) -> int:

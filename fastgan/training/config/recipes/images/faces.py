@@ -1,4 +1,4 @@
-"""The demo: cartoon faces in minutes on a processor."""
+"""The demo, cartoon faces in minutes on a processor: a small modulated network, RpGAN and R1."""
 
 from typing import Any
 
