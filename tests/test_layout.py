@@ -29,8 +29,9 @@ FLOORS = {
     "training": 4,
     "compat": 4,
     "export": 4,
+    "control": 5,
     "bench": 5,
-    "cli": 5,
+    "cli": 6,
 }
 TRAINING_FLOORS = {
     "config": 0,

@@ -9,8 +9,8 @@ from fastgan import ops
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat data export load losses memory metrics models nn ops sample_rng
-        training
+        __version__ augment compat control data export load losses memory metrics models nn ops
+        sample_rng training
     """,
     "fastgan.nn": """
         AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU LogMel
@@ -25,6 +25,9 @@ NAMES = {
     "fastgan.compat.weights": """
         Imported PickledModule PickledNetwork ReadWeights WeightsError export_weights import_weights
         read_weights
+    """,
+    "fastgan.control": """
+        SteerableGenerator interpolate load_ws mix parse_layers replace_layers save_ws video_frames
     """,
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset SampleLoader convert default_dataset open_images pack

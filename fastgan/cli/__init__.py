@@ -1,7 +1,8 @@
 """The `fastgan` command. A command's module is imported only when that command is called.
 
-A file of this folder is a command if its docstring begins with "`fastgan NAME`: what it does"; it
-then has a click command called `command`. There is no list of commands.
+A file of this folder, or of a folder of it, is a command if its docstring begins with
+"`fastgan NAME`: what it does"; it then has a click command called `command`. There is no list of
+commands.
 """
 
 import importlib
@@ -23,11 +24,13 @@ _HEAD = re.compile(r'"""`fastgan (?P<name>[a-z]+)`: (?P<summary>.+?\.)(?:"""|\s)
 def command_files() -> dict[str, tuple[str, str]]:
     """{name of a command: (its module, its one-line summary)}, sorted, read without importing."""
     found = {}
-    for path in Path(__file__).parent.glob("[!_]*.py"):
+    folder = Path(__file__).parent
+    for path in (*folder.glob("[!_]*.py"), *folder.glob("[!_]*/[!_]*.py")):
         with path.open(encoding="utf-8") as file:
             match = _HEAD.match(file.readline())
         if match is not None:
-            found[match["name"]] = (f"fastgan.cli.{path.stem}", match["summary"])
+            module = ".".join(path.relative_to(folder).with_suffix("").parts)
+            found[match["name"]] = (f"fastgan.cli.{module}", match["summary"])
     return dict(sorted(found.items()))
 
 

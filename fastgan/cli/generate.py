@@ -1,12 +1,26 @@
 """`fastgan generate`: Write samples that a trained network generates."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastgan.cli.control.steering import (
+    as_messages,
+    class_option,
+    label_of,
+    label_option,
+    layers_of,
+    noise_mode_option,
+    projected_option,
+    seeds_option,
+    styles_option,
+    styles_to_change,
+    trunc_cutoff_option,
+    trunc_option,
+    truncation,
+)
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import (
     default_device,
@@ -16,65 +30,25 @@ from fastgan.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
+    from fastgan.control import SteerableGenerator
     from fastgan.training.config.run import TrainConfig
 
-_MAX_SEED = 2**32 - 1
-_MAX_SEEDS = 1_000_000
 _MAX_GRID = 1024
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`"0,3,5-9"` -> [0, 3, 5, 6, 7, 8, 9], in the order given, each once.
-
-    Seeds lie in [0, 2**32 - 1] (NumPy's), ranges go up and include both ends, and there are at
-    most a million. ValueError names the part that is wrong.
-    """
-    seeds: dict[int, None] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part, flags=re.ASCII)
-        if match is None:
-            raise ValueError(
-                f"seeds must be like 0,3,5-9 (whole numbers and ranges), got {part.strip()!r} in "
-                f"{text!r}"
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last > _MAX_SEED:
-            raise ValueError(f"seeds must be at most {_MAX_SEED}, got {last} in {text!r}")
-        if last < first:
-            raise ValueError(
-                f"a range of seeds must go up, got {part.strip()!r}; write {last}-{first}"
-            )
-        if len(seeds) + last - first + 1 > _MAX_SEEDS:
-            raise ValueError(f"at most {_MAX_SEEDS} seeds at once, got more in {text!r}")
-        seeds.update(dict.fromkeys(range(first, last + 1)))
-    return list(seeds)
-
-
-class _Seeds(click.ParamType):
-    name = "seeds"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[int]:
-        if isinstance(value, list):
-            return value
-        try:
-            return parse_seeds(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 # fmt: off
 @click.command()
 @network_option
-@click.option("--seeds", type=_Seeds(), default="0-7", show_default=True,
-              help="Seeds, one sample each: whole numbers and ranges, for example 0,3,5-9.")
-@click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True,
-              help="Truncation psi; below 1 the images are better on average and less varied.")
-@click.option("--class", "class_index", type=click.IntRange(min=0),
-              show_default="the seed modulo the number of classes",
-              help="Class of the samples, counted from 0; for conditional networks only.")
-@click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const",
-              show_default=True,
-              help="Noise inputs of StyleGAN networks: fixed, random per seed, or zero.")
+@seeds_option("0-7", "Seeds, one sample each: whole numbers and ranges, for example 0,3,5-9.")
+@trunc_option()
+@trunc_cutoff_option
+@class_option
+@label_option
+@noise_mode_option
+@styles_option("all layers",
+               "Layers, such as 0-2,5, coarsest first, that take the seed's styles; the others "
+               "take the mean style.")
+@projected_option
 @click.option("--data", show_default="the data that the run was trained on",
               help="Data whose conditions are taken, where these are not classes; seed i takes "
                    "sample i.")
@@ -88,12 +62,12 @@ class _Seeds(click.ParamType):
 @runs_option
 @device_option
 @click.pass_context
-def command(
-    ctx, network, seeds, trunc, class_index, noise_mode, data, given, outdir, has_grid, runs, device
-):
+def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_mode, styles,
+            projected_w, data, given, outdir, has_grid, runs, device):
     """Write samples that a trained network generates: OUTDIR/seed0000.png and so on.
 
-    With --input they are named after its files: OUTDIR/photo-super-resolution.png. Samples of
+    With --input they are named after its files: OUTDIR/photo-super-resolution.png, with
+    --projected-w after that file. Samples of
     another kind than images have files of their kind. The latent of a seed is
     numpy.random.RandomState(seed).randn(1, z_dim), and samples are computed one at a time, so that
     a seed gives the same sample whatever the other seeds are. With --noise-mode random, the noise
@@ -124,13 +98,28 @@ def command(
         )
     is_typed = ctx.get_parameter_source("noise_mode") is click.core.ParameterSource.COMMANDLINE
     _refuse(G, config, class_index, noise_mode if is_typed else None, trunc)
+    asked, made = class_index, None
+    if any(x is not None for x in (trunc_cutoff, label, styles, projected_w)):
+        steerable = _steerable(ctx, G, config)
+        asked = label_of(steerable, class_index, label)
+        options = truncation(steerable, trunc, trunc_cutoff)
+        if styles is not None or projected_w is not None:
+            layers = layers_of(steerable, styles, ())
+            with as_messages():
+                chosen = styles_to_change(ctx, steerable, seeds, projected_w, asked, options)
+            made = _of_styles(steerable, chosen, layers, noise_mode)
+    if made is None:
+        made = (
+            (name, sample(G, seed, label=asked, truncation_psi=trunc, noise_mode=noise_mode,
+                          truncation_cutoff=trunc_cutoff, latents=config.latents,
+                          conditions=conditions))
+            for name, seed, conditions in made_of
+        )
     click.echo(f"network     {path}")
     outdir.mkdir(parents=True, exist_ok=True)
-    samples, grid, count = [], "", 0
     try:
-        for name, seed, conditions in made_of:
-            x = sample(G, seed, label=class_index, truncation_psi=trunc, noise_mode=noise_mode,
-                       latents=config.latents, conditions=conditions)
+        samples, grid, count = [], "", 0
+        for name, x in made:
             modality.samples.write_one(x, outdir / name, config)
             count += 1
             if has_grid:
@@ -148,9 +137,10 @@ def sample(
     G: Any,
     seed: int,
     *,
-    label: int | None,
+    label: int | list[float] | None,
     truncation_psi: float,
     noise_mode: str,
+    truncation_cutoff: int | None = None,
     latents: str = "normal",
     conditions: Callable[[int], Any] | None = None,
 ) -> Any:
@@ -158,8 +148,9 @@ def sample(
 
     z is RandomState(seed).randn(1, z_dim), or uniform in [-1, 1] where `latents` says so, or None,
     or what `G.sample_latents` draws of the seed.
-    `label` None means class `seed % c_dim` of a conditional network; where conditions are not
-    classes, `conditions` gives those of a seed. Seeds torch's generator with `seed`.
+    `label` is a class or a whole condition; None means class `seed % c_dim` of a conditional
+    network; where conditions are not classes, `conditions` gives those of a seed. Seeds torch's
+    generator with `seed`.
     """
     import numpy as np
     import torch
@@ -179,12 +170,53 @@ def sample(
         z = torch.from_numpy(latent).to(device=device, dtype=torch.float32)
     if conditions is not None:
         c = map_tensors(lambda t: t.to(device), conditions(seed))
+    elif isinstance(label, list):
+        c = torch.tensor([label], device=device)
     elif getattr(G, "c_dim", 0):
         shown = seed % G.c_dim if label is None else label
         c = torch.eye(G.c_dim, device=device)[shown : shown + 1]
     with torch.no_grad():
-        x = call_generator(G, z, c, truncation_psi=truncation_psi, noise_mode=noise_mode)
+        x = call_generator(
+            G, z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
+            noise_mode=noise_mode,
+        )  # fmt: skip
     return map_tensors(lambda t: t.cpu(), x)
+
+
+def _steerable(ctx: click.Context, G: Any, config: "TrainConfig") -> "SteerableGenerator":
+    from fastgan.control import SteerableGenerator
+
+    try:
+        steerable = SteerableGenerator(G, name=_name(config), latents=config.latents)
+    except ValueError as error:
+        raise click.ClickException(
+            "--trunc-cutoff, --label, --styles and --projected-w are for networks that make images "
+            f"of noise; {_name(config)} is none; leave them out"
+        ) from error
+    needs_styles = [flag for flag in ("trunc_cutoff", "styles", "projected_w") if ctx.params[flag]]
+    if needs_styles and not steerable.has_styles:
+        flag = f"--{needs_styles[0].replace('_', '-')}"
+        with as_messages():
+            steerable.require_styles(flag)
+    return steerable
+
+
+def _of_styles(
+    network: "SteerableGenerator",
+    made_of: Iterable[tuple[str, int, Any]],
+    layers: list[int],
+    noise_mode: str,
+) -> Iterator[tuple[str, Any]]:
+    """(name, image) of styles; layers that are not named, where any is, take the mean style."""
+    import torch
+
+    from fastgan.control import replace_layers
+
+    for name, seed, ws in made_of:
+        if layers:
+            ws = replace_layers(network.mean_w().expand_as(ws), ws, layers)
+        torch.manual_seed(seed)
+        yield name, network.images_of_ws(ws, noise_mode=noise_mode).cpu()
 
 
 def _given_conditions(

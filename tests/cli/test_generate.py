@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastgan.cli.generate import parse_seeds
+from fastgan.cli.control.seeds import parse_seeds
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -31,6 +31,8 @@ assert not heavy, heavy
         ["doctor"],
         ["patch"],
         ["import"],
+        ["mix"],
+        ["video"],
     ],
 )
 def test_help_loads_nothing_heavy(command):
@@ -49,7 +51,7 @@ def test_help_lists_every_command(cli):
 
 def test_every_file_with_a_command_is_found():
     folder = Path(fastgan.cli.__file__).parent
-    files = {p.stem for p in folder.glob("*.py") if "\ndef command(" in p.read_text("utf-8")}
+    files = {p.stem for p in folder.rglob("*.py") if "\ndef command(" in p.read_text("utf-8")}
     assert {module.rpartition(".")[2] for module, _ in command_files().values()} == files
 
 
