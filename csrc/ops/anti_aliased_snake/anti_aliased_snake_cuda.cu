@@ -35,6 +35,10 @@ bool is_vector(const AntiAliasedSnakeParams& p) {
   return p.length % Vec<T>::kN == 0 && is_aligned16(p.x) && is_aligned16(p.dy) &&
          is_aligned16(p.out);
 }
+template <class T>
+bool is_vector_forward(const AntiAliasedSnakeParams& p) {
+  return is_vector<T>(p) && is_aligned16(p.up_filter) && is_aligned16(p.down_filter);
+}
 
 template <class... A>
 int launch_tiles(void (*kernel)(AntiAliasedSnakeParams, A...), const AntiAliasedSnakeParams& p,
@@ -51,12 +55,12 @@ template <class T>
 int forward_typed(const AntiAliasedSnakeParams& p, const Exec& exec) {
   constexpr int64_t kBytes = sizeof(compute_t<T>);
   if (is_twice(p)) {
-    const Chunks chunks = chunks_of(p);
-    const int64_t blocks = (chunks.warps + kThreads / 32 - 1) / (kThreads / 32);
-    if (blocks > (int64_t(1) << 28) - 1) return int(cudaErrorInvalidConfiguration);
-    launch(is_vector<T>(p) ? twice_forward_kernel<T, Vec<T>::kN> : twice_forward_kernel<T, 1>,
-           dim3(unsigned(blocks)), dim3(kThreads), 0, static_cast<cudaStream_t>(exec.stream), p,
-           chunks);
+    const Stretches stretches = stretches_of<T>(p);
+    if (stretches.warps > (int64_t(1) << 31) - 1) return int(cudaErrorInvalidConfiguration);
+    launch(
+        is_vector_forward<T>(p) ? twice_forward_kernel<T, Vec<T>::kN> : twice_forward_kernel<T, 1>,
+        dim3(unsigned(stretches.warps)), dim3(kWarp), 0, static_cast<cudaStream_t>(exec.stream), p,
+        stretches);
     return last_error();
   }
   const Tiling tiling = general_tiling(p.outputs, p.down_ratio);

@@ -25,22 +25,6 @@ struct Twice {
   static constexpr int kStretch = kRun + 2 * kMargin;
 };
 
-template <class A>
-struct Weights {
-  A odd[kTaps / 2], even[kTaps / 2];  // f[2m+1] and f[2m], times the scale
-};
-template <class A>
-__device__ __forceinline__ Weights<A> weights_of(const void* filter, A scale) {
-  const A* f = static_cast<const A*>(filter);
-  Weights<A> w;
-#pragma unroll
-  for (int m = 0; m < kTaps / 2; ++m) {
-    w.even[m] = f[2 * m] * scale;
-    w.odd[m] = f[2 * m + 1] * scale;
-  }
-  return w;
-}
-
 // Both lie at a multiple of 16 bytes.
 template <class A, int kN>
 __device__ __forceinline__ void load_stretch(A (&to)[kN], const A* from) {
@@ -54,6 +38,29 @@ __device__ __forceinline__ void store_stretch(A* to, const A (&from)[kN]) {
 #pragma unroll
   for (int k = 0; k < kN; ++k) run.v[k] = from[k];
   store_run(to, run);
+}
+
+template <class A>
+struct Weights {
+  A odd[kTaps / 2], even[kTaps / 2];  // f[2m+1] and f[2m], times the scale
+};
+// kWidth > 1: the filter lies at a multiple of 16 bytes.
+template <class A, int kWidth = 1>
+__device__ __forceinline__ Weights<A> weights_of(const void* filter, A scale) {
+  A f[kTaps];
+  Weights<A> w;
+  if constexpr (kWidth > 1) {
+    load_stretch(f, static_cast<const A*>(filter));
+  } else {
+#pragma unroll
+    for (int k = 0; k < kTaps; ++k) f[k] = static_cast<const A*>(filter)[k];
+  }
+#pragma unroll
+  for (int m = 0; m < kTaps / 2; ++m) {
+    w.even[m] = f[2 * m] * scale;
+    w.odd[m] = f[2 * m + 1] * scale;
+  }
+  return w;
 }
 
 // Even and odd samples of a run, from the stretch that begins kMargin before it.

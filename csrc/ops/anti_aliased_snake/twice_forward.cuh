@@ -1,139 +1,223 @@
-// Ratios of 2 and filters of 12 taps, forward. A lane has a run of kForwardRun samples, what it
-// needs of its neighbours' comes by shuffles, and the first and the last lane of a warp have no
-// outputs: they are what the others' filters reach. A warp makes several chunks of one row.
+// Ratios of 2 and filters of 12 taps, forward. A warp walks along a stretch of one row, 32 runs a
+// step. A lane makes the even samples from kAhead places after the first of its run on, and the odd
+// ones from one place less: all that these need is its own run of x and kBeyond values after it,
+// and all that its outputs need beside them are the last kBeyond samples of the lane before, which
+// it reads in shared memory. The first lane's are of the last lane and the step before; those of
+// the first step are made one by one.
 //
 //   u[2i]   = 2·Σ_m f[2m+1]·x[i+2-m]        y[t] = Σ_m g[2m+1]·v[2(t-2+m)]
 //   u[2i+1] = 2·Σ_m f[2m]·x[i+3-m]               + Σ_m g[2m]·v[2(t-3+m)+1]       0 ≤ m < 6
 #pragma once
 
+#include "../upfirdn2d/words.cuh"
 #include "twice.cuh"
 
 namespace fastgan {
 
-constexpr int kForwardRun = 8, kReach = 3;  // samples that a filter meets on each side
-constexpr int kChunk = 30 * kForwardRun;    // outputs of a warp
+// A block is a warp, so that what is the same for all of it is computed once, beside the lanes.
+constexpr int kAhead = 3, kBeyond = kTaps / 2 - 1;
 
-struct Chunks {
-  int of_row, of_warp, warps_of_row;
+template <class T>
+struct Forward {
+  using A = compute_t<T>;
+  static constexpr int kRun = sizeof(T) == 8 ? 8 : 16;
+  static constexpr int kStep = kWarp * kRun;  // outputs of a warp's step
+  // Whole 16-byte vectors that hold kBeyond values.
+  static constexpr int kNext = (kBeyond + Vec<T>::kN - 1) / Vec<T>::kN * Vec<T>::kN;
+  // The even and the odd samples that the next lane reads; two are there to fill 16 bytes.
+  using Edge = Run<A, 2 * kBeyond + 2>;
+  // Cell l is what lane l reads. The last lane writes cells 0 and 32 in turn, which the first lane
+  // reads a step later.
+  struct alignas(16) Edges {
+    Edge of[kWarp + 1];
+  };
+};
+
+struct Stretches {
+  int steps, of_warp;  // steps of a row and, at most, of a warp
+  Divisor<uint32_t> warps_of_row, channels;
   int64_t warps;
 };
 
-// Each warp makes a few with its filters at hand, where the GPU is full all the same.
-inline Chunks chunks_of(const AntiAliasedSnakeParams& p) {
-  constexpr int64_t kMost = 8;
-  const int64_t of_row = (p.length + kChunk - 1) / kChunk;
-  const int64_t shared = of_row * p.rows / (32 * multiprocessors());
-  const int64_t of_warp = shared < 1 ? 1 : shared < kMost ? shared : kMost;
-  const int64_t warps_of_row = (of_row + of_warp - 1) / of_warp;
-  return {int(of_row), int(of_warp), int(warps_of_row), warps_of_row * p.rows};
+// Each warp makes several steps with its filters at hand, where all multiprocessors have some warps
+// all the same.
+template <class T>
+Stretches stretches_of(const AntiAliasedSnakeParams& p) {
+  constexpr int64_t kMost = 8, kLeastWarps = 8;  // steps of a warp; warps of a multiprocessor
+  const int64_t steps = divide_up(p.length, Forward<T>::kStep);
+  const int64_t shared = steps * p.rows / (kLeastWarps * multiprocessors());
+  const int64_t wanted = shared < 1 ? 1 : shared < kMost ? shared : kMost;
+  const int64_t warps_of_row = divide_up(steps, wanted), of_warp = divide_up(steps, warps_of_row);
+  const int64_t used = divide_up(steps, of_warp);
+  return {int(steps), int(of_warp), Divisor<uint32_t>(used), Divisor<uint32_t>(p.channels),
+          used * p.rows};
 }
 
-// A lane's samples; beyond the row its ends.
-template <int kWidth, class T>
-__device__ __forceinline__ void load_samples(compute_t<T> (&to)[kForwardRun], const T* row,
-                                             int length, int first) {
-  Run<T, kForwardRun> run;
-  if (first >= 0 && first + kForwardRun <= length) {
-    if constexpr (kWidth > 1) {
-      run = load_run<kForwardRun>(row + first);
+// What a warp begins with, in lanes 0 to 2·kBeyond - 1: the even samples from 2 places before x's
+// place `begin` on and the odd ones from 3 before it. In the last lane: the row's last sample. For
+// the whole warp to call.
+template <class T>
+__device__ __forceinline__ compute_t<T> first_samples(const T* row, int length, int begin,
+                                                      const Weights<compute_t<T>>& f,
+                                                      const Bend<T>& bend) {
+  using A = compute_t<T>;
+  constexpr int kHalf = kWarp / 2, kBefore = 8;  // lane kBefore of a half has its place in x
+  const int lane = int(threadIdx.x), half = lane & kHalf;
+  const int place = half ? length - 1 : begin, own = lane - half;
+  const A x = load(row[clamp_index(place - kBefore + own, length)]);
+  const bool is_odd = own >= kBeyond;
+  int i = half ? length - 1 : begin - kAhead + own + (is_odd ? -kBeyond : 1), parity = is_odd;
+  if (i < 0) i = parity = 0;  // beyond an end is that end
+  if (i >= length) i = length - 1, parity = 1;
+  const int from = half + i - place + kBefore + 2 + parity;
+  A sum = 0;
+#pragma unroll
+  for (int m = 0; m < kTaps / 2; ++m)
+    sum += (parity ? f.even[m] : f.odd[m]) * __shfl_sync(0xffffffffu, x, from - m);
+  return bend(sum);
+}
+
+// A run of x and the kBeyond values after it, from `row` on; the last of `left` is repeated.
+// is_inner: all that are read lie in the row.
+template <class T, int kWidth>
+struct Samples {
+  static constexpr int kRun = Forward<T>::kRun, kNext = Forward<T>::kNext;
+  using A = compute_t<T>;
+
+  __device__ __forceinline__ Samples(const T* row, int left, bool is_inner) {
+    if (is_inner && kWidth > 1) {
+#pragma unroll
+      for (int w = 0; w < kWords; w += int(16 / sizeof(Word))) {
+        const Vec<Word> part = load16(reinterpret_cast<const Word*>(row) + w);
+#pragma unroll
+        for (int k = 0; k < Vec<Word>::kN; ++k) words[w + k] = part.v[k];
+      }
     } else {
 #pragma unroll
-      for (int r = 0; r < kForwardRun; ++r) run.v[r] = row[first + r];
+      for (int k = 0; k < kRun + kBeyond; ++k) set(k, row[k < left ? k : left - 1]);
     }
-  } else {
-#pragma unroll
-    for (int r = 0; r < kForwardRun; ++r) run.v[r] = row[clamp_index(first + r, length)];
   }
-#pragma unroll
-  for (int r = 0; r < kForwardRun; ++r) to[r] = load(run.v[r]);
-}
+  __device__ __forceinline__ A operator[](int k) const {
+    if constexpr (sizeof(T) == 8)
+      return words[k];
+    else
+      return cuda::element<T>(words[k / kPerWord], k % kPerWord);
+  }
 
-template <int kWidth, class T>
-__device__ __forceinline__ void store_samples(T* row, int length, int first,
-                                              const compute_t<T> (&values)[kForwardRun]) {
-  if (kWidth > 1 && first + kForwardRun <= length) {
-    Run<T, kForwardRun> run;
+ private:
+  using Word = std::conditional_t<sizeof(T) == 8, double, uint32_t>;
+  static constexpr int kPerWord = sizeof(T) == 2 ? 2 : 1, kWords = (kRun + kNext) / kPerWord;
+  Word words[kWords];
+
+  __device__ __forceinline__ void set(int k, T value) {
+    if constexpr (sizeof(T) == 8) {
+      words[k] = value;
+    } else if constexpr (sizeof(T) == 4) {
+      words[k] = __float_as_uint(value);
+    } else {
+      const uint32_t bits = *reinterpret_cast<const uint16_t*>(&value);
+      words[k / 2] = k % 2 == 0 ? bits : words[k / 2] | bits << 16;
+    }
+  }
+};
+
+template <class T, int kWidth, int kRun>
+__device__ __forceinline__ void store_samples(T* row, int left, bool is_inner,
+                                              const compute_t<T> (&values)[kRun]) {
+  if (kWidth > 1 && is_inner) {
+    Run<T, kRun> run;
 #pragma unroll
-    for (int r = 0; r < kForwardRun; ++r) run.v[r] = narrow<T>(values[r]);
-    store_run(row + first, run);
+    for (int r = 0; r < kRun; ++r) run.v[r] = narrow<T>(values[r]);
+    store_run(row, run);
     return;
   }
 #pragma unroll
-  for (int r = 0; r < kForwardRun; ++r)
-    if (first + r < length) row[first + r] = narrow<T>(values[r]);
+  for (int r = 0; r < kRun; ++r)
+    if (r < left) row[r] = narrow<T>(values[r]);
 }
 
-// A run between kBefore samples of the lane before and kAfter of the lane after.
-template <int kBefore, int kAfter, class A>
-__device__ __forceinline__ void with_neighbours(A (&to)[kBefore + kForwardRun + kAfter],
-                                                const A (&run)[kForwardRun]) {
-#pragma unroll
-  for (int k = 0; k < kBefore; ++k)
-    to[k] = __shfl_up_sync(0xffffffffu, run[kForwardRun - kBefore + k], 1);
-#pragma unroll
-  for (int r = 0; r < kForwardRun; ++r) to[kBefore + r] = run[r];
-#pragma unroll
-  for (int k = 0; k < kAfter; ++k)
-    to[kBefore + kForwardRun + k] = __shfl_down_sync(0xffffffffu, run[k], 1);
+// A cell of a block's edges, by its offset in bytes.
+template <class Edge>
+__device__ __forceinline__ Edge& cell_at(Edge* cells, int offset) {
+  return *reinterpret_cast<Edge*>(reinterpret_cast<unsigned char*>(cells) + offset);
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads, 2)
-    twice_forward_kernel(AntiAliasedSnakeParams p, Chunks chunks) {
+__global__ void __launch_bounds__(kWarp, sizeof(T) == 8 ? 8 : 16)
+    twice_forward_kernel(AntiAliasedSnakeParams p, Stretches s) {
   using A = compute_t<T>;
-  const int lane = int(threadIdx.x) % 32, length = int(p.length), last = length - 1;
-  const unsigned warp = blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
-  const unsigned row = warp / unsigned(chunks.warps_of_row);
-  if (row >= p.rows) return;  // the whole warp
+  using F = Forward<T>;
+  constexpr int kRun = F::kRun;
+  const int lane = int(threadIdx.x), length = int(p.length);
+  const unsigned row = s.warps_of_row.divide(blockIdx.x);
+  const unsigned channel = row - s.channels.divide(row) * unsigned(p.channels);
   const T* x = static_cast<const T*>(p.x) + row * p.length;
   T* y = static_cast<T*>(p.out) + row * p.length;
-  const Bend<T> bend(p, channel_of(p, row));
-  const Weights<A> f = weights_of<A>(p.up_filter, A(2) * bend.unit),
-                   g = weights_of<A>(p.down_filter, A(1) / bend.unit);
-  int chunk = int(warp - row * unsigned(chunks.warps_of_row)) * chunks.of_warp;
-  const int end = min(chunk + chunks.of_warp, chunks.of_row);
+  const Bend<T> bend(p, channel);
+  const Weights<A> f = weights_of<A, kWidth>(p.up_filter, A(2) * bend.unit),
+                   g = weights_of<A, kWidth>(p.down_filter, A(1) / bend.unit);
+  const int step = int(blockIdx.x - row * s.warps_of_row.divisor) * s.of_warp;
+  const int end = min(step + s.of_warp, s.steps);
+  typename F::Edge* edges = shared<typename F::Edges>().of;
+  int begin = step * F::kStep;
+  const A sample = first_samples(x, length, begin, f, bend);
+  const A last = __shfl_sync(0xffffffffu, sample, kWarp - 1);
+  if (lane < 2 * kBeyond) edges[0].v[lane] = sample;
+  constexpr int kCell = int(sizeof(typename F::Edge)), kTurn = kWarp * kCell;
+  int write = (lane + 1) * kCell, read = lane * kCell;
+  const int turn_write = lane == kWarp - 1 ? kTurn : 0, turn_read = lane == 0 ? kTurn : 0;
+  x += begin + lane * kRun;
+  y += begin + lane * kRun;
 #pragma unroll 1
-  for (; chunk < end; ++chunk) {
-    const int begin = chunk * kChunk - kForwardRun, first = begin + lane * kForwardRun;
-    A even[kForwardRun], odd[kForwardRun];
+  for (int steps = end - step; steps > 0;
+       --steps, begin += F::kStep, x += F::kStep, y += F::kStep) {
+    const int left = length - begin - lane * kRun;  // samples of the row from the lane's first on
+    const bool is_inner = begin + F::kStep + F::kNext <= length;
+    A a[kBeyond + kRun], b[kBeyond + kRun];  // even and odd samples
     {
-      A own[kForwardRun], c[kForwardRun + 2 * kReach];
-      load_samples<kWidth>(own, x, length, first);
-      with_neighbours<kReach, kReach>(c, own);
+      const Samples<T, kWidth> own(x, left, is_inner);
+      A c[kRun + kBeyond];
 #pragma unroll
-      for (int r = 0; r < kForwardRun; ++r) {
-        A a = 0, b = 0;
+      for (int k = 0; k < kRun + kBeyond; ++k) c[k] = own[k];
+#pragma unroll
+      for (int r = 0; r < kRun; ++r) {
+        A even = 0, odd = 0;
 #pragma unroll
         for (int m = 0; m < kTaps / 2; ++m) {
-          a += f.odd[m] * c[r + kReach + 2 - m];
-          b += f.even[m] * c[r + kReach + 3 - m];
+          even += f.odd[m] * c[r + kBeyond - m];
+          odd += f.even[m] * c[r + kBeyond - m];
         }
-        even[r] = bend(a);
-        odd[r] = bend(b);
+        a[kBeyond + r] = bend(even);
+        b[kBeyond + r] = bend(odd);
       }
     }
-    // Beyond an end is that end: its first even and its last odd sample.
-    if (begin < 0) {
-      const A value = __shfl_sync(0xffffffffu, even[0], 1);
+    if (!is_inner) {  // Beyond the end is the end.
 #pragma unroll
-      for (int r = 0; r < kForwardRun; ++r)
-        if (first + r < 0) even[r] = odd[r] = value;
+      for (int r = 0; r < kRun; ++r) {
+        if (kAhead + r >= left) a[kBeyond + r] = last;
+        if (kAhead - 1 + r >= left) b[kBeyond + r] = last;
+      }
     }
-    if (begin + 32 * kForwardRun > length) {
-      A value = 0;
+    typename F::Edge edge{};
 #pragma unroll
-      for (int r = 0; r < kForwardRun; ++r)
-        if (first + r == last) value = odd[r];
-      value = __shfl_sync(0xffffffffu, value, (last - begin) / kForwardRun);
-#pragma unroll
-      for (int r = 0; r < kForwardRun; ++r)
-        if (first + r > last) even[r] = odd[r] = value;
+    for (int k = 0; k < kBeyond; ++k) {
+      edge.v[k] = a[kRun + k];
+      edge.v[kBeyond + k] = b[kRun + k];
     }
-    A a[2 + kForwardRun + 3], b[3 + kForwardRun + 2], out[kForwardRun];
-    with_neighbours<2, 3>(a, even);
-    with_neighbours<3, 2>(b, odd);
+    store_run(cell_at(edges, write).v, edge);
+    __syncwarp();
+    edge = load_run<2 * kBeyond + 2>(cell_at(edges, read).v);
+    __syncwarp();
+    write ^= turn_write;
+    read ^= turn_read;
 #pragma unroll
-    for (int r = 0; r < kForwardRun; ++r) {
+    for (int k = 0; k < kBeyond; ++k) {
+      a[k] = edge.v[k];
+      b[k] = edge.v[kBeyond + k];
+    }
+    A out[kRun];
+#pragma unroll
+    for (int r = 0; r < kRun; ++r) {
       A sum = 0;
 #pragma unroll
       for (int m = 0; m < kTaps / 2; ++m) {
@@ -142,7 +226,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       }
       out[r] = sum;
     }
-    if (lane > 0 && lane < 31) store_samples<kWidth>(y, length, first, out);
+    store_samples<T, kWidth>(y, left, is_inner, out);
   }
 }
 
