@@ -69,9 +69,9 @@ gallery: $(VENV)/.installed
 
 test: test-reference test-emulator test-cpu
 
-# Without the library, every op is its reference and our derivative formulas.
+# Without the library, every op is its reference and our derivative formulas. Inductor is tested here.
 test-reference: $(VENV)/.installed
-	$(PYTEST) --backend reference $(KERNEL_TESTS) $(PYTEST_FLAGS)
+	$(PYTEST) --backend reference -m 'not slow or inductor' $(KERNEL_TESTS) $(PYTEST_FLAGS)
 
 # The CUDA kernels, run on the CPU. Needs the CUDA toolkit's headers, and no GPU.
 test-emulator: $(VENV)/.cuda

@@ -357,7 +357,10 @@ def test_nothing_is_read_by_the_host():
         run()
 
 
-@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.inductor])],
+)
 @pytest.mark.parametrize("has_ema", [True, False], ids=["average", "no average"])
 def test_compiles_without_a_graph_break(has_ema, engine, device):
     torch.compiler.reset()

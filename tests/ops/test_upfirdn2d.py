@@ -256,7 +256,10 @@ def test_the_backward_pass_is_the_adjoint(case, device, seed):
     assert torch.allclose((ax * y).sum(), (x * aty).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.inductor])],
+)
 @pytest.mark.parametrize("is_dynamic", [False, True], ids=["static", "dynamic"])
 def test_compiles_without_a_graph_break(engine, is_dynamic, device, seed):
     f = setup_filter([1, 3, 3, 1], device=device)

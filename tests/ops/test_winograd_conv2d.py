@@ -356,7 +356,10 @@ def test_autocast_goes_to_torch(device, seed):
     assert y.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("engine", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.inductor])],
+)
 def test_compiles_without_a_graph_break(engine, device, seed):
     torch.compiler.reset()
     x = torch.randn(2, 64, 32, 32, device=device).contiguous(memory_format=CL).requires_grad_()
