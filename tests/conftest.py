@@ -1,5 +1,6 @@
 """`--backend`, `--quick`: what runs on which kernels; the fixtures that every op test shares."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -118,6 +119,12 @@ def pytest_collection_modifyitems(config, items):
         seen.add(case)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
+
+
+def pytest_collection_finish():
+    """What the collection made stays to the end: no pass of the garbage collector looks at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_long(item):
