@@ -46,7 +46,7 @@ def recipe(
         g_optimizer=optimizer,
         d_optimizer=optimizer,
         batch=16,
-        r1_gamma=0.1,
+        r1_gamma=0.01,
         d_reg_interval=4,
         ema=EmaConfig(half_life_kimg=2.0),
         total_kimg=40.0,
