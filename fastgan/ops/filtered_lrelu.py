@@ -123,7 +123,7 @@ def _backward(ctx, dy, _):
         return None, None, None, None, *nones
     fu, fd, signs = ctx.saved_tensors
     up, down, x0, _, y0, _, gain, slope, _, flip_filter, _ = ctx.options
-    dx = _adjoint(
+    dx = adjoint_of_masked(
         dy, signs, fu, fd, up, down, x0, y0, ctx.size, 0, 0, gain * up**2, slope, flip_filter
     )
     db = None
@@ -132,7 +132,7 @@ def _backward(ctx, dy, _):
     return dx, None, None, db, *nones
 
 
-def _adjoint(
+def adjoint_of_masked(
     dy, signs, fu, fd, up, down, x0, y0, size, sign_x, sign_y, gain, slope, flip_filter
 ):  # fmt: skip
     """Of `filtered_lrelu_masked` with these options, on a map of `size` = (height, width)."""
@@ -188,7 +188,7 @@ def _masked_backward(ctx, dy):
         return (None,) * 15
     signs, fu, fd = ctx.saved_tensors
     up, down, x0, y0, _, _, *rest = ctx.options
-    return _adjoint(dy, signs, fu, fd, up, down, x0, y0, ctx.size, *rest), *(None,) * 14
+    return adjoint_of_masked(dy, signs, fu, fd, up, down, x0, y0, ctx.size, *rest), *(None,) * 14
 
 
 _masked_op = define_op(

@@ -20,6 +20,12 @@ What mixes samples nonlinearly (minibatch standard deviation, batch normalisatio
 near the end of D: the δ of L and of P then differ by more than a factor per sample, which makes
 six passes, the very number that double backward takes from a shared forward pass.
 
+Of fastgan's operators these are followed, where the activation is linear, relu or leaky ReLU:
+`upfirdn2d` and what is made of it, the convolutions, `bias_act`, `bias_act_filter2d`,
+`filtered_lrelu`, `noise_bias_act` and `modulate`, the last two with noise, scales and factors that
+do not depend on x. `attention`, `anti_aliased_snake`, `minibatch_stddev`, `demodulation`,
+`channel_dot` and `gradient_penalty` of values that depend on x are refused.
+
 `linearise` runs D once, as it is. Forward and adjoint are autograd's own; a tape (`tape.py`) notes,
 per operator that x flows through, how a tangent follows it and which tensors outside x it
 multiplies or adds. These tensors are the inputs of one autograd node, whose outputs are the logits

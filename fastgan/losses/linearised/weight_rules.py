@@ -179,6 +179,24 @@ def _scale(tape, func, args, kwargs, out):
     tape.add((x,), out, tangent, if_any(gradients, at), mixes=x.dim() != out.dim())
 
 
+@rule(torch.ops.fastgan.modulate.default)
+def _modulate(tape, func, args, kwargs, out):
+    x, s = args
+    if tape.value(x) is None:
+        raise NotLinear("multiplies by factors that depend on x")
+    tape.require_constants(s)
+    at, kept_s = tape.slot(s), tape.save(s)
+    kept_x = tape.save(x) if at is not None else None
+
+    def gradients(saved, seeds, delta, t):
+        if seeds.c is None and t is None:
+            return []
+        source = seeds.mix(saved[kept_x], t)
+        return [(at, torch.ops.fastgan.channel_dot.default(source, delta))]
+
+    tape.add((x,), out, lambda saved, t: func(t, saved[kept_s]), if_any(gradients, at))
+
+
 # Sums.
 
 

@@ -29,6 +29,8 @@ from fastgan.losses.gradient_penalty import (
 )
 from fastgan.losses.linearised import linearise
 from fastgan.models import load_architecture
+from fastgan.ops.bias_act import ACTIVATIONS
+from fastgan.ops.bias_act_filter2d import in_one_pass, is_one_pass
 
 SHIPPED = {
     "mlp": ("mlp", {}),
@@ -53,6 +55,25 @@ def shipped(name, dtype):
     x = torch.randn(4, 2, 20, 17, dtype=dtype)
     c = (torch.eye(3, dtype=dtype)[[0, 2, 1, 2]],) if config.c_dim else ()
     return D, x, c
+
+
+def test_stylegan2_as_it_runs_on_a_gpu(monkeypatch, backend):
+    """There an activation and the filter after it are one operator; not in float64, by itself."""
+    sizes = []
+
+    def in_one_pass_each(x, b, f, padding, act, gain, clamp):
+        x = x.contiguous(memory_format=torch.channels_last)
+        spec = ACTIVATIONS[act]
+        gain = spec.gain if gain is None else gain
+        assert is_one_pass(x, f, padding, act, spec.alpha, gain)
+        sizes.append(x.shape[2:])
+        return in_one_pass(x, b, f, padding[1], padding[3], spec.alpha, gain, clamp)
+
+    monkeypatch.setattr("fastgan.nn.conv._joins", lambda x: True)
+    monkeypatch.setattr("fastgan.nn.conv.bias_act_filter2d", in_one_pass_each)
+    for name in ("stylegan2", "stylegan2, skip, clamp"):
+        assert assert_exact(*shipped(name, torch.float64), target=1.0)
+    assert len(set(sizes)) == 2  # both blocks
 
 
 def residual(dtype):

@@ -10,9 +10,11 @@ from torch import nn
 
 from fastgan.losses.gradient_penalty import logits_and_penalty, penalty_of_logits, r1
 from fastgan.losses.linearised import linearise, worth_trying
+from fastgan.losses.linearised.tape import _RULES
 from fastgan.models import load_architecture
 from fastgan.nn import EqualLinear
-from fastgan.ops import attention, minibatch_stddev
+from fastgan.ops import attention, minibatch_stddev, modulate, noise_bias_act
+from fastgan.ops._backend import defined_ops
 
 
 class Reversed(torch.autograd.Function):
@@ -103,6 +105,10 @@ REFUSED = {
     "attention op": (lambda D, h: attention(*[h.unsqueeze(2)] * 3).flatten(1),
                      r"fastgan::attention is attention, in Critic, test_refusals\.py:\d"),
     "stddev": (lambda D, h: minibatch_stddev(h), r"fastgan::minibatch_stddev normalises .* Critic"),
+    "noise": (lambda D, h: noise_bias_act(h, None, 2 * D.w[None, :1]),
+              "fastgan::noise_bias_act adds noise that takes a gradient"),
+    "style": (lambda D, h: modulate(D.w.expand(4, 6), h),
+              "fastgan::modulate multiplies by factors that depend on x"),
     "own backward": (lambda D, h: Reversed.apply(h), "autograd.Function of its own"),
     "out of torch": (lambda D, h: Doubled.apply(h), "autograd.Function of its own"),
     "own backward, added": (lambda D, h: h + Doubled.apply(h), "autograd.Function of its own"),
@@ -235,3 +241,21 @@ def test_a_compiled_critic_is_refused_by_name(run, method):
 def test_method_is_checked():
     with pytest.raises(ValueError, match=r"logits_and_penalty: method must be one of auto, lin"):
         logits_and_penalty(nn.Linear(3, 1), torch.randn(2, 3), method="exact")
+
+
+# Those that have no rule: nonlinear in each operand, or not made for maps.
+NOT_LINEAR = {"anti_aliased_snake", "attention", "channel_dot", "demodulation", "gradient_penalty",
+              "minibatch_stddev"}  # fmt: skip
+OF_CONSTANTS = ("sample_", "augment_")  # take no values that depend on x
+DERIVATIVES = ("_backward", "_masked", "_weight")  # of another one
+
+
+def test_every_operator_of_fastgan_has_a_rule_or_is_known_to_be_nonlinear():
+    forward = {
+        name
+        for name in defined_ops()
+        if not name.startswith(OF_CONSTANTS) and not name.endswith((*DERIVATIVES, "_"))
+    }
+    ruled = {func._opname for func in _RULES if func.namespace == "fastgan"}
+    assert forward - ruled == NOT_LINEAR, "write a rule, or list it here and in the docstring"
+    assert not ruled & NOT_LINEAR

@@ -11,7 +11,10 @@ from torch import nn
 from fastgan.augment import AugmentPipe, BlurFade
 from fastgan.ops import (
     bias_act,
+    filtered_lrelu,
     grouped_conv2d,
+    modulate,
+    noise_bias_act,
     setup_filter,
     upfirdn2d,
     use_backend,
@@ -19,10 +22,40 @@ from fastgan.ops import (
     winograd_strided_conv2d,
     winograd_strided_conv_transpose2d,
 )
+from fastgan.ops.bias_act_filter2d import in_one_pass
 
 
 def filtered(h, **options):
     return upfirdn2d(h, setup_filter([1, 3, 3, 1], h.device), **options)
+
+
+def filtered_after(h, b, clamp):
+    """`bias_act_filter2d` by its own op, which the public function takes on a GPU alone: 7 × 7."""
+    h = h.contiguous(memory_format=torch.channels_last)
+    f = torch.tensor([[1.0, -2, 3, 0.5], [0, 1, 2, -1], [2, 0.25, -3, 1], [1, 1, 0, 4]]) / 4
+    return in_one_pass(h, b, f.to(h.dtype), 2, 2, 0.3, 1.5, clamp)
+
+
+def between_filters(h, b, **options):
+    up, down = setup_filter([1, 3, 3, 1], h.device), torch.tensor([1.0, 3, 2, -1, 1, 0.5]) / 6
+    options = {"up": 2, "down": 2, "padding": (5, 4, 4, 5), "slope": 0.3} | options
+    return filtered_lrelu(h, up, down, b, **options)
+
+
+def twice(h, call):
+    """Of h [N, C, 6, 6], call(h) [N, C, 7, 7] and h: the δ of h is not that of one of them."""
+    h = h.contiguous(memory_format=torch.channels_last)
+    return call(h) + F.pad(h, (1, 0, 0, 1))
+
+
+def styles(D, h):
+    """[N, 4]"""
+    return torch.linspace(0.5, 1.5, h.shape[0], dtype=h.dtype)[:, None] * D.w
+
+
+def noise(D, h):
+    """scale, noise, strength and b of noise_bias_act."""
+    return styles(D, h), with_grid(h), D.w[1] / 4, D.w - 2
 
 
 def with_grid(h):
@@ -124,6 +157,22 @@ SAMPLEWISE = {
     "bias_act, clamp": (lambda D, h: bias_act(h, D.w, act="relu", clamp=2.5), 4),
     "bias_act, linear": (lambda D, h: bias_act(h, D.w, gain=0.7), 4),
     "bias_act, h used twice": (lambda D, h: bias_act(h, D.w, act="lrelu") + h, 4),
+    "bias_act_filter2d": (lambda D, h: filtered_after(h, D.w, None), 4),
+    "bias_act_filter2d, clamp": (lambda D, h: filtered_after(h, D.w, 1.2), 4),
+    "bias_act_filter2d, no bias": (lambda D, h: filtered_after(h, None, 0.9), 4),
+    "bias_act_filter2d, h used twice": (
+        lambda D, h: twice(h, lambda h: filtered_after(h, D.w, 1.2)), 4),
+    "filtered_lrelu": (lambda D, h: between_filters(h, D.w, clamp=1.1), 4),
+    "filtered_lrelu, h used twice": (
+        lambda D, h: twice(h, lambda h: between_filters(h, D.w)), 4),
+    "filtered_lrelu, no bias": (lambda D, h: between_filters(h, None, flip_filter=True), 4),
+    "modulate": (lambda D, h: modulate(h, styles(D, h)), 4),
+    "modulate by constants": (lambda D, h: modulate(h, styles(D, h).detach()), 4),
+    "noise_bias_act": (lambda D, h: noise_bias_act(h, *noise(D, h), act="lrelu", clamp=2.0), 4),
+    "noise_bias_act, linear": (lambda D, h: noise_bias_act(h, styles(D, h), gain=0.7), 4),
+    "noise_bias_act, noise alone": (
+        lambda D, h: noise_bias_act(h, None, *noise(D, h)[1:3], clamp=1.0), 4),
+    "noise_bias_act, relu": (lambda D, h: noise_bias_act(h, b=D.w - 2, act="relu"), 4),
     "scale by a parameter": (lambda D, h: h * D.w[:, None, None], 4),
     "parameter times h": (lambda D, h: D.w[:, None, None] * h, 4),
     "divide by a parameter": (lambda D, h: h / D.w[:, None, None], 4),
@@ -204,7 +253,18 @@ def test_operator(name, backend):
     assert assert_exact(*build(*SAMPLEWISE[name]), limit=limit), "not merged"
 
 
-@pytest.mark.parametrize("name", ["bias_act, clamp", "blur and halve", "double", "relu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bias_act, clamp",
+        "bias_act_filter2d, clamp",
+        "filtered_lrelu",
+        "noise_bias_act",
+        "blur and halve",
+        "double",
+        "relu",
+    ],
+)
 def test_the_reference_is_followed_too(name):
     with use_backend("reference"):
         assert assert_exact(*build(*SAMPLEWISE[name]))
