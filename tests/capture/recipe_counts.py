@@ -5,7 +5,8 @@ numbers of its own). An operator launches where it is neither a view (`OpOverloa
 allocates or asks for a size, and where one of its tensors has an element: a CUDA graph then has at
 least one node for it. It is a count of operators, not of kernels: the backward pass of a
 convolution is one operator and two kernels or three, a reduction may be two, and what cuDNN and
-cuBLAS launch beside their main kernel is unknown here.
+cuBLAS launch beside their main kernel is unknown here. fake_cuda.cpp says that cuDNN is there, on
+which the memory format of what convolutions return depends, and so which copies follow.
 """
 
 import sys
@@ -115,17 +116,11 @@ class _Counts(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         if func.namespace in ("prim", "profiler"):
             return output
-        if func._opname == "convolution" and any(map(_is_channels_last, args[:2])):
-            output = output.contiguous(memory_format=torch.channels_last)  # as cuDNN gives it
         self.operators += 1
         leaves = tree_leaves((args, kwargs, output))
         if _launches(func, [leaf for leaf in leaves if isinstance(leaf, Tensor)]):
             self.launching[_name(func, args, kwargs or {})] += 1
         return output
-
-
-def _is_channels_last(t: Tensor) -> bool:
-    return t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
 
 
 def _launches(func: torch._ops.OpOverload, tensors: list[Tensor]) -> bool:
