@@ -27,7 +27,9 @@ NAMES = {
         read_weights
     """,
     "fastgan.control": """
-        SteerableGenerator interpolate load_ws mix parse_layers replace_layers save_ws video_frames
+        AVATAR_QUESTIONS Directions PerceptualDistance Projection Question SteerableGenerator edit
+        factorize interpolate learn_directions load_ws mix nearest_of_samples parse_layers project
+        read_attributes replace_layers save_ws video_frames
     """,
     "fastgan.data": """
         BatchLoader ImageDataset PackedDataset SampleLoader convert default_dataset open_images pack

@@ -32,7 +32,7 @@ assert not heavy, heavy
         ["patch"],
         ["import"],
         ["mix"],
-        ["video"],
+        ["project"],
     ],
 )
 def test_help_loads_nothing_heavy(command):

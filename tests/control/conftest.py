@@ -18,6 +18,11 @@ def steerable(name, c_dim=0, **fields):
     return SteerableGenerator(G, name=name)
 
 
+@pytest.fixture
+def make_network():
+    return steerable
+
+
 @pytest.fixture(params=WITH_STYLES)
 def network(request):
     return steerable(request.param)
