@@ -8,7 +8,7 @@ namespace fastgan {
 
 // All maps are channels_last. Codes: two bits for each element of the map before the filter,
 // [n, height, width, channels / 4], the first of four in the lowest bits: 0 where the slope is
-// gain, 1 where it is gain·alpha, 2 where the clamp holds.
+// gain, 1 where it is gain·alpha, 2 or 3 where the clamp holds.
 struct BiasActFilter2dParams {
   // up = down = 1 and 4 taps. Padding before: 2 where the filter comes last, 1 where it comes
   // first. x, out: in and out of the op. f without a gain.

@@ -2,9 +2,8 @@
 // where pixels enter and with slopes where they enter or leave.
 #include "bias_act_filter2d.h"
 
-#include "../../common/leaky_relu.cuh"
 #include "../../common/partial_sums.cuh"
-#include "../upfirdn2d/channels_last.cuh"
+#include "forward_strip.cuh"
 
 namespace fastgan::cuda {
 namespace {
@@ -49,42 +48,6 @@ struct Slopes {
   __device__ __forceinline__ A of(unsigned codes, int k) const {
     const unsigned code = codes >> 2 * k;
     return (code & 2) ? A(0) : (code & 1) ? leaky : gain;
-  }
-};
-
-// y = clamp(gain · lrelu(x + b)) as each pixel enters, rounded as bias_act rounds it; its code is
-// written by the strip whose outputs lie kPadForward rows and columns before it.
-template <class T, class Act>
-struct Activated : OnlyFilter<T, kN> {
-  using A = compute_t<T>;
-  using typename OnlyFilter<T, kN>::Beside;
-  const Act& act;
-  uint8_t* codes;  // or null
-  A bias[kN], clamp;
-  int rows;
-
-  template <int kWindow, class Offset>
-  __device__ __forceinline__ void enter(Pixel<T, kN> (&pixels)[kWindow], const Beside (&)[kWindow],
-                                        unsigned here, int step, Offset&& offset) {
-#pragma unroll
-    for (int q = 0; q < kWindow; ++q) {
-      A values[kN];
-#pragma unroll
-      for (int k = 0; k < kN; ++k) values[k] = act(pixels[q].channel(k) + bias[k]);
-      pixels[q].set(values);
-    }
-    if (!codes || step < kPadForward || step >= kPadForward + rows) return;
-#pragma unroll
-    for (int q = kPadForward; q < kPadForward + kStripColumns<1>; ++q) {
-      if (!(here >> q & 1)) continue;
-      unsigned code = 0;
-#pragma unroll
-      for (int k = 0; k < kN; ++k) {
-        const A y = pixels[q].channel(k);
-        code |= unsigned((y < 0 ? -y : y) >= clamp ? 2 : !(y > 0)) << 2 * k;
-      }
-      codes[offset(q) / kN] = uint8_t(code);
-    }
   }
 };
 
@@ -134,22 +97,25 @@ struct Sloped : OnlyFilter<T, kN> {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks<T>)
-    forward_kernel(BiasActFilter2dParams p, ChannelsLast s, LeakyRelu<compute_t<T>> act) {
+    forward_kernel(BiasActFilter2dParams p, ChannelsLast s, Bounded<compute_t<T>> act) {
   using A = compute_t<T>;
   SquareTaps<A>& taps = shared<SquareTaps<A>>();
   read_taps(taps, p.filter);
   __syncthreads();
   StripOfPixels at;
   if (!find_strip<kN>(s, at)) return;
-  const auto f = [&](A u) { return act.leaky(u); };
-  Activated<T, decltype(f)> besides{{}, f};
-  besides.codes = p.codes ? codes_of<T>(p, int64_t(s.y.in) * s.x.in, at) : nullptr;
-  besides.clamp = load(narrow<T>(A(p.clamp)));  // as the map holds it
-  besides.rows = s.rows;
+  const int64_t in = int64_t(s.y.in) * s.x.in, out = int64_t(s.y.out) * s.x.out;
+  const T* x = static_cast<const T*>(p.filter.x) + at.sample * in * s.channels + at.channel;
+  T* y = static_cast<T*>(p.filter.out) + at.sample * out * s.channels + at.channel;
+  uint8_t* codes = p.codes ? codes_of<T>(p, in, at) : nullptr;
+  A bias[kN];
 #pragma unroll
   for (int k = 0; k < kN; ++k)
-    besides.bias[k] = p.b ? A(load(static_cast<const T*>(p.b)[at.channel + k])) : A(0);
-  filter_pixels<T, kN, 1, 1>(taps, p.filter, s, at, besides);
+    bias[k] = p.b ? A(load(static_cast<const T*>(p.b)[at.channel + k])) : A(0);
+  if (taps.is_separable)
+    forward_strip<true, T, kN>(taps, x, y, codes, s, at, act, bias);
+  else
+    forward_strip<false, T, kN>(taps, x, y, codes, s, at, act, bias);
 }
 
 template <class T>
@@ -230,8 +196,11 @@ int run(const BiasActFilter2dParams& p, const Exec& exec) {
     const dim3 grid(unsigned(s.blocks * p.filter.n)), block(kThreads);
     const Slopes<A> slopes = {A(p.gain), A(p.gain) * A(p.alpha)};
     if constexpr (kPass == Pass::kForward) {
-      const LeakyRelu<A> act(A(p.alpha), A(p.gain), A(p.clamp));
-      launch(forward_kernel<T>, grid, block, 0, stream, p, s, act);
+      BiasActFilter2dParams q = p;
+      q.filter.gain *= p.gain;
+      const ChannelsLast wide = forward_layout<T, kN>(p.filter);
+      launch(forward_kernel<T>, dim3(unsigned(wide.blocks * p.filter.n)), block, 0, stream, q, wide,
+             Bounded<A>(A(p.alpha), A(p.clamp / p.gain)));
     } else if constexpr (kPass == Pass::kMasked) {
       launch(masked_kernel<T>, grid, block, 0, stream, p, s, slopes);
     } else {

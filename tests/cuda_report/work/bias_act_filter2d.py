@@ -13,6 +13,7 @@ _MOST_ROWS, _WARM_UP = 32, 3
 
 def _pass(name: str, dtype: str) -> Work:
     side = _PASSES[name]
+    columns = 2 if name != "forward" else 3 if dtype == "float" else 4
     strips = -(-side // _MOST_ROWS)
     rows = -(-side // strips)
     return Work(
@@ -20,7 +21,7 @@ def _pass(name: str, dtype: str) -> Work:
         parts=(
             Part(
                 kernel=f"bias_act_filter2d/{name}_kernel<{dtype}>",
-                outputs=4 * side / (-(-side // 2)) * side / strips,
+                outputs=4 * side / (-(-side // columns)) * side / strips,
                 trips=(rows + _WARM_UP, 0),  # taps that are no outer product: 0
                 moved=2 * ITEM_BYTES[dtype] + 0.25,
             ),
