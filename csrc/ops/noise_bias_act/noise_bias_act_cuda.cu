@@ -77,7 +77,8 @@ __global__ void __launch_bounds__(kThreads)
     forward_planes_kernel(NoiseBiasActParams p, LeakyRelu<compute_t<T>> act, Strips strips) {
   using A = compute_t<T>;
   struct Loaded {
-    Run<T, kN> x, noise;
+    Run<T, kN> x;
+    uint4 noise;  // 0 where there is none
   };
   const int64_t runs = p.inner / kN;
   const Strip own = strip_of_planes<false>(strips, p.outer, p.channels, runs);
@@ -99,15 +100,16 @@ __global__ void __launch_bounds__(kThreads)
           own.length, stride,
           [&](int64_t i, int) {
             Loaded loaded{load_run<kN>(x + i), {}};
-            if (p.noise) loaded.noise = load_run<kN>(noise + i);
+            if (p.noise) loaded.noise = *reinterpret_cast<const uint4*>(noise + i);
             return loaded;
           },
           [&](int64_t i, Loaded loaded) {
+            A values[kN], noises[kN];
+            unpack(loaded.x, values);
+            unpack(*reinterpret_cast<const Run<T, kN>*>(&loaded.noise), noises);
 #pragma unroll
-            for (int k = 0; k < kN; ++k) {
-              const A add = strength * load(loaded.noise.v[k]) + b;
-              loaded.x.v[k] = narrow<T>(f(scale * load(loaded.x.v[k]) + add));
-            }
+            for (int k = 0; k < kN; ++k)
+              loaded.x.v[k] = narrow<T>(f(scale * values[k] + (strength * noises[k] + b)));
             store_run<kN>(y + i, loaded.x);
           });
     }
@@ -152,9 +154,11 @@ __global__ void __launch_bounds__(kThreads, 4)  // at most 64 registers
           },
           [&](int64_t i, Loaded loaded) {
             const A add = strength * loaded.noise;
+            A values[kN];
+            unpack(loaded.x, values);
 #pragma unroll
             for (int k = 0; k < kN; ++k)
-              loaded.x.v[k] = narrow<T>(f(scale.v[k] * load(loaded.x.v[k]) + (add + b.v[k])));
+              loaded.x.v[k] = narrow<T>(f(scale.v[k] * values[k] + (add + b.v[k])));
             store_run<kN>(y + i, loaded.x);
           });
     }
