@@ -4,10 +4,10 @@
     w = clamp(gain · lrelu(u, alpha), ±clamp)     as in `bias_act`
     y = upfirdn2d(w, f, padding)                  as in `upfirdn2d`, up = down = 1
 
-Everywhere it is what the two ops give one after the other. On a GPU w is not written to memory for
-channels_last maps of 16 or 32 bits under 4 × 4 taps with two pixels of padding before them and at
-least one behind, as StyleGAN2's discriminator has them between two convolutions; elsewhere, and
-where the activation is no leaky ReLU, it is those two ops.
+Everywhere it is what the two ops give one after the other. On a GPU w is not written to memory, nor
+rounded to 16 bits, for channels_last maps of 16 or 32 bits under 4 × 4 taps with two pixels of
+padding before them and at least one behind, as StyleGAN2's discriminator has them between two
+convolutions; elsewhere, and where the activation is no leaky ReLU, it is those two ops.
 
 Where a gradient is wanted two bits are kept of each w, which say whether dw/du is gain, gain·alpha
 or 0: 1/16 of a map of 32 bits. With F the filter and m = dw/du, which is constant but for kinks:
