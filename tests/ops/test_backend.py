@@ -348,13 +348,13 @@ def test_calls_leave_nothing_on_the_heap(call, device):
     def step() -> None:
         torch.autograd.grad(call(x, b).sum(), x)
 
-    for _ in range(200):
+    for _ in range(100):
         step()
-    calls, growth = 500, []
+    calls, growth = 200, []
     for _ in range(3):  # a leak grows each time, a cache that is made late does not
         before = _heap_in_use()
         for _ in range(calls):
             step()
         growth.append((_heap_in_use() - before) / calls)
-    # A leaked string is 48 bytes a call; lazily made caches stay far below one byte.
+    # A leaked string is 48 bytes a call; lazily made caches stay far below eight in one of three.
     assert min(growth) < 8

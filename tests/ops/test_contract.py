@@ -195,8 +195,8 @@ def test_compiles_without_a_graph_break(op, sample, device, seed):
 
 
 def of_inductor(op, name):
-    """To inductor an op is one call: what differs is whether an output's strides are those that the
-    op promised. The first sample of each op and those that are channels_last show it by default."""
+    """To inductor an op is one call by its schema and its fake kernel; what is wrong with those,
+    test_opcheck sees on every sample. By default: the first of each op, and channels_last ones."""
     is_default = name == next(iter(TABLES[op].samples)) or "channels_last" in name
     return [pytest.mark.slow, *([pytest.mark.inductor] if is_default else [])]
 
