@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 OUTPUT = ROOT / "build" / "native" / "tests"
 PLAIN = OUTPUT / "plain"  # what is built without a sanitizer
+SANITIZED = OUTPUT / "sanitized"
 NATIVE = ROOT / "tests" / "native"
 Objects = list[tuple[Path, list[str]]]
 # g++ assumes strict aliasing where nvcc does not: load16 reads any type through uint4.
@@ -63,8 +64,8 @@ def emulator_objects(sanitize: str | None = None, extra: Sequence[str] = ()) -> 
 
 
 def _make(target: _build.Target, sanitize: str | None) -> Path:
-    """In a folder per sanitizer, so that none waits for another's lock: they share no object."""
-    return _build.make(OUTPUT / sanitize if sanitize else PLAIN, [target])[0]
+    """Beside what has no sanitizer, so that `make sanitize` waits for no lock of the tests'."""
+    return _build.make(SANITIZED if sanitize else PLAIN, [target])[0]
 
 
 def emulator(sanitize: str | None = None, only: Sequence[str] = ()) -> Path:
@@ -88,31 +89,50 @@ def driver_target(
     *,
     csrc: Path = CSRC,
     extra: Sequence[str] = (),
+    of_kernels: Sequence[str] = (),
 ) -> _build.Target:
     """tests/native/driver.h over the kernels of "emulator" or "cpu", for `only` (default: every
-    op that has cases). csrc: a folder with changed CUDA kernels. extra: more compiler flags.
+    op that has cases). csrc: a folder with changed CUDA kernels. extra: more compiler flags;
+    of_kernels: for the kernels alone.
+
+    A sanitizer looks at the kernels alone. The cases' own loops would take most of the time if they
+    were instrumented; as they are not, their objects serve every sanitizer.
+
+    Of CPU kernels, the thread sanitizer gets one set of instructions, all that this processor has:
+    the others split a range among threads in the same way.
     """
     on_cpu = kernels == "cpu"
-    flags = [*SANITIZERS[sanitize], *extra]
-    base = [*_build.cxx(), *_build.CPU_FLAGS, "-g1", *flags] if on_cpu else emulated(*flags)
-    objects = [(NATIVE / "driver.cpp", base)]
+    flags = [*SANITIZERS[sanitize], *extra, *of_kernels]
+    if sanitize == "address":
+        flags += ["-O0"]  # compiled in half the time, which is more than what the runs lose
+    base = [*_build.cxx(), *_build.CPU_FLAGS, "-g1", *extra] if on_cpu else emulated(*extra)
+    isas = _build.CPU_KERNEL_FLAGS
+    if on_cpu and sanitize == "thread":
+        base = [*_build.cxx(), *_build.CXX_FLAGS, "-g1", *extra]
+        isas = [[*_build.CXX_FLAGS, "-march=native", "-DFASTGAN_ISA=baseline"]]
+    exact = ["-DFASTGAN_EXACT_ALLOCATION"] if sanitize == "address" else []
+    objects, cases = [], [(NATIVE / "driver.cpp", [*base, *exact])]
     if not on_cpu:
         objects += emulator_objects(sanitize, extra)
     for op in only or [op for op in ops() if (NATIVE / f"{op}.cpp").is_file()]:
         kernel = csrc / "ops" / op / f"{op}_cpu.cpp"
         if not on_cpu:
-            objects.append((kernel.with_name(f"{op}_cuda.cu"), base))
+            objects.append((kernel.with_name(f"{op}_cuda.cu"), emulated(*flags)))
         elif kernel.is_file():
-            for isa in _build.CPU_KERNEL_FLAGS:
+            for isa in isas:
                 objects.append((kernel, [*_build.cxx(), *isa, "-g1", *flags]))
         else:
             continue
-        objects.append((NATIVE / f"{op}.cpp", base))
-    return _build.Target(name, objects, _build.cxx(), [*SANITIZERS[sanitize], "-pthread"])
+        cases.append((NATIVE / f"{op}.cpp", base))
+    # The kernels first: of an inline function that both have, the linker takes the first.
+    return _build.Target(
+        name, [*objects, *cases], _build.cxx(), [*SANITIZERS[sanitize], "-pthread"]
+    )
 
 
 def driver(kernels: str, sanitize: str | None = None) -> Path:
-    return _make(driver_target(f"driver-{kernels}", kernels, sanitize), sanitize)
+    name = "-".join(["driver", kernels, *([sanitize] if sanitize else [])])
+    return _make(driver_target(name, kernels, sanitize), sanitize)
 
 
 def cpu_library(sanitize: str) -> Path:

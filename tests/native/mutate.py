@@ -32,8 +32,8 @@ OUTPUT = native_build.OUTPUT.with_name("mutations")
 BUGS = Path(__file__).with_name("mutations")
 SEEDS = range(1, 11)
 TIMEOUT_SECONDS = 120
-# Under a sanitizer, optimising costs more time than it saves. Without one, the flags and the folder
-# are those of the other tests, whose objects of all that has no bug in it are taken.
+# Optimising costs more time than it saves. What has no bug in it and no sanitizer has the flags and
+# the folder of the other tests, whose objects are taken.
 QUICK = ["-O0"]
 
 
@@ -192,6 +192,7 @@ def run(driver: Path, detector: Detector, seed: int, cases: Iterable[str] = ()) 
     if detector.narrow_limit is not None:
         environment["FASTGAN_EMULATOR_NARROW_LIMIT"] = str(detector.narrow_limit)
     chosen = [word for text in cases for word in ("--only", text)]
+    chosen += ["--once"] if detector.sanitize else []  # as sanitize.py runs it
     try:
         done = subprocess.run(
             [driver, *chosen], capture_output=True, text=True, env=environment,
@@ -214,7 +215,13 @@ def build(mutations: Sequence[Mutation], detectors: Iterable[Detector]) -> Drive
         extra = QUICK if sanitize else ()
         targets = [
             native_build.driver_target(
-                f"{name}.{sanitize}.driver", "emulator", sanitize, [op], csrc=csrc, extra=extra
+                f"{name}.{sanitize}.driver",
+                "emulator",
+                sanitize,
+                [op],
+                csrc=csrc,
+                extra=extra,
+                of_kernels=() if csrc == native_build.CSRC else QUICK,
             )
             for name, (op, csrc) in sources.items()
         ]
