@@ -199,7 +199,7 @@ def _section(row: Row, folder: Path) -> tuple[str, str]:
     numbers = [(f"trained on thousand {noun}", kimg), ("CPU-minutes", row.seconds / 60)]
     if run.scores:
         numbers += [("generated for the metrics", row.images)]
-        numbers += [(name, points[-1][1]) for name, points in run.scores.items()]
+        numbers += [(name, rows[-1]["results"][name]) for name, rows in run.scores.items()]
     cells = "".join(
         f"<tr><th>{escape(label)}</th><td>{format_number(value)}</td></tr>"
         for label, value in numbers

@@ -1,7 +1,7 @@
 """`fastgan evaluate`: Compute metrics of a trained network against a data set."""
 
-import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,18 +98,19 @@ def _evaluate(path: Path, data: str | None, names: list[str], *, num: int, seed:
     )
     results = evaluator.evaluate(names, _sampler(G, config, evaluator, seed), num)
     for name, result in results.items():
-        click.echo(f"{name:<16} {result.value:.6g}")
-        row = {"metric": name, "results": {name: result.value}, "kimg": kimg,
-               "snapshot": path.name, "data": str(dataset.path), "seed": seed,
-               **dataclasses.asdict(result)}  # fmt: skip
+        click.echo(f"{name:<16} {result}")
+        record = result.record(kimg=kimg, checkpoint=path.name, computed_by="evaluate")
+        row = record | {"timestamp": time.time()}
         with (run_of(path) / f"metric-{name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     facts = next(iter(results.values()))
     resizing = "" if config.data.modality != "images" else f", resizing: {facts.resize}"
     click.echo(
         f"computed with {facts.num_fake} generated and {facts.num_real} real {noun}; features: "
-        f"{facts.extractor}{resizing}"
+        f"{facts.extractor}{resizing}; seed {facts.seed}"
     )
+    if facts.interval_method:
+        click.echo(f"intervals: {facts.interval_method}")
 
 
 def _open_dataset(config: "TrainConfig", data: str | None) -> Any:

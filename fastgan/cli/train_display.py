@@ -26,7 +26,9 @@ class TickLines(Observer):
         click.echo(format_tick(tick) + losses)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
-        scores = "".join(f"  {name} {value:.4g}" for name, value in snapshot.metrics.items())
+        scores = "".join(
+            f"  {name} {result.value:.4g}" for name, result in snapshot.metrics.items()
+        )
         click.echo(f"snapshot {snapshot.checkpoint.name}  {snapshot.samples.name}{scores}")
 
     def on_alarm(self, alarm: Alarm) -> None:
@@ -95,7 +97,9 @@ class TerminalDisplay(Observer):
     def on_snapshot(self, snapshot: Snapshot) -> None:
         self._rows["samples"] = str(snapshot.samples)
         if snapshot.metrics:
-            self._rows["scores"] = "  ".join(f"{n} {v:.4g}" for n, v in snapshot.metrics.items())
+            self._rows["scores"] = "  ".join(
+                f"{n} {r.value:.4g}" for n, r in snapshot.metrics.items()
+            )
         self._draw()
 
     def on_alarm(self, alarm: Alarm) -> None:

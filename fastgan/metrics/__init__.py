@@ -7,6 +7,7 @@ or KID on Inception features.
 
 from fastgan.metrics.evaluator import NAMES, Evaluator, compute
 from fastgan.metrics.features import available
-from fastgan.metrics.part_evaluator import MetricResult, PartEvaluator
+from fastgan.metrics.part_evaluator import PartEvaluator
+from fastgan.metrics.result import MetricResult
 
 __all__ = ["NAMES", "Evaluator", "MetricResult", "PartEvaluator", "available", "compute"]

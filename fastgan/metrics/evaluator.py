@@ -13,6 +13,7 @@ from fastgan.metrics.given_features import check_features
 from fastgan.metrics.kid import kid
 from fastgan.metrics.part_evaluator import FeatureRanks, PartEvaluator, SampleFn, check_names
 from fastgan.metrics.prdc import prdc
+from fastgan.metrics.result import random_rows
 
 NAMES = (
     "kid_lite0",
@@ -55,6 +56,7 @@ class Evaluator(PartEvaluator):
     """
 
     names = NAMES
+    subsets_of = "generated and the real"
 
     def __init__(
         self,
@@ -122,17 +124,52 @@ class Evaluator(PartEvaluator):
         """
         return self.extractor(x.to(self.device))
 
-    def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
+    def scores(
+        self, names: Sequence[str], fake: Tensor, real: Tensor | None = None
+    ) -> dict[str, float]:
         """The values of metrics.
 
         Args:
             names: metrics, of `NAMES`.
             fake: [num_fake, F], the features of all generated images.
+            real: [n, F], those of a part of the real images, of which KID draws one subset instead
+                of 50; default: `real_features()`.
 
         Returns:
             The value of each metric by name.
         """
+        if real is not None:
+            return _score(names, real, fake, self.seed, subsets=1)
         return _score(names, self.real_features(), fake, self.seed)
+
+    def num_subset_rows(self, num_fake: int) -> int:
+        """The smaller of the numbers of images that `subset_scores` takes parts of.
+
+        Args:
+            num_fake: number of generated images.
+
+        Returns:
+            That number, or the number of real images.
+        """
+        return min(num_fake, self.num_real)
+
+    def subset_scores(
+        self, names: Sequence[str], fake: Tensor, draws: np.random.RandomState, share: float
+    ) -> dict[str, float]:
+        """The values of metrics of random parts of the generated and of the real images.
+
+        Args:
+            names: metrics, of `NAMES`.
+            fake: [num_fake, F], the features of all generated images.
+            draws: chooses the parts.
+            share: of the images.
+
+        Returns:
+            The value of each metric by name.
+        """
+        chosen = [random_rows(draws, n, share) for n in (len(fake), self.num_real)]
+        real = None if self._real is None else self._real[chosen[1]]
+        return self.scores(names, fake[chosen[0]], real)
 
 
 def compute(
@@ -172,12 +209,14 @@ def compute(
     return {name: result.value for name, result in results.items()}
 
 
-def _score(names: Sequence[str], real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:
+def _score(
+    names: Sequence[str], real: Tensor, fake: Tensor, seed: int, subsets: int = 50
+) -> dict[str, float]:
     values = {}
     of_balls = [name for name in names if name not in ("kid_lite0", "fd_lite0")]
     check_features(real, fake, ", ".join(names), least=_NEIGHBOURS + 1 if of_balls else 2)
     if "kid_lite0" in names:
-        values["kid_lite0"] = kid(real, fake, seed=seed)
+        values["kid_lite0"] = kid(real, fake, subsets=subsets, seed=seed)
     if "fd_lite0" in names:
         values["fd_lite0"] = frechet_distance(real, fake)
     if of_balls:

@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from fastgan._trees import num_rows
 from fastgan.metrics.given_features import check_finite
+from fastgan.metrics.result import NUM_SUBSETS, MetricResult, intervals, random_rows
 
-__all__ = ["FeatureRanks", "MetricResult", "PartEvaluator", "PartFn", "SampleFn", "check_names",
+__all__ = ["FeatureRanks", "PartEvaluator", "PartFn", "SampleFn", "check_names",
            "no_such_metric"]  # fmt: skip
 
 SampleFn = Callable[[int], Any]
@@ -28,27 +28,6 @@ class FeatureRanks(Protocol):
 
     def all_gather_rows(self, x: Tensor) -> list[Tensor]:
         """The matrices [n, F] that all ranks pass, in the order of the ranks; n may differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricResult:
-    """A value with everything that it depends on; compare only results that agree in the rest.
-
-    Args:
-        name: name of the metric.
-        value: its value.
-        num_real: number of samples of the data set.
-        num_fake: number of generated samples.
-        extractor: name of the feature extractor.
-        resize: how images are resized for it; "none" for other samples.
-    """
-
-    name: str
-    value: float
-    num_real: int
-    num_fake: int
-    extractor: str
-    resize: str
 
 
 class PartEvaluator:
@@ -75,6 +54,7 @@ class PartEvaluator:
     names: tuple[str, ...] = ()
     extractor_name = "none"
     resize = "none"
+    subsets_of = "generated"  # the samples that intervals are taken over
 
     def __init__(
         self,
@@ -173,18 +153,57 @@ class PartEvaluator:
         if self.ranks is not None and self.ranks.rank > 0:
             return {}
         check_finite(fake, ", ".join(names), "generated")
-        values = self.scores(names, fake)
+        scores = self.scores(names, fake)
+        values = {name: scores[name] for name in names}
+        reach = intervals(
+            values,
+            lambda draws, share: self.subset_scores(names, fake, draws, share),
+            num_samples=self.num_subset_rows(len(fake)),
+            seed=self.seed,
+        )
+        how = f"95 %, {NUM_SUBSETS} random halves of the {self.subsets_of} samples"
         return {
             name: MetricResult(
                 name=name,
-                value=values[name],
+                value=value,
                 num_real=self.num_real,
                 num_fake=len(fake),
                 extractor=self.extractor_name,
                 resize=self.resize,
+                seed=self.seed,
+                data=str(getattr(self.dataset, "path", "")),
+                interval=reach[name],
+                interval_method=None if reach[name] is None else how,
             )
-            for name in names
+            for name, value in values.items()
         }
+
+    def num_subset_rows(self, num_fake: int) -> int:
+        """The smaller of the numbers of samples that `subset_scores` takes parts of.
+
+        Args:
+            num_fake: number of generated samples.
+
+        Returns:
+            That number: here there is no other.
+        """
+        return num_fake
+
+    def subset_scores(
+        self, names: Sequence[str], fake: Tensor, draws: np.random.RandomState, share: float
+    ) -> dict[str, float]:
+        """The values of metrics of a random part of the samples, for their intervals.
+
+        Args:
+            names: metrics, of `names`.
+            fake: [num_fake, F], the features of all generated samples.
+            draws: chooses the part.
+            share: of the samples.
+
+        Returns:
+            The value of each metric by name. Here all real samples are kept.
+        """
+        return self.scores(names, fake[random_rows(draws, len(fake), share)])
 
     def prepare(self) -> None:
         """Computes what is needed of the data set; with several ranks all call it."""

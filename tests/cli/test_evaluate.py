@@ -34,8 +34,14 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 2
     assert rows[0]["results"] == rows[1]["results"]  # same seed, same score
-    assert (rows[0]["kimg"], rows[0]["num_fake"], rows[0]["extractor"]) == (0.02, 8, "means")
-    assert "with 8 generated and 8 real images; features: means" in first
+    assert rows[0].pop("timestamp") <= rows[1].pop("timestamp")
+    assert rows[0] == {
+        "metric": "fd_lite0", "results": rows[0]["results"], "interval": None,
+        "interval_method": None, "num_fake": 8, "num_real": 8, "extractor": "means",
+        "resize": "none", "seed": 0, "data": rows[0]["data"], "kimg": 0.02,
+        "checkpoint": rows[0]["checkpoint"], "computed_by": "evaluate",
+    }  # fmt: skip
+    assert "with 8 generated and 8 real images; features: means, resizing: none; seed 0" in first
     assert (run_dir / "metric-recall_lite0.jsonl").exists()
 
 

@@ -25,7 +25,7 @@ def _info(tmp_path):
 def _snapshot(tmp_path):
     return Snapshot(
         kimg=12.0, samples=tmp_path / "fakes000012.png", checkpoint=tmp_path / "ckpt-000012",
-        metrics={"kid_lite0": 0.123456},
+        metrics={"kid_lite0": SimpleNamespace(value=0.123456)},
     )  # fmt: skip
 
 

@@ -32,7 +32,9 @@ def test_records_name_everything_a_value_depends_on(tiny, pictures):
     for name, result in results.items():
         assert dataclasses.asdict(result) == {
             "name": name, "value": result.value, "num_real": 50, "num_fake": 40,
-            "extractor": "tiny", "resize": "none",
+            "extractor": "tiny", "resize": "none", "seed": 0, "data": "",
+            "interval": result.interval,
+            "interval_method": "95 %, 20 random halves of the generated and the real samples",
         }  # fmt: skip
         assert isinstance(result, MetricResult)
         assert isinstance(result.value, float)

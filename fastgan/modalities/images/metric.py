@@ -10,7 +10,8 @@ from torch import Tensor
 from fastgan import metrics
 from fastgan.metrics import Evaluator
 from fastgan.metrics.class_agreement import train_classifier
-from fastgan.metrics.part_evaluator import MetricResult, PartFn
+from fastgan.metrics.part_evaluator import PartFn
+from fastgan.metrics.result import MetricResult
 
 __all__ = ["DEFAULT", "NAMES", "available", "make_evaluator"]
 
@@ -80,12 +81,15 @@ class ImageEvaluator(Evaluator):
             columns.append((named == wanted.to(self.device)).float()[:, None])
         return torch.cat(columns, 1)
 
-    def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
+    def scores(
+        self, names: Sequence[str], fake: Tensor, real: Tensor | None = None
+    ) -> dict[str, float]:
         """The values of metrics.
 
         Args:
             names: metrics, of `NAMES`.
             fake: [num_fake, F], what `features` gave of all generated images.
+            real: [n, F], the features of the real images; default: `real_features()`.
 
         Returns:
             The value of each metric by name.
@@ -95,7 +99,7 @@ class ImageEvaluator(Evaluator):
             values = dict(zip(_AGREEMENT, (fake[:, -1].mean().item(), self._of_real), strict=True))
             fake = fake[:, :-1]
         rest = [name for name in names if name not in _AGREEMENT]
-        return values | (super().scores(rest, fake) if rest else {})
+        return values | (super().scores(rest, fake, real) if rest else {})
 
     @property
     def _needs_features(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from fastgan._extras import require
 from fastgan.data import BatchLoader
-from fastgan.metrics import PartEvaluator
+from fastgan.metrics import MetricResult, PartEvaluator
 from fastgan.modalities import load_modality
 from fastgan.training.checkpoint import checkpoint, random_state, retention
 from fastgan.training.checkpoint.changes import changes_since
@@ -314,11 +314,11 @@ class _Run:
             if self.is_first:
                 self._report_snapshot(path, metrics)
 
-    def _report_snapshot(self, path: Path, metrics: dict[str, float]) -> None:
+    def _report_snapshot(self, path: Path, metrics: dict[str, MetricResult]) -> None:
         state = self.state
         if metrics:
             first = state.config.metrics[0]
-            self.saver.note_score(path, first, metrics[first])
+            self.saver.note_score(path, first, metrics[first].value)
         suffix = load_modality(state.config.data.modality).samples.SUFFIX
         snapshot = Snapshot(
             kimg=state.kimg,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastgan.metrics import MetricResult
 from fastgan.training.checkpoint.transfer import CopiedWeights
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.state import TrainState
@@ -116,13 +117,13 @@ class Snapshot:
         kimg: thousands of real images shown.
         samples: the path for the fakes' file, such as the picture of them.
         checkpoint: the path of the checkpoint, which is still being written in the background.
-        metrics: name → value; empty where no metrics are configured, and at the first tick.
+        metrics: name → result; empty where no metrics are configured, and at the first tick.
     """
 
     kimg: float
     samples: Path
     checkpoint: Path
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, MetricResult] = field(default_factory=dict)
 
 
 class Observer:

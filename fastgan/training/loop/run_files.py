@@ -15,14 +15,15 @@ _COUNT = re.compile(r"(\d+)(?:_(\d{3}))?")
 class RunFiles:
     """The content of a run folder at one moment.
 
-    `stats` and each list in `scores` are rows with a `kimg` key; `fakes` are `(kimg, file name)`;
-    `files` are the names of all that is in `folder`.
+    `stats` are rows with a `kimg` key; `scores` are by metric the lines of metric-NAME.jsonl
+    (`fastgan.metrics.MetricResult.record`) that have a value, in the order of `kimg`; `fakes` are
+    `(kimg, file name)`; `files` are the names of all that is in `folder`.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     stats: list[dict[str, float]] = field(default_factory=list)
-    scores: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
+    scores: Mapping[str, list[dict]] = field(default_factory=dict)
     fakes: list[tuple[float, str]] = field(default_factory=list)
     folder: Path = Path()
     files: frozenset[str] = frozenset()
@@ -64,16 +65,15 @@ def _numbers(row: Mapping[str, object]) -> dict[str, float]:
     }
 
 
-def _scores(run_dir: Path) -> dict[str, list[tuple[float, float]]]:
-    scores: dict[str, list[tuple[float, float]]] = {}
+def _scores(run_dir: Path) -> dict[str, list[dict]]:
+    scores: dict[str, list[dict]] = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         name = path.stem.removeprefix("metric-")
         for row in read_lines(path):
             numbers = _numbers(row)
-            value = numbers.get(f"results/{name}")
-            if value is not None and "kimg" in numbers:
-                scores.setdefault(name, []).append((numbers["kimg"], value))
-    return {name: sorted(points) for name, points in scores.items()}
+            if f"results/{name}" in numbers and "kimg" in numbers:
+                scores.setdefault(name, []).append(row)
+    return {name: sorted(rows, key=lambda row: row["kimg"]) for name, rows in scores.items()}
 
 
 def read_run(run_dir: Path) -> RunFiles:

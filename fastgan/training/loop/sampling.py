@@ -6,7 +6,7 @@ import torch
 
 from fastgan import sample_rng
 from fastgan._trees import map_tensors
-from fastgan.metrics import PartEvaluator
+from fastgan.metrics import MetricResult, PartEvaluator
 from fastgan.modalities import load_modality
 from fastgan.training.checkpoint import random_state
 from fastgan.training.distributed.ranks import Ranks
@@ -66,7 +66,7 @@ def make_evaluator(
     )
 
 
-def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, float]:
+def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, MetricResult]:
     """`config.metrics` of G_ema over `config.metric_images` samples; called by every rank.
 
     Sample i draws its latents and noise by (seed, samples shown, i), so that the values do not
@@ -74,7 +74,7 @@ def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, float]:
     evaluator's order.
 
     Returns:
-        The values; nothing on ranks other than 0.
+        The results by name; nothing on ranks other than 0.
     """
     config, dataset = state.config, evaluator.dataset
     modality = load_modality(config.data.modality)
@@ -89,5 +89,4 @@ def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, float]:
             return call_generator(state.G_ema, z, map_tensors(lambda t: t.to(state.device), c))
 
     with random_state.preserved(state.device):
-        results = evaluator.evaluate_parts(config.metrics, sample, config.metric_images)
-    return {name: result.value for name, result in results.items()}
+        return evaluator.evaluate_parts(config.metrics, sample, config.metric_images)

@@ -32,8 +32,8 @@ class RunLog(Observer):
                             ("Loss/D" …) and `scheduled` ("Schedule/beta2" …), and
                             `timestamp` (seconds since 1970); per alarm
                             {"alarm": kind, "kimg", "message", "timestamp"}
-    metric-<name>.jsonl     per snapshot {"metric", "kimg", "results": {name: value}, "checkpoint",
-                            "timestamp"}
+    metric-<name>.jsonl     per snapshot `MetricResult.record` and "timestamp"; `fastgan evaluate`
+                            adds lines with the same keys
 
     Args:
         choices: lines for the head of log.txt, on what was chosen for the run and why; default
@@ -106,14 +106,15 @@ class RunLog(Observer):
         Args:
             snapshot: with its metrics.
         """
-        for name, value in snapshot.metrics.items():
-            self._say(f"{name} {value:.6g} at kimg {snapshot.kimg:.1f}")
-            record = {
-                "metric": name,
-                "kimg": snapshot.kimg,
-                "results": {name: value},
-                "checkpoint": snapshot.checkpoint.name,
-            }
+        for name, result in snapshot.metrics.items():
+            self._say(
+                f"{name} {result} at kimg {snapshot.kimg:.1f}, of {result.num_fake} generated and "
+                f"{result.num_real} real samples, features: {result.extractor}, resizing: "
+                f"{result.resize}, seed {result.seed}"
+            )
+            record = result.record(
+                kimg=snapshot.kimg, checkpoint=snapshot.checkpoint.name, computed_by="train"
+            )
             self._append(f"metric-{name}.jsonl", record)
 
     def on_alarm(self, alarm: Alarm) -> None:

@@ -24,6 +24,7 @@ from fastgan.training.loop.observer import Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import RunFiles, flatten, read_run
 from fastgan.training.report.charts import format_number, line_chart
 from fastgan.training.report.log import format_time
+from fastgan.training.report.scores import newest_scores, score_charts, value_and_interval
 from fastgan.training.report.style import CSS
 
 _REFRESH_SECONDS = 20
@@ -49,7 +50,7 @@ def _charts(run: RunFiles) -> str:
         if "/" in key and key not in known:
             groups.setdefault(key.partition("/")[0], []).append(key)
     figures = [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
-    figures += [line_chart(name, {name: points}) for name, points in run.scores.items()]
+    figures += score_charts(run)
     if any(row.get("augment") for row in run.stats):
         figures.append(line_chart("Augmentation probability", _lines(run.stats, ["augment"])))
     title = f"{run.modality.samples.NOUN.capitalize()} per second"
@@ -69,8 +70,9 @@ def _tiles(run: RunFiles, is_running: bool) -> str:
         ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
     ]
     if run.scores:
-        name, points = next(iter(run.scores.items()))
-        tiles.append((name, format_number(points[-1][1]), ""))
+        name, rows = next(iter(run.scores.items()))
+        value, _, interval = value_and_interval(rows[-1], name).partition(" ")
+        tiles.append((name, value, f" {interval}"))
     cells = "".join(
         f'<div class="tile"><span>{escape(label)}</span><b>{value}</b><small>{rest}</small></div>'
         for label, value, rest in tiles
@@ -103,7 +105,8 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
     is_running = state == "running"
     reload = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if is_running else ""
     badge = f'<span class="state{" running" if is_running else ""}">{escape(state)}</span>'
-    tables = [_table("Settings", flatten(run.options))] if run.options else []
+    tables = [_table("Newest scores", newest_scores(run))] if run.scores else []
+    tables += [_table("Settings", flatten(run.options))] if run.options else []
     tables += [_table(title, rows) for title, rows in facts.items()]
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     newest, progress = run.modality.samples.section(run.folder, run.files, run.fakes)

@@ -30,7 +30,7 @@ def test_scores_are_sorted_by_kimg(tmp_path):
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "metric-kid_lite0.jsonl").write_text(text)
 
-    assert read_run(tmp_path).scores == {"kid_lite0": [(2.0, 0.2), (4.0, 0.4)]}
+    assert read_run(tmp_path).scores == {"kid_lite0": rows[::-1]}
 
 
 def test_nested_options_are_joined_by_points():

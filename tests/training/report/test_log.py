@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import fastgan
+from fastgan.metrics import MetricResult
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.loop.observer import Alarm, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import read_run
@@ -65,6 +66,12 @@ def test_time(seconds, text):
     assert format_time(seconds) == text
 
 
+SCORE = MetricResult(
+    name="kid_lite0", value=0.5, num_real=8, num_fake=9, extractor="net", resize="none", seed=7,
+    interval=(0.25, 0.75), interval_method="halves",
+)  # fmt: skip
+
+
 def test_run_folder_files(info):
     log, run_info = RunLog(), info()
     log.on_start(run_info)
@@ -72,7 +79,7 @@ def test_run_folder_files(info):
     log.on_tick(tick(1, 4.0))
     log.on_snapshot(
         Snapshot(kimg=4.0, samples=Path("f.png"), checkpoint=Path("c/ckpt-000004.safetensors"),
-                 metrics={"kid_lite0": 0.5})
+                 metrics={"kid_lite0": SCORE})
     )  # fmt: skip
     log.on_end("finished")
     folder = run_info.run_dir
@@ -84,13 +91,20 @@ def test_run_folder_files(info):
     ]
     assert stats[0].keys() >= {"timestamp", "img_per_sec", "eta_sec", "Logits/real"}
     (score,) = lines(folder / "metric-kid_lite0.jsonl")
-    assert (score["kimg"], score["results"]) == (4.0, {"kid_lite0": 0.5})
+    assert score.pop("timestamp") > 0
+    assert score == SCORE.record(
+        kimg=4.0, checkpoint="ckpt-000004.safetensors", computed_by="train"
+    )
     text = (folder / "log.txt").read_text()
     assert text.startswith(
         f"fastgan {fastgan.__version__}, torch {torch.__version__}, device cpu with "
         f"{torch.get_num_threads()} threads, processes: 1\nrecipe "
     )
     assert "data set: dots, 12 samples" in text
+    assert (
+        "\nkid_lite0 0.5 [0.25, 0.75] at kimg 4.0, of 9 generated and 8 real samples, features: "
+        "net, resizing: none, seed 7\n"
+    ) in text
     assert "parameters: 1,234 in G, 5 in D" in text
     assert format_tick(tick(1, 4.0)) in text
     assert text.endswith(

@@ -3,9 +3,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fastgan.metrics import MetricResult
 from fastgan.training.loop.observer import RunInfo, Tick
 from fastgan.training.loop.run_files import RunFiles
 from fastgan.training.report.page import Report, describe_backends, render
+from fastgan.training.report.scores import score_charts
 
 EVIL = "<script>alert('x')</script>&\"'"
 
@@ -32,6 +34,15 @@ class _Tags(HTMLParser):
         self.text.append(data)
 
 
+def _score(kimg, value, num_fake=1000):
+    result = MetricResult(
+        name="kid_lite0", value=value, num_real=900, num_fake=num_fake, extractor="lite0",
+        resize="8x8", seed=3, data="faces", interval=(value - 0.5, value + 0.25),
+        interval_method="halves",
+    )  # fmt: skip
+    return result.record(kimg=kimg, checkpoint="ckpt", computed_by="train")
+
+
 def _run(**changes):
     stats = [
         {"kimg": float(k), "Loss/D": 1 / (k + 1), "Logits/real": k / 9, "img_per_sec": 100.0,
@@ -42,7 +53,7 @@ def _run(**changes):
         "name": "00000-faces",
         "options": {"batch": 4, "total_kimg": 9.0, "model": {"z_dim": 5}},
         "stats": stats,
-        "scores": {"kid_lite0": [(0.0, 3.0), (8.0, 1.0)]},
+        "scores": {"kid_lite0": [_score(0.0, 3.0), _score(8.0, 1.0)]},
         "fakes": [(0, "fakes000000.png"), (8, "fakes000008.png")],
         "files": frozenset({"reals.png", "progress.gif"}),
     }
@@ -61,11 +72,15 @@ def test_the_page_is_closed_and_needs_nothing_from_elsewhere():
 
 
 def test_everything_from_outside_is_escaped():
+    evil_score = {
+        "kimg": 0.0, "results": {EVIL: 1.0}, "num_fake": 3, "num_real": 4, "extractor": EVIL,
+        "resize": EVIL, "interval_method": EVIL,
+    }  # fmt: skip
     run = _run(
         name=EVIL,
         options={EVIL: EVIL, "nested": {EVIL: [EVIL]}},
         stats=[{"kimg": 1.0, f"Loss/{EVIL}": 1.0, f"{EVIL}/x": 2.0}],
-        scores={EVIL: [(0.0, 1.0)]},
+        scores={EVIL: [evil_score]},
         fakes=[(0, f"{EVIL}.png"), (1, f"{EVIL}2.png")],
     )
     page = render(run, state=EVIL, facts={EVIL: {EVIL: EVIL}})
@@ -81,6 +96,24 @@ def test_numbers_settings_and_scores_are_shown():
 
     for expected in ("8", " / 9", "100", "24s", "1m 00s", "model.z_dim", "abacus", "kid_lite0"):
         assert expected in text
+
+
+def test_a_score_has_beside_it_what_it_depends_on():
+    text = _Tags(render(_run(), state="finished", facts={})).text
+    assert (
+        "1 [0.5, 1.25] at 8 kimg; 1000 generated and 900 real samples; features: lite0, resizing: "
+        "8x8, seed 3; interval: halves"
+    ) in text
+    assert " [0.5, 1.25]" in text  # of the tile
+
+
+def test_scores_that_cannot_be_compared_are_no_line_together():
+    rows = [_score(0.0, 3.0), _score(8.0, 1.0), _score(8.0, 2.0, num_fake=50)]
+    run = _run(scores={"kid_lite0": rows})
+    text = _Tags(render(run, state="finished", facts={})).text
+    assert any(words.startswith("2 [1.5, 2.25] at 8 kimg; 50 generated") for words in text)
+    assert {"kid_lite0 (1)", "kid_lite0 (2)"} <= {words.strip() for words in text}
+    assert [label.count("points=") for label in score_charts(run)] == [2]
 
 
 @pytest.mark.parametrize(("state", "reloads"), [("running", True), ("finished", False)])

@@ -1,0 +1,92 @@
+"""What report.html shows of metric-*.jsonl: a chart of each metric, and a table of the newest."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastgan.training.loop.run_files import RunFiles
+from fastgan.training.report.charts import format_number, line_chart
+
+__all__ = ["newest_scores", "score_charts", "settings", "value_and_interval"]
+
+_SETTINGS = ("num_fake", "num_real", "extractor", "resize", "data", "seed")
+
+
+def score_charts(run: RunFiles) -> list[str]:
+    """A chart of each metric. Values that cannot be compared are in lines of their own.
+
+    Args:
+        run: the run's files.
+
+    Returns:
+        HTML of the charts, by the names of the metrics.
+    """
+    return [
+        line_chart(
+            name,
+            {
+                label: [(row["kimg"], row["results"][name]) for row in rows]
+                for label, rows in _by_settings(name, all_rows).items()
+            },
+        )
+        for name, all_rows in run.scores.items()
+    ]
+
+
+def newest_scores(run: RunFiles) -> dict[str, str]:
+    """The newest value of each line of the charts, with everything that it depends on.
+
+    Args:
+        run: the run's files.
+
+    Returns:
+        Rows of a table: the line's name, and a text.
+    """
+    newest = {
+        label: (name, rows[-1])
+        for name, all_rows in run.scores.items()
+        for label, rows in _by_settings(name, all_rows).items()
+    }
+    return {
+        label: f"{value_and_interval(row, name)} at {format_number(row['kimg'])} kimg"
+        + settings(row)
+        for label, (name, row) in newest.items()
+    }
+
+
+def _by_settings(name: str, rows: Iterable[dict]) -> dict[str, list[dict]]:
+    """The lines of a chart: "kid_lite0", or "kid_lite0 (1)" ... where settings differ."""
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        key = json.dumps([row.get(setting) for setting in _SETTINGS])
+        found.setdefault(key, []).append(row)
+    if len(found) == 1:
+        return {name: next(iter(found.values()))}
+    return {f"{name} ({i + 1})": some for i, some in enumerate(found.values())}
+
+
+def value_and_interval(row: Mapping[str, Any], name: str) -> str:
+    """Such as "0.52 [0.48, 0.56]".
+
+    Args:
+        row: a line of metric-NAME.jsonl.
+        name: of the metric.
+    """
+    low_high = row.get("interval")
+    reach = f" [{', '.join(map(format_number, low_high))}]" if low_high else ""
+    return format_number(row["results"][name]) + reach
+
+
+def settings(row: Mapping[str, Any]) -> str:
+    """What a value depends on, as far as its line says so; "" where it says nothing.
+
+    Args:
+        row: a line of metric-NAME.jsonl.
+    """
+    if "num_fake" not in row:
+        return ""
+    how = f"; interval: {row['interval_method']}" if row.get("interval_method") else ""
+    return (
+        f"; {row['num_fake']} generated and {row['num_real']} real samples; features: "
+        f"{row['extractor']}, resizing: {row['resize']}, seed {row.get('seed')}{how}"
+    )
