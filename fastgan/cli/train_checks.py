@@ -40,6 +40,12 @@ def check_metric_names(names: tuple[str, ...], modality: str) -> None:
 
     metric = load_modality(modality).metric
     unknown = [name for name in names if name not in metric.NAMES]
+    if unknown and unknown[0] in getattr(metric, "EVALUATE_NAMES", ()):
+        raise click.BadParameter(
+            f"{unknown[0]} is computed by `fastgan evaluate` alone; choose from "
+            f"{', '.join(metric.NAMES)}, or 'none'",
+            param_hint="--metrics",
+        )
     if unknown:
         raise click.BadParameter(
             f"{no_such_metric(unknown[0], metric.NAMES)}, or 'none'", param_hint="--metrics"

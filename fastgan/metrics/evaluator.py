@@ -1,6 +1,6 @@
 """Compute metrics of a generator against a data set: features once, then every metric."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,14 +15,8 @@ from fastgan.metrics.part_evaluator import FeatureRanks, PartEvaluator, SampleFn
 from fastgan.metrics.prdc import prdc
 from fastgan.metrics.result import random_rows
 
-NAMES = (
-    "kid_lite0",
-    "fd_lite0",
-    "precision_lite0",
-    "recall_lite0",
-    "density_lite0",
-    "coverage_lite0",
-)
+_KINDS = ("kid", "fd", "precision", "recall", "density", "coverage")
+NAMES = tuple(f"{kind}_lite0" for kind in _KINDS)
 _NEIGHBOURS = 5  # k of `prdc`
 
 
@@ -56,6 +50,7 @@ class Evaluator(PartEvaluator):
     """
 
     names = NAMES
+    kinds: Mapping[str, str] = dict(zip(NAMES, _KINDS, strict=True))  # what a name computes
     subsets_of = "generated and the real"
 
     def __init__(
@@ -138,9 +133,10 @@ class Evaluator(PartEvaluator):
         Returns:
             The value of each metric by name.
         """
+        kinds = {name: self.kinds[name] for name in names}
         if real is not None:
-            return _score(names, real, fake, self.seed, subsets=1)
-        return _score(names, self.real_features(), fake, self.seed)
+            return _score(kinds, real, fake, self.seed, subsets=1)
+        return _score(kinds, self.real_features(), fake, self.seed)
 
     def num_subset_rows(self, num_fake: int) -> int:
         """The smaller of the numbers of images that `subset_scores` takes parts of.
@@ -210,16 +206,17 @@ def compute(
 
 
 def _score(
-    names: Sequence[str], real: Tensor, fake: Tensor, seed: int, subsets: int = 50
+    kinds: Mapping[str, str], real: Tensor, fake: Tensor, seed: int, subsets: int = 50
 ) -> dict[str, float]:
+    """Values by name, of metrics {name: kind}; a kind is "kid", "fd" or a field of `PRDC`."""
+    asked = set(kinds.values())
+    is_of_balls = bool(asked - {"kid", "fd"})
+    check_features(real, fake, ", ".join(kinds), least=_NEIGHBOURS + 1 if is_of_balls else 2)
     values = {}
-    of_balls = [name for name in names if name not in ("kid_lite0", "fd_lite0")]
-    check_features(real, fake, ", ".join(names), least=_NEIGHBOURS + 1 if of_balls else 2)
-    if "kid_lite0" in names:
-        values["kid_lite0"] = kid(real, fake, subsets=subsets, seed=seed)
-    if "fd_lite0" in names:
-        values["fd_lite0"] = frechet_distance(real, fake)
-    if of_balls:
-        four = prdc(real, fake, k=_NEIGHBOURS)
-        values |= {f"{key}_lite0": value for key, value in vars(four).items()}
-    return values
+    if "kid" in asked:
+        values["kid"] = kid(real, fake, subsets=subsets, seed=seed)
+    if "fd" in asked:
+        values["fd"] = frechet_distance(real, fake)
+    if is_of_balls:
+        values |= vars(prdc(real, fake, k=_NEIGHBOURS))
+    return {name: values[kind] for name, kind in kinds.items()}

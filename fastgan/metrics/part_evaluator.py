@@ -251,7 +251,7 @@ class PartEvaluator:
 
 def no_such_metric(name: str, known: Sequence[str]) -> str:
     """Words for an error: `name` does not exist, and which of `known` measures the most like it."""
-    measures = {other.partition("_")[0]: other for other in known}
+    measures = {other.partition("_")[0]: other for other in reversed(known)}
     asked = re.match("[a-z]*", name.lower()).group()
     near = difflib.get_close_matches(asked, measures, 1)
     near += [word for word in measures if asked and word.startswith(asked)]

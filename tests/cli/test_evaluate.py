@@ -48,7 +48,7 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ("fid50k_full", "no metric 'fid50k_full'; the nearest is fd_lite0; choose from kid_lite0"),
+        ("fid50k_full", "no metric 'fid50k_full'; the nearest is fid; choose from kid_lite0"),
         ("", "expected some of kid_lite0"),
         ("kid_lite0,ppl", "no metric 'ppl'; choose from kid_lite0"),
         ("pr50k3_full", "no metric 'pr50k3_full'; the nearest is precision_lite0; choose from"),
@@ -59,6 +59,49 @@ def test_unknown_metrics_are_refused(cli, trained, names, words):
     output = cli("evaluate", "--network", trained, "--metrics", names, code=2).output
 
     assert words in " ".join(output.replace("│", " ").split())
+
+
+def test_missing_inception_weights_are_named_before_anything_is_loaded(
+    cli, trained, small_extractor, monkeypatch
+):
+    def load(*args, **options):
+        raise AssertionError("loaded")
+
+    monkeypatch.setenv("TORCH_HOME", str(cli.folder / "torch"))
+    monkeypatch.setattr("fastgan.training.checkpoint.checkpoint.load_generator", load)
+    flags = ["--network", trained, "--metrics", "kid_lite0,fid"]
+    output = " ".join(cli("evaluate", *flags, code=1).output.split())
+    assert "Error: fid: the weights of Inception are not on this machine" in output
+    assert "inception-2015-12-05.pt" in output
+    output = cli("evaluate", *flags, "--inception", "gone.pt", code=2).output
+    assert "there is no file gone.pt" in " ".join(output.replace("│", " ").split())
+    output = cli("evaluate", *flags[:2], "--inception", "gone.pt", code=2).output
+    assert "is for the metrics fid," in " ".join(output.replace("│", " ").split())
+
+
+def test_metrics_of_two_extractors_in_one_call(cli, trained, small_extractor, monkeypatch):
+    class Few(torch.nn.Module):
+        def __init__(self, weights, *, has_probabilities):
+            super().__init__()
+            self.name, self.resize, self.fingerprint = "few", "none", "0"
+
+        def forward(self, x):
+            return x.float().mean((2, 3))
+
+    monkeypatch.setattr("fastgan.metrics.inception.evaluator.Inception", Few)
+    file = cli.folder / "net.pt"
+    file.touch()
+    run_dir = shutil.copytree(trained, cli.folder / "runs" / trained.name)
+    names = "fd_lite0,fid,kid_inception"
+    flags = ["--metrics", names, "--inception", file, "--num", 8]
+    output = cli("evaluate", "--network", "latest", *flags).output
+    values = {}
+    for name in names.split(","):
+        (row,) = map(json.loads, (run_dir / f"metric-{name}.jsonl").read_text().splitlines())
+        values[name] = row["results"][name]
+    assert values["fd_lite0"] == pytest.approx(values["fid"], rel=1e-5)  # of the same features
+    assert "features: means" in output
+    assert "features: few" in output
 
 
 def test_a_missing_extra_is_named(cli, trained, monkeypatch):

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from fastgan import metrics
-from fastgan.metrics import Evaluator
+from fastgan.metrics import Evaluator, inception
 from fastgan.metrics.class_agreement import train_classifier
 from fastgan.metrics.part_evaluator import PartFn
 from fastgan.metrics.result import MetricResult
 
-__all__ = ["DEFAULT", "NAMES", "available", "make_evaluator"]
+__all__ = ["DEFAULT", "EVALUATE_NAMES", "NAMES", "available", "make_evaluator", "make_evaluators"]
 
 DEFAULT = "kid_lite0"  # of `fastgan evaluate`
 _AGREEMENT = ("class_agreement", "class_agreement_real")
 NAMES = (*metrics.NAMES, *_AGREEMENT)
+EVALUATE_NAMES = inception.NAMES  # of `fastgan evaluate` alone
 
 
 def available() -> str | None:
@@ -133,3 +134,31 @@ def make_evaluator(dataset: Any, **options: Any) -> ImageEvaluator:
         options: num_real, batch, device, seed and ranks.
     """
     return ImageEvaluator(getattr(dataset, "held_out", dataset), **options)
+
+
+def make_evaluators(
+    names: Sequence[str],
+    dataset: Any,
+    *,
+    weights: inception.Weights | None = None,
+    **options: Any,
+) -> list[tuple[list[str], Evaluator]]:
+    """The evaluators of metrics, of `NAMES` and `EVALUATE_NAMES`.
+
+    Args:
+        names: the metrics.
+        dataset: as `make_evaluator` takes it.
+        weights: of Inception, where its metrics are among `names`.
+        options: num_real, batch, device, seed and ranks.
+
+    Returns:
+        Pairs of names and the evaluator that computes them.
+    """
+    found: list[tuple[list[str], Evaluator]] = []
+    if own := [name for name in names if name in NAMES]:
+        found.append((own, make_evaluator(dataset, **options)))
+    if of_inception := [name for name in names if name in inception.NAMES]:
+        images = getattr(dataset, "held_out", dataset)
+        evaluator = inception.InceptionEvaluator(images, weights, of_inception, **options)
+        found.append((of_inception, evaluator))
+    return found

@@ -1,0 +1,75 @@
+"""Which metrics `fastgan evaluate` was asked for, and whether they can be computed here."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["choose", "inception_weights"]
+
+
+def choose(names: str | None, modality: str) -> list[str]:
+    """The metrics to compute, all of which exist for the modality.
+
+    Args:
+        names: what --metrics was given, separated by commas; None: the modality's default.
+        modality: of the run.
+
+    Returns:
+        Their names, each once; [] of "none".
+
+    Raises:
+        click.BadParameter: for a name that does not exist, or none at all.
+        click.ClickException: a package is missing.
+    """
+    from fastgan.metrics.part_evaluator import no_such_metric
+    from fastgan.modalities import load_modality
+
+    metric = load_modality(modality).metric
+    known = (*metric.NAMES, *getattr(metric, "EVALUATE_NAMES", ()))
+    text = metric.DEFAULT if names is None else names
+    chosen = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if [name.lower() for name in chosen] == ["none"]:
+        return []
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise click.BadParameter(no_such_metric(unknown[0], known), param_hint="--metrics")
+    if not chosen:
+        raise click.BadParameter(
+            f"expected some of {', '.join(known)}, or none, got {names!r}", param_hint="--metrics"
+        )
+    if set(chosen) & set(metric.NAMES) and (reason := metric.available()) is not None:
+        raise click.ClickException(reason)
+    return chosen
+
+
+def inception_weights(chosen: list[str], file: Path | None) -> Any:
+    """The weights of Inception where a metric needs them, found before anything is loaded.
+
+    Args:
+        chosen: the metrics.
+        file: what --inception was given.
+
+    Returns:
+        `fastgan.metrics.inception.Weights`, or None.
+
+    Raises:
+        click.BadParameter: --inception is of no use to the metrics, or no such file.
+        click.ClickException: there are no weights; the message says where people get them.
+    """
+    from fastgan.metrics import inception
+
+    asked = [name for name in chosen if name in inception.NAMES]
+    if not asked and file is not None:
+        raise click.BadParameter(
+            f"is for the metrics {', '.join(inception.NAMES)}; name some with --metrics",
+            param_hint="--inception",
+        )
+    if not asked:
+        return None
+    try:
+        return inception.find_weights(file)
+    except (OSError, ImportError, ValueError) as error:
+        if file is not None:
+            raise click.BadParameter(str(error), param_hint="--inception") from error
+        raise click.ClickException(f"{', '.join(asked)}: {error}") from error
