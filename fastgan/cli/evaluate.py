@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from fastgan.cli.evaluation.inputs import open_dataset, sampler
-from fastgan.cli.evaluation.names import choose, inception_weights
+from fastgan.cli.evaluation.names import check_pictures, choose, inception_weights
+from fastgan.cli.evaluation.pictures import write_pictures
 from fastgan.cli.run_folders import find_checkpoint, run_of
 from fastgan.cli.shared_options import (
     default_device,
@@ -27,7 +28,7 @@ from fastgan.cli.shared_options import (
                    "'emoji'.")
 @click.option("--metrics", "names",
               show_default="kid_lite0 for images; of other samples the run's kind decides",
-              help="Metrics to compute, separated by commas.")
+              help="Metrics to compute, separated by commas, or 'none'.")
 @click.option("--num", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Number of generated samples, and maximum number of samples of the data.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
@@ -39,9 +40,16 @@ from fastgan.cli.shared_options import (
                    "TorchScript file in the form of NVIDIA's inception-2015-12-05.pt, or "
                    "torch-fidelity's .pth.  [default: that file in the cache folder, or "
                    "torch-fidelity's in torch's]")
+@click.option("--spectrum", is_flag=True,
+              help="Also print the power of generated and real images by spatial frequency, and "
+                   "write spectrum-CHECKPOINT.svg and .csv into the run folder.")
+@click.option("--nearest", is_flag=True,
+              help="Also write nearest-CHECKPOINT.png into the run folder: generated images beside "
+                   "the images of the data that are nearest to them.")
 @runs_option
 @device_option
-def command(network, data, names, num, seed, batch, inception, runs, device) -> None:
+def command(network, data, names, num, seed, batch, inception, spectrum, nearest, runs,
+            device) -> None:
     """Compute metrics of a trained network against a data set.
 
     The results are printed and appended to metric-NAME.jsonl in the run folder. Two results can be
@@ -56,14 +64,18 @@ def command(network, data, names, num, seed, batch, inception, runs, device) -> 
         path = find_checkpoint(network, runs, flag="--network")
         chosen = choose(names, read_config(path).data.modality)
         weights = inception_weights(chosen, inception)
-        _evaluate(path, data, chosen, weights, num=num, seed=seed, batch=batch, device=device)
+        pictures = [name for name, is_asked in (("spectrum", spectrum), ("nearest", nearest))
+                    if is_asked]
+        check_pictures(pictures, read_config(path).data.modality, chosen)
+        _evaluate(path, data, chosen, weights, pictures, num=num, seed=seed, batch=batch,
+                  device=device)
     except (CheckpointError, ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from error
 # fmt: on
 
 
-def _evaluate(path: Path, data: str | None, names: list[str], weights: Any, *, num: int, seed: int,
-              batch: int, device: str) -> None:  # fmt: skip
+def _evaluate(path: Path, data: str | None, names: list[str], weights: Any, pictures: list[str], *,
+              num: int, seed: int, batch: int, device: str) -> None:  # fmt: skip
     from fastgan.modalities import load_modality
     from fastgan.training.checkpoint.checkpoint import load_generator
     from fastgan.training.checkpoint.file import read_document
@@ -77,7 +89,9 @@ def _evaluate(path: Path, data: str | None, names: list[str], weights: Any, *, n
     click.echo(f"network     {path} at {kimg:.1f} kimg")
     click.echo(f"data        {dataset.path}: {len(dataset)} {modality.samples.NOUN}")
     options = {"num_real": num, "batch": batch, "device": device, "seed": seed}
-    if hasattr(modality.metric, "make_evaluators"):
+    if not names:
+        evaluators = []
+    elif hasattr(modality.metric, "make_evaluators"):
         evaluators = modality.metric.make_evaluators(names, dataset, weights=weights, **options)
     else:
         evaluators = [(names, modality.metric.make_evaluator(dataset, **options))]
@@ -86,6 +100,9 @@ def _evaluate(path: Path, data: str | None, names: list[str], weights: Any, *, n
         for result in results.values():
             _keep(run_of(path), result, kimg=kimg, checkpoint=path.name)
         _print_settings(list(results.values()), config.data.modality, modality.samples.NOUN)
+    for kind in pictures:
+        write_pictures(kind, run_of(path) / f"{kind}-{path.stem}", dataset, options,
+                       lambda evaluator: sampler(G, config, evaluator, seed))  # fmt: skip
 
 
 def _keep(run_dir: Path, result: Any, **facts: Any) -> None:

@@ -1,12 +1,14 @@
 """Compute metrics of a generator against a data set: features once, then every metric."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastgan.metrics.feature_cache import FeatureCache
 from fastgan.metrics.features import EfficientNetLite0
 from fastgan.metrics.frechet import frechet_distance
 from fastgan.metrics.given_features import check_features
@@ -40,6 +42,8 @@ class Evaluator(PartEvaluator):
         extractor: module that maps images to [N, num_features], with str attributes `name` and
             `resize`; None is EfficientNetLite0.
         seed: chooses the real images and KID's subsets; equal fakes give equal values.
+        cache: folder that keeps the features of real images (`FeatureCache`), each rank's in a
+            file; None: none.
         ranks: processes that each compute the features of every world_size-th part of `batch`
             images, of the data set and of the generator; rank 0 has the values. Default: this
             process alone. Parts are the same for any number of ranks, and so are the values.
@@ -62,6 +66,7 @@ class Evaluator(PartEvaluator):
         device: torch.device | str = "cpu",
         extractor: nn.Module | None = None,
         seed: int = 0,
+        cache: Path | None = None,
         ranks: FeatureRanks | None = None,
     ) -> None:
         super().__init__(
@@ -69,6 +74,7 @@ class Evaluator(PartEvaluator):
         )
         self.extractor = (EfficientNetLite0() if extractor is None else extractor).to(self.device)
         self.extractor_name, self.resize = self.extractor.name, self.extractor.resize
+        self._cache = None if cache is None else FeatureCache(cache)
         self._real: Tensor | None = None
         self._order = np.random.RandomState(seed).permutation(len(dataset))
 
@@ -81,13 +87,36 @@ class Evaluator(PartEvaluator):
             float32 [num_real, F] on the CPU.
         """
         if self._real is None:
-
-            def part(first: int, n: int) -> Tensor:
-                images = [self.dataset[int(i)][0] for i in self._order[first : first + n]]
-                return self.features(torch.from_numpy(np.stack(images)), first)
-
-            self._real = self.in_parts(part, self.num_real)
+            self._real = self.shared(self._real_parts, self.num_real)
         return self._real
+
+    def _real_parts(self, parts: Sequence[tuple[int, int]]) -> Tensor:
+        """The features of the real images in some parts, from the cache where they are there."""
+        path = None
+        if self._cache is not None:
+            images = (self.dataset[i][0] for first, n in parts for i in self._drawn(first, n))
+            path = self._cache.path(self.extractor, images)
+        found = None if path is None else self._cache.read(path)
+        if found is None:
+            rows = []
+            for first, n in parts:
+                x = np.stack([self.dataset[i][0] for i in self._drawn(first, n)])
+                rows.append(Evaluator.features(self, torch.from_numpy(x), first).float().cpu())
+            found = torch.cat(rows)
+            if path is not None:
+                self._cache.write(path, found)
+        return found
+
+    def real_indices(self) -> np.ndarray:
+        """The images of the data set whose features `real_features` gives.
+
+        Returns:
+            int64 [num_real], indices of `dataset`.
+        """
+        return self._order[: self.num_real]
+
+    def _drawn(self, first: int, n: int) -> list[int]:
+        return self._order[first : first + n].tolist()
 
     def condition_indices(self, first: int, n: int) -> np.ndarray:
         """The images whose labels generated images have: in the order in which real ones are drawn.

@@ -41,6 +41,7 @@ class EfficientNetLite0(nn.Module):
     name = "efficientnet-lite0"
     resize = f"{_SIZE}x{_SIZE} bilinear antialias"
     num_features = 1280
+    fingerprint = _SHA256  # of the weights
 
     def __init__(self) -> None:
         super().__init__()

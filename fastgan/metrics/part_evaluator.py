@@ -215,12 +215,33 @@ class PartEvaluator:
             raise ValueError(f"metrics: sample_fn({n}) returned {count} images")
         return self.features(x, first)
 
-    @torch.no_grad()
     def in_parts(self, part_fn: Callable[[int, int], Tensor], num_images: int) -> Tensor:
         """Rows of a matrix in parts of `batch`, which the ranks share.
 
         Args:
             part_fn: (first, n) → [n, F].
+            num_images: number of rows.
+
+        Returns:
+            float32 [num_images, F] on the CPU, in order.
+
+        Raises:
+            ValueError: num_images is below 1.
+        """
+        return self.shared(
+            lambda parts: torch.cat([part_fn(first, n).float().cpu() for first, n in parts]),
+            num_images,
+        )
+
+    @torch.no_grad()
+    def shared(
+        self, own_fn: Callable[[Sequence[tuple[int, int]]], Tensor], num_images: int
+    ) -> Tensor:
+        """Rows of a matrix, of which each rank computes every world_size-th part of `batch`.
+
+        Args:
+            own_fn: computes the parts of this rank, at least one: [(first, n), ...] → float32
+                [sum of the n, F] on the CPU.
             num_images: number of rows.
 
         Returns:
@@ -237,9 +258,8 @@ class PartEvaluator:
             (first, min(self.batch, num_images - first))
             for first in range(0, num_images, self.batch)
         ]
-        own = [torch.zeros(0, 0)]  # where there are more ranks than parts
-        own += [part_fn(first, n).float().cpu() for first, n in parts[rank::world_size]]
-        mine = torch.cat(own[1:] or own)
+        own = parts[rank::world_size]
+        mine = own_fn(own) if own else torch.zeros(0, 0)  # where there are more ranks than parts
         if ranks is None:
             return mine
         every = [

@@ -1,8 +1,10 @@
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 import torch
+from PIL import Image
 
 from fastgan import metrics
 from fastgan.models import stylegan2
@@ -102,6 +104,40 @@ def test_metrics_of_two_extractors_in_one_call(cli, trained, small_extractor, mo
     assert values["fd_lite0"] == pytest.approx(values["fid"], rel=1e-5)  # of the same features
     assert "features: means" in output
     assert "features: few" in output
+
+
+def test_the_spectrum_and_the_nearest_images_are_written(cli, trained, small_extractor):
+    run_dir = shutil.copytree(trained, cli.folder / "runs" / trained.name)
+    flags = ["--network", "latest", "--num", 9, "--batch", 4]
+    output = cli("evaluate", *flags, "--metrics", "None", "--spectrum", "--nearest").output
+    assert not list(run_dir.glob("metric-*.jsonl"))
+    (table,) = run_dir.glob("spectrum-ckpt-*.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    assert rows[0] == ["cycles_per_pixel", "real_db", "generated_db"]
+    assert [float(row[0]) for row in rows[1:]] == [i / 8 for i in range(5)]
+    text = table.with_suffix(".svg").read_text()
+    chart = ElementTree.fromstring(text)
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+    assert "9 generated" in text
+    assert "var(" not in text  # no style sheet is beside it
+    (sheet,) = run_dir.glob("nearest-ckpt-*.png")
+    with Image.open(sheet) as picture:
+        scale, neighbours = 12, 5
+        assert picture.size == (scale * (8 * (1 + neighbours) + 4), scale * 8 * 9)
+    assert "cycles/pixel      real  generated  difference" in output
+    assert "of a training image to another" in output
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--metrics", "none"], "--metrics none leaves nothing to do; add --spectrum or --nearest"),
+        (["--inception", "x.pt"], "is for the metrics fid, kid_inception"),
+    ],
+)
+def test_commands_that_ask_for_nothing_are_refused(cli, trained, small_extractor, flags, words):
+    output = cli("evaluate", "--network", trained, *flags, code=2).output
+    assert words in " ".join(output.replace("│", " ").split())
 
 
 def test_a_missing_extra_is_named(cli, trained, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-__all__ = ["choose", "inception_weights"]
+__all__ = ["check_pictures", "choose", "inception_weights"]
 
 
 def choose(names: str | None, modality: str) -> list[str]:
@@ -73,3 +73,27 @@ def inception_weights(chosen: list[str], file: Path | None) -> Any:
         if file is not None:
             raise click.BadParameter(str(error), param_hint="--inception") from error
         raise click.ClickException(f"{', '.join(asked)}: {error}") from error
+
+
+def check_pictures(pictures: list[str], modality: str, chosen: list[str]) -> None:
+    """Refuses what cannot be written, and a command that asks for nothing.
+
+    Args:
+        pictures: of "spectrum" and "nearest", those that were asked for.
+        modality: of the run.
+        chosen: the metrics.
+
+    Raises:
+        click.UsageError: the run's samples are no images, or there is nothing to do.
+        click.ClickException: a package is missing.
+    """
+    from fastgan import metrics
+
+    if not pictures and not chosen:
+        raise click.UsageError(
+            "--metrics none leaves nothing to do; add --spectrum or --nearest, or name metrics"
+        )
+    if pictures and modality != "images":
+        raise click.UsageError(f"--{pictures[0]} is for runs of images; this one is of {modality}")
+    if "nearest" in pictures and (reason := metrics.available()) is not None:
+        raise click.ClickException(reason)

@@ -64,7 +64,14 @@ class Inception(nn.Module):
             )
 
     def train(self, mode: bool = True) -> "Inception":
-        """Stays in eval mode."""
+        """Stays in eval mode.
+
+        Args:
+            mode: not used.
+
+        Returns:
+            The network itself.
+        """
         return super().train(False)
 
     @torch.no_grad()

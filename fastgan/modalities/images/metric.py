@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgan import metrics
+from fastgan import environment, metrics
 from fastgan.metrics import Evaluator, inception
 from fastgan.metrics.class_agreement import train_classifier
 from fastgan.metrics.part_evaluator import PartFn
@@ -131,8 +131,10 @@ def make_evaluator(dataset: Any, **options: Any) -> ImageEvaluator:
     Args:
         dataset: the images; those that it holds out (`held_out`), where there are any, are used
             instead.
-        options: num_real, batch, device, seed and ranks.
+        options: num_real, batch, device, seed, cache and ranks. The cache is by default the folder
+            "features" of the cache folder.
     """
+    options = {"cache": environment.cache_dir() / "features"} | options
     return ImageEvaluator(getattr(dataset, "held_out", dataset), **options)
 
 
@@ -159,6 +161,8 @@ def make_evaluators(
         found.append((own, make_evaluator(dataset, **options)))
     if of_inception := [name for name in names if name in inception.NAMES]:
         images = getattr(dataset, "held_out", dataset)
-        evaluator = inception.InceptionEvaluator(images, weights, of_inception, **options)
+        evaluator = inception.InceptionEvaluator(
+            images, weights, of_inception, cache=environment.cache_dir() / "features", **options
+        )
         found.append((of_inception, evaluator))
     return found

@@ -138,3 +138,49 @@ def _tips(
             f'height="{_HEIGHT - _TOP - _BOTTOM}"><title>{escape(text)}</title></rect>'
         )
     return "".join(bands)
+
+
+_COLOURS = ("#2f6fde", "#d9622b", "#12917b", "#8457d3", "#b98800", "#c23a6b")  # as in style.CSS
+_FILE_STYLE = (
+    "text{font:11.5px system-ui,sans-serif;fill:#63666b}text.y{text-anchor:end;"
+    "dominant-baseline:middle}text.x{text-anchor:middle}text.title{font-size:15px;fill:#1b1c1e}"
+    "line{stroke:#e3e3df}polyline{fill:none;stroke-width:1.8}.tip{fill:transparent}"
+    + "".join(
+        f"polyline.k{i},line.k{i}{{stroke:{c}}}circle.k{i}{{fill:{c}}}"
+        for i, c in enumerate(_COLOURS)
+    )
+)
+_HEAD = 46
+
+
+def chart_file(title: str, series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
+    """An .svg file with one line per entry of `series`, which needs nothing beside it.
+
+    Args:
+        title: above the chart.
+        series: name → (x, y) points in order of x, as `line_chart` takes them.
+        x_label: below the chart.
+        y_label: in the second line, before the names of the series.
+
+    Returns:
+        The text of the file.
+
+    Raises:
+        ValueError: no finite points.
+    """
+    lines = {name: points for name, raw in series.items() if (points := thin(raw))}
+    if not lines:
+        raise ValueError("chart_file: series must have finite points, got none")
+    legend, x = [f'<text x="8" y="37">{escape(y_label)}</text>'], 8 + 7 * len(y_label) + 18
+    for i, name in enumerate(lines):
+        legend.append(f'<line class="k{i % _NUM_COLOURS}" x1="{x}" x2="{x + 14}" y1="33" y2="33"/>')
+        legend.append(f'<text x="{x + 20}" y="37">{escape(name)}</text>')
+        x += 20 + 7 * len(name) + 18
+    chart = _draw(title, lines, x_label).removeprefix("<svg ")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" '
+        f'height="{2 * (_HEIGHT + _HEAD)}" viewBox="0 0 {_WIDTH} {_HEIGHT + _HEAD}">'
+        f'<style>{_FILE_STYLE}</style><rect width="100%" height="100%" fill="#ffffff"/>'
+        f'<text class="title" x="8" y="19">{escape(title)}</text>{"".join(legend)}'
+        f'<svg y="{_HEAD}" width="{_WIDTH}" height="{_HEIGHT}" {chart}</svg>\n'
+    )
