@@ -119,6 +119,9 @@ def test_scores_of_real_still_and_shuffled_clips(folder):
     }
     assert values["motion_w1"] < 0.3 * values["motion_w1_static"]
     assert values["motion_w1"] < values["motion_w1_shuffled"]
+    moved = frame_differences(real(0, len(clips))).flatten()
+    nearest = min(float((moved - middle).abs().mean()) for middle in moved)
+    assert values["motion_w1_constant"] == pytest.approx(nearest, rel=0.1)
     still = {
         k: r.value
         for k, r in evaluator.evaluate_parts(

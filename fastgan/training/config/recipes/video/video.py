@@ -24,7 +24,13 @@ def recipe(*, size: int = 32, frames: int = 8, gpus: int = 1, **overrides: Any) 
         total_kimg=24.0,
         tick_kimg=0.8,
         snapshot_every_ticks=5,
-        metrics=("motion_w1", "motion_w1_static", "motion_w1_shuffled", "frame_kid"),
+        metrics=(
+            "motion_w1",
+            "motion_w1_static",
+            "motion_w1_shuffled",
+            "motion_w1_constant",
+            "frame_kid",
+        ),
         metric_images=500,
     )
     return config.with_changes(**overrides)
