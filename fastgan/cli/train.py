@@ -25,6 +25,7 @@ from fastgan.cli.train_dry_run import print_dry_run
 from fastgan.cli.train_help import TrainCommand
 from fastgan.cli.train_launch import (
     DIVERGED,
+    UNHEALTHY,
     is_launched,
     is_launched_here,
     launch,
@@ -52,6 +53,8 @@ def command(ctx: click.Context, **options: Any) -> None:
     2  an invalid option
     3  training diverged: NaN or infinite values came back after every return to
        an older state; the message names the last good checkpoint
+    4  training ended, and is saved, but an alarm stands, such as "collapse"; the
+       last lines say which
     """
     if is_launched() and os.environ["RANK"] != "0":
         # only rank 0 prints; errors of every rank go to stderr
@@ -65,7 +68,9 @@ def command(ctx: click.Context, **options: Any) -> None:
     try:
         if options["gpus"] > 1 and not is_launched() and not options["dry_run"]:
             _launch(ctx, options, given)
-        _train(options, given)
+        state = _train(options, given)
+        if state is not None and state.standing and not is_launched():
+            ctx.exit(UNHEALTHY)
     except TrainingDiverged as error:
         diverged = _Diverged(_with_notes(error))
         if not is_launched_here():
@@ -152,7 +157,8 @@ def _configure(
     return config, checkpoint, description, choices
 
 
-def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
+def _train(options: dict[str, Any], given: dict[str, Any]) -> Any:
+    """The state at the end; None where nothing was trained."""
     from fastgan import environment
     from fastgan.training.checkpoint.file import read_document
     from fastgan.training.distributed import ranks as parallel
@@ -166,7 +172,7 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
             f"{checkpoint} is trained for all of its {config.total_kimg:g} kimg; pass a larger "
             "--kimg to train for longer"
         )
-        return
+        return None
     print_device(config)
     if config.init_from is not None and checkpoint is None:
         _print_copied_weights(config)
@@ -174,9 +180,9 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> None:
         print_dry_run(config, num_processes(options["gpus"]))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
         click.echo(f"dry run: the run folder would be {where}")
-        return
+        return None
     with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
-        _run(options, config, checkpoint, description, ranks, choices)
+        return _run(options, config, checkpoint, description, ranks, choices)
 
 
 def _print_copied_weights(config: Any) -> None:
@@ -198,7 +204,8 @@ def _run(
     description: str,
     ranks: Any,
     choices: list[str],
-) -> None:
+) -> Any:
+    """The state at the end."""
     require("rich", "train")
     from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
     from fastgan.modalities import load_modality
@@ -206,6 +213,7 @@ def _run(
     from fastgan.training.report.log import RunLog
     from fastgan.training.report.page import Report
     from fastgan.training.report.samples import Samples
+    from fastgan.training.step.health.rules import Words
 
     prepare = load_modality(config.data.modality).preparation(config.data, config.model)
     if prepare is not None:
@@ -222,7 +230,8 @@ def _run(
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(
                 config, run_dir, resume=checkpoint, observers=observers, ranks=ranks,
-                workers=options["workers"],
+                workers=options["workers"], on_collapse=options["on_collapse"],
+                words=Words.of_command_line(),
             )  # fmt: skip
     except BaseException as error:
         if isinstance(error, loop.TrainingDiverged) and ranks is not None and ranks.is_first:
@@ -230,8 +239,9 @@ def _run(
         remove_if_empty(run_dir)
         raise
     if ranks is not None and ranks.is_first:
-        note_end(run_dir, state.reason)
+        note_end(run_dir, "unhealthy" if state.standing else state.reason)
     _print_end(state, run_dir, options, limit)
+    return state
 
 
 def _memory_policy(device: str, is_kept: bool) -> contextlib.AbstractContextManager:
@@ -254,8 +264,16 @@ def _print_end(state: Any, run_dir: Path, options: dict[str, Any], limit: Any) -
     generate = ["fastgan", "generate", "--network", str(run_dir), "--seeds", "0-7"]
     if reason == "finished":
         click.echo(f"Training finished at {kimg:.1f} kimg.")
+    elif reason == "unhealthy":
+        click.echo(
+            f"Training stopped at {kimg:.1f} kimg by --on-collapse; it is saved in {run_dir}."
+        )
     else:
         why = f"after {options['minutes']:g} minutes" if limit.was_reached else "on request"
         click.echo(f"Training stopped {why} at {kimg:.1f} kimg; it is saved in {run_dir}.")
         click.echo(f"To continue:         {shlex.join(resume)}")
     click.echo(f"{f'To generate {noun}:':<20} {shlex.join(generate)}")
+    if state.standing:
+        click.echo(
+            f"It is not healthy:   {state.standing}; what to try stands in {run_dir / 'log.txt'}"
+        )

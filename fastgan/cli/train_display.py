@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
-from fastgan.training.report.log import format_tick, format_time
+from fastgan.training.report.log import format_alarm, format_tick, format_time
 
 
 class TickLines(Observer):
@@ -32,7 +32,7 @@ class TickLines(Observer):
         click.echo(f"snapshot {snapshot.checkpoint.name}  {snapshot.samples.name}{scores}")
 
     def on_alarm(self, alarm: Alarm) -> None:
-        click.echo(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
+        click.echo(format_alarm(alarm))
 
 
 class TerminalDisplay(Observer):
@@ -103,7 +103,7 @@ class TerminalDisplay(Observer):
         self._draw()
 
     def on_alarm(self, alarm: Alarm) -> None:
-        self._rows["alarm"] = f"{alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}"
+        self._rows["alarm"] = format_alarm(alarm).removeprefix("ALARM ")
         self._draw()
 
     def on_end(self, reason: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIVERGED",
+    "UNHEALTHY",
     "is_launched",
     "is_launched_here",
     "launch",
@@ -31,6 +32,7 @@ __all__ = [
     "num_processes",
 ]
 
+UNHEALTHY = 4  # that of a run that ended while an alarm stood, such as "collapse"
 DIVERGED = 3  # the exit status of a run whose numbers became NaN again and again
 _OURS = "fastgan-"  # begins the ids of launches of this file
 
@@ -55,8 +57,8 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
 
     When a process dies, all are restarted from the last checkpoint, at most `max_restarts` times.
     SIGINT and SIGTERM are passed on to all of them; the status is 0 if they saved the run then.
-    Processes of a run that diverged exit with 0, so that torchrun does not restart them; the status
-    returned here is DIVERGED.
+    Processes of a run that diverged or ended unhealthy exit with 0, so that torchrun does not
+    restart them; the status returned here is DIVERGED or UNHEALTHY.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -81,9 +83,11 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
         return failure.exitcode if failure.exitcode > 0 else 1
     except SignalException:
         run_dir = find_launched(outdir, run_id)
-        return 0 if run_dir and _read(run_dir).get("ended") in ("interrupted", "finished") else 1
+        ended = _read(run_dir).get("ended") if run_dir else None
+        return {"interrupted": 0, "finished": 0, "unhealthy": UNHEALTHY}.get(ended, 1)
     run_dir = find_launched(outdir, run_id)
-    return DIVERGED if run_dir and _read(run_dir).get("ended") == "diverged" else 0
+    ended = _read(run_dir).get("ended") if run_dir else None
+    return {"diverged": DIVERGED, "unhealthy": UNHEALTHY}.get(ended, 0)
 
 
 def launched_run(

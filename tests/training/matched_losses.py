@@ -25,7 +25,7 @@ import torch
 from fastgan.data import BatchLoader, default_dataset, open_images
 from fastgan.training import Batch, TrainConfig, TrainState, build_state, load_recipe, train_step
 from fastgan.training.config.precision import in_one_dtype
-from fastgan.training.config.published import r3gan, stylegan2
+from fastgan.training.config.published import r3gan, stylegan2, stylegan3
 
 WINDOW = 25  # steps
 BATCH = 16
@@ -40,6 +40,18 @@ def stylegan2_of_its_own(side: int) -> TrainConfig:
         model={
             "z_dim": 64, "w_dim": 64, "channel_base": 1024, "channel_max": 64, "mapping_layers": 2,
             "mbstd_group": 4, "half_on_cpu": True, "half_sizes": 2,
+        },
+    )  # fmt: skip
+
+
+def stylegan3_of_its_own(side: int) -> TrainConfig:
+    """The published T, narrower; its 4 last layers, and D's largest sizes, are 16 bits."""
+    return stylegan3.published(
+        "stylegan3-t", resolution=(side, side), batch=BATCH, batch_gpu=None, seed=0,
+        augment={"mode": "noaug"},
+        model={
+            "z_dim": 64, "w_dim": 64, "channel_base": 1024, "channel_max": 32, "mbstd_group": 4,
+            "d_channel_base": 1024, "d_channel_max": 64, "half_on_cpu": True,
         },
     )  # fmt: skip
 
@@ -61,6 +73,7 @@ def autocast(side: int) -> TrainConfig:
 
 NETWORKS: dict[str, Callable[[int], TrainConfig]] = {
     "stylegan2, its 2 largest sizes": stylegan2_of_its_own,
+    "stylegan3-t, its 4 last layers": stylegan3_of_its_own,
     "r3gan, all stages but 4x4": r3gan_of_its_own,
     "dcgan, --bf16": autocast,
 }

@@ -74,6 +74,12 @@ OPTIONS = (
             help="Length of the training in thousands of images."),
     _option("--minutes", type=_POSITIVE, shown="no limit",
             help="Save and stop after this many minutes of training."),
+    _option("--on-collapse", type=click.Choice(["warn", "stop", "rollback"]), default="warn",
+            shown="warn",
+            help="After an alarm from which a training seldom recovers, such as a collapse. warn: "
+                 "go on. stop: save and stop. rollback: go back to the last tick with half the "
+                 "learning rates, at most three times. The exit code is 4 where such an alarm "
+                 "stands at the end."),
     _option("--batch", type=_COUNT, shown=OF_CFG,
             help="Images per training step, of all processes together."),
     _option("--loss", type=click.Choice(loss_names()), shown=OF_CFG,
@@ -208,6 +214,7 @@ NOT_CONFIG = frozenset(
         "resume",
         "init_from",
         "minutes",
+        "on_collapse",
         "desc",
         "dry_run",
         "gpus",

@@ -349,25 +349,25 @@ class Ranks:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
-    def step_ended(self, step: int, *, stop: bool) -> bool:
-        """Whether any rank passed `stop` one step ago. Call it after every step.
+    def step_ended(self, step: int, *, wish: int) -> int:
+        """The largest `wish` that any rank passed one step ago. Call it after every step.
 
-        The flags are reduced while the next step runs, so that no rank waits for them, and all
+        The numbers are reduced while the next step runs, so that no rank waits for them, and all
         ranks know the result after the same step.
         """
         self._watchdog.reached(f"the end of step {step}")
         if step > 0:
             self._watchdog.first_step_ended()
         self._step = f"step {step + 1}"
-        is_stopping = False
+        found = 0
         if self._pending is not None:
             work, flag = self._pending
             work.wait()
-            is_stopping = bool(flag.item())
-        flag = torch.tensor([int(stop)], dtype=torch.int32)
+            found = int(flag.item())
+        flag = torch.tensor([wish], dtype=torch.int32)
         work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, async_op=True)
         self._pending = work, flag
-        return is_stopping
+        return found
 
     def others_wait_for(self, what: str) -> AbstractContextManager:
         """A context for what this rank alone does while the others wait: a snapshot, metrics."""

@@ -134,6 +134,17 @@ class FaultGuard:
         self._recover()
         return False
 
+    def go_back(self, reason: str) -> None:
+        """Restores the last snapshot, for a reason other than NaN, under the same limits.
+
+        Args:
+            reason: in words, for the alarm.
+
+        Raises:
+            TrainingDiverged: when the run has gone back `max_rollbacks` times already.
+        """
+        self._roll_back(reason)
+
     def _count(self, elements: int) -> bool:
         faults, state = self.state.faults, self.state
         if elements == 0:

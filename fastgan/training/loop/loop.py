@@ -41,7 +41,11 @@ from fastgan.training.loop.source import (
 )
 from fastgan.training.needs.recompute import choose_recompute
 from fastgan.training.step.backends import backend_settings
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.health.rules import Words
+from fastgan.training.step.health.watch import HealthWatch
 from fastgan.training.step.phases import train_step
+from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import GRID_SIZE, TrainState, build_state
 
 __all__ = [
@@ -57,6 +61,8 @@ __all__ = [
     "train",
 ]
 
+ON_COLLAPSE = ("warn", "stop", "rollback")
+_GO_BACK, _STOP = 1, 2  # what a rank wishes after a step; 0: to go on
 FIRST_TICK_STEPS = 3  # so that a user soon sees that the run works
 
 
@@ -76,6 +82,8 @@ def train(
     observers: Sequence[Observer] = (),
     loader: Loader | None = None,
     faults: FaultPolicy | None = None,
+    on_collapse: str = "warn",
+    words: Words | None = None,
     ranks: Ranks | None = None,
     workers: int | None = None,
 ) -> TrainState:
@@ -99,17 +107,23 @@ def train(
         loader: batches of `config.batch` samples from elsewhere; default: from `config.data`. Its
             condition is [N, c_dim], one-hot or real, a tree of tensors, or None.
         faults: when to go back after NaN, and when to stop; default: `FaultPolicy()`.
+        on_collapse: what follows an alarm from which a training seldom recovers, such as
+            "collapse": "warn" (default): nothing but the alarm; "stop": the run is saved and ends;
+            "rollback": it goes back to its last snapshot in memory, as after NaN and under the
+            limits of `faults`.
+        words: the names of settings in alarms; default: those of this function's config.
         ranks: the processes that train together (`fastgan.training.distributed.ranks.join`); each
             calls this function with equal arguments; they share the work of metrics, and rank 0
             alone has observers and checkpoints. Default: one process.
         workers: threads that decode images; default: chosen by `fastgan.data.BatchLoader`.
 
     Returns:
-        The state at the end. `state.reason` says why: "finished" or "interrupted".
+        The state at the end. `state.reason` says why: "finished", "interrupted" or "unhealthy";
+        `state.standing` which alarms stood.
 
     Raises:
         ValueError: when data and model, batch and ranks, or `config.init_from` and model do not
-            fit.
+            fit, or on_collapse is another word.
         CheckpointError: when a checkpoint can't be read or written.
         TrainingDiverged: when there are more NaN than `faults` allows.
 
@@ -117,6 +131,10 @@ def train(
         config = load_recipe("mlp")(resolution=(32, 32), total_kimg=10.0)
         state = train(config, Path("runs/first"), observers=[RunLog()])
     """
+    if on_collapse not in ON_COLLAPSE:
+        raise ValueError(
+            f"train: on_collapse must be one of {', '.join(ON_COLLAPSE)}, got {on_collapse!r}"
+        )
     require("safetensors", "train")  # now, and not at the first checkpoint
     modality = load_modality(config.data.modality)
     dataset = open_dataset(config) if loader is None else None
@@ -163,7 +181,9 @@ def train(
     observers = observers if rank == 0 else ()
     faults = faults or FaultPolicy()
     with backend_settings(config, state.device):
-        return _Run(state, loader, evaluator, run_dir, observers, faults, ranks).run(info)
+        run = _Run(state, loader, evaluator, run_dir, observers, faults, ranks)
+        run.watch_health(words or Words.of_config(), on_collapse)
+        return run.run(info)
 
 
 class _Run:
@@ -199,6 +219,14 @@ class _Run:
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
         self.tick_nimg = state.nimg
         self.data_wait_sec = 0.0
+        self.health: HealthWatch | None = None
+        self.on_collapse, self.collapse = "warn", ""
+
+    def watch_health(self, words: Words, on_collapse: str) -> None:
+        """Lets the first rank look at the training's health. NaN in updates are the guard's."""
+        self.on_collapse = on_collapse
+        if self.is_first:
+            self.health = HealthWatch(self.state, words, without=["skipped-updates"])
 
     def run(self, info: RunInfo) -> TrainState:
         reason = "failed"
@@ -222,6 +250,7 @@ class _Run:
                 raise
             finally:
                 self.state.reason = reason
+                self.state.standing = ", ".join(self.health.standing) if self.health else ""
                 self.events.tell("on_end", reason)
         return self.state
 
@@ -234,14 +263,17 @@ class _Run:
             asked = time.perf_counter()
             batch = step_input(self.loader, state)
             self.data_wait_sec += time.perf_counter() - asked
+            self._look(batch)
             train_step(state, batch)
             self.events.tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
-            is_stopping = (
-                stop.is_set() if self.ranks is None else self._is_any_stopping(stop.is_set())
-            )
+            wish = self._wish(stop.is_set())
+            is_stopping = wish == _STOP
             is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
             went_back = self.guard.after_step()
+            if not went_back and wish == _GO_BACK:
+                self.guard.go_back(self.collapse or "rank 0 found a collapse")
+                went_back = True
             if not went_back and (is_due or is_stopping):
                 went_back = self.guard.check()
             if went_back:
@@ -257,16 +289,32 @@ class _Run:
             if is_stopping and (went_back or not is_last):
                 if self.is_first and (went_back or last_saved != state.nimg):
                     self.saver.save(self._contents())
-                return "interrupted"
+                return "unhealthy" if self.collapse and not stop.is_set() else "interrupted"
         return "finished"
 
-    def _is_any_stopping(self, wants_stop: bool) -> bool:
-        """Whether any rank was asked to stop; called by every rank after every step."""
+    def _look(self, batch: Batch | Picks) -> None:
+        """Tells of what is wrong with the training, and remembers a fatal fault to act on it."""
+        if self.health is None:
+            return
+        for finding in self.health.before_step(batch):
+            self.events.tell("on_alarm", Alarm(kimg=self.state.kimg, **finding.told))
+            if finding.is_fatal and self.on_collapse != "warn":
+                self.collapse = f"{finding.kind}: {finding.message}"
+
+    def _wish(self, is_asked_to_stop: bool) -> int:
+        """What any rank wishes after this step; called by every rank after every step."""
         ranks, state = self.ranks, self.state
-        is_stopping = ranks.step_ended(state.step, stop=wants_stop)
+        wish = 0
+        if is_asked_to_stop or (self.collapse and self.on_collapse == "stop"):
+            wish = _STOP
+        elif self.collapse:
+            wish = _GO_BACK
+        if ranks is None:
+            return wish
+        wish = ranks.step_ended(state.step, wish=wish)
         if state.step % ranks.compare_every == 0:
             ranks.compare(shared_tensors(state), f"after step {state.step}")
-        return is_stopping
+        return wish
 
     def _tick(self) -> int:
         state = self.state
@@ -335,6 +383,9 @@ class _Run:
 
     def _restart_clocks(self) -> None:
         """Called after the state was rolled back."""
+        self.collapse = ""
+        if self.health is not None:
+            self.health.restart()
         self.tick_nimg = self.state.nimg
         self.tick_begin = self.tick_end = time.perf_counter()
 

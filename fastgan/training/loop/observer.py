@@ -95,18 +95,21 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """A NaN or an infinity, and what was done about it.
+    """Something that is wrong with the training, or what was done about it.
 
     Args:
         kimg: thousands of real images shown.
-        kind: "skipped" (an update was not applied), "rollback" (the run went back to the last
-            snapshot in memory) or "recovered" (the learning rates were raised again).
-        message: the same in a sentence.
+        kind: "skipped" (an update had a NaN and was not applied), "rollback" (the run went back to
+            the last snapshot in memory), "recovered" (the learning rates were raised again), or a
+            rule of `fastgan.training.step.health.rules`, such as "collapse".
+        message: the same in sentences, with what to try.
+        is_over: whether the fault is no longer there.
     """
 
     kimg: float
     kind: str
     message: str
+    is_over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +168,16 @@ class Observer:
         """
 
     def on_alarm(self, alarm: Alarm) -> None:
-        """Called after a step in which a NaN or an infinity was found.
+        """Called when something is found wrong, or is over.
 
         Args:
-            alarm: what was done.
+            alarm: what is wrong, or what was done.
         """
 
     def on_end(self, reason: str) -> None:
         """Called once, at the end.
 
         Args:
-            reason: "finished" or "interrupted"; "diverged" or "failed", after which the exception
-                is raised.
+            reason: "finished", "interrupted" or "unhealthy" (stopped by `on_collapse`);
+                "diverged" or "failed", after which the exception is raised.
         """

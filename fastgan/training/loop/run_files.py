@@ -15,7 +15,8 @@ _COUNT = re.compile(r"(\d+)(?:_(\d{3}))?")
 class RunFiles:
     """The content of a run folder at one moment.
 
-    `stats` are rows with a `kimg` key; `scores` are by metric the lines of metric-NAME.jsonl
+    `stats` are rows with a `kimg` key; `alarms` are the lines of stats.jsonl that have one, in
+    order; `scores` are by metric the lines of metric-NAME.jsonl
     (`fastgan.metrics.MetricResult.record`) that have a value, in the order of `kimg`; `fakes` are
     `(kimg, file name)`; `files` are the names of all that is in `folder`.
     """
@@ -23,6 +24,7 @@ class RunFiles:
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     stats: list[dict[str, float]] = field(default_factory=list)
+    alarms: list[Mapping[str, object]] = field(default_factory=list)
     scores: Mapping[str, list[dict]] = field(default_factory=dict)
     fakes: list[tuple[float, str]] = field(default_factory=list)
     folder: Path = Path()
@@ -81,10 +83,12 @@ def read_run(run_dir: Path) -> RunFiles:
     path = run_dir / "training_options.json"
     options = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     suffix = RunFiles(name="", options=options).modality.samples.SUFFIX
+    rows = read_lines(run_dir / "stats.jsonl")
     return RunFiles(
         name=run_dir.name,
         options=options,
-        stats=[_numbers(r) for r in read_lines(run_dir / "stats.jsonl") if "alarm" not in r],
+        stats=[_numbers(row) for row in rows if "alarm" not in row],
+        alarms=[row for row in rows if "alarm" in row],
         scores=_scores(run_dir),
         fakes=[(kimg, path.name) for kimg, path in list_fakes(run_dir, suffix)],
         folder=run_dir,

@@ -31,7 +31,8 @@ class RunLog(Observer):
     stats.jsonl             per tick a JSON object: Tick's fields with `losses` spread out
                             ("Loss/D" …) and `scheduled` ("Schedule/beta2" …), and
                             `timestamp` (seconds since 1970); per alarm
-                            {"alarm": kind, "kimg", "message", "timestamp"}
+                            {"alarm": kind, "kimg", "message", "timestamp"},
+                            and "is_over": true where it is over
     metric-<name>.jsonl     per snapshot `MetricResult.record` and "timestamp"; `fastgan evaluate`
                             adds lines with the same keys
 
@@ -121,10 +122,11 @@ class RunLog(Observer):
         """Writes a line of log.txt and one of stats.jsonl.
 
         Args:
-            alarm: what was done about a NaN.
+            alarm: what is wrong, or what was done about it.
         """
-        self._say(f"ALARM {alarm.kind} at kimg {alarm.kimg:.3f}: {alarm.message}")
+        self._say(format_alarm(alarm))
         record = {"alarm": alarm.kind, "kimg": alarm.kimg, "message": alarm.message}
+        record |= {"is_over": True} if alarm.is_over else {}
         self._append("stats.jsonl", record)
 
     def on_end(self, reason: str) -> None:
@@ -158,6 +160,12 @@ def format_tick(tick: Tick) -> str:
         f"cpumem {tick.cpumem_gb:<6.2f} "
         f"gpumem {tick.gpumem_gb:<6.2f} augment {tick.augment:.3f}{scheduled}"
     )
+
+
+def format_alarm(alarm: Alarm) -> str:
+    """One line: the kind, when, and the message."""
+    over = " is over," if alarm.is_over else ""
+    return f"ALARM {alarm.kind}{over} at kimg {alarm.kimg:.3f}: {alarm.message}"
 
 
 def format_time(seconds: float) -> str:

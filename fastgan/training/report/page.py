@@ -80,6 +80,25 @@ def _tiles(run: RunFiles, is_running: bool) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
+_SHOWN_ALARMS = 50
+
+
+def _alarms(run: RunFiles) -> str:
+    """The newest alarms first; nothing where there were none."""
+    if not run.alarms:
+        return ""
+    rows = "".join(
+        f'<tr class="{"over" if row.get("is_over") else "stands"}">'
+        f"<th>{escape(str(row['alarm']))}{' is over' if row.get('is_over') else ''}</th>"
+        f"<td>{format_number(float(row['kimg']))} kimg</td>"
+        f"<td>{escape(str(row['message']))}</td></tr>"
+        for row in reversed(run.alarms[-_SHOWN_ALARMS:])
+    )
+    more = len(run.alarms) - _SHOWN_ALARMS
+    note = f"<p>{more} older ones are in log.txt.</p>" if more > 0 else ""
+    return f'<h2>Alarms</h2><div class="card alarms"><table>{rows}</table>{note}</div>'
+
+
 def _duration(seconds: float | None) -> str:
     return "-" if seconds is None or not math.isfinite(seconds) else format_time(seconds)
 
@@ -115,7 +134,7 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head><body><main>"
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
-        f"{_tiles(run, is_running)}{newest}{_charts(run)}{progress}"
+        f"{_tiles(run, is_running)}{_alarms(run)}{newest}{_charts(run)}{progress}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
         "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
         "</main></body></html>"

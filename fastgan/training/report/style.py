@@ -72,6 +72,7 @@ th { text-align: left; font-weight: 400; color: var(--soft); padding-right: 14px
   white-space: nowrap; } td { overflow-wrap: anywhere; }
 th, td { border-top: 1px solid var(--line); padding-top: 4px; padding-bottom: 4px;
   vertical-align: top; }
+.alarms tr.stands th { color: #c2410c; font-weight: 600; } .alarms tr.over { opacity: .65; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 36px; color: var(--soft); font-size: 13px; }
 @media (max-width: 560px) { main { padding: 18px 14px 40px; } }

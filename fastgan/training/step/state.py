@@ -125,7 +125,8 @@ class TrainState(StepState):
             [n, ...] of a data set, and then grid_z has n rows; None for an unconditional model.
         tick: the number of ticks so far.
         elapsed_sec: the training time so far, in seconds, of earlier processes too.
-        reason: why the last `train` ended: "finished" or "interrupted".
+        reason: why the last `train` ended: "finished", "interrupted" or "unhealthy".
+        standing: kinds of the alarms that stood when it ended, such as "collapse, G-grows".
     """
 
     config: TrainConfig
@@ -134,6 +135,7 @@ class TrainState(StepState):
     tick: int = 0
     elapsed_sec: float = 0.0
     reason: str = ""
+    standing: str = ""
 
     @property
     def grid_size(self) -> int:

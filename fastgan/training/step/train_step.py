@@ -1,6 +1,7 @@
 """`TrainStep`: the training step for a user's own loop and networks."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from math import nan
 from typing import Any
@@ -13,6 +14,8 @@ from fastgan._trees import map_tensors, tensors_of
 from fastgan.augment import AdaController
 from fastgan.training.config.step import StepConfig
 from fastgan.training.step.batch import Batch
+from fastgan.training.step.health.rules import Words
+from fastgan.training.step.health.watch import HealthWarning, HealthWatch
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import StepState, create_step_state
 from fastgan.training.step.state_tensors import counters, mismatches
@@ -41,6 +44,9 @@ class TrainStep:
         augment: a module applied to all that D sees, such as `fastgan.augment.AugmentPipe`.
             Default: none.
         ada: controls augment.p. Default: p stays.
+        watch_health: whether every 25 steps are looked at, and a `HealthWarning` says in words what
+            is wrong: NaN, collapse, a D that wins or learns nothing, weights that grow, and more
+            (`fastgan.training.step.health`). Default True. A look waits for the device.
         **settings: the fields of `fastgan.training.StepConfig`: objective, objective_options,
             latents, g_optimizer, d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval,
             pl_weight, ema, capture, precision, … Without `batch` the first call's batch counts.
@@ -66,6 +72,7 @@ class TrainStep:
         latent_sampler: Callable[[int, torch.device], Any] | None = None,
         augment: nn.Module | None = None,
         ada: AdaController | None = None,
+        watch_health: bool = True,
         **settings: Any,
     ):
         config = StepConfig(**settings)
@@ -91,6 +98,8 @@ class TrainStep:
             latent_sampler=latent_sampler,
         )  # fmt: skip
         self._example: Batch | None = None
+        words = Words.of_train_step()
+        self._health = HealthWatch(self.state, words) if watch_health else None
 
     def release(self) -> None:
         """Destroys the CUDA graphs of the phases now; the next call warms up and captures anew.
@@ -107,12 +116,17 @@ class TrainStep:
         self.release()
 
     @property
+    def standing(self) -> tuple[str, ...]:
+        """Kinds of what the last look at the training's health found wrong, such as "collapse"."""
+        return () if self._health is None else self._health.standing
+
+    @property
     def G_ema(self) -> nn.Module:
         """The moving average of G, in eval mode: sample from it."""
         return self.state.G_ema
 
     def __call__(self, x: Any, c: Any = None) -> None:
-        """One training step. Waits for nothing on the device.
+        """One training step. Waits for nothing on the device, except where health is looked at.
 
         Args:
             x: real samples [N, ...], such as images [N, C, H, W], on the networks' device; or a
@@ -127,6 +141,13 @@ class TrainStep:
         if self._example is None:
             self._begin(batch)
         self._require_alike(batch)
+        if self._health is not None:
+            for finding in self._health.before_step(batch):
+                if not finding.is_over:
+                    warnings.warn(
+                        f"TrainStep, step {self.state.step}: {finding.kind}: {finding.message}",
+                        HealthWarning, stacklevel=2,
+                    )  # fmt: skip
         train_step(self.state, batch)
 
     def read(self) -> dict[str, float]:
@@ -201,6 +222,8 @@ class TrainStep:
         torch.set_rng_state(generators["rng"].cpu())
         if state.device.type == "cuda" and generators["rng.cuda"] is not None:
             torch.cuda.set_rng_state(generators["rng.cuda"].cpu(), state.device)
+        if self._health is not None:
+            self._health.restart()
 
     def _begin(self, batch: Batch) -> None:
         state = self.state

@@ -1,0 +1,1 @@
+"""Whether a training is healthy: readings of it, rules over them, and alarms in plain words."""

@@ -1,0 +1,252 @@
+"""`Reading`: what one look at a training state says, and `Probe`, which takes it.
+
+A look costs one pass of G and two of D over at most SAMPLES samples, without gradients. It changes
+nothing: networks are in eval mode for it, so that no running mean moves, and torch's generators are
+as before afterwards.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastgan import sample_rng
+from fastgan._trees import num_rows, tensors_of
+from fastgan.losses.judgement import judgement_of
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.generate import draw_latents
+from fastgan.training.step.losses import seen_by_d
+from fastgan.training.step.state import StepState
+
+__all__ = ["Probe", "Reading", "auc", "pairwise_distance"]
+
+SAMPLES = 64
+# objectives in which a logit is that of a probability
+_WITH_SCALE = ("minimax", "non_saturating", "relativistic", "relativistic_average")
+_STREAM = 66  # of random numbers; no phase or picture of a run has it
+_SIDE = 32  # pixels: larger images are averaged down before distances are taken
+_ELEMENTS = 4096  # of other samples, taken at equal steps
+_WEIGHTS = 65536  # of a network, at equal steps: their moves stand for those of all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one look says. NaN where something cannot be known.
+
+    Args:
+        step: number of steps made.
+        kimg: thousands of real samples shown.
+        finite: whether all samples of G, and D's logits of them, are finite.
+        skipped: updates with a gradient that was not finite since the last look: elements.
+        diversity: mean distance of two samples of G, over that of two real samples.
+        num_real: real samples looked at.
+        num_distinct: of them, those that no other one equals.
+        num_constant: of them, those whose elements are all equal.
+        auc: the part of pairs (real, fake) of which D gives the real one the larger logit.
+        real_above_zero: the part of real samples with a logit above 0.
+        gap: mean logit of real samples minus that of fakes; NaN where the objective gives logits
+            no scale, as Wasserstein's.
+        g_moved, d_moved: ‖change of the weights since the last look‖ / ‖weights‖.
+        g_size, d_size: ‖weights‖.
+        g_gradient, d_gradient: root mean square of the last phase's gradient.
+    """
+
+    step: int
+    kimg: float
+    finite: bool
+    skipped: int
+    diversity: float
+    num_real: int
+    num_distinct: int
+    num_constant: int
+    auc: float
+    real_above_zero: float
+    gap: float
+    g_moved: float
+    d_moved: float
+    g_size: float
+    d_size: float
+    g_gradient: float
+    d_gradient: float
+
+
+class Probe:
+    """Takes readings of one state.
+
+    Args:
+        state: of the training.
+    """
+
+    def __init__(self, state: StepState):
+        self._state = state
+        self._has_scale = state.config.objective in _WITH_SCALE
+        self._weights: dict[str, Tensor] = {}
+        self._nonfinite = self._count_nonfinite()
+
+    @torch.no_grad()
+    def read(self, batch: Batch) -> Reading:
+        """Looks at the state. Waits for the device.
+
+        Args:
+            batch: real samples, the newest ones.
+
+        Returns:
+            The reading.
+        """
+        state = self._state
+        batch = batch.rows(slice(min(batch.n, SAMPLES)))
+        with in_eval_mode(state.G, state.D), _generators_kept(state.device):
+            key = sample_rng.step_key(getattr(state.config, "seed", 0), state.nimg)
+            with sample_rng.sample_stream(key, _STREAM):
+                fake = self._fakes(batch)
+                at_real, at_fake = self._scores(batch.x, batch.c), self._scores(fake, batch.c)
+        features = _features(batch.x)
+        moved, sizes = self._moves()
+        nonfinite = self._count_nonfinite()
+        skipped, self._nonfinite = nonfinite - self._nonfinite, nonfinite
+        real_distance = pairwise_distance(features)
+        return Reading(
+            step=state.step,
+            kimg=state.kimg,
+            finite=all(bool(t.isfinite().all()) for t in [*_floating(fake), at_fake]),
+            skipped=skipped,
+            diversity=(
+                pairwise_distance(_features(fake)) / real_distance if real_distance > 0 else nan
+            ),
+            num_real=batch.n,
+            num_distinct=_num_distinct(features),
+            num_constant=_num_constant(features),
+            auc=auc(at_real, at_fake),
+            real_above_zero=float((at_real > 0).double().mean()),
+            gap=float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
+            g_moved=moved["G"],
+            d_moved=moved["D"],
+            g_size=sizes["G"],
+            d_size=sizes["D"],
+            g_gradient=_root_mean_square(state.g_optimizer.flat.gradients),
+            d_gradient=_root_mean_square(state.d_optimizer.flat.gradients),
+        )
+
+    def _fakes(self, batch: Batch) -> Any:
+        state = self._state
+        z = draw_latents(state, batch.n)
+        if z is None:
+            return state.G(batch.c)
+        takes_c = state.context.g_takes_c and batch.c is not None
+        return state.G(z, batch.c) if takes_c else state.G(z)
+
+    def _scores(self, x: Any, c: Any) -> Tensor:
+        """[N] float64 on the CPU: the mean logit of each sample over all discriminators."""
+        x, D = seen_by_d(self._state, x), self._state.D
+        takes_c = self._state.context.d_takes_c and c is not None
+        logits = judgement_of(D(x, c) if takes_c else D(x)).logits
+        n = num_rows(x)
+        return torch.stack([t.double().reshape(n, -1).mean(1) for t in logits]).mean(0).cpu()
+
+    def _moves(self) -> tuple[dict[str, float], dict[str, float]]:
+        moved, sizes = {}, {}
+        for name, optimizer in (("G", self._state.g_optimizer), ("D", self._state.d_optimizer)):
+            values = optimizer.flat.values
+            values = values[:: max(1, values.numel() // _WEIGHTS)].clone()
+            sizes[name] = float(values.norm())
+            before = self._weights.get(name)
+            moved[name] = nan
+            if before is not None and sizes[name] > 0:
+                moved[name] = float((values - before).norm()) / sizes[name]
+            self._weights[name] = values
+        return moved, sizes
+
+    def _count_nonfinite(self) -> int:
+        optimizers = (self._state.g_optimizer, self._state.d_optimizer)
+        counters = [getattr(optimizer, "nonfinite", None) for optimizer in optimizers]
+        return sum(int(c) for c in counters if c is not None)
+
+
+def auc(real: Tensor, fake: Tensor) -> float:
+    """The part of pairs of which the real one has the larger score; a tie counts a half.
+
+    Args:
+        real: [N], scores of real samples.
+        fake: [M], of generated ones.
+
+    Returns:
+        In [0, 1]: 0.5 where nothing tells them apart. NaN where a score is not finite.
+    """
+    if not bool(real.isfinite().all() and fake.isfinite().all()):
+        return nan
+    difference = real[:, None] - fake[None]
+    return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
+
+
+def pairwise_distance(features: Tensor) -> float:
+    """The mean Euclidean distance of two rows.
+
+    Args:
+        features: [N, K].
+
+    Returns:
+        The mean over all pairs of different rows; NaN for fewer than two.
+    """
+    n = features.shape[0]
+    if n < 2:
+        return nan
+    return float(torch.pdist(features).mean())
+
+
+@contextmanager
+def in_eval_mode(*networks: nn.Module) -> Iterator[None]:
+    """The networks are in eval mode inside; each module is as before afterwards."""
+    modules = [m for network in networks for m in network.modules()]
+    were = [m.training for m in modules]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for module, was in zip(modules, were, strict=True):
+            module.training = was
+
+
+@contextmanager
+def _generators_kept(device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def _floating(tree: Any) -> list[Tensor]:
+    return [t for t in tensors_of(tree) if t.is_floating_point()]
+
+
+def _features(tree: Any) -> Tensor:
+    """[N, K] float32 on the CPU: all floating-point elements of each sample, made fewer."""
+    n = num_rows(tree)
+    parts = []
+    for t in _floating(tree):
+        if t.shape[0] != n:
+            continue
+        if t.dim() == 4 and max(t.shape[2:]) > _SIDE:
+            t = nn.functional.adaptive_avg_pool2d(
+                t.float(), [min(side, _SIDE) for side in t.shape[2:]]
+            )
+        flat = t.reshape(n, -1).float()
+        parts.append(flat[:, :: max(1, flat.shape[1] // _ELEMENTS)].cpu())
+    return torch.cat(parts, 1) if parts else torch.zeros(n, 0)
+
+
+def _num_distinct(features: Tensor) -> int:
+    return torch.unique(features, dim=0).shape[0] if features.shape[1] else features.shape[0]
+
+
+def _num_constant(features: Tensor) -> int:
+    if features.shape[1] < 2:
+        return 0  # one number is no picture
+    return int((features.amax(1) == features.amin(1)).sum())
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.norm()) / values.numel() ** 0.5

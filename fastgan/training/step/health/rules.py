@@ -1,0 +1,295 @@
+"""The rules: pure functions of the readings so far, which say in words what is wrong.
+
+A rule speaks when its condition held in each of its last `looks` readings, so that one odd batch is
+no alarm. Its thresholds come from runs with planted faults and from healthy ones; docs/health.md
+has the table, and tests/training/health/ the runs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from fastgan.training.step.health.readings import Reading
+
+__all__ = ["RULES", "Rule", "Words"]
+
+LIVELY = 0.7  # of the real samples' diversity: a run that was there can collapse
+COLLAPSED = 0.3  # of the real samples' diversity
+ALIKE = 0.01  # the same, for a run that never was lively
+STILL = 3e-5  # relative change of weights between two looks
+JUMP = 0.8  # the same: weights that are thrown about
+GROWTH = 2.5  # of the norm of all weights, within GROWTH_LOOKS
+GROWTH_LOOKS = 16
+UNTOLD = 0.05  # difference of mean logits
+ORDERED = 0.9  # of the pairs (real, fake): D's logits are in order
+SURE = 8.0  # the same: a probability of 1 in 3,000
+MUTE = 1e-9  # root mean square of a gradient: Adam's eps, 1e-8, is larger
+BURST = 100.0  # times the median of the gradients so far
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the person can change, by the names of the layer that is used: options or arguments."""
+
+    gamma: str
+    g_lr: str
+    d_lr: str
+    batch: str
+    data: str
+
+    @classmethod
+    def of_train_step(cls) -> "Words":
+        """The arguments of `TrainStep`."""
+        return cls(
+            gamma="r1_gamma", g_lr="g_optimizer's lr", d_lr="d_optimizer's lr", batch="batch",
+            data="x",
+        )  # fmt: skip
+
+    @classmethod
+    def of_config(cls) -> "Words":
+        """The fields of `TrainConfig`."""
+        return cls(
+            gamma="r1_gamma", g_lr="g_optimizer.lr", d_lr="d_optimizer.lr", batch="batch",
+            data="data.path",
+        )  # fmt: skip
+
+    @classmethod
+    def of_command_line(cls) -> "Words":
+        """The options of `fastgan train`."""
+        return cls(gamma="--gamma", g_lr="--glr", d_lr="--dlr", batch="--batch", data="--data")
+
+
+Readings = Sequence[Reading]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong.
+
+    Args:
+        kind: its name in alarms.
+        looks: readings in a row that must agree, >= 1.
+        is_fatal: whether a training seldom recovers from it.
+        holds: holds(readings) is whether the last one of them shows the fault.
+        says: says(readings, words) is what is wrong, and what to try, in sentences.
+    """
+
+    kind: str
+    looks: int
+    is_fatal: bool
+    holds: Callable[[Readings], bool]
+    says: Callable[[Readings, Words], str]
+
+    def finds(self, readings: Readings) -> bool:
+        """Whether each of the last `looks` readings shows it."""
+        n = len(readings)
+        return n >= self.looks and all(self.holds(readings[: n - i]) for i in range(self.looks))
+
+
+def _is_constant(readings: Readings) -> bool:
+    last = readings[-1]
+    return last.num_constant > last.num_real / 2
+
+
+def _is_repeated(readings: Readings) -> bool:
+    last = readings[-1]
+    return last.num_real >= 8 and last.num_distinct <= last.num_real / 4
+
+
+def _was_lively(readings: Readings) -> bool:
+    return sum(r.diversity >= LIVELY for r in readings) >= 2
+
+
+def _has_collapsed(readings: Readings) -> bool:
+    return readings[-1].diversity < COLLAPSED and _was_lively(readings)
+
+
+def _is_alike(readings: Readings) -> bool:
+    return readings[-1].step > 0 and readings[-1].diversity < ALIKE and not _was_lively(readings)
+
+
+def _is_alike_and_told(readings: Readings) -> bool:
+    return _is_alike(readings) and not abs(readings[-1].auc - 0.5) < 0.3
+
+
+def _has_grown(network: str) -> Callable[[Readings], bool]:
+    def holds(readings: Readings) -> bool:
+        sizes = [getattr(r, f"{network}_size") for r in readings[-GROWTH_LOOKS - 1 :]]
+        return sizes[0] > 0 and sizes[-1] > GROWTH * sizes[0]
+
+    return holds
+
+
+def _is_thrown(network: str) -> Callable[[Readings], bool]:
+    return lambda readings: getattr(readings[-1], f"{network}_moved") > JUMP
+
+
+def _is_still(network: str) -> Callable[[Readings], bool]:
+    return lambda readings: getattr(readings[-1], f"{network}_moved") < STILL
+
+
+def _tells_nothing(readings: Readings) -> bool:
+    # where the samples are right, D's logits are near each other, too, but in no order
+    return readings[-1].step > 0 and readings[-1].auc > ORDERED and abs(readings[-1].gap) < UNTOLD
+
+
+def _is_wrong(readings: Readings) -> bool:
+    return readings[-1].step > 0 and readings[-1].auc < 1 - ORDERED
+
+
+def _is_too_sure(readings: Readings) -> bool:
+    return abs(readings[-1].gap) > SURE
+
+
+def _is_mute(readings: Readings) -> bool:
+    return readings[-1].step > 0 and readings[-1].g_gradient < MUTE
+
+
+def _bursts(network: str) -> Callable[[Readings], bool]:
+    def holds(readings: Readings) -> bool:
+        *before, last = [getattr(r, f"{network}_gradient") for r in readings]
+        known = [g for g in before if g > 0]
+        return len(known) >= 6 and last > BURST * median(known)
+
+    return holds
+
+
+def _grown_words(network: str) -> Callable[[Readings, Words], str]:
+    def says(readings: Readings, words: Words) -> str:
+        sizes = [getattr(r, f"{network.lower()}_size") for r in readings[-GROWTH_LOOKS - 1 :]]
+        steps = readings[-1].step - readings[-len(sizes)].step
+        lr = words.g_lr if network == "G" else words.d_lr
+        return (
+            f"the weights of {network} grew {sizes[-1] / sizes[0]:.3g} times in {steps} steps; the "
+            f"learning rate is too high: try a tenth of {lr}, or less"
+        )
+
+    return says
+
+
+def _thrown_words(network: str) -> Callable[[Readings, Words], str]:
+    def says(readings: Readings, words: Words) -> str:
+        moved = getattr(readings[-1], f"{network.lower()}_moved")
+        lr = words.g_lr if network == "G" else words.d_lr
+        return (
+            f"the weights of {network} changed by {moved:.0%} of their size since the last look; "
+            f"the learning rate is too high: try a tenth of {lr}, or less"
+        )
+
+    return says
+
+
+def _still_words(network: str) -> Callable[[Readings, Words], str]:
+    def says(readings: Readings, words: Words) -> str:
+        lr = words.g_lr if network == "G" else words.d_lr
+        return (
+            f"{network} does not learn: its weights changed by less than 0.003 % since the "
+            f"last look; try a larger {lr}, and look for updates that were skipped"
+        )
+
+    return says
+
+
+def _burst_words(network: str) -> Callable[[Readings, Words], str]:
+    def says(readings: Readings, words: Words) -> str:
+        values = [getattr(r, f"{network.lower()}_gradient") for r in readings]
+        times = values[-1] / median([g for g in values[:-1] if g > 0])
+        lr = words.g_lr if network == "G" else words.d_lr
+        return (
+            f"the gradient of {network} is {times:.3g} times its median so far; try a smaller "
+            f"{lr}, or a larger {words.gamma}"
+        )
+
+    return says
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "not-finite", 1, True,
+        lambda readings: not readings[-1].finite,
+        lambda readings, words: (
+            "samples of G, or D's logits of them, are NaN or infinite; the training can't recover "
+            f"from that: go back to a checkpoint, and try a smaller {words.g_lr} and {words.d_lr}"
+        ),
+    ),
+    Rule(
+        "skipped-updates", 2, False,
+        lambda readings: readings[-1].skipped > 0,
+        lambda readings, words: (
+            "updates are skipped, because their gradients are NaN or infinite; look for NaN in "
+            f"{words.data}, then try a smaller {words.g_lr} and {words.d_lr}"
+        ),
+    ),
+    Rule(
+        "constant-data", 1, False, _is_constant,
+        lambda readings, words: (
+            f"{readings[-1].num_constant} of {readings[-1].num_real} real samples have one value "
+            f"in all of their elements, such as black pictures; check what {words.data} gives"
+        ),
+    ),
+    Rule(
+        "repeated-data", 2, False, _is_repeated,
+        lambda readings, words: (
+            f"only {readings[-1].num_distinct} of {readings[-1].num_real} real samples of a batch "
+            f"differ; G can only copy so few: give {words.data} more samples, or look for copies"
+        ),
+    ),
+    *(
+        rule
+        for network in ("G", "D")
+        for rule in (
+            Rule(f"{network}-grows", 1, True, _has_grown(network.lower()), _grown_words(network)),
+            Rule(f"{network}-jumps", 2, True, _is_thrown(network.lower()), _thrown_words(network)),
+            Rule(f"{network}-still", 2, False, _is_still(network.lower()), _still_words(network)),
+            Rule(f"{network}-gradient", 2, False, _bursts(network.lower()), _burst_words(network)),
+        )
+    ),
+    Rule(
+        "no-gradient", 2, True, _is_mute,
+        lambda readings, words: (
+            "G gets next to no gradient: D is so sure of its fakes that the loss is flat there; "
+            f"try the non-saturating loss, a larger {words.gamma} or a smaller {words.d_lr}"
+        ),
+    ),
+    Rule(
+        "collapse", 2, True, _has_collapsed,
+        lambda readings, words: (
+            f"samples of G differ {readings[-1].diversity:.2g} times as much as real ones do, and "
+            f"did {max(r.diversity for r in readings):.2g} times before: G makes few different "
+            f"samples; go back to an older checkpoint, and try a larger {words.gamma}, a smaller "
+            f"{words.g_lr} or a larger {words.batch}"
+        ),
+    ),
+    Rule(
+        "alike", 12, True, _is_alike_and_told,
+        lambda readings, words: (
+            f"G gives nearly the same sample for all latents: they differ "
+            f"{readings[-1].diversity:.2g} times as much as real ones do, after "
+            f"{readings[-1].step} steps; try a smaller {words.d_lr}, a larger {words.g_lr} or a "
+            f"larger {words.gamma}"
+        ),
+    ),
+    Rule(
+        "D-too-sure", 4, False, _is_too_sure,
+        lambda readings, words: (
+            f"D tells real samples from fakes by {abs(readings[-1].gap):.3g} of a logit, where a "
+            f"healthy training stays below {SURE:g}; try a larger {words.gamma} or a smaller "
+            f"{words.d_lr}, and augmentation where there are few samples"
+        ),
+    ),
+    Rule(
+        "D-tells-nothing", 6, False, _tells_nothing,
+        lambda readings, words: (
+            f"D tells real samples from fakes, but by {abs(readings[-1].gap):.2g} of a logit: G "
+            f"learns little from it; try a smaller {words.gamma} or a larger {words.d_lr}"
+        ),
+    ),
+    Rule(
+        "D-wrong", 6, False, _is_wrong,
+        lambda readings, words: (
+            f"D takes fakes for real samples: of {1 - readings[-1].auc:.0%} of pairs it prefers "
+            f"the fake; try a smaller {words.gamma}, a larger {words.d_lr} or a smaller "
+            f"{words.g_lr}"
+        ),
+    ),
+)  # fmt: skip

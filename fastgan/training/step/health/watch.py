@@ -1,0 +1,103 @@
+"""`HealthWatch`: looks at a training every LOOK_EVERY steps, and says when something is wrong."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fastgan.training.step.batch import Batch
+from fastgan.training.step.health.readings import Probe, Reading
+from fastgan.training.step.health.rules import RULES, Words
+from fastgan.training.step.picks import Picks
+from fastgan.training.step.state import StepState
+
+__all__ = ["LOOK_EVERY", "Finding", "HealthWarning", "HealthWatch"]
+
+LOOK_EVERY = 25  # steps
+_CALM_LOOKS = 8  # without a fault, after which its alarm is over
+_KEPT = 400  # readings: 10,000 steps
+
+
+class HealthWarning(UserWarning):
+    """A training is not healthy: `TrainStep` warns with it, once for each fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A fault that a look found, or one that is over.
+
+    Args:
+        kind: of the rule, such as "collapse".
+        message: what is wrong and what to try, in sentences.
+        is_fatal: whether a training seldom recovers from it.
+        is_over: whether the fault is no longer seen.
+    """
+
+    kind: str
+    message: str
+    is_fatal: bool
+    is_over: bool = False
+
+    @property
+    def told(self) -> dict[str, str | bool]:
+        """What an alarm says of it."""
+        return {"kind": self.kind, "message": self.message, "is_over": self.is_over}
+
+
+class HealthWatch:
+    """Looks at one training state before its steps.
+
+    Args:
+        state: of the training, which no look changes.
+        words: what the person can change, by name.
+        without: kinds of rules that are left out.
+    """
+
+    def __init__(self, state: StepState, words: Words, *, without: Collection[str] = ()):
+        self._probe = Probe(state)
+        self._state, self._words = state, words
+        self._rules = [rule for rule in RULES if rule.kind not in without]
+        self._last_seen: dict[str, int] = {}  # kind of each standing fault → number of the look
+        self._looks = 0
+        self.readings: list[Reading] = []
+
+    @property
+    def standing(self) -> tuple[str, ...]:
+        """Kinds of the faults that are not over."""
+        return tuple(self._last_seen)
+
+    def before_step(self, batch: Batch | Picks) -> list[Finding]:
+        """Looks at the state where a look is due; call it before each step.
+
+        Waits for the device at a look, and else not.
+
+        Args:
+            batch: of the step that comes.
+
+        Returns:
+            What is new: faults that were not there at the last look, and those that are over.
+        """
+        if self._state.step % LOOK_EVERY != 0:
+            return []
+        if isinstance(batch, Picks):
+            batch = batch.batch()
+        self.readings.append(self._probe.read(batch))
+        del self.readings[:-_KEPT]
+        self._looks += 1
+        found = []
+        for rule in self._rules:
+            if rule.finds(self.readings):
+                if rule.kind not in self._last_seen:
+                    message = rule.says(self.readings, self._words)
+                    found.append(Finding(kind=rule.kind, message=message, is_fatal=rule.is_fatal))
+                self._last_seen[rule.kind] = self._looks
+            elif self._looks - self._last_seen.get(rule.kind, self._looks) >= _CALM_LOOKS:
+                del self._last_seen[rule.kind]
+                steps = _CALM_LOOKS * LOOK_EVERY
+                message = f"{rule.kind} was not seen for {steps} steps and is taken to be over"
+                found.append(Finding(kind=rule.kind, message=message, is_fatal=False, is_over=True))
+        return found
+
+    def restart(self) -> None:
+        """Forgets what was read after the state's step: the state was set back, or loaded."""
+        self._probe = Probe(self._state)
+        self.readings = [r for r in self.readings if r.step < self._state.step]
+        self._last_seen.clear()

@@ -1,0 +1,97 @@
+"""What a look at a training reads, and that it changes nothing."""
+
+import copy
+from math import isnan
+
+import pytest
+import torch
+from torch import nn
+
+from fastgan.training import Batch, TrainStep
+from fastgan.training.step.health.readings import Probe, auc, pairwise_distance
+
+
+def networks():
+    """A G with running means and random numbers of its own, a D with spectral norm's buffers."""
+    torch.manual_seed(0)
+    G = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 12))
+    D = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(12, 16)), nn.ReLU(),
+                      nn.Linear(16, 1))  # fmt: skip
+    return G, D
+
+
+def make_step(**settings):
+    G, D = networks()
+    return TrainStep(G, D, latent_shape=8, watch_health=False, batch=16, **settings)
+
+
+def test_auc_is_the_part_of_pairs_in_order():
+    real, fake = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([2.0, 0.0])
+    assert auc(real, fake) == pytest.approx((2 + 1 + 1.5) / 6)
+    assert auc(fake, fake) == 0.5
+    assert isnan(auc(real, torch.tensor([float("nan")])))
+
+
+def test_pairwise_distance_is_the_mean_over_pairs():
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
+    assert pairwise_distance(x) == pytest.approx(10 / 3)
+    assert isnan(pairwise_distance(x[:1]))
+
+
+def test_a_look_changes_nothing():
+    step = make_step()
+    x = torch.randn(16, 12)
+    step(x)
+    before = copy.deepcopy(step.state_dict())
+    modes = [m.training for m in (*step.state.G.modules(), *step.state.D.modules())]
+    reading = Probe(step.state).read(Batch(x=x))
+    after = step.state_dict()
+    assert [m.training for m in (*step.state.G.modules(), *step.state.D.modules())] == modes
+    flat = [torch.utils._pytree.tree_leaves(v) for v in (before, after)]
+    assert len(flat[0]) > 20
+    assert all(
+        torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(*flat, strict=True)
+    )
+    assert reading.finite
+    assert reading.step == 1
+
+
+def test_readings_of_data_and_weights():
+    step = make_step()
+    probe = Probe(step.state)
+    x = torch.randn(16, 12)
+    x[:4] = x[0]  # one sample four times
+    x[5] = -1.0  # constant
+    first = probe.read(Batch(x=x))
+    assert (first.num_real, first.num_distinct, first.num_constant) == (16, 13, 1)
+    assert isnan(first.g_moved)
+    with torch.no_grad():
+        step.state.g_optimizer.flat.values.mul_(1.5)
+    second = probe.read(Batch(x=x))
+    assert second.g_moved == pytest.approx(1 / 3, abs=1e-3)
+    assert second.g_size / first.g_size == pytest.approx(1.5, abs=1e-3)
+    assert second.d_moved == 0
+
+
+def test_diversity_is_a_ratio_of_distances():
+    step = make_step()
+    x = torch.randn(16, 12)
+    wide = Probe(step.state).read(Batch(x=x)).diversity
+    assert Probe(step.state).read(Batch(x=10 * x)).diversity == pytest.approx(wide / 10, rel=1e-3)
+    with torch.no_grad():
+        step.state.G[3].weight.zero_()
+    assert Probe(step.state).read(Batch(x=x)).diversity == pytest.approx(0, abs=1e-6)
+
+
+def test_wasserstein_gives_logits_no_scale():
+    assert isnan(
+        Probe(make_step(objective="wasserstein").state).read(Batch(x=torch.randn(16, 12))).gap
+    )
+
+
+def test_samples_that_are_not_finite_are_told():
+    step = make_step()
+    with torch.no_grad():
+        step.state.G[3].bias.fill_(float("inf"))
+    reading = Probe(step.state).read(Batch(x=torch.randn(16, 12)))
+    assert not reading.finite
