@@ -40,9 +40,9 @@ NAMES = {
     "fastgan.modalities": "DataFacts Modality load_modality modalities",
     "fastgan.augment": "AdaController AugmentPipe BlurFade GROUPS",
     "fastgan.training": """
-        Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu InitConfig
-        Memory Observer OptimizerConfig Prediction RunInfo RunLog ScheduleConfig Snapshot StepConfig
-        Tick TrainConfig TrainState TrainStep TrainingDiverged build_state create_state digest
+        Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu
+        HealthWarning InitConfig Memory Observer OptimizerConfig Prediction RunInfo RunLog
+        ScheduleConfig Snapshot StepConfig Tick TrainConfig TrainState TrainStep TrainingDiverged build_state create_state digest
         largest_batch_gpu load_generator load_recipe predict sample_grid sec_per_kimg start_from
         train train_step
     """,

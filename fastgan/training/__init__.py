@@ -37,6 +37,7 @@ from fastgan.training.needs.prediction import Prediction, predict
 from fastgan.training.needs.time import Gpu, sec_per_kimg
 from fastgan.training.report.log import RunLog
 from fastgan.training.step.batch import Batch
+from fastgan.training.step.health.watch import HealthWarning
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import TrainState, build_state, create_state
 from fastgan.training.step.train_step import TrainStep
@@ -50,6 +51,7 @@ __all__ = [
     "EmaConfig",
     "FaultPolicy",
     "Gpu",
+    "HealthWarning",
     "InitConfig",
     "Memory",
     "Observer",

@@ -1,10 +1,10 @@
-"""Faults planted in real trainings, and healthy trainings: which alarms come, and after how many steps.
+"""Faults planted in real trainings, and healthy trainings: which alarms come, and when.
 
     python tests/training/health/planted.py --seeds 1 2 3 --out planted.json
 
-Each of FAULTS is planted in an MLP on each of DATA, from each seed; each of HEALTHY is trained as its
-recipe says. A fault is found when one of its kinds is told within STEPS steps of it; any alarm of
-a healthy training is a false one. The thresholds of `fastgan.training.step.health.rules` were
+Each of FAULTS is planted in an MLP on each of DATA, from each seed; each of HEALTHY is trained as
+its recipe says. A fault is found when one of its kinds is told within STEPS steps of it; any alarm
+of a healthy training is a false one. The thresholds of `fastgan.training.step.health.rules` were
 chosen on seed 0 of the avatars.
 """
 
@@ -42,7 +42,7 @@ LATE = 200  # steps after which a healthy training is spoilt
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What is changed: settings, data, or the state after LATE steps; and the alarms that name it."""
+    """What is changed: settings, data or, after LATE steps, the state; which alarms name it."""
 
     kinds: tuple[str, ...]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
