@@ -258,7 +258,7 @@ def test_latents_of_the_uniform_distribution_and_of_a_sampler():
         (torch.zeros(4, 2).byte(), "x must be a floating-point tensor.* got torch.uint8"),
         (torch.zeros(4, 2).double(), "x must be torch.float32 as D is, got torch.float64"),
         (
-            (torch.zeros(4, 2), torch.zeros(4)),
+            (torch.eye(4)[:, :2], torch.arange(4.0)),
             "train_step: G must return .*: expected a tuple",
         ),
     ],

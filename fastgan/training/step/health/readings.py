@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from fastgan import sample_rng
-from fastgan._trees import num_rows, tensors_of
+from fastgan._trees import map_floating, num_rows, tensors_of
 from fastgan.losses.judgement import judgement_of
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import draw_latents
 from fastgan.training.step.losses import seen_by_d
+from fastgan.training.step.precision import autocast
 from fastgan.training.step.state import StepState
 
 __all__ = ["Probe", "Reading", "auc", "pairwise_distance"]
@@ -31,6 +32,9 @@ _STREAM = 66  # of random numbers; no phase or picture of a run has it
 _SIDE = 32  # pixels: larger images are averaged down before distances are taken
 _ELEMENTS = 4096  # of other samples, taken at equal steps
 _WEIGHTS = 65536  # of a network, at equal steps: their moves stand for those of all
+
+
+_UNKNOWN = {"finite": True, "diversity": nan, "auc": nan, "real_above_zero": nan, "gap": nan}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ class Probe:
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Reading:
-        """Looks at the state. Waits for the device.
+        """Looks at the state; before the first step at the data alone. Waits for the device.
 
         Args:
             batch: real samples, the newest ones.
@@ -99,37 +103,46 @@ class Probe:
         """
         state = self._state
         batch = batch.rows(slice(min(batch.n, SAMPLES)))
-        with in_eval_mode(state.G, state.D), _generators_kept(state.device):
-            key = sample_rng.step_key(getattr(state.config, "seed", 0), state.nimg)
-            with sample_rng.sample_stream(key, _STREAM):
-                fake = self._fakes(batch)
-                at_real, at_fake = self._scores(batch.x, batch.c), self._scores(fake, batch.c)
         features = _features(batch.x)
         moved, sizes = self._moves()
         nonfinite = self._count_nonfinite()
         skipped, self._nonfinite = nonfinite - self._nonfinite, nonfinite
-        real_distance = pairwise_distance(features)
+        of_networks = self._of_networks(batch, features) if state.step > 0 else _UNKNOWN
         return Reading(
             step=state.step,
             kimg=state.kimg,
-            finite=all(bool(t.isfinite().all()) for t in [*_floating(fake), at_fake]),
             skipped=skipped,
-            diversity=(
-                pairwise_distance(_features(fake)) / real_distance if real_distance > 0 else nan
-            ),
             num_real=batch.n,
             num_distinct=_num_distinct(features),
             num_constant=_num_constant(features),
-            auc=auc(at_real, at_fake),
-            real_above_zero=float((at_real > 0).double().mean()),
-            gap=float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
             g_moved=moved["G"],
             d_moved=moved["D"],
             g_size=sizes["G"],
             d_size=sizes["D"],
             g_gradient=_root_mean_square(state.g_optimizer.flat.gradients),
             d_gradient=_root_mean_square(state.d_optimizer.flat.gradients),
+            **of_networks,
         )
+
+    def _of_networks(self, batch: Batch, features: Tensor) -> dict[str, Any]:
+        state = self._state
+        key = sample_rng.step_key(getattr(state.config, "seed", 0), state.nimg)
+        with (
+            in_eval_mode(state.G, state.D),
+            _generators_kept(state.device),
+            sample_rng.sample_stream(key, _STREAM),
+        ):
+            with autocast(state.config.precision, state.device):
+                fake = map_floating(Tensor.float, self._fakes(batch))
+            at_real, at_fake = self._scores(batch.x, batch.c), self._scores(fake, batch.c)
+        distance = pairwise_distance(features)
+        return {
+            "finite": all(bool(t.isfinite().all()) for t in [*_floating(fake), at_fake]),
+            "diversity": pairwise_distance(_features(fake)) / distance if distance > 0 else nan,
+            "auc": auc(at_real, at_fake),
+            "real_above_zero": float((at_real > 0).double().mean()),
+            "gap": float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
+        }
 
     def _fakes(self, batch: Batch) -> Any:
         state = self._state
@@ -141,11 +154,14 @@ class Probe:
 
     def _scores(self, x: Any, c: Any) -> Tensor:
         """[N] float64 on the CPU: the mean logit of each sample over all discriminators."""
-        x, D = seen_by_d(self._state, x), self._state.D
-        takes_c = self._state.context.d_takes_c and c is not None
-        logits = judgement_of(D(x, c) if takes_c else D(x)).logits
+        state = self._state
+        x = seen_by_d(state, x)
+        takes_c = state.context.d_takes_c and c is not None
+        with autocast(state.config.precision, state.device):
+            output = state.D(x, c) if takes_c else state.D(x)
         n = num_rows(x)
-        return torch.stack([t.double().reshape(n, -1).mean(1) for t in logits]).mean(0).cpu()
+        logits = [t.double().reshape(n, -1).mean(1) for t in judgement_of(output).logits]
+        return torch.stack(logits).mean(0).cpu()
 
     def _moves(self) -> tuple[dict[str, float], dict[str, float]]:
         moved, sizes = {}, {}

@@ -2,7 +2,7 @@
 
 A rule speaks when its condition held in each of its last `looks` readings, so that one odd batch is
 no alarm. Its thresholds come from runs with planted faults and from healthy ones; docs/health.md
-has the table, and tests/training/health/ the runs.
+has the table, and tests/training/step/health/ the runs.
 """
 
 from collections.abc import Callable, Sequence

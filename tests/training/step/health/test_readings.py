@@ -22,7 +22,9 @@ def networks():
 
 def make_step(**settings):
     G, D = networks()
-    return TrainStep(G, D, latent_shape=8, watch_health=False, batch=16, **settings)
+    step = TrainStep(G, D, latent_shape=8, watch_health=False, batch=16, **settings)
+    step.state.step = 1  # before the first step a look is at the data alone
+    return step
 
 
 def test_auc_is_the_part_of_pairs_in_order():
@@ -53,7 +55,16 @@ def test_a_look_changes_nothing():
         torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(*flat, strict=True)
     )
     assert reading.finite
-    assert reading.step == 1
+    assert reading.step == 2
+
+
+def test_before_the_first_step_no_network_is_called():
+    step = make_step()
+    step.state.step = 0
+    step.state.G = step.state.D = None
+    with pytest.raises(AttributeError):
+        Probe(step.state)._of_networks(Batch(x=torch.zeros(16, 12)), torch.zeros(16, 12))
+    assert Probe(step.state).read(Batch(x=torch.zeros(16, 12))).num_constant == 16
 
 
 def test_readings_of_data_and_weights():

@@ -1,6 +1,6 @@
 """Faults planted in real trainings, and healthy trainings: which alarms come, and when.
 
-    python tests/training/health/planted.py --seeds 1 2 3 --out planted.json
+    python tests/training/step/health/planted.py --seeds 1 2 3 --out planted.json
 
 Each of FAULTS is planted in an MLP on each of DATA, from each seed; each of HEALTHY is trained as
 its recipe says. A fault is found when one of its kinds is told within STEPS steps of it; any alarm
