@@ -170,11 +170,19 @@ def test_scores_of_real_molecules_and_of_nothing(few):
         return {key: value[first : first + n] for key, value in x.items()}
 
     values = {k: r.value for k, r in evaluator.evaluate_parts(evaluator.names, part, 18).items()}
-    assert values == {"valid": 1, "unique": 1, "novel": 0, "rings": 1}
+    same = {"ringed": 1 / 3, "ringed_real": 1 / 3, "rings_w1": 0, "ring_sizes": 0}
+    assert values == {"valid": 1, "unique": 1, "novel": 0} | same
     worst = {"atoms": x["atoms"][:1], "bonds": torch.eye(4)[torch.full((1, 28), 3)]}
     four = {key: value.expand(4, -1, -1) for key, value in worst.items()}
     values = {k: r.value for k, r in evaluator.evaluate(evaluator.names, lambda n: four, 4).items()}
-    assert values == {"valid": 0, "unique": 0, "novel": 0, "rings": 0}
+    none = {"ringed": 0, "ringed_real": 1 / 3, "rings_w1": 1 / 3, "ring_sizes": 1}
+    assert values == {"valid": 0, "unique": 0, "novel": 0} | none
+    rings = [i for i, text in enumerate(few.smiles) if "1" in text]
+    some = {key: value[rings[:2]] for key, value in x.items()}  # benzene and cyclopropane
+    values = evaluator.evaluate(("ring_sizes", "rings_w1"), lambda n: some, 2)
+    assert values["rings_w1"].value == pytest.approx(2 / 3)
+    # of 6 rings 2 have six atoms, 1 has three and 3 have five
+    assert values["ring_sizes"].value == pytest.approx((1 / 6 + 1 / 3 + 1 / 2) / 2)
 
 
 def run(*words):

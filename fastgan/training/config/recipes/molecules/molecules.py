@@ -33,7 +33,7 @@ def recipe(
         total_kimg=100.0,
         tick_kimg=5.0,
         snapshot_every_ticks=4,
-        metrics=("valid", "unique", "novel", "rings"),
+        metrics=("valid", "unique", "novel", "ringed", "ringed_real", "rings_w1", "ring_sizes"),
         metric_images=1000,
     )
     return config.with_changes(**overrides)
