@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastgan.cli.evaluation.inputs import open_dataset, sampler
+from fastgan.cli.evaluation.inputs import labels_of, open_dataset, sampler
 from fastgan.cli.evaluation.names import check_pictures, choose, inception_weights
 from fastgan.cli.evaluation.pictures import write_pictures
 from fastgan.cli.run_folders import find_checkpoint, run_of
@@ -100,6 +100,15 @@ def _evaluate(path: Path, data: str | None, names: list[str], weights: Any, pict
         for result in results.values():
             _keep(run_of(path), result, kimg=kimg, checkpoint=path.name)
         _print_settings(list(results.values()), config.data.modality, modality.samples.NOUN)
+    if hasattr(modality.metric, "network_scores"):
+        results = modality.metric.network_scores(
+            names, G, labels_of(modality, dataset, G), num=num, batch=batch, device=device,
+            seed=seed, latents=config.latents, data=str(dataset.path),
+        )  # fmt: skip
+        for result in results.values():
+            _keep(run_of(path), result, kimg=kimg, checkpoint=path.name)
+        if results:
+            _print_settings(list(results.values()), config.data.modality, "paths")
     for kind in pictures:
         write_pictures(kind, run_of(path) / f"{kind}-{path.stem}", dataset, options,
                        lambda evaluator: sampler(G, config, evaluator, seed))  # fmt: skip
@@ -116,8 +125,9 @@ def _keep(run_dir: Path, result: Any, **facts: Any) -> None:
 def _print_settings(results: list[Any], modality: str, noun: str) -> None:
     facts = results[0]
     resizing = "" if modality != "images" else f", resizing: {facts.resize}"
+    real = f" and {facts.num_real} real" if facts.num_real else ""
     click.echo(
-        f"computed with {facts.num_fake} generated and {facts.num_real} real {noun}; features: "
+        f"computed with {facts.num_fake} generated{real} {noun}; features: "
         f"{facts.extractor}{resizing}; seed {facts.seed}"
     )
     if methods := {result.interval_method for result in results} - {None}:

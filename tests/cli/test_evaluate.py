@@ -52,7 +52,8 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
     [
         ("fid50k_full", "no metric 'fid50k_full'; the nearest is fid; choose from kid_lite0"),
         ("", "expected some of kid_lite0"),
-        ("kid_lite0,ppl", "no metric 'ppl'; choose from kid_lite0"),
+        ("kid_lite0,x2", "no metric 'x2'; choose from kid_lite0"),
+        ("ppl2_wend", "no metric 'ppl2_wend'; the nearest is ppl_end_lite0; choose from"),
         ("pr50k3_full", "no metric 'pr50k3_full'; the nearest is precision_lite0; choose from"),
         ("kid50k", "no metric 'kid50k'; the nearest is kid_lite0; choose from"),
     ],
@@ -138,6 +139,30 @@ def test_the_spectrum_and_the_nearest_images_are_written(cli, trained, small_ext
 def test_commands_that_ask_for_nothing_are_refused(cli, trained, small_extractor, flags, words):
     output = cli("evaluate", "--network", trained, *flags, code=2).output
     assert words in " ".join(output.replace("│", " ").split())
+
+
+def test_path_lengths_are_kept_beside_the_other_metrics(cli, images, small_extractor, monkeypatch):
+    class Squares(torch.nn.Module):
+        name, resize = "squares", "none"
+
+        def forward(self, a, b):
+            return (a - b).square().sum((1, 2, 3))
+
+    monkeypatch.setattr("fastgan.metrics.perceptual_path.PerceptualDistance", Squares)
+    model = stylegan2.Config(
+        img_height=8, img_width=8, z_dim=8, w_dim=8, channel_base=64, channel_max=8
+    )
+    config = TrainConfig(name="imported stylegan2", architecture="stylegan2", model=model)
+    checkpoint.save(build_state(config), cli.folder / "faces")
+    flags = ["--network", "faces", "--data", images, "--num", 8, "--batch", 3]
+    output = cli("evaluate", *flags, "--metrics", "ppl_end_lite0,fd_lite0").output
+    assert "computed with 8 generated paths; features: squares, resizing: none; seed 0" in output
+    (path,) = cli.folder.rglob("metric-ppl_end_lite0.jsonl")
+    row = json.loads(path.read_text())
+    assert row["results"]["ppl_end_lite0"] > 0
+    assert (row["num_fake"], row["num_real"], row["extractor"]) == (8, 0, "squares")
+    other = json.loads(path.with_name("metric-fd_lite0.jsonl").read_text())
+    assert row.keys() == other.keys()
 
 
 def test_a_missing_extra_is_named(cli, trained, monkeypatch):

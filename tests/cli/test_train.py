@@ -48,7 +48,7 @@ def test_flags_reach_the_options(cli, images):
         "--gamma", 0.5, "--glr", 0.003, "--dlr", 0.004, "--cbase", 64, "--cmax", 16,
         "--map-depth", 1, "--mbstd-group", 2, "--seed", 9, "--tick", 0.004, "--snap", 2,
         "--mirror", "true", "--cond", "true", "--desc", "my words", "--outdir", "elsewhere",
-        "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "none",
+        "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "None",
         "--capture", "off")  # fmt: skip
     run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-small-batch4-gamma0.5-my_words"
     options = _options(run_dir)
@@ -134,6 +134,7 @@ def test_a_dry_run_writes_nothing(cli):
         (["--cfg", "dcgan", "--p", 0.5], "--p: has no effect with --aug noaug"),
         (["--cfg", "dcgan", "--aug", "fixed"], "--aug: fixed needs a probability"),
         (["--aug", "fixed", "--p", 0.5, "--target", 0.6], "--target: has no effect"),
+        (["--metrics", "fid"], "fid is computed by `fastgan evaluate` alone"),
         (["--metrics", "fid50k_full"], "there is no metric 'fid50k_full'"),
         (["--device", "cuda"], "sees no CUDA device"),
         (["--device", "gpu"], "expected cpu, cuda or cuda:N"),

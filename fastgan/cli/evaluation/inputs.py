@@ -9,7 +9,7 @@ from fastgan.cli.train_config import data_path, is_imported
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["open_dataset", "sampler"]
+__all__ = ["labels_of", "open_dataset", "sampler"]
 
 
 def open_dataset(config: "TrainConfig", data: str | None) -> Any:
@@ -63,3 +63,18 @@ def sampler(G: Any, config: "TrainConfig", evaluator: Any, seed: int) -> Any:
         return call_generator(G, z, c, noise_mode="const")
 
     return sample
+
+
+def labels_of(modality: Any, dataset: Any, G: Any) -> Any:
+    """(first, n) → the conditions of n samples of the data set in turn, on G's device, or None."""
+    import numpy as np
+
+    from fastgan._trees import map_tensors
+
+    device = next(iter(G.parameters())).device
+
+    def labels(first: int, n: int) -> Any:
+        c = modality.conditions(dataset, (np.arange(n) + first) % len(dataset))
+        return map_tensors(lambda t: t.to(device), c)
+
+    return labels

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from fastgan._extras import require
+
 __all__ = ["check_pictures", "choose", "inception_weights"]
 
 
@@ -22,6 +24,7 @@ def choose(names: str | None, modality: str) -> list[str]:
         click.BadParameter: for a name that does not exist, or none at all.
         click.ClickException: a package is missing.
     """
+    from fastgan.metrics import inception
     from fastgan.metrics.part_evaluator import no_such_metric
     from fastgan.modalities import load_modality
 
@@ -38,7 +41,8 @@ def choose(names: str | None, modality: str) -> list[str]:
         raise click.BadParameter(
             f"expected some of {', '.join(known)}, or none, got {names!r}", param_hint="--metrics"
         )
-    if set(chosen) & set(metric.NAMES) and (reason := metric.available()) is not None:
+    of_inception = set(inception.NAMES)
+    if set(chosen) - of_inception and (reason := metric.available()) is not None:
         raise click.ClickException(reason)
     return chosen
 
@@ -67,6 +71,8 @@ def inception_weights(chosen: list[str], file: Path | None) -> Any:
         )
     if not asked:
         return None
+    if "kid_inception" in asked:
+        require("torchmetrics", "metrics")
     try:
         return inception.find_weights(file)
     except (OSError, ImportError, ValueError) as error:

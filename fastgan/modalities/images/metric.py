@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from fastgan import environment, metrics
-from fastgan.metrics import Evaluator, inception
+from fastgan.metrics import Evaluator, inception, perceptual_path
 from fastgan.metrics.class_agreement import train_classifier
 from fastgan.metrics.part_evaluator import PartFn
 from fastgan.metrics.result import MetricResult
 
-__all__ = ["DEFAULT", "EVALUATE_NAMES", "NAMES", "available", "make_evaluator", "make_evaluators"]
+__all__ = ["DEFAULT", "EVALUATE_NAMES", "NAMES", "available", "make_evaluator", "make_evaluators",
+           "network_scores"]  # fmt: skip
 
 DEFAULT = "kid_lite0"  # of `fastgan evaluate`
 _AGREEMENT = ("class_agreement", "class_agreement_real")
 NAMES = (*metrics.NAMES, *_AGREEMENT)
-EVALUATE_NAMES = inception.NAMES  # of `fastgan evaluate` alone
+EVALUATE_NAMES = (*inception.NAMES, *perceptual_path.NAMES)  # of `fastgan evaluate` alone
 
 
 def available() -> str | None:
@@ -145,7 +146,7 @@ def make_evaluators(
     weights: inception.Weights | None = None,
     **options: Any,
 ) -> list[tuple[list[str], Evaluator]]:
-    """The evaluators of metrics, of `NAMES` and `EVALUATE_NAMES`.
+    """The evaluators of metrics of samples, of `NAMES` and `EVALUATE_NAMES`.
 
     Args:
         names: the metrics.
@@ -166,3 +167,24 @@ def make_evaluators(
         )
         found.append((of_inception, evaluator))
     return found
+
+
+def network_scores(
+    names: Sequence[str], G: Any, conditions: Any, **options: Any
+) -> dict[str, MetricResult]:
+    """The metrics that look into a generator instead of comparing its samples with the data.
+
+    Args:
+        names: the metrics; those of another kind are left out.
+        G: the generator, in eval mode.
+        conditions: (first, n) → c of n samples, or None.
+        options: num, batch, device, seed, latents and data of
+            `fastgan.metrics.perceptual_path.path_length_results`.
+
+    Returns:
+        A result for each of these metrics.
+    """
+    own = [name for name in names if name in perceptual_path.NAMES]
+    if not own:
+        return {}
+    return perceptual_path.path_length_results(own, G, conditions, **options)
