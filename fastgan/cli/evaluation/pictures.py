@@ -76,8 +76,7 @@ def _write_spectrum(evaluator: Any, sample: Callable[[int], Any], stem: Path, *,
             "real": [(f, r) for f, r, _ in without_mean],
             "generated": [(f, g) for f, _, g in without_mean],
         },
-        x_label="cycles/px",
-        y_label="dB",
+        axes="dB, by cycles per pixel",
     )
     write_atomic(stem.with_suffix(".svg"), chart)
     click.echo(

@@ -153,14 +153,13 @@ _FILE_STYLE = (
 _HEAD = 46
 
 
-def chart_file(title: str, series: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
+def chart_file(title: str, series: Mapping[str, Points], *, axes: str) -> str:
     """An .svg file with one line per entry of `series`, which needs nothing beside it.
 
     Args:
         title: above the chart.
         series: name → (x, y) points in order of x, as `line_chart` takes them.
-        x_label: below the chart.
-        y_label: in the second line, before the names of the series.
+        axes: what they are, in the second line before the names of the series.
 
     Returns:
         The text of the file.
@@ -171,12 +170,12 @@ def chart_file(title: str, series: Mapping[str, Points], *, x_label: str, y_labe
     lines = {name: points for name, raw in series.items() if (points := thin(raw))}
     if not lines:
         raise ValueError("chart_file: series must have finite points, got none")
-    legend, x = [f'<text x="8" y="37">{escape(y_label)}</text>'], 8 + 7 * len(y_label) + 18
+    legend, x = [f'<text x="8" y="37">{escape(axes)}</text>'], 8 + 7 * len(axes) + 18
     for i, name in enumerate(lines):
         legend.append(f'<line class="k{i % _NUM_COLOURS}" x1="{x}" x2="{x + 14}" y1="33" y2="33"/>')
         legend.append(f'<text x="{x + 20}" y="37">{escape(name)}</text>')
         x += 20 + 7 * len(name) + 18
-    chart = _draw(title, lines, x_label).removeprefix("<svg ")
+    chart = _draw(title, lines, "").removeprefix("<svg ")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" '
         f'height="{2 * (_HEIGHT + _HEAD)}" viewBox="0 0 {_WIDTH} {_HEIGHT + _HEAD}">'
