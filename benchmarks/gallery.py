@@ -207,7 +207,7 @@ def _section(row: Row, folder: Path) -> tuple[str, str]:
     command = " ".join(
         f"<span>{escape(shlex.quote(word))}</span>" for word in ("fastgan", *row.command)
     )
-    shown, _ = run.modality.samples.section(run.folder, run.files, run.fakes)
+    shown, _ = run.modality.samples.section(run.folder, run.files, run.fakes[-1:])
     place = f"{escape(row.name)}/{escape(row.run)}/"
     shown = _FILE.sub(rf'\1="{place}', _TITLE.sub("", shown))
     note = f'<p class="soft">{escape(row.note)}</p>' if row.note else ""

@@ -1,4 +1,8 @@
-"""Pieces of report.html for samples: files by relative path, no script, all text escaped."""
+"""Pieces of report.html for samples: files by relative path, all text escaped.
+
+The newest snapshot has earlier ones beside it, in `<template>` elements: the page's slider
+(`fastgan.training.report.script`) shows them in its place. Without JavaScript nothing shows them.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from html import escape
@@ -7,6 +11,7 @@ __all__ = [
     "beside_reals",
     "card",
     "clip",
+    "over_time",
     "pair",
     "picture",
     "progress",
@@ -18,6 +23,7 @@ __all__ = [
 
 MOST_IN_A_TIMELINE = 12
 _EARLIER = 6  # snapshots that are shown again as the run's progress
+_STOPS = 40  # of the slider
 
 
 def spread(fakes: Sequence[tuple[float, str]], limit: int) -> list[tuple[float, str]]:
@@ -61,6 +67,17 @@ def word_list(words: Sequence[str]) -> str:
     return f'<ul class="words">{"".join(f"<li>{escape(word)}</li>" for word in words)}</ul>'
 
 
+def over_time(contents: Sequence[tuple[float, str]]) -> str:
+    """The last of some contents, in whose place the page's slider shows the others.
+
+    Args:
+        contents: (kimg, HTML), oldest first; at least one.
+    """
+    *earlier, (newest, shown) = contents
+    others = "".join(f'<template data-kimg="{k}">{html}</template>' for k, html in earlier)
+    return f'<div class="moments" data-kimg="{newest}">{shown}{others}</div>'
+
+
 def pair(title: str, cards: Sequence[str]) -> str:
     """A section of two figures beside each other; nothing where there are none."""
     return f'<h2>{escape(title)}</h2><div class="pair">{"".join(cards)}</div>' if cards else ""
@@ -82,6 +99,8 @@ def beside_reals(
 ) -> tuple[str, str]:
     """The newest snapshot beside real samples, and the snapshots of the run in turn.
 
+    The slider of the page shows earlier snapshots in the place of the newest.
+
     Args:
         title: of the section.
         files: names of what is in the run folder.
@@ -100,8 +119,11 @@ def beside_reals(
     """
     shown = []
     if fakes:
-        kimg, file = fakes[-1]
-        shown.append(make(newest_title, f"{kimg} kimg{newest_note}", file))
+        made = [
+            (kimg, make(newest_title, f"{kimg} kimg{newest_note}", file))
+            for kimg, file in spread(fakes, _STOPS)
+        ]
+        shown.append(over_time(made))
     if reals in files:
         shown.append(make(reals_title, reals_note, reals))
     in_turn = [(earlier or make)(f"{k} kimg", "", file) for k, file in spread(fakes, limit)]

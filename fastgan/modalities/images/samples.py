@@ -130,11 +130,8 @@ def section(
     Returns:
         What is shown above the curves, and what below them; "" for nothing.
     """
-    shown = []
-    if fakes:
-        kimg, file = fakes[-1]
-        shown.append(cards.card("Generated", f"{kimg} kimg", file))
-    if "reals.png" in files:
-        shown.append(cards.card("Training images", "for comparison", "reals.png"))
+    above, _ = cards.beside_reals(
+        "Pictures", files, fakes, reals="reals.png", reals_title="Training images"
+    )
     has_gif = "progress.gif" in files
-    return cards.pair("Pictures", shown), cards.progress("progress.gif", fakes) if has_gif else ""
+    return above, cards.progress("progress.gif", fakes) if has_gif else ""

@@ -5,4 +5,5 @@ samples   reals.png, fakes*.png and progress.gif, or what another modality write
 page      report.html
 charts    line charts as SVG
 style     the page's style sheet
+script    its slider over snapshots
 """

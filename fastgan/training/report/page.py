@@ -1,7 +1,8 @@
 """report.html: one static page about one run, rewritten at every tick from the run's own files.
 
-The page needs no script and no network: pictures by relative path, charts as inline SVG. It opens
-from file:// and keeps working when the run folder is copied elsewhere as a whole.
+The page needs no network: pictures by relative path, charts as inline SVG. It opens from file://
+and keeps working when the run folder is copied elsewhere as a whole. An inline script moves through
+the snapshots; without JavaScript the page shows the newest one and the timeline.
 """
 
 import json
@@ -25,9 +26,15 @@ from fastgan.training.loop.run_files import RunFiles, flatten, read_run
 from fastgan.training.report.charts import format_number, line_chart
 from fastgan.training.report.log import format_time
 from fastgan.training.report.scores import newest_scores, score_charts, value_and_interval
+from fastgan.training.report.script import SCRIPT
 from fastgan.training.report.style import CSS
 
 _REFRESH_SECONDS = 20
+_SLIDER = (
+    '<div class="time" hidden><button type="button">Play</button>'
+    '<input type="range" min="0" value="0" step="1" aria-label="snapshot">'
+    "<output></output></div>"
+)
 
 
 def _lines(stats: list[dict[str, float]], keys: Iterable[str]) -> dict[str, list]:
@@ -118,11 +125,14 @@ def _table(title: str, rows: Mapping[str, object]) -> str:
 def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object]]) -> str:
     """The whole page as text. All text that comes from outside is escaped.
 
-    `state` is "running" (the page then reloads itself every 20 s) or words for how the run ended;
-    `facts` maps a table's title to its rows: machine, active backends, anything else.
+    `state` is "running" (the page then reloads itself every 20 s, unless an older snapshot is
+    looked at or a sound plays) or words for how the run ended; `facts` maps a table's title to its
+    rows: machine, active backends, anything else.
     """
     is_running = state == "running"
-    reload = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if is_running else ""
+    refresh = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
+    without_script = f"<noscript>{refresh}</noscript>" if is_running else ""
+    reload = f' data-reload="{_REFRESH_SECONDS}"' if is_running else ""
     badge = f'<span class="state{" running" if is_running else ""}">{escape(state)}</span>'
     tables = [_table("Newest scores", newest_scores(run))] if run.scores else []
     tables += [_table("Settings", flatten(run.options))] if run.options else []
@@ -130,14 +140,15 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     newest, progress = run.modality.samples.section(run.folder, run.files, run.fakes)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{reload}'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{without_script}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head><body><main>"
+        f"<title>{escape(run.name)} - fastgan</title><style>{CSS}</style></head>"
+        f"<body{reload}><main>"
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
-        f"{_tiles(run, is_running)}{_alarms(run)}{newest}{_charts(run)}{progress}"
+        f"{_tiles(run, is_running)}{_alarms(run)}{_SLIDER}{newest}{_charts(run)}{progress}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
         "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
-        "</main></body></html>"
+        f"</main><script>{SCRIPT}</script></body></html>"
     )
 
 

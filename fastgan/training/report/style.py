@@ -10,7 +10,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1240px; margin: 0 auto; padding: 28px 24px 60px; }
+main { max-width: 2560px; margin: 0 auto; padding: 28px clamp(14px, 2vw, 40px) 60px; }
 h1 { font-size: 25px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em;
   overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 12px; letter-spacing: -0.005em; }
@@ -25,7 +25,14 @@ p { margin: 0; } .soft { color: var(--soft); }
 .tile { padding: 10px 14px; } .tile span { display: block; color: var(--soft); font-size: 13px; }
 .tile b { font-size: 21px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tile small { color: var(--soft); font-size: 13px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr));
+.time { position: sticky; top: 0; z-index: 1; display: flex; align-items: center; gap: 12px;
+  margin: 20px 0 -16px; padding: 8px 14px; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; }
+.time[hidden] { display: none; } .time input { flex: 1; min-width: 0; accent-color: var(--k0); }
+.time output { min-width: 10.5em; text-align: right; font-variant-numeric: tabular-nums; }
+.time button { font: inherit; color: inherit; background: var(--page); min-width: 4.6em;
+  border: 1px solid var(--axis); border-radius: 7px; padding: 2px 10px; cursor: pointer; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr));
   gap: 16px; align-items: start; }
 .card { padding: 12px; margin: 0; }
 .card img { display: block; width: 100%; height: auto; border-radius: 5px; }

@@ -1,0 +1,44 @@
+"""The page's slider in a browser, where there is one."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from fastgan.training.loop.run_files import RunFiles
+from fastgan.training.report.page import render
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+MOVE = """
+const input = document.querySelector(".time input");
+input.value = VALUE;
+input.dispatchEvent(new Event("input"));
+"""
+
+
+def _shown(tmp_path, script):
+    """The page after a script: tags and text without what waits in templates."""
+    run = RunFiles(
+        name="run",
+        fakes=[(0.192, "fakes000000_192.png"), (4, "fakes000004.png"), (8, "fakes000008.png")],
+        files=frozenset({"reals.png"}),
+    )
+    page = render(run, state="finished", facts={})
+    path = tmp_path / "report.html"
+    path.write_text(page.replace("</body>", f"<script>{script}</script></body>"))
+    command = [
+        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.partition('<div class="moments"')[2].partition("Training images")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize(("place", "file"), [(0, "000000_192"), (1, "000004"), (2, "000008")])
+def test_the_slider_shows_the_snapshot_of_its_place(tmp_path, place, file):
+    shown = _shown(tmp_path, MOVE.replace("VALUE", str(place)))
+
+    assert shown.count("<img") == 1
+    assert f'src="fakes{file}.png"' in shown
