@@ -218,7 +218,8 @@ def learn_directions(
     The direction begins as the ridge regression of the ranks of its log-odds on w. Adam then turns
     it so that along it the log-odds rise in as many images as possible: it maximises the mean of
     tanh((o(t2) - o(t1)) / 4) over images and pairs of strengths t1 < t2 in [-3, 3], a smooth form
-    of Kendall's rank correlation of strength and answer. Positive strengths are towards "yes".
+    of Kendall's rank correlation of strength and answer, less the mean of its square for each other
+    question, whose answer is to stay. Positive strengths are towards "yes".
 
     Args:
         network: with styles.
@@ -240,15 +241,17 @@ def learn_directions(
     chosen = tuple(range(network.num_ws)) if layers is None else tuple(layers)
     ws = draw_w(network, samples, seed)
     made = _quantized(network, ws)
-    vectors, scores = [], []
+    classifiers, scores, vectors = [], [], []
     for done, (name, answer) in enumerate(answers.items(), start=1):
         classifier, share = attribute_classifier(images, answer, name=name, seed=seed)
-        odds = log_odds(classifier.to(network.device), made)
-        first = _regression(ws[:, 0], _ranks(odds))
-        vectors.append(_refined(network, ws[:, 0], classifier, first, seed))
+        classifiers.append(classifier.to(network.device))
         scores.append(share)
         if progress is not None:
             progress(done, len(answers))
+    for classifier in classifiers:
+        others = [other for other in classifiers if other is not classifier]
+        first = _regression(ws[:, 0], _ranks(log_odds(classifier, made)))
+        vectors.append(_refined(network, ws[:, 0], classifier, others, first, seed))
     stacked = torch.stack(vectors)
     return Directions(
         tuple(answers), stacked, _scales(network, stacked), torch.tensor(scores), chosen, "labels",
@@ -325,9 +328,17 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def _refined(
-    network: SteerableGenerator, w: Tensor, classifier: nn.Module, first: Tensor, seed: int
+    network: SteerableGenerator,
+    w: Tensor,
+    classifier: nn.Module,
+    others: Sequence[nn.Module],
+    first: Tensor,
+    seed: int,
 ) -> Tensor:
-    """The direction [w_dim] of length 1 along which the answers rise; w [n, w_dim] are points."""
+    """The direction [w_dim] of length 1 along which a classifier's answers rise and others' stay.
+
+    w [n, w_dim] are points of the style space.
+    """
     v = first.clone().requires_grad_()
     optimizer = torch.optim.Adam([v], lr=_RATE)
     generator = torch.Generator().manual_seed(seed)
@@ -340,13 +351,21 @@ def _refined(
             step = (w @ unit.detach()).std() * unit
             moved = torch.cat([w[rows] + t[:, None] * step for t in (low, high)])
             ws = moved[:, None].expand(-1, network.num_ws, -1)
-            logits = classifier(network.G.synthesis(ws, noise_mode="const").clamp(-1, 1))
-            before, after = (logits[:, 1] - logits[:, 0]).chunk(2)
-            loss = -((after - before) / _SURE).tanh().mean()
+            x = network.G.synthesis(ws, noise_mode="const").clamp(-1, 1)
+            loss = -_rise(classifier, x).mean()
+            for other in others:
+                loss = loss + _rise(other, x).square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         optimizer.step()
     return (v / v.norm()).detach()
+
+
+def _rise(classifier: nn.Module, x: Tensor) -> Tensor:
+    """How much surer a classifier is of "yes" in the second half of x than in the first."""
+    logits = classifier(x)
+    before, after = (logits[:, 1] - logits[:, 0]).chunk(2)
+    return ((after - before) / _SURE).tanh()
 
 
 def _regression(w: Tensor, wanted: Tensor) -> Tensor:

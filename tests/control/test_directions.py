@@ -80,6 +80,37 @@ def test_a_direction_is_what_the_classifier_answers(faces, monkeypatch):
     assert reds[0] < reds[1] - 0.01 < reds[2] - 0.02
 
 
+class _Channels(torch.nn.Module):
+    """Sure of "yes" where the given sum of channels is bright."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.tensor(weights)
+
+    def forward(self, x):
+        level = x.mean((2, 3)) @ self.weights
+        return torch.stack([-level, level], 1)
+
+
+def test_a_direction_leaves_other_answers_alone(faces, monkeypatch):
+    """Red alone, beside red with green: with the second question, green must fall as red rises."""
+    monkeypatch.setattr(module, "_STEPS", 25)
+    monkeypatch.setattr(module, "_RATE", 0.1)
+    w = faces.ws(range(200))[:, 0]
+    red, both = _Channels([8.0, 0.0, 0.0]), _Channels([8.0, 8.0, 0.0])
+    first = torch.ones(faces.w_dim)
+    rises = []
+    for others in ([], [both]):
+        v = module._refined(faces, w, red, others, first, 0)
+        ws = torch.stack([w + t * (w @ v).std() * v for t in (-2.0, 2.0)])  # [2, n, w_dim]
+        x = faces.images_of_ws(ws.flatten(0, 1)[:, None].expand(-1, faces.num_ws, -1)).clamp(-1, 1)
+        rises.append([module._rise(judge, x).mean().item() for judge in (red, both)])
+
+    assert rises[0][0] > 0.05
+    assert rises[1][0] > 0.05
+    assert abs(rises[1][1]) < 0.5 * abs(rises[0][1])
+
+
 def test_too_few_answers_are_refused(faces):
     images = torch.zeros(100, 3, 16, 16, dtype=torch.uint8)
     answer = torch.full((100,), -1)
