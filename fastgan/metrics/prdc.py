@@ -39,7 +39,7 @@ def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> PRDC:
     if k < 1:
         raise ValueError(f"prdc: k must be at least 1, got {k}")
     check_features(real, fake, "prdc", least=k + 1)
-    # Distances do not change, and those of a set whose rows are all equal come out exactly 0.
+    # Distances do not change, and those of features far from 0 keep their digits.
     origin = real[:1].double()
     real, fake = real.double() - origin, fake.double() - origin
     real_radius, fake_radius = _squared_radii(real, k), _squared_radii(fake, k)

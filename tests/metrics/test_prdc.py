@@ -72,3 +72,12 @@ def test_bad_arguments():
         prdc(x, x, k=5)
     with pytest.raises(ValueError, match=r"\[5, 2\] and \[5, 3\]"):
         prdc(x, torch.zeros(5, 3))
+
+
+def test_features_far_from_0_have_the_same_values():
+    rng = np.random.RandomState(0)
+    real, fake = (torch.tensor(rng.randn(n, 3).round(1)) for n in (30, 40))
+    far = 2.0**34
+    assert prdc(real, fake) != prdc(real, real)
+    expected = by_the_book(real.numpy() + far, fake.numpy() + far, 5)
+    assert vars(prdc(real + far, fake + far)) == pytest.approx(vars(expected), abs=1e-12)
