@@ -341,6 +341,7 @@ class _Run:
                 scheduled=state.config.scheduled_values(state.kimg),
                 losses=losses,
                 data_wait_percent=100 * self.data_wait_sec / seconds,
+                logits=self.health.logits if self.health else None,
                 eta_sec=max(state.config.total_kimg - state.kimg, 0) * seconds / kimg,
             ),
         )

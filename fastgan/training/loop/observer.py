@@ -8,6 +8,7 @@ from typing import Any
 from fastgan.metrics import MetricResult
 from fastgan.training.checkpoint.transfer import CopiedWeights
 from fastgan.training.config.run import TrainConfig
+from fastgan.training.step.health.readings import Logits
 from fastgan.training.step.state import TrainState
 
 __all__ = ["Alarm", "Observer", "RunInfo", "Snapshot", "Tick"]
@@ -75,6 +76,8 @@ class Tick:
         losses: "Loss/D", "Loss/G", "Logits/real", "Logits/fake", and the penalties in use
             ("Loss/r1", "Loss/r2", "Loss/gp", "Loss/pl": means without their weights).
         eta_sec: estimated seconds until the run is finished.
+        logits: D's at the newest look at the training's health, which may be older than the last
+            tick; None before the first one.
     """
 
     tick: int
@@ -91,6 +94,7 @@ class Tick:
     scheduled: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float]
     eta_sec: float
+    logits: Logits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,15 +16,16 @@ class RunFiles:
     """The content of a run folder at one moment.
 
     `stats` are rows with a `kimg` key; `alarms` are the lines of stats.jsonl that have one, in
-    order; `scores` are by metric the lines of metric-NAME.jsonl
-    (`fastgan.metrics.MetricResult.record`) that have a value, in the order of `kimg`; `fakes` are
-    `(kimg, file name)`; `files` are the names of all that is in `folder`.
+    order; `logits` are the lines of logits.jsonl; `scores` are by metric the lines of
+    metric-NAME.jsonl (`fastgan.metrics.MetricResult.record`) that have a value, in the order of
+    `kimg`; `fakes` are `(kimg, file name)`; `files` are the names of all that is in `folder`.
     """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     stats: list[dict[str, float]] = field(default_factory=list)
     alarms: list[Mapping[str, object]] = field(default_factory=list)
+    logits: list[Mapping[str, object]] = field(default_factory=list)
     scores: Mapping[str, list[dict]] = field(default_factory=dict)
     fakes: list[tuple[float, str]] = field(default_factory=list)
     folder: Path = Path()
@@ -89,6 +90,7 @@ def read_run(run_dir: Path) -> RunFiles:
         options=options,
         stats=[_numbers(row) for row in rows if "alarm" not in row],
         alarms=[row for row in rows if "alarm" in row],
+        logits=read_lines(run_dir / "logits.jsonl"),
         scores=_scores(run_dir),
         fakes=[(kimg, path.name) for kimg, path in list_fakes(run_dir, suffix)],
         folder=run_dir,

@@ -1,9 +1,10 @@
 """What a run writes for people: observers that make logs, pictures and a page.
 
-log       RunLog: log.txt, stats.jsonl, metric-*.jsonl
+log       RunLog: log.txt, stats.jsonl, logits.jsonl, metric-*.jsonl
 samples   reals.png, fakes*.png and progress.gif, or what another modality writes
 page      report.html
 charts    line charts as SVG
+logits    histograms of D's logits
 style     the page's style sheet
 script    its slider over snapshots
 """

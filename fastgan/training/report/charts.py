@@ -49,7 +49,7 @@ def thin(points: Points, limit: int = _MAX_POINTS) -> list[tuple[float, float]]:
     return [(sum(x for x, _ in r) / len(r), sum(y for _, y in r) / len(r)) for r in runs]
 
 
-def _limits(values: list[float]) -> tuple[float, float]:
+def inner_limits(values: list[float]) -> tuple[float, float]:
     """Range of the axis: everything, unless a few extremes would flatten the rest."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
@@ -90,7 +90,7 @@ def _draw(title: str, lines: Mapping[str, list[tuple[float, float]]], x_label: s
     x_low, x_high = min(0.0, xs[0]), xs[-1]
     if x_high <= x_low:
         x_high = x_low + 1.0
-    y_low, y_high = _limits([y for points in lines.values() for _, y in points])
+    y_low, y_high = inner_limits([y for points in lines.values() for _, y in points])
     plot_width, plot_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at_x(x: float) -> float:

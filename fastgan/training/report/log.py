@@ -1,6 +1,7 @@
 """`RunLog`: training_options.json, log.txt, stats.jsonl and metric-*.jsonl of a run folder."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,12 @@ from fastgan.training.distributed.exchange import exchange_note
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.step.backends import backends_note
 from fastgan.training.step.capture import phases_note
+from fastgan.training.step.health.readings import Logits
 
 __all__ = ["RunLog", "format_tick", "format_time"]
+
+
+_NOT_NUMBERS = ("losses", "scheduled", "logits")  # fields of Tick
 
 
 class RunLog(Observer):
@@ -33,6 +38,10 @@ class RunLog(Observer):
                             `timestamp` (seconds since 1970); per alarm
                             {"alarm": kind, "kimg", "message", "timestamp"},
                             and "is_over": true where it is over
+    logits.jsonl            per tick D's logits of at most 64 real samples and as many fakes at the
+                            newest look (`fastgan.training.step.health`), where there was one since
+                            the last tick: {"kimg", "real": [...], "fake": [...], "timestamp"}, to
+                            four digits, without those that are not finite
     metric-<name>.jsonl     per snapshot `MetricResult.record` and "timestamp"; `fastgan evaluate`
                             adds lines with the same keys
 
@@ -55,7 +64,9 @@ class RunLog(Observer):
             info: of the run.
         """
         self._run_dir, self._kimg, self._state = info.run_dir, info.resumed_kimg, info.state
-        for path in (self._run_dir / "stats.jsonl", *self._run_dir.glob("metric-*.jsonl")):
+        self._logits: Logits | None = None
+        of_ticks = [self._run_dir / name for name in ("stats.jsonl", "logits.jsonl")]
+        for path in (*of_ticks, *self._run_dir.glob("metric-*.jsonl")):
             if path.exists():
                 _cut(path, info.resumed_kimg)
         options = json.dumps(info.config.to_dict(), indent=2)
@@ -90,16 +101,19 @@ class RunLog(Observer):
             self._say(f"settings changed, so the run does not continue bit for bit: {changes}")
 
     def on_tick(self, tick: Tick) -> None:
-        """Writes a line of log.txt and one of stats.jsonl.
+        """Writes a line of log.txt, one of stats.jsonl, and one of logits.jsonl.
 
         Args:
             tick: means since the last one.
         """
         self._kimg = tick.kimg
         self._say(format_tick(tick))
-        values = {k: v for k, v in vars(tick).items() if k not in ("losses", "scheduled")}
+        values = {k: v for k, v in vars(tick).items() if k not in _NOT_NUMBERS}
         scheduled = {f"Schedule/{name}": value for name, value in tick.scheduled.items()}
         self._append("stats.jsonl", values | scheduled | tick.losses)
+        if tick.logits is not None and tick.logits is not self._logits:
+            self._logits = tick.logits
+            self._append("logits.jsonl", _logits_record(tick.logits))
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Writes a line of log.txt and one of metric-<name>.jsonl for each metric.
@@ -148,6 +162,13 @@ class RunLog(Observer):
         line = json.dumps(record | {"timestamp": time.time()})
         with (self._run_dir / name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _logits_record(logits: Logits) -> dict[str, Any]:
+    def finite(values: Sequence[float]) -> list[float]:
+        return [float(f"{value:.4g}") for value in values if math.isfinite(value)]
+
+    return {"kimg": logits.kimg, "real": finite(logits.real), "fake": finite(logits.fake)}
 
 
 def format_tick(tick: Tick) -> str:

@@ -25,6 +25,7 @@ from fastgan.training.loop.observer import Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import RunFiles, flatten, read_run
 from fastgan.training.report.charts import format_number, line_chart
 from fastgan.training.report.log import format_time
+from fastgan.training.report.logits import logit_histograms
 from fastgan.training.report.scores import newest_scores, score_charts, value_and_interval
 from fastgan.training.report.script import SCRIPT
 from fastgan.training.report.style import CSS
@@ -56,7 +57,8 @@ def _charts(run: RunFiles) -> str:
     for key in keys:
         if "/" in key and key not in known:
             groups.setdefault(key.partition("/")[0], []).append(key)
-    figures = [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
+    figures = [logit_histograms(run.logits)] if run.logits else []
+    figures += [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
     figures += score_charts(run)
     if any(row.get("augment") for row in run.stats):
         figures.append(line_chart("Augmentation probability", _lines(run.stats, ["augment"])))
@@ -147,7 +149,8 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
         f"{_tiles(run, is_running)}{_alarms(run)}{_SLIDER}{newest}{_charts(run)}{progress}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
-        "<footer>Written by fastgan from stats.jsonl and metric-*.jsonl in this folder.</footer>"
+        "<footer>Written by fastgan from stats.jsonl, logits.jsonl and metric-*.jsonl in this "
+        "folder.</footer>"
         f"</main><script>{SCRIPT}</script></body></html>"
     )
 

@@ -10,6 +10,7 @@ from fastgan.training.checkpoint.contents import digest
 from fastgan.training.loop.observer import Alarm, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import read_run
 from fastgan.training.report.log import RunLog, _software_and_device, format_tick, format_time
+from fastgan.training.step.health.readings import Logits
 
 
 def tick(number, kimg, **changes):
@@ -55,6 +56,24 @@ def test_a_schedule_is_in_the_tick_line_and_in_the_statistics(info):
     (record,) = lines(run_info.run_dir / "stats.jsonl")
     assert (record["Schedule/lr_factor"], record["Schedule/beta2"]) == (0.25, 0.951234567)
     assert "scheduled" not in record
+
+
+def test_logits_are_written_once_for_each_look(info):
+    log, run_info = RunLog(), info()
+    log.on_start(run_info)
+    first = Logits(kimg=0.2, real=[1 / 3, float("nan"), 2.0], fake=[-12345.6])
+    for number, logits in enumerate([None, first, first]):
+        log.on_tick(tick(number, 1.0 + number, logits=logits))
+    log.on_tick(tick(3, 4.0, logits=Logits(kimg=3.5, real=[1.0], fake=[0.0])))
+
+    rows = lines(run_info.run_dir / "logits.jsonl")
+    assert [row["kimg"] for row in rows] == [0.2, 3.5]
+    assert (rows[0]["real"], rows[0]["fake"]) == ([0.3333, 2.0], [-12350.0])
+    assert all("logits" not in row for row in lines(run_info.run_dir / "stats.jsonl"))
+    assert read_run(run_info.run_dir).logits == rows
+
+    RunLog().on_start(info(resumed_kimg=3.0))
+    assert [row["kimg"] for row in lines(run_info.run_dir / "logits.jsonl")] == [0.2]
 
 
 @pytest.mark.parametrize(

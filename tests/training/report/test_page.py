@@ -14,7 +14,7 @@ EVIL = "<script>alert('x')</script>&\"'"
 
 
 class _Tags(HTMLParser):
-    VOID = frozenset({"meta", "img", "input", "line", "rect", "circle", "polyline"})
+    VOID = frozenset({"meta", "img", "input", "line", "rect", "circle", "polyline", "path"})
 
     def __init__(self, page):
         super().__init__()
@@ -135,8 +135,9 @@ def test_an_empty_run_is_a_page_too():
 
 def test_a_long_run_makes_a_bounded_page():
     stats = [{"kimg": float(k), "Loss/D": float(k % 7), "Loss/G": 1.0} for k in range(20_000)]
+    looks = [{"kimg": k, "real": [k % 7, 1.5] * 32, "fake": [-k % 5, 2] * 32} for k in range(2000)]
     grids = [(k, f"fakes{k:06d}.png") for k in range(2000)]
-    page = render(_run(stats=stats, fakes=grids), state="running", facts={})
+    page = render(_run(stats=stats, fakes=grids, logits=looks), state="running", facts={})
 
     assert len(page) < 200_000
     assert "1999 kimg" in page

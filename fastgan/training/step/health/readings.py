@@ -23,7 +23,7 @@ from fastgan.training.step.losses import seen_by_d
 from fastgan.training.step.precision import autocast
 from fastgan.training.step.state import StepState
 
-__all__ = ["Probe", "Reading", "auc", "pairwise_distance"]
+__all__ = ["Logits", "Probe", "Reading", "auc", "pairwise_distance"]
 
 SAMPLES = 64
 # objectives in which a logit is that of a probability
@@ -32,6 +32,21 @@ _STREAM = 66  # of random numbers; no phase or picture of a run has it
 _SIDE = 32  # pixels: larger images are averaged down before distances are taken
 _ELEMENTS = 4096  # of other samples, taken at equal steps
 _WEIGHTS = 65536  # of a network, at equal steps: their moves stand for those of all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logits:
+    """What D said at one look.
+
+    Args:
+        kimg: thousands of real samples shown by then.
+        real: the mean logit of each real sample, at most SAMPLES.
+        fake: that of each sample of G.
+    """
+
+    kimg: float
+    real: list[float]
+    fake: list[float]
 
 
 _UNKNOWN = {"finite": True, "diversity": nan, "auc": nan, "real_above_zero": nan, "gap": nan}
@@ -90,6 +105,7 @@ class Probe:
         self._has_scale = state.config.objective in _WITH_SCALE
         self._weights: dict[str, Tensor] = {}
         self._nonfinite = self._count_nonfinite()
+        self.logits: Logits | None = None  # of the newest look at the networks
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Reading:
@@ -135,6 +151,7 @@ class Probe:
             with autocast(state.config.precision, state.device):
                 fake = map_floating(Tensor.float, self._fakes(batch))
             at_real, at_fake = self._scores(batch.x, batch.c), self._scores(fake, batch.c)
+        self.logits = Logits(kimg=state.kimg, real=at_real.tolist(), fake=at_fake.tolist())
         distance = pairwise_distance(features)
         return {
             "finite": all(bool(t.isfinite().all()) for t in [*_floating(fake), at_fake]),

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from fastgan.training.step.batch import Batch
-from fastgan.training.step.health.readings import Probe, Reading
+from fastgan.training.step.health.readings import Logits, Probe, Reading
 from fastgan.training.step.health.rules import RULES, Words
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import StepState
@@ -63,6 +63,11 @@ class HealthWatch:
     def standing(self) -> tuple[str, ...]:
         """Kinds of the faults that are not over."""
         return tuple(self._last_seen)
+
+    @property
+    def logits(self) -> Logits | None:
+        """D's logits at the newest look; None before the first one at the networks."""
+        return self._probe.logits
 
     def before_step(self, batch: Batch | Picks) -> list[Finding]:
         """Looks at the state where a look is due; call it before each step.

@@ -58,6 +58,21 @@ def test_a_look_changes_nothing():
     assert reading.step == 2
 
 
+def test_a_look_keeps_the_logits_of_d():
+    step = make_step()
+    probe = Probe(step.state)
+    assert probe.logits is None
+    x = torch.randn(80, 12)
+    step.state.D.eval()
+    with torch.no_grad():
+        expected = step.state.D(x)[:64, 0]
+    reading = probe.read(Batch(x=x))
+    real, fake = (torch.tensor(t) for t in (probe.logits.real, probe.logits.fake))
+    assert torch.allclose(real.float(), expected)
+    assert (len(fake), probe.logits.kimg) == (64, reading.kimg)
+    assert auc(real, fake) == pytest.approx(reading.auc)
+
+
 def test_before_the_first_step_no_network_is_called():
     step = make_step()
     step.state.step = 0
