@@ -4,6 +4,8 @@
 """
 
 import importlib
+import importlib.util
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -24,10 +26,25 @@ def require(name: str, extra: str) -> ModuleType:
         package = name.partition(".")[0]
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise MissingPackageError(
-            f"the Python package {package} is not installed; pip install 'fastgan[{extra}]'",
-            name=error.name,
-        ) from error
+        raise _missing(package, extra) from error
+
+
+def check_installed(package: str, extra: str) -> None:
+    """Look for a package without importing it, which may take seconds.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    there = sys.modules.get(package) is not None
+    if not there and importlib.util.find_spec(package) is None:
+        raise _missing(package, extra)
+
+
+def _missing(package: str, extra: str) -> MissingPackageError:
+    return MissingPackageError(
+        f"the Python package {package} is not installed; pip install 'fastgan[{extra}]'",
+        name=package,
+    )
 
 
 class Extra:

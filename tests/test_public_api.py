@@ -42,7 +42,8 @@ NAMES = {
     "fastgan.training": """
         Alarm AugmentConfig Batch CheckpointError DataConfig EmaConfig FaultPolicy Gpu
         HealthWarning InitConfig Memory Observer OptimizerConfig Prediction RunInfo RunLog
-        ScheduleConfig Snapshot StepConfig Tick TrainConfig TrainState TrainStep TrainingDiverged
+        ScheduleConfig Snapshot StepConfig TensorBoard Tick TrainConfig TrainState TrainStep
+        TrainingDiverged WeightsAndBiases
         build_state create_state digest largest_batch_gpu load_generator load_recipe predict
         sample_grid sec_per_kimg start_from train train_step
     """,

@@ -33,6 +33,7 @@ from fastgan.cli.train_launch import (
     note_end,
     num_processes,
 )
+from fastgan.cli.train_loggers import make_loggers
 from fastgan.cli.train_options.declared import NOT_CONFIG, train_options
 
 
@@ -225,7 +226,9 @@ def _run(
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
     limit = TimeLimit(options["minutes"])
-    observers = (RunLog(choices), Samples(), Report(), display, limit)
+    is_first = ranks is None or ranks.is_first
+    loggers = make_loggers(options["logger"]) if is_first else []
+    observers = (RunLog(choices), Samples(), Report(), display, limit, *loggers)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(
@@ -261,6 +264,8 @@ def _print_end(state: Any, run_dir: Path, options: dict[str, Any], limit: Any) -
     kimg, reason = state.kimg, state.reason
     noun = load_modality(state.config.data.modality).samples.NOUN
     resume = ["fastgan", "train", "--resume", str(run_dir)]
+    for name in options["logger"]:
+        resume += ["--logger", name]
     generate = ["fastgan", "generate", "--network", str(run_dir), "--seeds", "0-7"]
     if reason == "finished":
         click.echo(f"Training finished at {kimg:.1f} kimg.")

@@ -36,6 +36,8 @@ from fastgan.training.needs.memory import Memory, largest_batch_gpu
 from fastgan.training.needs.prediction import Prediction, predict
 from fastgan.training.needs.time import Gpu, sec_per_kimg
 from fastgan.training.report.log import RunLog
+from fastgan.training.report.tensorboard import TensorBoard
+from fastgan.training.report.weights_and_biases import WeightsAndBiases
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.health.watch import HealthWarning
 from fastgan.training.step.phases import train_step
@@ -62,11 +64,13 @@ __all__ = [
     "ScheduleConfig",
     "Snapshot",
     "StepConfig",
+    "TensorBoard",
     "Tick",
     "TrainConfig",
     "TrainState",
     "TrainStep",
     "TrainingDiverged",
+    "WeightsAndBiases",
     "build_state",
     "create_state",
     "digest",

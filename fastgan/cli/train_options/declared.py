@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fastgan.cli.shared_options import Resolution
+from fastgan.cli.train_loggers import LOGGERS, check_loggers
 from fastgan.cli.train_options.names import (
     AS_CFG_HAS_IT,
     AUGMENT_GROUPS,
@@ -140,6 +141,12 @@ OPTIONS = (
             help="Thousands of images from one progress report (tick) to the next."),
     _option("--snap", type=_COUNT, shown=OF_CFG,
             help="Ticks from one snapshot (sample images, checkpoint, metrics) to the next."),
+    _option("--logger", multiple=True, type=click.Choice(sorted(LOGGERS)), callback=check_loggers,
+            shown="none",
+            help="Also log numbers, samples, scores and alarms to TensorBoard, as event files in "
+                 "the run folder, or to Weights & Biases, offline unless WANDB_MODE is set. May "
+                 "stand several times. Needs pip install 'fastgan[tensorboard]' or "
+                 "'fastgan[wandb]'."),
     _option("--seed", type=click.IntRange(min=0), shown=OF_CFG, help="Random seed."),
     _option("--device", shown="cuda if a GPU is available, else cpu",
             help="Device to train on: cpu, cuda or cuda:N."),
@@ -221,6 +228,7 @@ NOT_CONFIG = frozenset(
         "max_restarts",
         "workers",
         "keep_memory",
+        "logger",
     ]
 )
 MAY_CHANGE_ON_RESUME = frozenset(

@@ -7,4 +7,6 @@ charts    line charts as SVG
 logits    histograms of D's logits
 style     the page's style sheet
 script    its slider over snapshots
+logger    Logger: base of those that pass a run on to other programs
+tensorboard, weights_and_biases: these programs
 """
