@@ -64,13 +64,23 @@ def inner_limits(values: list[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def line_chart(title: str, series: Mapping[str, Points], *, x_label: str = "kimg") -> str:
+def line_chart(
+    title: str,
+    series: Mapping[str, Points],
+    *,
+    x_label: str = "kimg",
+    intervals: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
     """A `<figure>` with one line per entry of `series`, a legend with the last values, and tips.
 
     `series` maps a name to `(x, y)` points in order of x; long series are averaged to 240 points,
     non-finite values are left out, and an empty chart says so. Where a few extremes would flatten
     the rest, the axis covers the inner 95 % and the extremes are drawn at its edge. Hovering shows
     the values at that x (native SVG titles). All names are escaped.
+
+    `intervals` maps names of series to `(x, low, high)`, drawn as a band behind the line, or as a
+    bar where there is one; `notes` are lines of text below the chart.
     """
     lines = {name: points for name, raw in series.items() if (points := thin(raw))}
     head = f'<figure class="chart"><figcaption><h3>{escape(title)}</h3>'
@@ -81,16 +91,32 @@ def line_chart(title: str, series: Mapping[str, Points], *, x_label: str = "kimg
         f"<b>{format_number(points[-1][1])}</b></span>"
         for i, (name, points) in enumerate(lines.items())
     )
-    svg = _draw(title, lines, x_label)
-    return f'{head}<div class="legend">{legend}</div></figcaption>{svg}</figure>'
+    bands = {name: _band(points) for name, points in (intervals or {}).items()}
+    svg = _draw(title, lines, x_label, bands)
+    below = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return f'{head}<div class="legend">{legend}</div></figcaption>{svg}{below}</figure>'
 
 
-def _draw(title: str, lines: Mapping[str, list[tuple[float, float]]], x_label: str) -> str:
+def _band(intervals: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:
+    """Corners of the area between the lower ends and, backwards, the upper ends."""
+    finite = [t for t in intervals if all(map(math.isfinite, t))]
+    low, high = ([(t[0], t[i]) for t in finite] for i in (1, 2))
+    return thin(low) + thin(high)[::-1]
+
+
+def _draw(
+    title: str,
+    lines: Mapping[str, list[tuple[float, float]]],
+    x_label: str,
+    bands: Mapping[str, list[tuple[float, float]]],
+) -> str:
     xs = sorted({x for points in lines.values() for x, _ in points})
     x_low, x_high = min(0.0, xs[0]), xs[-1]
     if x_high <= x_low:
         x_high = x_low + 1.0
-    y_low, y_high = inner_limits([y for points in lines.values() for _, y in points])
+    y_low, y_high = inner_limits(
+        [y for points in (*lines.values(), *bands.values()) for _, y in points]
+    )
     plot_width, plot_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at_x(x: float) -> float:
@@ -110,6 +136,10 @@ def _draw(title: str, lines: Mapping[str, list[tuple[float, float]]], x_label: s
         x, y = f"{at_x(tick):.1f}", _HEIGHT - _BOTTOM + 18
         parts.append(f'<text class="x" x="{x}" y="{y}">{format_number(tick)}</text>')
     parts.append(f'<text class="unit" x="0" y="{_HEIGHT - _BOTTOM + 18}">{escape(x_label)}</text>')
+    for i, name in enumerate(lines):
+        if bands.get(name):
+            corners = "L".join(f"{at_x(x):.1f} {at_y(y):.1f}" for x, y in bands[name])
+            parts.append(f'<path class="k{i % _NUM_COLOURS}" d="M{corners}Z"/>')
     for i, points in enumerate(lines.values()):
         path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in points)
         x, y = f"{at_x(points[-1][0]):.1f}", f"{at_y(points[-1][1]):.1f}"
@@ -175,7 +205,7 @@ def chart_file(title: str, series: Mapping[str, Points], *, axes: str) -> str:
         legend.append(f'<line class="k{i % _NUM_COLOURS}" x1="{x}" x2="{x + 14}" y1="33" y2="33"/>')
         legend.append(f'<text x="{x + 20}" y="37">{escape(name)}</text>')
         x += 20 + 7 * len(name) + 18
-    chart = _draw(title, lines, "").removeprefix("<svg ")
+    chart = _draw(title, lines, "", {}).removeprefix("<svg ")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" '
         f'height="{2 * (_HEIGHT + _HEAD)}" viewBox="0 0 {_WIDTH} {_HEIGHT + _HEAD}">'

@@ -13,7 +13,7 @@ _LOOKS = 40  # that are shown, evenly spread over the run
 _BINS = 32
 _WIDTH, _HEIGHT = 560, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 30
-_OWN_AXIS = 12  # times narrower than the run's: a look has an axis of its own
+_OWN_AXIS = 4  # times narrower than the run's: a look has an axis of its own
 
 
 def logit_histograms(looks: Sequence[Mapping[str, list[float]]]) -> str:

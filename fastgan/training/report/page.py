@@ -26,7 +26,7 @@ from fastgan.training.loop.run_files import RunFiles, flatten, read_run
 from fastgan.training.report.charts import format_number, line_chart
 from fastgan.training.report.log import format_time
 from fastgan.training.report.logits import logit_histograms
-from fastgan.training.report.scores import newest_scores, score_charts, value_and_interval
+from fastgan.training.report.scores import score_charts, value_and_interval
 from fastgan.training.report.script import SCRIPT
 from fastgan.training.report.style import CSS
 
@@ -58,13 +58,16 @@ def _charts(run: RunFiles) -> str:
         if "/" in key and key not in known:
             groups.setdefault(key.partition("/")[0], []).append(key)
     figures = [logit_histograms(run.logits)] if run.logits else []
-    figures += [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
     figures += score_charts(run)
+    figures += [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
     if any(row.get("augment") for row in run.stats):
         figures.append(line_chart("Augmentation probability", _lines(run.stats, ["augment"])))
     title = f"{run.modality.samples.NOUN.capitalize()} per second"
     figures.append(line_chart(title, _lines(run.stats, ["img_per_sec"])))
     return f'<h2>Curves</h2><div class="charts">{"".join(figures)}</div>'
+
+
+_SCORES_IN_TILES = 4
 
 
 def _tiles(run: RunFiles, is_running: bool) -> str:
@@ -78,10 +81,10 @@ def _tiles(run: RunFiles, is_running: bool) -> str:
         ("trained for", _duration(last.get("total_sec")), ""),
         ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
     ]
-    if run.scores:
-        name, rows = next(iter(run.scores.items()))
+    for name, rows in [*run.scores.items()][:_SCORES_IN_TILES]:
         value, _, interval = value_and_interval(rows[-1], name).partition(" ")
-        tiles.append((name, value, f" {interval}"))
+        count = rows[-1].get("num_fake")
+        tiles.append((name if count is None else f"{name}, N = {count}", value, f" {interval}"))
     cells = "".join(
         f'<div class="tile"><span>{escape(label)}</span><b>{value}</b><small>{rest}</small></div>'
         for label, value, rest in tiles
@@ -136,8 +139,7 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
     without_script = f"<noscript>{refresh}</noscript>" if is_running else ""
     reload = f' data-reload="{_REFRESH_SECONDS}"' if is_running else ""
     badge = f'<span class="state{" running" if is_running else ""}">{escape(state)}</span>'
-    tables = [_table("Newest scores", newest_scores(run))] if run.scores else []
-    tables += [_table("Settings", flatten(run.options))] if run.options else []
+    tables = [_table("Settings", flatten(run.options))] if run.options else []
     tables += [_table(title, rows) for title, rows in facts.items()]
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     newest, progress = run.modality.samples.section(run.folder, run.files, run.fakes)

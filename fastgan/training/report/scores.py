@@ -1,4 +1,4 @@
-"""What report.html shows of metric-*.jsonl: a chart of each metric, and a table of the newest."""
+"""What report.html shows of metric-*.jsonl: a chart of each metric."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,13 +7,15 @@ from typing import Any
 from fastgan.training.loop.run_files import RunFiles
 from fastgan.training.report.charts import format_number, line_chart
 
-__all__ = ["newest_scores", "score_charts", "settings", "value_and_interval"]
+__all__ = ["score_charts", "settings", "value_and_interval"]
 
 _SETTINGS = ("num_fake", "num_real", "extractor", "resize", "data", "seed")
 
 
 def score_charts(run: RunFiles) -> list[str]:
-    """A chart of each metric. Values that cannot be compared are in lines of their own.
+    """A chart of each metric, with intervals as bands, and in notes what the values depend on.
+
+    Values that cannot be compared are in lines of their own.
 
     Args:
         run: the run's files.
@@ -21,37 +23,24 @@ def score_charts(run: RunFiles) -> list[str]:
     Returns:
         HTML of the charts, by the names of the metrics.
     """
-    return [
-        line_chart(
-            name,
-            {
-                label: [(row["kimg"], row["results"][name]) for row in rows]
-                for label, rows in _by_settings(name, all_rows).items()
-            },
-        )
-        for name, all_rows in run.scores.items()
-    ]
+    return [_chart(name, _by_settings(name, rows)) for name, rows in run.scores.items()]
 
 
-def newest_scores(run: RunFiles) -> dict[str, str]:
-    """The newest value of each line of the charts, with everything that it depends on.
-
-    Args:
-        run: the run's files.
-
-    Returns:
-        Rows of a table: the line's name, and a text.
-    """
-    newest = {
-        label: (name, rows[-1])
-        for name, all_rows in run.scores.items()
-        for label, rows in _by_settings(name, all_rows).items()
-    }
-    return {
-        label: f"{value_and_interval(row, name)} at {format_number(row['kimg'])} kimg"
-        + settings(row)
-        for label, (name, row) in newest.items()
-    }
+def _chart(name: str, lines: Mapping[str, list[dict]]) -> str:
+    notes = []
+    for label, rows in lines.items():
+        newest = rows[-1]
+        value, kimg = value_and_interval(newest, name), format_number(newest["kimg"])
+        prefix = f"{label}: " if len(lines) > 1 else ""
+        notes.append(f"{prefix}{value} at {kimg} kimg{settings(newest)}")
+    return line_chart(
+        name,
+        {label: [(row["kimg"], row["results"][name]) for row in rows]
+         for label, rows in lines.items()},
+        intervals={label: [(row["kimg"], *row["interval"]) for row in rows if row.get("interval")]
+                   for label, rows in lines.items()},
+        notes=notes,
+    )  # fmt: skip
 
 
 def _by_settings(name: str, rows: Iterable[dict]) -> dict[str, list[dict]]:

@@ -107,13 +107,28 @@ def test_a_score_has_beside_it_what_it_depends_on():
         "8x8, seed 3; interval: halves"
     ) in text
     assert " [0.5, 1.25]" in text  # of the tile
+    assert "kid_lite0, N = 1000" in text
+
+
+def test_intervals_are_a_band_behind_the_line():
+    (chart,) = score_charts(_run())
+    (band,) = re.findall(r'<path class="k0" d="M(.*?)Z"/>', chart)
+    corners = [[float(number) for number in corner.split()] for corner in band.split("L")]
+    (line,) = re.findall(r'<polyline class="k0" points="(.*?)"/>', chart)
+    (x0, y0), (x1, y1) = [[float(n) for n in point.split(",")] for point in line.split()]
+    # from left to right below the line, back above it; the scores are 2 apart
+    down, up = (y1 - y0) / 4, -(y1 - y0) / 8  # of 0.5 and 0.25
+    expected = [[x0, y0 + down], [x1, y1 + down], [x1, y1 + up], [x0, y0 + up]]
+    assert corners == [pytest.approx(corner, abs=0.2) for corner in expected]
+    without = _score(0.0, 3.0) | {"interval": None}
+    assert "<path" not in score_charts(_run(scores={"kid_lite0": [without]}))[0]
 
 
 def test_scores_that_cannot_be_compared_are_no_line_together():
     rows = [_score(0.0, 3.0), _score(8.0, 1.0), _score(8.0, 2.0, num_fake=50)]
     run = _run(scores={"kid_lite0": rows})
     text = _Tags(render(run, state="finished", facts={})).text
-    assert any(words.startswith("2 [1.5, 2.25] at 8 kimg; 50 generated") for words in text)
+    assert any(w.startswith("kid_lite0 (2): 2 [1.5, 2.25] at 8 kimg; 50 gen") for w in text)
     assert {"kid_lite0 (1)", "kid_lite0 (2)"} <= {words.strip() for words in text}
     assert [label.count("points=") for label in score_charts(run)] == [2]
 
