@@ -25,6 +25,7 @@ _FORMAT = 1
 _RIDGE = 1.0  # of the mean variance of w
 _STEPS, _IMAGES, _RATE = 60, 48, 0.03  # of Adam
 _REACH = 3.0  # deviations, over which answers are to rise
+_OTHERS = 0.25  # weight of the answers that are to stay
 _SURE = 4.0  # a difference of log-odds that counts almost fully
 _SCALE_SEEDS = 1000
 _PART = 256  # images of which a classifier is asked at once
@@ -218,8 +219,8 @@ def learn_directions(
     The direction begins as the ridge regression of the ranks of its log-odds on w. Adam then turns
     it so that along it the log-odds rise in as many images as possible: it maximises the mean of
     tanh((o(t2) - o(t1)) / 4) over images and pairs of strengths t1 < t2 in [-3, 3], a smooth form
-    of Kendall's rank correlation of strength and answer, less the mean of its square for each other
-    question, whose answer is to stay. Positive strengths are towards "yes".
+    of Kendall's rank correlation of strength and answer, less a quarter of the mean of its square
+    for each other question, whose answer is to stay. Positive strengths are towards "yes".
 
     Args:
         network: with styles.
@@ -354,7 +355,7 @@ def _refined(
             x = network.G.synthesis(ws, noise_mode="const").clamp(-1, 1)
             loss = -_rise(classifier, x).mean()
             for other in others:
-                loss = loss + _rise(other, x).square().mean()
+                loss = loss + _OTHERS * _rise(other, x).square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         optimizer.step()

@@ -96,6 +96,7 @@ def test_a_direction_leaves_other_answers_alone(faces, monkeypatch):
     """Red alone, beside red with green: with the second question, green must fall as red rises."""
     monkeypatch.setattr(module, "_STEPS", 25)
     monkeypatch.setattr(module, "_RATE", 0.1)
+    monkeypatch.setattr(module, "_OTHERS", 1.0)
     w = faces.ws(range(200))[:, 0]
     red, both = _Channels([8.0, 0.0, 0.0]), _Channels([8.0, 8.0, 0.0])
     first = torch.ones(faces.w_dim)
