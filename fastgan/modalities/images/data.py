@@ -17,6 +17,7 @@ from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.data.batch_loader import packing_advice
 from fastgan.data.digits import digits_dataset
 from fastgan.data.emoji import emoji_dataset
+from fastgan.modalities.images.grids import has_class_rows
 from fastgan.modalities.modality import DataFacts
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "BUILT_INS",
     "conditions",
     "describe",
+    "grid",
     "make_loader",
     "open_data",
     "preparation",
@@ -127,6 +129,39 @@ def conditions(dataset: Any, indices: np.ndarray) -> Tensor | None:
     if getattr(dataset, "label_dim", None) == 0:
         return None
     return torch.from_numpy(np.stack([dataset.label(int(i)) for i in indices]))
+
+
+def grid(dataset: Any, n: int) -> tuple[Tensor, Tensor] | None:
+    """Images of the classes of a snapshot, where it has a row of each class.
+
+    Args:
+        dataset: an ImageDataset or a PackedDataset.
+        n: the images of a snapshot.
+
+    Returns:
+        (uint8 [n, C, H, W], float32 [n, label_dim]), the classes in turn; None where a snapshot has
+        no rows of classes, a label is no class, or a class has no image.
+    """
+    num_classes = getattr(dataset, "label_dim", 0)
+    if not has_class_rows(n, num_classes):
+        return None
+    most = -(-n // num_classes)
+    members: list[list[int]] = [[] for _ in range(num_classes)]
+    for index in range(len(dataset)):
+        label = dataset.label(index)
+        if label.sum() != 1 or label.max() != 1:
+            return None
+        of_class = members[int(label.argmax())]
+        if len(of_class) < most:
+            of_class.append(index)
+            if all(len(some) == most for some in members):
+                break
+    if not all(members):
+        return None
+    classes = [i % num_classes for i in range(n)]
+    chosen = [members[k][i // num_classes % len(members[k])] for i, k in enumerate(classes)]
+    x = np.stack([dataset[index][0] for index in chosen])
+    return torch.from_numpy(x), torch.eye(num_classes)[classes]
 
 
 def make_loader(

@@ -31,7 +31,7 @@ SUFFIX = ".png"
 class _Pictures:
     """Writes the pictures of a run of a model of images [C, H, W].
 
-    A conditional model of few classes shows one row per class.
+    A conditional model of few classes shows one row per class, of generated and of real images.
     """
 
     def __init__(self, run_dir: Path, reals: Tensor, classes: list[int] | None, num_classes: int):
@@ -40,6 +40,7 @@ class _Pictures:
         self._order = None
         if has_class_rows(len(reals), num_classes):
             self._order = order_by_class(classes, self._shape)
+            reals = reals[torch.tensor(self._order)]
         write_picture(run_dir / "reals.png", make_grid(reals, self._shape))
 
     def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
@@ -58,7 +59,8 @@ def make_writer(
     Args:
         config: `TrainConfig`.
         run_dir: folder of the run.
-        reals: n → the first n real images [n, C, H, W] that the run sees.
+        reals: n → n real images [n, C, H, W], of the classes c where data have them
+            (`data.grid`), else the first ones that the run sees.
         c: [n, c_dim], the classes of a snapshot's images in one-hot code, or None.
         n: the number of images of a snapshot.
 

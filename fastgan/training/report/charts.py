@@ -139,7 +139,7 @@ def _draw(
     for i, name in enumerate(lines):
         if bands.get(name):
             corners = "L".join(f"{at_x(x):.1f} {at_y(y):.1f}" for x, y in bands[name])
-            parts.append(f'<path class="k{i % _NUM_COLOURS}" d="M{corners}Z"/>')
+            parts.append(f'<path class="band k{i % _NUM_COLOURS}" d="M{corners}Z"/>')
     for i, points in enumerate(lines.values()):
         path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in points)
         x, y = f"{at_x(points[-1][0]):.1f}", f"{at_y(points[-1][1]):.1f}"

@@ -66,7 +66,7 @@ svg circle.k2 { fill: var(--k2); } svg circle.k3 { fill: var(--k3); }
 svg circle.k4 { fill: var(--k4); } svg circle.k5 { fill: var(--k5); }
 svg path.k0 { fill: var(--k0); } svg path.k1 { fill: var(--k1); } svg path.k2 { fill: var(--k2); }
 svg path.k3 { fill: var(--k3); } svg path.k4 { fill: var(--k4); } svg path.k5 { fill: var(--k5); }
-svg path { fill-opacity: 0.25; }
+svg path { fill-opacity: 0.25; } svg .band { stroke-opacity: 0.35; }
 .moments > .chart { min-height: 100%; }
 .note { color: var(--soft); font-size: 13px; padding: 6px 0; overflow-wrap: anywhere; }
 svg .tip { fill: transparent; } svg .tip:hover { fill: var(--ink); fill-opacity: 0.06; }

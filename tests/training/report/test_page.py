@@ -112,7 +112,7 @@ def test_a_score_has_beside_it_what_it_depends_on():
 
 def test_intervals_are_a_band_behind_the_line():
     (chart,) = score_charts(_run())
-    (band,) = re.findall(r'<path class="k0" d="M(.*?)Z"/>', chart)
+    (band,) = re.findall(r'<path class="band k0" d="M(.*?)Z"/>', chart)
     corners = [[float(number) for number in corner.split()] for corner in band.split("L")]
     (line,) = re.findall(r'<polyline class="k0" points="(.*?)"/>', chart)
     (x0, y0), (x1, y1) = [[float(n) for n in point.split(",")] for point in line.split()]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,18 @@ def test_rows_are_classes(tiny, tmp_path):
     for row in rows:
         np.testing.assert_array_equal(row[:, : width - 2], row[:, width : 2 * width - 2])
     assert not np.array_equal(rows[0][:40], rows[1][:40])
+
+
+def test_the_real_images_have_the_same_rows(tiny, tmp_path):
+    info = _info(tiny, tmp_path, c_dim=4)
+    grey = torch.linspace(-1, 1, 4)[torch.arange(64) % 4]  # of each class, in turn
+    info = replace(info, reals=lambda n: grey[:n, None, None, None].expand(n, 3, 8, 7))
+    Samples().on_start(info)
+
+    grid = _pixels(tmp_path / "reals.png")
+    height = (len(grid) + 2) // 4
+    rows = [grid[i * height + 5, [3, 50, -3]] for i in range(4)]
+    assert [np.unique(row).tolist() for row in rows] == [[0], [85], [170], [255]]
 
 
 def test_a_snapshot_after_as_many_images_replaces_the_picture(tiny, tmp_path):
