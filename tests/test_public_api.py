@@ -9,7 +9,7 @@ from fastgan import ops
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat control data export load losses memory metrics models nn ops
+        __version__ augment compat control data export hub load losses memory metrics models nn ops
         sample_rng training
     """,
     "fastgan.nn": """
@@ -18,6 +18,7 @@ NAMES = {
         SelfAttention2d Snake SnakeBeta Upsample mel_filters mix_styles sample_cutoff
     """,
     "fastgan.export": "to_aoti_package to_exported_program to_onnx",
+    "fastgan.hub": "Pushed push_to_hub write_folder",
     "fastgan.losses": "Judged Judgement Objective load_objective objectives",
     "fastgan.models": "architectures load_architecture",
     "fastgan.models.vocoders": "load_vocoder vocoders",

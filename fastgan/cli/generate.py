@@ -77,11 +77,11 @@ def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_
     from fastgan.modalities import load_modality
     from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator
     from fastgan.training.config.run import TrainConfig
-    from fastgan.training.loop.generator_call import concatenated
+    from fastgan.training.loop.generator_call import concatenated, sample_of_seed
 
     device = device or default_device()
     try:
-        path = find_checkpoint(network, runs, flag="--network")
+        path = find_checkpoint(network, runs, flag="--network", may_be_published=True)
         G, saved = load_generator(path, device=device)
         config = TrainConfig.from_dict(saved)
         modality = load_modality(config.data.modality)
@@ -110,7 +110,7 @@ def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_
             made = _of_styles(steerable, chosen, layers, noise_mode)
     if made is None:
         made = (
-            (name, sample(G, seed, label=asked, truncation_psi=trunc, noise_mode=noise_mode,
+            (name, sample_of_seed(G, seed, label=asked, truncation_psi=trunc, noise_mode=noise_mode,
                           truncation_cutoff=trunc_cutoff, latents=config.latents,
                           conditions=conditions))
             for name, seed, conditions in made_of
@@ -131,56 +131,6 @@ def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_
         raise click.ClickException(str(error)) from error
     click.echo(f"{count} {modality.samples.NOUN} written to {outdir}{grid}")
 # fmt: on
-
-
-def sample(
-    G: Any,
-    seed: int,
-    *,
-    label: int | list[float] | None,
-    truncation_psi: float,
-    noise_mode: str,
-    truncation_cutoff: int | None = None,
-    latents: str = "normal",
-    conditions: Callable[[int], Any] | None = None,
-) -> Any:
-    """The sample of one seed, with N = 1 on the CPU; an image is [1, C, H, W] in about [-1, 1].
-
-    z is RandomState(seed).randn(1, z_dim), or uniform in [-1, 1] where `latents` says so, or None,
-    or what `G.sample_latents` draws of the seed.
-    `label` is a class or a whole condition; None means class `seed % c_dim` of a conditional
-    network; where conditions are not classes, `conditions` gives those of a seed. Seeds torch's
-    generator with `seed`.
-    """
-    import numpy as np
-    import torch
-
-    from fastgan._trees import map_tensors
-    from fastgan.training.loop.generator_call import call_generator
-
-    device = next(iter(G.parameters())).device
-    z, c = None, None
-    torch.manual_seed(seed)
-    if hasattr(G, "sample_latents"):
-        z = G.sample_latents(1, device)
-    elif latents != "none":
-        draws = np.random.RandomState(seed)
-        z_dim = getattr(G, "z_dim", 0)
-        latent = draws.randn(1, z_dim) if latents == "normal" else draws.uniform(-1, 1, (1, z_dim))
-        z = torch.from_numpy(latent).to(device=device, dtype=torch.float32)
-    if conditions is not None:
-        c = map_tensors(lambda t: t.to(device), conditions(seed))
-    elif isinstance(label, list):
-        c = torch.tensor([label], device=device)
-    elif getattr(G, "c_dim", 0):
-        shown = seed % G.c_dim if label is None else label
-        c = torch.eye(G.c_dim, device=device)[shown : shown + 1]
-    with torch.no_grad():
-        x = call_generator(
-            G, z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
-            noise_mode=noise_mode,
-        )  # fmt: skip
-    return map_tensors(lambda t: t.cpu(), x)
 
 
 def _steerable(ctx: click.Context, G: Any, config: "TrainConfig") -> "SteerableGenerator":

@@ -48,7 +48,7 @@ def command(network: str, out: Path, trunc: float, noise_mode: str, runs: Path) 
 
     write = to_onnx if out.suffix == ".onnx" else to_aoti_package
     try:
-        path = find_checkpoint(network, runs, flag="NETWORK")
+        path = find_checkpoint(network, runs, flag="NETWORK", may_be_published=True)
         G, _ = load_generator(path)
         write(G, out, truncation_psi=trunc, noise_mode=noise_mode)
     except (CheckpointError, ValueError, OSError, ImportError) as error:

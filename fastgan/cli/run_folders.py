@@ -76,12 +76,16 @@ def _require_checkpoint(run_dir: Path, flag: str) -> Path:
     return newest
 
 
-def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
+def find_checkpoint(text: str, outdir: Path, *, flag: str, may_be_published: bool = False) -> Path:
     """The checkpoint that `text` means, for the option `flag`.
 
     `latest`: the newest one of the newest run in `outdir`; a run folder, or the number or name of
-    one in `outdir`: its newest one; a .safetensors file or the .json beside it: that one.
+    one in `outdir`: its newest one; a .safetensors file or the .json beside it: that one. Where a
+    generator is enough, `may_be_published`: also hf://user/name, a repository of the Hugging Face
+    Hub, or a folder with the same files; then the path is of a folder.
     """
+    if text.startswith("hf://"):
+        return _fetched(text, flag, may_be_published)
     if text == "latest":
         for run_dir in reversed(list_runs(outdir)):
             if has_checkpoints(run_dir):
@@ -92,8 +96,11 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
             param_hint=flag,
         )
     from fastgan.training.checkpoint.other_kinds import advice_on
+    from fastgan.training.checkpoint.published import is_published
 
     path = Path(text)
+    if may_be_published and is_published(path):
+        return path
     if path.suffix == ".json":
         path = path.with_suffix(".safetensors")
     if path.is_file() and path.suffix == ".safetensors" and not advice_on(path):
@@ -111,6 +118,35 @@ def find_checkpoint(text: str, outdir: Path, *, flag: str) -> Path:
         f"(.safetensors); found nothing at {text!r}",
         param_hint=flag,
     )
+
+
+def _fetched(text: str, flag: str, may_be_published: bool) -> Path:
+    from fastgan.hub_files import HubError, fetch, parse_name
+    from fastgan.training.checkpoint.published import is_published
+
+    found = parse_name(text)
+    if found is None:
+        raise click.BadParameter(
+            f"expected hf://user/name or hf://user/name@revision, got {text!r}", param_hint=flag
+        )
+    if not may_be_published:
+        raise click.BadParameter(
+            f"{text} is a repository of the Hugging Face Hub, and this needs a run on this machine;"
+            " generate, onnx, mix, video, project and edit take one",
+            param_hint=flag,
+        )
+    name, revision = found
+    click.echo(f"fastgan: fetching hf://{name} ...")
+    try:
+        folder = fetch(name, revision=revision)
+    except HubError as error:
+        raise click.ClickException(str(error)) from error
+    if not is_published(folder):
+        raise click.ClickException(
+            f"{text} holds a network without training_options.json, so what it was trained on is "
+            f"not known; load it in Python: fastgan.load({text!r})"
+        )
+    return folder
 
 
 def run_of(checkpoint: Path) -> Path:

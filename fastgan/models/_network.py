@@ -1,24 +1,30 @@
 """What networks share: how G and D begin, are kept in a folder and read back.
 
-`save_pretrained` and `from_pretrained` keep a network as a folder, without any network access:
+`save_pretrained` and `from_pretrained` keep a network as a folder:
 
     FOLDER/config.json          {"fastgan": format, "architecture", "network", "config": {...}}
     FOLDER/model.safetensors    the state_dict
 
-The names are those of `huggingface_hub.PyTorchModelHubMixin`, which can upload such a folder.
+A folder may come from anybody. No file of it runs code, and a network is made only after one
+without memory (on the device "meta") has shown that it is no larger than the weights in the file.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
+from fastgan.hub_files import local_folder
 from fastgan.models._checks import check_condition, check_latents, check_samples
 from fastgan.names import refuse_names
 from fastgan.nn import MappingNetwork
@@ -28,6 +34,8 @@ safetensors = Extra("safetensors", "train")
 safetensors_torch = Extra("safetensors.torch", "train")
 FORMAT = 1
 _KEYS = {"fastgan", "architecture", "network", "config"}
+_MOST_JSON = 2**22  # bytes
+_MOST_NUMBER = 2**20  # of a configuration: sizes, widths, counts
 
 
 class Network(nn.Module):
@@ -61,21 +69,34 @@ class Network(nn.Module):
         write_atomic(folder / "config.json", text)
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> Self:
-        """Read a network that `save_pretrained` wrote.
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Read a network that `save_pretrained` wrote, or one that was pushed to the Hub.
 
         Args:
-            folder: a local folder; nothing is downloaded.
+            folder: a local folder; or a str "user/name", a repository of the Hugging Face Hub,
+                where there is no such folder (needs `fastgan[hub]`; huggingface_hub's cache is
+                used). A pathlib.Path is never fetched.
+            revision: branch, tag or commit of the repository; default None: its main branch.
             device: where the weights go.
 
         Returns:
-            The network, in eval mode.
+            The network, in eval mode. Fields that its Config has got since then have their
+            defaults.
 
         Raises:
-            ValueError: for no such folder, another network or format, or a missing or unknown key
-                of the configuration or name of a tensor, each named.
+            ValueError: for no such folder, another network or format, a value that the Config does
+                not take, or a missing or unknown key of the configuration, or name or shape of a
+                tensor, each named.
+            HubError: the repository can't be read, or holds no network of fastgan
+                (`fastgan.hub_files.HubError`, an OSError).
         """
-        folder = Path(folder)
+        folder = local_folder("from_pretrained", folder, revision)
         document = _read_document(folder)
         architecture = _architecture(cls)
         found = document["architecture"], document["network"]
@@ -85,15 +106,14 @@ class Network(nn.Module):
                 f"{cls.__name__} of {architecture}; fastgan.models.load_architecture("
                 f"{found[0]!r}).{found[1]} loads it"
             )
-        kind: Any = importlib.import_module(f"fastgan.models.{architecture}").Config
-        wanted, got = {f.name for f in dataclasses.fields(kind)}, document["config"].keys()
-        what = f"from_pretrained: configuration of {folder}"
-        refuse_names(what, wanted - got, got - wanted)
-        network = cls(kind(**document["config"]))
         try:
             state = safetensors_torch.load((folder / "model.safetensors").read_bytes())
         except (OSError, safetensors.SafetensorError) as error:
             raise ValueError(f"from_pretrained: {folder}/model.safetensors: {error}") from error
+        kind: Any = importlib.import_module(f"fastgan.models.{architecture}").Config
+        config = _make_config(kind, document["config"], folder)
+        _check_shapes(cls, config, state, folder)
+        network = cls(config)
         missing, unknown = network.load_state_dict(state, strict=False)  # a layer may read others
         refuse_names(f"from_pretrained: weights of {folder}", missing, unknown)
         return network.to(device).eval()
@@ -192,18 +212,111 @@ def _unshared(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: t.clone() for name, t in state.items()}
 
 
-def _read_document(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ValueError(
-            f"from_pretrained: {folder} is no local folder, and nothing is downloaded here; for a "
-            "repository of a hub: from_pretrained(huggingface_hub.snapshot_download(name))"
-        )
+def _make_config(kind: Any, values: Any, folder: Path) -> Any:
+    """The Config of values that may be anything; ValueError where they are none of a Config."""
+    what = f"from_pretrained: configuration of {folder}"
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} must be a JSON object, got {type(values).__name__}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    required = {
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    refuse_names(what, required - values.keys(), values.keys() - fields)
+    check_numbers(what, values)
     try:
-        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"from_pretrained: {folder}/config.json: {error}") from error
+        return kind(**values)
+    except Exception as error:  # what a Config computes of a value of another type may raise any
+        raise ValueError(f"{what} is not one of {kind.__module__}: {_reason(error)}") from error
+
+
+def check_numbers(what: str, values: dict[str, Any]) -> None:
+    """ValueError, which begins with `what`, where a number would make a network that is too large.
+
+    Args:
+        what: what the values are.
+        values: of a Config, JSON.
+    """
+    for name, value in values.items():
+        for number in _numbers(value):
+            if not abs(number) <= _MOST_NUMBER:  # NaN, too
+                raise ValueError(f"{what}: {name} is {number}, at most {_MOST_NUMBER:,} is allowed")
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """All numbers in a JSON value, however deep it is."""
+    found, waiting = [], [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict | list):
+            waiting += item.values() if isinstance(item, dict) else item
+        elif isinstance(item, int | float):
+            found.append(item)
+    return found
+
+
+def _check_shapes(cls: type, config: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """ValueError where a network of `config` can't be made or does not have the shapes of `state`.
+
+    It needs no memory: a configuration that asks for terabytes is refused.
+    """
+    what = f"from_pretrained: {folder}"
+    try:
+        with torch.device("meta"), _at_most(2 * len(state) + 100):
+            made = cls(config)
+    except Exception as error:
+        raise ValueError(
+            f"{what}: no {cls.__name__} can be made of its configuration: {_reason(error)}"
+        ) from error
+    wanted = made.state_dict()
+    for name in sorted(wanted.keys() & state.keys()):
+        if wanted[name].shape != state[name].shape:
+            raise ValueError(
+                f"{what}: {name} in model.safetensors is {list(state[name].shape)}, and its "
+                f"configuration needs {list(wanted[name].shape)}"
+            )
+    needed, held = (sum(t.numel() for t in tensors.values()) for tensors in (wanted, state))
+    if needed > 2 * held + 2**20:
+        raise ValueError(
+            f"{what}: its configuration needs {needed:,} numbers, and model.safetensors holds "
+            f"{held:,}"
+        )
+
+
+@contextlib.contextmanager
+def _at_most(most: int) -> Iterator[None]:
+    """ValueError where more parameters than that are made in this thread: a million layers, say."""
+    thread, count = threading.get_ident(), 0
+
+    def counted(_module: nn.Module, _name: str, _parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        if threading.get_ident() == thread:
+            count += 1
+            if count > most:
+                raise ValueError(f"more than {most} parameters, which model.safetensors has not")
+
+    handle = register_module_parameter_registration_hook(counted)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_document(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size > _MOST_JSON:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, at most {_MOST_JSON:,}")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"from_pretrained: {path}: {error}") from error
     if not isinstance(document, dict) or document.keys() != _KEYS:
-        raise ValueError(f"from_pretrained: {folder}/config.json was not written by fastgan")
+        raise ValueError(f"from_pretrained: {path} was not written by fastgan")
     if document["fastgan"] != FORMAT:
         raise ValueError(
             f"from_pretrained: {folder} has format {document['fastgan']}, this fastgan reads "

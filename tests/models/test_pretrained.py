@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,13 +55,13 @@ def edit(folder, **changes):
 
 def test_refusals(folder):
     load = stylegan2.Generator.from_pretrained
-    with pytest.raises(ValueError, match=r"no local folder.*huggingface_hub\.snapshot_download"):
-        load("someone/stylegan2")
+    with pytest.raises(ValueError, match=r"is no local folder, and no name of a repository"):
+        load(Path("someone/stylegan2"))  # which is never fetched
     with pytest.raises(ValueError, match="a Generator of stylegan2, and this is Discriminator"):
         stylegan2.Discriminator.from_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())["config"]
-    edit(folder, config={k: v for k, v in config.items() if k != "w_dim"} | {"depth": 3})
-    with pytest.raises(ValueError, match=r"configuration of .*: missing w_dim; unknown depth"):
+    edit(folder, config=config | {"depth": 3})
+    with pytest.raises(ValueError, match=r"configuration of .*: missing none; unknown depth"):
         load(folder)
     edit(folder, config=config | {"mapping_layers": 3})
     with pytest.raises(ValueError, match=r"weights of .*: missing mapping\.fc2\.bias, "):
@@ -74,3 +75,43 @@ def test_refusals(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json: "):
         load(folder)
+
+
+def test_fields_that_a_config_got_later_have_their_defaults(folder):
+    config = json.loads((folder / "config.json").read_text())["config"]
+    written = stylegan2.Generator.from_pretrained(folder).config
+    edit(folder, config={k: v for k, v in config.items() if k != "kernel_size"})
+    assert stylegan2.Generator.from_pretrained(folder).config == written
+
+
+def hostile(config):
+    """Values that no Config takes, each field once with each, and absurd sizes."""
+    for name in config:
+        for value in ("x", None, -1, [], {}, [[]], 1e300, float("nan"), 2**20):
+            yield name, value
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in FIELDS if n != "mlp")],
+)
+def test_no_configuration_raises_anything_else_or_takes_memory(name, tmp_path):
+    """2**20 everywhere would be petabytes; a network is made without memory first."""
+    module, config = small(name)
+    module.Generator(config).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())["config"]
+    refused = 0
+    for field, value in hostile(config):
+        edit(tmp_path, config=config | {field: value})
+        try:
+            module.Generator.from_pretrained(tmp_path)
+        except ValueError:
+            refused += 1
+    assert refused > 4 * len(config)
+
+
+def test_a_file_with_other_shapes_is_named(folder):
+    config = json.loads((folder / "config.json").read_text())["config"]
+    edit(folder, config=config | {"w_dim": config["w_dim"] * 2})
+    with pytest.raises(ValueError, match=r"in model\.safetensors is \[.*configuration needs \["):
+        stylegan2.Generator.from_pretrained(folder)

@@ -107,7 +107,7 @@ def open_network(network: str, runs: Path, device: str | None) -> "SteerableGene
     from fastgan.control import SteerableGenerator
 
     with as_messages():
-        path = find_checkpoint(network, runs, flag="--network")
+        path = find_checkpoint(network, runs, flag="--network", may_be_published=True)
         found = SteerableGenerator.load(path, device=device or default_device())
     click.echo(f"network     {path}")
     return found

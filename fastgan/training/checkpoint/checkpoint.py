@@ -14,6 +14,7 @@ from fastgan.training.checkpoint import file, retention
 from fastgan.training.checkpoint.contents import Contents, all_tensors, fill, stage
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.checkpoint.other_kinds import advice_on
+from fastgan.training.checkpoint.published import is_published, load_published
 from fastgan.training.config.run import TrainConfig, load_model_config
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.state import TrainState
@@ -212,8 +213,10 @@ def load_generator(
 
     Args:
         path_or_run_dir: a checkpoint (.safetensors or .json), or a run's folder, of which the
-            newest intact checkpoint is used.
-        ema: whether to return the moving average (default) or the generator itself.
+            newest intact checkpoint is used; or the folder of a published generator
+            (`fastgan.hub`).
+        ema: whether to return the moving average (default) or the generator itself, which a
+            published folder does not have.
         device: where to put it; default "cpu".
 
     Returns:
@@ -228,6 +231,13 @@ def load_generator(
         images = G(torch.randn(16, G.z_dim))  # [16, C, H, W] in about [-1, 1]
     """
     check_device("load_generator", device)
+    if is_published(Path(path_or_run_dir)):
+        if not ema:
+            raise CheckpointError(
+                f"load_generator: {path_or_run_dir} holds the moving average alone; leave ema=False"
+                " out"
+            )
+        return load_published(Path(path_or_run_dir), device=device)
     path = checkpoint_of(path_or_run_dir)
     document = file.read_document(path)
     config = document["config"]

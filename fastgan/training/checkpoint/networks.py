@@ -4,11 +4,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fastgan.hub_files import local_folder
 from fastgan.models import load_architecture
+from fastgan.models._network import check_numbers
 from fastgan.models.vocoders import load_vocoder
 from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.checkpoint import check_device, check_tensors, checkpoint_of
@@ -45,15 +48,19 @@ class LoadedNetworks:
     kimg: float | None = None
 
 
-def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetworks:
+def load(
+    path: Path | str, *, revision: str | None = None, device: torch.device | str = "cpu"
+) -> LoadedNetworks:
     """The networks of a run, with the configuration that trained them.
 
-    It also loads a folder that `fastgan import` wrote, of images or of a vocoder, and one that
-    `save_pretrained` wrote. Nothing is downloaded, and no file can run code.
+    It also loads a folder that `fastgan import` wrote, of images or of a vocoder, one that
+    `save_pretrained` wrote, and a repository of the Hugging Face Hub. No file can run code.
 
     Args:
         path: the folder of a run, of which the newest intact checkpoint is used; a checkpoint
-            (.safetensors or .json); or the folder of a single network.
+            (.safetensors or .json); the folder of a single network; or "hf://user/name", a
+            repository of the Hub (needs `fastgan[hub]`). Nothing else is fetched.
+        revision: branch, tag or commit of the repository; default None: its main branch.
         device: where the networks are put; default "cpu".
 
     Returns:
@@ -63,7 +70,9 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetwo
     Raises:
         CheckpointError: there is no such folder, no intact checkpoint in it, or it is damaged; a
             file of another project is named as such.
-        ValueError: the folder of a single network is damaged, or torch can't use the device.
+        ValueError: the folder of a single network is damaged, torch can't use the device, or a
+            revision is given for something local.
+        HubError: the repository can't be read, or holds no network of fastgan.
         TypeError: the path is neither a str nor a pathlib.Path.
 
     Example:
@@ -76,21 +85,29 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> LoadedNetwo
             "folder of a run, or a checkpoint (.safetensors)"
         )
     check_device("fastgan.load", device)
+    if isinstance(path, str) and path.startswith("hf://"):
+        path = local_folder("fastgan.load", path, revision, with_checkpoint=True)
+    elif revision is not None:
+        raise ValueError(
+            f"fastgan.load: revision={revision!r} is for a repository of the Hub, 'hf://user/name';"
+            f" {path} is local; leave it out"
+        )
     path = Path(path)
     if not path.exists() and not path.with_suffix(".json").exists():
         raise CheckpointError(
             f"fastgan.load: there is nothing at {path}; expected the folder of a run, a checkpoint "
-            "(.safetensors), or a folder that `fastgan import` or save_pretrained wrote"
+            "(.safetensors), a folder that `fastgan import` or save_pretrained wrote, or "
+            "'hf://user/name', a repository of the Hugging Face Hub"
         )
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
         return _single(path, device)
     path = checkpoint_of(path)
     document = file.read_document(path)
     saved = file.read_tensors(path, document)
-    config = TrainConfig.from_dict(document["config"])
+    config = _config_of(path, document["config"])
     architecture = load_architecture(config.architecture)
     networks = {
-        name: _filled(kind(config.model), name, path, saved, device)
+        name: _filled(kind, config.model, name, path, saved, device)
         for name, kind in (
             ("G", architecture.Generator),
             ("G_ema", architecture.Generator),
@@ -124,11 +141,29 @@ def _single(folder: Path, device: torch.device | str) -> LoadedNetworks:
     return LoadedNetworks(path=folder, architecture=architecture, **{field: made})
 
 
+def _config_of(path: Path, values: Any) -> TrainConfig:
+    """The configuration of a checkpoint that may come from anybody."""
+    try:
+        check_numbers("its model", values["model"])
+        return TrainConfig.from_dict(values)
+    except Exception as error:  # what a Config computes of a value of another type may raise any
+        raise CheckpointError(
+            f"checkpoint: {path} does not have the configuration of a run: {error}"
+        ) from error
+
+
 def _filled(
-    network: nn.Module, name: str, path: Path, saved: dict[str, Tensor], device: torch.device | str
+    kind: type[nn.Module],
+    model: Any,
+    name: str,
+    path: Path,
+    saved: dict[str, Tensor],
+    device: torch.device | str,
 ) -> nn.Module:
     prefix = f"{name}."
     weights = {n.removeprefix(prefix): t for n, t in saved.items() if n.startswith(prefix)}
-    check_tensors(path, weights, network.state_dict())
+    with torch.device("meta"):  # without memory: what it needs is not known to be sensible yet
+        check_tensors(path, weights, kind(model).state_dict())
+    network = kind(model)
     network.load_state_dict(weights, strict=True)
     return network.to(device).eval().requires_grad_(False)

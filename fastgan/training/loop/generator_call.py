@@ -1,16 +1,18 @@
 """Calls of a generator outside of a training step, and their results put together."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from fastgan._trees import map_tensors
 from fastgan.training.step.context import takes_condition
 
-__all__ = ["accepts", "call_generator", "concatenated"]
+__all__ = ["accepts", "call_generator", "concatenated", "sample_of_seed"]
 
 
 def accepts(G: nn.Module, option: str) -> bool:
@@ -35,6 +37,61 @@ def call_generator(G: nn.Module, z: Any, c: Any, **options: Any) -> Any:
     if z is None:
         return G(c, **options)
     return G(z, c, **options) if takes_condition(G) else G(z, **options)
+
+
+def sample_of_seed(
+    G: Any,
+    seed: int,
+    *,
+    label: int | list[float] | None = None,
+    truncation_psi: float = 1.0,
+    noise_mode: str = "const",
+    truncation_cutoff: int | None = None,
+    latents: str = "normal",
+    conditions: Callable[[int], Any] | None = None,
+) -> Any:
+    """The sample of one seed, with N = 1; torch's generator is seeded with it.
+
+    z is numpy.random.RandomState(seed).randn(1, z_dim), or uniform in [-1, 1], or None, or what
+    `G.sample_latents` draws of the seed.
+
+    Args:
+        G: the generator, in eval mode.
+        seed: at least 0.
+        label: a class or a whole condition; default None: class `seed % c_dim` of a conditional
+            network.
+        truncation_psi: as G takes it, where it does; default 1.
+        noise_mode: likewise; default "const".
+        truncation_cutoff: likewise; default None.
+        latents: `StepConfig.latents` of the run.
+        conditions: where these are not classes: a function of the seed that gives them.
+
+    Returns:
+        What G returns, on the CPU; an image is [1, C, H, W] in about [-1, 1].
+    """
+    device = next(iter(G.parameters())).device
+    z, c = None, None
+    torch.manual_seed(seed)
+    if hasattr(G, "sample_latents"):
+        z = G.sample_latents(1, device)
+    elif latents != "none":
+        draws = np.random.RandomState(seed)
+        z_dim = getattr(G, "z_dim", 0)
+        latent = draws.randn(1, z_dim) if latents == "normal" else draws.uniform(-1, 1, (1, z_dim))
+        z = torch.from_numpy(latent).to(device=device, dtype=torch.float32)
+    if conditions is not None:
+        c = map_tensors(lambda t: t.to(device), conditions(seed))
+    elif isinstance(label, list):
+        c = torch.tensor([label], device=device)
+    elif getattr(G, "c_dim", 0):
+        shown = seed % G.c_dim if label is None else label
+        c = torch.eye(G.c_dim, device=device)[shown : shown + 1]
+    with torch.no_grad():
+        x = call_generator(
+            G, z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff,
+            noise_mode=noise_mode,
+        )  # fmt: skip
+    return map_tensors(lambda t: t.cpu(), x)
 
 
 def concatenated(parts: Sequence[Any]) -> Any:

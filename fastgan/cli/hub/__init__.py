@@ -1,0 +1,1 @@
+"""Commands on repositories of the Hugging Face Hub."""
