@@ -36,6 +36,7 @@ p { margin: 0; } .soft { color: var(--soft); }
   gap: 16px; align-items: start; }
 .card { padding: 12px; margin: 0; }
 .card img { display: block; width: 100%; height: auto; border-radius: 5px; }
+.pair .card img { max-height: 92vh; object-fit: contain; }
 .card figcaption { display: flex; justify-content: space-between; gap: 12px; margin: 0 2px 10px; }
 .words { columns: 8em; margin: 0 2px; padding: 0; list-style: none; font-size: 14px; }
 .card video { display: block; width: 100%; border-radius: 5px; }
@@ -87,5 +88,6 @@ th, td { border-top: 1px solid var(--line); padding-top: 4px; padding-bottom: 4p
 .alarms tr.stands th { color: #c2410c; font-weight: 600; } .alarms tr.over { opacity: .65; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 36px; color: var(--soft); font-size: 13px; }
-@media (max-width: 560px) { main { padding: 18px 14px 40px; } }
+@media (max-width: 560px) { main { padding: 18px 14px 40px; } .time { flex-wrap: wrap; }
+  .time input { flex-basis: 100%; order: 1; } .time output { flex: 1; } }
 """
