@@ -32,10 +32,11 @@ class WeightsAndBiases(Logger):
     over the network in spite of the mode. Its client and its background process talk through a
     socket file of the machine.
 
-    The step is the number of real images shown. A resumed run has the same run id (in RUN/
-    wandb-run-id.txt); online, W&B keeps the steps that it has, and takes later ones only. `Logger`
-    has the tags and what an error does. Place it after `Samples`, whose files it takes; without
-    that it generates the samples itself.
+    The step is the number of real images shown. A resumed run has the same run id, which stands in
+    wandb-run-id.txt of the run folder; offline it writes one more folder. Online W&B is asked to go
+    on with the run of that id, and takes no step below its last one; that has not been tried.
+    `Logger` has the tags and what an error does. Place it after `Samples`, whose files it takes;
+    without that it generates the samples itself.
 
     Args:
         project: of the run; default: WANDB_PROJECT, or else "fastgan".
