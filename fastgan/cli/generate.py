@@ -177,9 +177,10 @@ def _given_conditions(
 
     from fastgan.cli.train_config import data_path
     from fastgan.modalities import load_modality
+    from fastgan.training.loop.generator_call import needs_data
 
     modality = load_modality(config.data.modality)
-    if not hasattr(modality.data, "grid") or getattr(G, "c_dim", 0):
+    if not needs_data(G, modality, config.latents):
         if data is not None:
             raise click.BadParameter(
                 f"has no effect: {_name(config)} takes no conditions of a data set; leave it out",

@@ -16,7 +16,7 @@ from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.checkpoint import checkpoint_of, load_generator
 from fastgan.training.checkpoint.published import OPTIONS
 from fastgan.training.config.run import TrainConfig
-from fastgan.training.loop.generator_call import concatenated, sample_of_seed
+from fastgan.training.loop.generator_call import concatenated, needs_data, sample_of_seed
 
 __all__ = ["check_license", "write_folder"]
 
@@ -115,8 +115,7 @@ def check_license(where: str, license: str | None) -> None:
 def _write_samples(G: Any, config: TrainConfig, folder: Path) -> tuple[str, int] | None:
     """(file name, number) of samples of the seeds 0 and on; None: they need data of the person."""
     modality = load_modality(config.data.modality)
-    needs_data = hasattr(modality.data, "grid") and not getattr(G, "c_dim", 0)
-    if needs_data or config.latents == "none":
+    if config.latents == "none" or needs_data(G, modality, config.latents):
         return None
     made = [sample_of_seed(G, 0, latents=config.latents)]
     size = max(1, sum(t.numel() for t in tensors_of(made[0])) // 3)

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fastgan._trees import map_tensors
+from fastgan.modalities import Modality
 from fastgan.training.step.context import takes_condition
 
-__all__ = ["accepts", "call_generator", "concatenated", "sample_of_seed"]
+__all__ = ["accepts", "call_generator", "concatenated", "needs_data", "sample_of_seed"]
 
 
 def accepts(G: nn.Module, option: str) -> bool:
@@ -37,6 +38,21 @@ def call_generator(G: nn.Module, z: Any, c: Any, **options: Any) -> Any:
     if z is None:
         return G(c, **options)
     return G(z, c, **options) if takes_condition(G) else G(z, **options)
+
+
+def needs_data(G: nn.Module, modality: Modality, latents: str) -> bool:
+    """Whether G takes conditions that only a data set or a person's files have, not classes.
+
+    Args:
+        G: the generator.
+        modality: of the run.
+        latents: `StepConfig.latents` of the run.
+
+    Returns:
+        True where the modality has such conditions and G is not one of classes or of noise alone.
+    """
+    c_dim = getattr(G, "c_dim", None)
+    return hasattr(modality.data, "grid") and not c_dim and (latents == "none" or c_dim is None)
 
 
 def sample_of_seed(
