@@ -89,7 +89,9 @@ def config_of(recipe: str, data: str, seed: int, **settings: Any) -> TrainConfig
     settings |= {"img_channels": channels} if recipe == "mlp" else {}
     config = load_recipe(recipe)(resolution=(side, side), seed=seed, **settings)
     path = {"digits": digits_dataset, "emoji": emoji_dataset}.get(data)
-    return config if path is None else config.with_changes(data={"path": str(path())})
+    if path is None:
+        return config
+    return config.with_changes(data={"path": str(path()), "resolution": (side, side)})
 
 
 def alarms(config: TrainConfig, fault: Fault, steps: int) -> list[tuple[int, str, str]]:
