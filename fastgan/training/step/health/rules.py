@@ -15,6 +15,7 @@ __all__ = ["RULES", "Rule", "Words"]
 
 LIVELY = 0.7  # of the real samples' diversity: a run that was there can collapse
 COLLAPSED = 0.3  # of the real samples' diversity
+DULL = 0.1  # the same, beside a D that tells nothing
 ALIKE = 0.01  # the same, for a run that never was lively
 STILL = 3e-5  # relative change of weights between two looks
 JUMP = 0.8  # the same: weights that are thrown about
@@ -104,6 +105,10 @@ def _has_collapsed(readings: Readings) -> bool:
     return readings[-1].diversity < COLLAPSED and _was_lively(readings)
 
 
+def _most_diverse(readings: Readings) -> float:
+    return max(r.diversity for r in readings if r.diversity == r.diversity)
+
+
 def _is_alike(readings: Readings) -> bool:
     return readings[-1].step > 0 and readings[-1].diversity < ALIKE and not _was_lively(readings)
 
@@ -130,7 +135,9 @@ def _is_still(network: str) -> Callable[[Readings], bool]:
 
 def _tells_nothing(readings: Readings) -> bool:
     # where the samples are right, D's logits are near each other, too, but in no order
-    return readings[-1].step > 0 and readings[-1].auc > ORDERED and abs(readings[-1].gap) < UNTOLD
+    last = readings[-1]
+    are_wrong = last.auc > ORDERED or last.diversity < DULL
+    return last.step > 0 and are_wrong and abs(last.gap) < UNTOLD
 
 
 def _is_wrong(readings: Readings) -> bool:
@@ -255,7 +262,7 @@ RULES: tuple[Rule, ...] = (
         "collapse", 2, True, _has_collapsed,
         lambda readings, words: (
             f"samples of G differ {readings[-1].diversity:.2g} times as much as real ones do, and "
-            f"did {max(r.diversity for r in readings):.2g} times before: G makes few different "
+            f"did {_most_diverse(readings):.2g} times before: G makes few different "
             f"samples; go back to an older checkpoint, and try a larger {words.gamma}, a smaller "
             f"{words.g_lr} or a larger {words.batch}"
         ),
@@ -278,10 +285,11 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        "D-tells-nothing", 6, False, _tells_nothing,
+        "D-tells-nothing", 8, False, _tells_nothing,
         lambda readings, words: (
-            f"D tells real samples from fakes, but by {abs(readings[-1].gap):.2g} of a logit: G "
-            f"learns little from it; try a smaller {words.gamma} or a larger {words.d_lr}"
+            f"D tells real samples from fakes by {abs(readings[-1].gap):.2g} of a logit, and the "
+            f"fakes are not like them: G learns little from D; try a smaller {words.gamma} or a "
+            f"larger {words.d_lr}"
         ),
     ),
     Rule(

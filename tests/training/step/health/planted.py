@@ -42,7 +42,7 @@ LATE = 200  # steps after which a healthy training is spoilt
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What is changed: settings, data or, after LATE steps, the state; which alarms name it."""
+    """What is changed: settings, data or, after LATE steps, each state; which alarms name it."""
 
     kinds: tuple[str, ...]
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -55,7 +55,7 @@ def _lr(lr: float) -> OptimizerConfig:
 
 
 def _forget_latents(state: TrainState) -> None:
-    """G's first layer no longer hears most of its latents: what a collapse looks like."""
+    """G's first layer hears next to nothing of its latents, step after step."""
     with torch.no_grad():
         next(p for p in state.G.parameters() if p.dim() == 2).mul_(0.02)
 
@@ -110,7 +110,7 @@ def alarms(config: TrainConfig, fault: Fault, steps: int) -> list[tuple[int, str
         if fault.data is not None:
             batch = Batch(x=fault.data(batch.x, first), c=batch.c)
         if fault.late is not None and step >= begin:
-            fault.late(state) if step == begin else None
+            fault.late(state)
         found += [
             (step - begin, f.kind, f.message) for f in watch.before_step(batch) if not f.is_over
         ]
