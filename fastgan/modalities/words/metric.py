@@ -10,6 +10,7 @@ copies         share of generated words that are training words
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,12 @@ class WordEvaluator(PartEvaluator):
         self._held_out = dataset.held_out.codes[: self.num_real]
         self.num_real = len(self._held_out)
 
+    @cached_property
+    def _words(self) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
+        """The training words, and all of the file: `scores` is called for each half, too."""
+        known = {tuple(row) for row in self.dataset.codes.tolist()}
+        return known, known | {tuple(row) for row in self.dataset.held_out.codes.tolist()}
+
     def features(self, x: Tensor, first: int) -> Tensor:
         """The codes of the letters.
 
@@ -121,8 +128,7 @@ class WordEvaluator(PartEvaluator):
         """
         codes, train = fake.to(torch.int64).numpy(), self.dataset.codes
         words = [tuple(row) for row in codes.tolist()]
-        known = {tuple(row) for row in train.tolist()}
-        everything = known | {tuple(row) for row in self.dataset.held_out.codes.tolist()}
+        known, everything = self._words
         js = bigram_js(codes, self._held_out, self._letters)
         unigram = unigram_codes(train, self._letters, len(codes), self.seed)
         return {
