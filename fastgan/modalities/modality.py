@@ -76,8 +76,8 @@ class Modality:
             n: the most samples that a snapshot shows.
 
         Returns:
-            (x, c) of `data.grid(dataset, n)`; None where there is no such function: conditions are
-            the classes in turn then, or there are none.
+            (x, c) of `data.grid(dataset, n)`; None where there is no such function, or it gives
+            None: conditions are the classes in turn then, or there are none.
         """
         return self.data.grid(dataset, n) if hasattr(self.data, "grid") else None
 
