@@ -22,7 +22,7 @@ __all__ = ["check_license", "write_folder"]
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
 _DATA_LINE = re.compile(r"data set: (.+?)(?:, (\d+) samples)?")
-_MOST_PIXELS = 16 * 256 * 256
+_MOST_PIXELS = 14 * 256 * 256
 
 
 def write_folder(
@@ -119,8 +119,7 @@ def _write_samples(G: Any, config: TrainConfig, folder: Path) -> tuple[str, int]
         return None
     made = [sample_of_seed(G, 0, latents=config.latents)]
     size = max(1, sum(t.numel() for t in tensors_of(made[0])) // 3)
-    number = min(16, max(4, _MOST_PIXELS // size))
-    number = int(number**0.5) ** 2
+    number = min(14, max(4, _MOST_PIXELS // size))  # 14: two whole rows of 64 or 128 pixels
     made += [sample_of_seed(G, seed, latents=config.latents) for seed in range(1, number)]
     with torch.random.fork_rng(devices=[]):
         written = modality.samples.write_all(concatenated(made), folder / "samples", config)

@@ -39,7 +39,7 @@ def test_push_generate_and_the_cache(run, tmp_path):
             return result.stdout + result.stderr
 
         def generate(name, **options):
-            return cli("generate", "--network", f"hf://{name}", "--seeds", "0-15", "--grid",
+            return cli("generate", "--network", f"hf://{name}", "--seeds", "0-13", "--grid",
                        "--outdir", tmp_path / "out", **options)  # fmt: skip
 
         assert "no token" in cli("push", run, NAME, code=1, HF_TOKEN="")
