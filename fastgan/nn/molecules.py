@@ -9,7 +9,7 @@ written as single and double ones in turn (Kekulé).
 import torch
 from torch import Tensor
 
-__all__ = ["ELEMENTS", "NUM_BONDS", "excess_valence", "links", "pairs", "valences"]
+__all__ = ["ELEMENTS", "NUM_BONDS", "excess_valence", "links", "pairs", "ring_walks", "valences"]
 
 # the largest number of lines that an uncharged atom has in drugs
 _VALENCES = {"C": 4, "N": 3, "O": 2, "S": 6, "F": 1, "Cl": 1, "Br": 1, "P": 5, "I": 1, "B": 3}
@@ -82,3 +82,29 @@ def excess_valence(atoms: Tensor, bonds: Tensor, most: Tensor) -> Tensor:
     order = torch.arange(NUM_BONDS, dtype=bonds.dtype, device=bonds.device)
     lines = links((bonds * order).sum(-1, keepdim=True), atoms.shape[1]).squeeze(-1).sum(2)
     return (lines - atoms @ most.to(atoms)).relu()
+
+
+def ring_walks(near: Tensor, longest: int) -> Tensor:
+    """How many ways lead from each atom along bonds, never straight back, to itself.
+
+    A ring of k atoms gives each of its atoms 2 ways of k steps, one for each direction. Graph
+    convolutions can't see rings: to them each atom of a ring of 6 is one of a long chain.
+
+        W_1 = A,   W_2 = A² − D,   W_k = W_{k−1} A − W_{k−2} (D − 1)
+
+    with D the diagonal matrix of the number of bonds (Stark and Terras 1996). Polynomial in A.
+
+    Args:
+        near: [N, n, n], symmetric with a diagonal of 0: 1 where there is a bond, A.
+        longest: the most steps, at least 3.
+
+    Returns:
+        [N, n, longest - 2], the diagonals of W_3 to W_longest.
+    """
+    degree = near.sum(1, keepdim=True)  # [N, 1, n]: multiplies columns
+    before, now = near, near @ near - torch.diag_embed(degree.squeeze(1))
+    ways = []
+    for _ in range(longest - 2):
+        before, now = now, now @ near - before * (degree - 1)
+        ways.append(now.diagonal(dim1=1, dim2=2))
+    return torch.stack(ways, -1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastgan._extras import Extra, require
 from fastgan.modalities.modality import DataFacts
+from fastgan.modalities.molecules.order import alternate, walk
 from fastgan.nn.molecules import ELEMENTS, NUM_BONDS, pairs
 
 __all__ = ["BUILT_IN", "Molecules", "describe", "open_data", "to_smiles"]
@@ -155,6 +156,7 @@ def _graph(
     if not 1 <= molecule.GetNumAtoms() <= n:
         return None
     atoms, bonds = np.zeros(n, np.uint8), np.zeros((n, n), np.uint8)
+    molecule = Chem.RenumberAtoms(molecule, walk(molecule))
     for atom in molecule.GetAtoms():
         if atom.GetFormalCharge() or atom.GetSymbol() not in elements:
             return None
@@ -167,6 +169,7 @@ def _graph(
         if kind is None:
             return None
         bonds[i, j] = kind
+    alternate(bonds, plain.GetRingInfo().AtomRings())
     return atoms, bonds[np.triu_indices(n, 1)]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import itertools
 import json
 import re
 
@@ -10,15 +11,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import CalcNumRings
 
 from fastgan.cli import main
 from fastgan.losses.gradient_penalty import r1
 from fastgan.losses.objective import Objective
 from fastgan.losses.terms import load_term
-from fastgan.modalities.molecules.data import Molecules, to_smiles
+from fastgan.modalities.molecules.data import Molecules, _graph, to_smiles
 from fastgan.modalities.molecules.metric import make_evaluator
+from fastgan.modalities.molecules.order import alternate, walk
 from fastgan.models import load_architecture
-from fastgan.nn.molecules import excess_valence, links, pairs, valences
+from fastgan.nn.molecules import ELEMENTS, excess_valence, links, pairs, ring_walks, valences
 from fastgan.training.step.batch import Batch
 
 SMALL = ["--batch", "8", "--tick", "0.05", "--snap", "100"]
@@ -112,6 +115,98 @@ def test_excess_valence_counts_lines_by_hand():
         term.generator_losses(bonds, Batch(x=bonds), None)
     with pytest.raises(ValueError, match=r"elements must be different ones of C, N, .*got \('Xx',"):
         valences(("Xx",))
+
+
+def ring(*bonds, n=7):
+    near = torch.zeros(1, n, n, dtype=torch.float64)
+    for i, j in bonds:
+        near[0, i, j] = near[0, j, i] = 1
+    return near
+
+
+def test_walks_around_rings_by_hand():
+    six = [(k, (k + 1) % 6) for k in range(6)]
+    walks = ring_walks(ring(*six, (5, 6)), 7)[0]  # steps 3, 4, 5, 6, 7 of each atom
+    assert walks[:6].tolist() == [[0, 0, 0, 2, 0]] * 6
+    assert walks[6].tolist() == [0, 0, 0, 0, 0]  # beside the ring
+    walks = ring_walks(ring((0, 1), (1, 2), (0, 2), (2, 3)), 7)[0]
+    assert walks[0].tolist() == [2, 0, 0, 2, 0]  # once and twice around
+    assert walks[3].tolist() == [0, 0, 2, 0, 0]  # there, around, and back
+    assert ring_walks(ring(*six[:5]), 7).abs().sum() == 0  # a chain
+    # against counting them one by one, with bonds at random
+    near = torch.ones(1, 5, 5, dtype=torch.float64) - torch.eye(5, dtype=torch.float64)
+    near[0, 0, 1] = near[0, 1, 0] = near[0, 2, 4] = near[0, 4, 2] = 0
+    counted = torch.zeros(5, 4)
+    for k in range(3, 7):
+        for way in itertools.product(range(5), repeat=k):
+            steps = list(zip(way, (*way[1:], way[0]), strict=True))
+            straight_back = any(way[t] == way[t + 2] for t in range(k - 2)) or way[0] == way[k - 2]
+            if not straight_back and all(near[0, a, b] for a, b in steps):
+                counted[way[0], k - 3] += 1
+    assert torch.equal(ring_walks(near, 6)[0].float(), counted)
+    assert torch.autograd.gradcheck(lambda x: ring_walks(x, 7), near.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x: ring_walks(x, 5), near[:, :4, :4])
+
+
+def test_the_discriminator_tells_a_ring_of_six_from_two_of_three():
+    _, D = networks(mbstd_group=1)
+    place = {pair: p for p, pair in enumerate(zip(*(t.tolist() for t in pairs(6)), strict=True))}
+    logits = []
+    for bonds in (
+        [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 5)],
+        [(0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (3, 5)],
+    ):
+        x = {"atoms": torch.eye(8)[torch.ones(1, 6, dtype=torch.int64)]}
+        kinds = torch.zeros(1, 15, dtype=torch.int64)
+        kinds[0, [place[pair] for pair in bonds]] = 1
+        logits.append(D(x | {"bonds": torch.eye(4)[kinds]}).detach())
+    assert abs(float(logits[0] - logits[1])) > 1e-3
+
+
+def earlier(bonds, k):
+    return [i for i in range(k) if bonds[i, k]]
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "CCc1ccc(OC)cc1", "Cc1nc2ccccc2[nH]1", "CN(C)C(=O)c1ccc2c(c1)CCC2", "BrC1CCC(C2CC2)C1",
+        "OC1CC2CCC1C2", "CC(C)CC#N",
+    ],
+)  # fmt: skip
+def test_rings_are_walked_in_one_go_however_the_text_is_written(smiles):
+    molecule = Chem.MolFromSmiles(smiles)
+    graphs = []
+    for seed in range(4):
+        text = Chem.MolToRandomSmilesVect(molecule, 1, randomSeed=seed)[0]
+        other = Chem.MolFromSmiles(text)
+        assert sorted(walk(other)) == list(range(molecule.GetNumAtoms()))
+        graphs.append(_graph(other, ELEMENTS, 16))
+    assert all(np.array_equal(a, b) for g in graphs for a, b in zip(g, graphs[0], strict=True))
+    bonds = np.zeros((16, 16), int)
+    bonds[np.triu_indices(16, 1)] = graphs[0][1]
+    size = max((len(r) for r in molecule.GetRingInfo().AtomRings()), default=0)
+    hangs = [earlier(bonds, k) for k in range(1, molecule.GetNumAtoms())]
+    assert all(hangs)
+    assert all(len(others) <= 2 for others in hangs)
+    if size:
+        chain = [[k] for k in range(size - 2)]
+        assert hangs[: size - 1] == [*chain, [0, size - 2]]
+        assert earlier(bonds, size) == [size - 1]
+
+
+def test_alternating_rings_begin_with_a_double_bond():
+    for first in (1, 2):
+        bonds = np.zeros((7, 7), np.uint8)
+        for k in range(5):
+            bonds[k, k + 1] = first if k % 2 == 0 else 3 - first
+        bonds[0, 5], bonds[5, 6] = 3 - first, 1
+        alternate(bonds, [(3, 4, 5, 0, 1, 2)])
+        assert [bonds[k, k + 1] for k in range(6)] == [2, 1, 2, 1, 2, 1]
+        assert bonds[0, 5] == 1
+    kept = np.triu(np.ones((3, 3), np.uint8), 1)
+    alternate(kept, [(0, 1, 2)])
+    assert kept.sum() == 3
 
 
 def networks(**fields):
@@ -226,6 +321,11 @@ def test_the_recipe_draws_valid_different_and_new_molecules(tmp_path):
         pytest.skip("the package molsets is not installed: pip install --no-deps molsets")
     run("train", "--cfg", "molecules", "--outdir", tmp_path)
     folder = next(tmp_path.iterdir())
-    for name in ("valid", "unique", "novel"):
-        line = (folder / f"metric-{name}.jsonl").read_text().splitlines()[-1]
-        assert json.loads(line)["results"][name] >= 0.6, name
+    names = ("valid", "unique", "novel", "ringed", "ringed_real", "rings_w1")
+    lines = {n: (folder / f"metric-{n}.jsonl").read_text().splitlines()[-1] for n in names}
+    last = {name: json.loads(line)["results"][name] for name, line in lines.items()}
+    assert all(last[name] >= 0.6 for name in names[:3]), last
+    assert last["ringed"] >= last["ringed_real"] / 2, last
+    smiles = Molecules().smiles
+    mean_rings = sum(CalcNumRings(Chem.MolFromSmiles(text)) for text in smiles) / len(smiles)
+    assert last["rings_w1"] < mean_rings, last  # which molecules without rings have
