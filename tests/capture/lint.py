@@ -19,7 +19,11 @@ between the runs included, and reports
 Without findings the three runs were one list of ops, arguments and addresses. Not seen: what a
 kernel does itself (a sync in cuDNN or cuBLAS, their lazy initialisation), streams and events,
 memory limits, and everything numerical. fastgan's ops are seen by name, through their fake
-kernels. An optimiser that is left to choose between foreach and single tensors takes the latter on
+kernels. Backward passes run in the caller's thread. Elsewhere autograd has one thread for each
+device, and takes nodes that could run next by numbers that each thread counts by itself: those of
+a gradient's graph count in the device's thread, those of a forward pass in the caller's, and which
+are higher changes when one phase runs over and over. Either order is right, and a graph keeps the
+one that it was captured with. An optimiser that is left to choose between foreach and single tensors takes the latter on
 fake tensors.
 
 torch's fused Adam has no rule for fake tensors, and needs none: it writes in place and returns
@@ -131,7 +135,8 @@ def _one_run(
 ) -> tuple[OpTrace, list[Finding]]:
     trace = OpTrace(before.names(), before.gradients())
     stopped: list[Finding] = []
-    with trace, _synchronize_stops(trace):
+    one_thread = torch.autograd.set_multithreading_enabled(False)
+    with one_thread, trace, _synchronize_stops(trace):
         try:
             phase()
         except PhaseStopped:

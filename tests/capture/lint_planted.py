@@ -24,7 +24,7 @@ def lint_planted() -> list[dict[str, Any]]:
     from lint import fake_device
     from planted import PLANTED
     from recipe_phases import lint_variant
-    from toy import clean
+    from toy import ahead, branches, clean
 
     from fastgan.training.config.optimizer import OPTIMIZERS
     from fastgan.training.step.statistics import Statistics
@@ -37,6 +37,7 @@ def lint_planted() -> list[dict[str, Any]]:
         torch.cuda.amp.common, "amp_definitely_not_available", return_value=False
     )
     with fake_device():
+        parallel = _lint("branches", branches, ahead)  # first, as it has to count nodes
         trees = _lint_trees()
         with has_amp:
             rows = [_lint("clean", clean)]
@@ -44,7 +45,7 @@ def lint_planted() -> list[dict[str, Any]]:
             rows += [_lint(name, v.body, v.prepare) for name, v in PLANTED.items()]
         with mock.patch.object(Statistics, "add", waiting_add):
             recipe = [row.findings for row in lint_variant("mlp", "shipped")]
-    return [*rows, trees, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
+    return [parallel, *rows, trees, {"name": "recipe", "ops": 0, "findings": sum(recipe, ())}]
 
 
 def _lint_trees() -> dict[str, Any]:

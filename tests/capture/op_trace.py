@@ -5,7 +5,6 @@ are not, so whatever asks for a value is found.
 """
 
 import random
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -76,8 +75,7 @@ class OpTrace(TorchDispatchMode):
         self._strangers = strangers
         self._makers: dict[int, tuple[str, str]] = {}
         self._alive: list[torch.UntypedStorage] = []  # so that no address is used twice
-        self._main = threading.get_ident()
-        self._last_source = ""
+        self._last_line = ""
         self._host_rng = _host_rng()
         self._seed = torch.default_generator.initial_seed()
 
@@ -85,12 +83,13 @@ class OpTrace(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace in _NO_WORK:
             return func(*args, **kwargs)
-        name, source = str(func), source_line(self._main)
+        name, source = str(func), source_line()
         leaves = tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if source != self._last_source and threading.get_ident() == self._main:
+        line = source.partition(" (in ")[0]  # without the autograd node
+        if line != self._last_line:
             self.check_host(source)  # once per line: asking for the states takes a while
-        self._last_source = source
+        self._last_line = line
         memory = [self._memory(name, tensor, source) for tensor in inputs]
         try:
             output = func(*args, **kwargs)

@@ -27,24 +27,19 @@ _FOREIGN = (
 )
 
 
-def source_line(main_thread: int | None = None) -> str:
+def source_line() -> str:
     """`file:line: text` of the innermost frame that is neither torch's nor the lint's.
 
-    Autograd runs backward ops in a thread of its own, without Python frames unless an op's
-    backward is written in Python: then the line is main's, which waits in `backward()`, and the
-    autograd node is named. "" where no frame qualifies.
+    Where that is the line that calls `backward()`, the autograd node is named: most have no Python
+    frames of their own. "" where no frame qualifies.
     """
+    node = ""
     for frame in _frames(sys._getframe(1)):
-        path = frame.f_code.co_filename
-        if _is_ours(path):
-            return _described(path, frame.f_lineno)
-    node = torch._C._current_autograd_node()
-    if main_thread is None or node is None:
-        return ""
-    for frame in _frames(sys._current_frames().get(main_thread)):
-        path = frame.f_code.co_filename
-        if _is_ours(path):
-            return f"{_described(path, frame.f_lineno)} (in {node.name()})"
+        if frame.f_code.co_name == "_engine_run_backward" and not node:
+            running = torch._C._current_autograd_node()
+            node = "" if running is None else f" (in {running.name()})"
+        if _is_ours(frame.f_code.co_filename):
+            return _described(frame.f_code.co_filename, frame.f_lineno) + node
     return ""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fastgan.training.config.run import OptimizerConfig
 from fastgan.training.optim.optimizers import make_optimizer
 
-__all__ = ["Toy", "clean", "host_work"]
+__all__ = ["Toy", "ahead", "branches", "clean", "host_work"]
 
 
 @dataclass
@@ -66,3 +66,21 @@ def clean(toy: Toy) -> None:
     toy.mean.lerp_(loss.detach(), 0.1)
     with torch.no_grad():
         torch._foreach_lerp_(toy.D_ema, list(toy.D.parameters()), 0.01)
+
+
+def ahead(toy: Toy) -> None:
+    """Of the host's nodes and of those that `branches` makes on the device, the host's are the
+    higher in some of its runs only."""
+    for _ in range(150):
+        toy.p.clone().requires_grad_() * 2
+
+
+def branches(toy: Toy) -> None:
+    """A backward pass through a gradient's long graph and, beside it, a forward pass: autograd may
+    take the nodes of either first."""
+    x = toy.x.clone().requires_grad_()
+    long = x
+    for _ in range(50):
+        long = long * long
+    (g,) = torch.autograd.grad(long.sum(), x, create_graph=True)
+    toy.apply(toy.loss(x) + g.square().sum())

@@ -352,6 +352,8 @@ class TrainConfig(StepConfig):
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """The configuration that `to_dict` returned.
 
+        Metrics that the modality no longer has are left out, so that older runs can be read.
+
         Args:
             values: nested dicts of JSON values.
 
@@ -364,7 +366,10 @@ class TrainConfig(StepConfig):
         values = dict(values)
         if isinstance(values.get("model"), dict) and "architecture" in values:
             values["model"] = load_model_config(values["architecture"], values["model"])
-        return from_json(cls, values, "TrainConfig")
+        config = from_json(cls, values | {"metrics": ()}, "TrainConfig")
+        metrics = values.get("metrics", ())
+        known = load_modality(config.data.modality).metric.NAMES if metrics else ()
+        return dataclasses.replace(config, metrics=tuple(m for m in metrics if m in known))
 
 
 def load_model_config(architecture: str, values: dict[str, Any]) -> Any:

@@ -136,16 +136,17 @@ def test_walks_around_rings_by_hand():
     # against counting them one by one, with bonds at random
     near = torch.ones(1, 5, 5, dtype=torch.float64) - torch.eye(5, dtype=torch.float64)
     near[0, 0, 1] = near[0, 1, 0] = near[0, 2, 4] = near[0, 4, 2] = 0
-    counted = torch.zeros(5, 4)
-    for k in range(3, 7):
+    counted = torch.zeros(5, 3)
+    for k in range(3, 6):
         for way in itertools.product(range(5), repeat=k):
             steps = list(zip(way, (*way[1:], way[0]), strict=True))
             straight_back = any(way[t] == way[t + 2] for t in range(k - 2)) or way[0] == way[k - 2]
             if not straight_back and all(near[0, a, b] for a, b in steps):
                 counted[way[0], k - 3] += 1
-    assert torch.equal(ring_walks(near, 6)[0].float(), counted)
-    assert torch.autograd.gradcheck(lambda x: ring_walks(x, 7), near.requires_grad_())
-    assert torch.autograd.gradgradcheck(lambda x: ring_walks(x, 5), near[:, :4, :4])
+    assert torch.equal(ring_walks(near, 5)[0].float(), counted)
+    few = near[:, :3, :3].requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: ring_walks(x, 5), few)
+    assert torch.autograd.gradgradcheck(lambda x: ring_walks(x, 5), few)
 
 
 def test_the_discriminator_tells_a_ring_of_six_from_two_of_three():
@@ -227,6 +228,10 @@ def test_drawn_graphs_are_one_hot_and_in_one_piece():
     near = links(1 - x["bonds"][..., :1], 6).squeeze(-1)
     there = 1 - x["atoms"][..., 0]
     assert (there.diff(dim=1) <= 0).all()  # its first places
+    # each hangs on one earlier atom, and some close a ring with a second one
+    to_earlier = near.tril().sum(2)[:, 1:][there[:, 1:] > 0.5].round()
+    assert set(to_earlier.tolist()) == {1, 2}
+    assert (near.tril().sum(2)[there < 0.5] == 0).all()
     reached = torch.nn.functional.one_hot(torch.zeros(64, dtype=torch.int64), 6).float()
     for _ in range(6):
         reached = torch.maximum(reached, (near @ reached[:, :, None]).squeeze(-1).clamp(max=1))

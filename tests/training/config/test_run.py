@@ -54,6 +54,12 @@ def test_from_dict_names_an_unknown_key(place, key, message):
         TrainConfig.from_dict(values)
 
 
+def test_from_dict_leaves_out_metrics_that_there_are_no_longer():
+    values = mlp_config(metrics=("kid_lite0",)).to_dict()
+    older = values | {"metrics": ["a_former_one", "kid_lite0"]}
+    assert TrainConfig.from_dict(older) == TrainConfig.from_dict(values)
+
+
 def test_from_dict_names_a_missing_key():
     values = mlp_config().to_dict()
     del values["name"]
