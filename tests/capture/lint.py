@@ -23,8 +23,8 @@ kernels. Backward passes run in the caller's thread. Elsewhere autograd has one 
 device, and takes nodes that could run next by numbers that each thread counts by itself: those of
 a gradient's graph count in the device's thread, those of a forward pass in the caller's, and which
 are higher changes when one phase runs over and over. Either order is right, and a graph keeps the
-one that it was captured with. An optimiser that is left to choose between foreach and single tensors takes the latter on
-fake tensors.
+one that it was captured with. An optimiser that is left to choose between foreach and single
+tensors takes the latter on fake tensors.
 
 torch's fused Adam has no rule for fake tensors, and needs none: it writes in place and returns
 nothing. `fake_device` gives it that rule, so that the shipped optimiser is what is linted.

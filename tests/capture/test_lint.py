@@ -13,7 +13,9 @@ def planted(lint):
     return {row["name"]: row for row in rows}
 
 
-@pytest.mark.parametrize("name", ["clean", "clean with adamw", "clean with rmsprop", "branches", "trees"])
+@pytest.mark.parametrize(
+    "name", ["clean", "clean with adamw", "clean with rmsprop", "branches", "trees"]
+)
 def test_a_clean_phase_is_clean(planted, name):
     assert planted[name]["findings"] == []
     assert planted[name]["ops"] > 50
