@@ -36,10 +36,10 @@ from fastgan.cli.shared_options import (
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True,
               help="Samples computed at once.")
 @click.option("--inception", metavar="FILE", type=click.Path(path_type=Path),
+              show_default="that file in the cache folder, or torch-fidelity's in torch's",
               help="Weights of Inception, for fid and the other metrics on its features: a "
                    "TorchScript file in the form of NVIDIA's inception-2015-12-05.pt, or "
-                   "torch-fidelity's .pth.  [default: that file in the cache folder, or "
-                   "torch-fidelity's in torch's]")
+                   "torch-fidelity's .pth.")
 @click.option("--spectrum", is_flag=True,
               help="Also print the power of generated and real images by spatial frequency, and "
                    "write spectrum-CHECKPOINT.svg and .csv into the run folder.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fastgan.metrics.result import MetricResult
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file
 from fastgan.training.checkpoint.checkpoint import CheckpointError
@@ -195,6 +196,12 @@ def test_a_run_on_a_full_disk_ends_with_its_older_checkpoints(tiny, tmp_path, ni
     }
 
 
+def score(value):
+    return MetricResult(
+        name="kid_lite0", value=value, num_real=1, num_fake=1, extractor="", resize="none"
+    )
+
+
 def test_the_best_stays_by_the_runs_metric(tiny, tmp_path, monkeypatch):
     scores = iter((3.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0))
     config = tiny.config(
@@ -202,7 +209,7 @@ def test_the_best_stays_by_the_runs_metric(tiny, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(loop, "build_state", tiny.state)
     monkeypatch.setattr(loop, "make_evaluator", lambda *_: "judge")
-    monkeypatch.setattr(loop, "measure", lambda *_: {"kid_lite0": next(scores)})
+    monkeypatch.setattr(loop, "measure", lambda *_: {"kid_lite0": score(next(scores))})
     monkeypatch.setattr(loop, "Saver", lambda run_dir, **_: Saver(run_dir, keep_last=2))
     loop.train(config, tmp_path, loader=tiny.Loader(config))
     kept = [
