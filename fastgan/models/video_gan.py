@@ -1,18 +1,25 @@
-"""A GAN of short clips: convolutions over time, height and width; D also judges frames alone.
+"""A GAN of short clips: what a clip shows, a path of its frames, and how fast they follow it.
 
-G: z -> Linear -> [C, T / 4, 4, 4] -> blocks that double height and width (the first two of them the
-   time as well) and convolve -> convolution, tanh.
-D: of clips: convolutions that halve height, width and, twice, the time -> Linear -> 1 logit;
-   of frames: the same of every second frame by itself, in two dimensions -> the mean of the logits.
+G: z -> content [C, 4, 4], the same in all frames;
+   z -> T / 4 + 1 points [C, 4, 4] of a path, interpolated in time: a place for each frame;
+   z -> speed, one positive number for each clip, exp(linear).
+   h_t = (content + speed · path_t) / √(1 + speed²) -> blocks that double height and width and
+   convolve each frame in two dimensions -> convolution, tanh. Where the speed is near 0 all frames
+   are alike, so clips that stand still and clips that move much are equally easy to make.
+D: of clips: all frames and the differences of neighbouring ones, as channels -> convolutions that
+   halve height and width -> Linear -> 1 logit;
+   of frames: the same of every second frame by itself -> the mean of the logits.
    It returns both, and the objective is the sum of theirs.
 
-Source of two judges, one of the motion and one of frames: Tulyakov et al. 2018, MoCoGAN, arXiv
-1707.04993; Clark et al. 2019, DVD-GAN, arXiv 1907.06571.
+Sources: content and motion apart, a judge of each: Tulyakov et al. 2018, MoCoGAN, arXiv 1707.04993;
+two judges: Clark et al. 2019, DVD-GAN, arXiv 1907.06571; a judge of the motion that takes frames as
+channels: Yu et al. 2022, DIGAN, arXiv 2202.10571. The speed is this project's.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +28,9 @@ from fastgan.models._network import Network
 from fastgan.nn._torch_conv import Conv2d
 
 __all__ = ["Config", "Discriminator", "Generator"]
+
+_FIRST_SPEED = -2.0  # mean logarithm of the speed of clips at the start of training
+_SPEED_LR = 3.0  # the linear layer of the speed learns so many times faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +52,7 @@ class Config:
     size: int = 32
     frames: int = 8
     z_dim: int = 64
-    g_channels: int = 12
+    g_channels: int = 16
     d_channels: int = 16
     channel_max: int = 96
 
@@ -83,24 +93,34 @@ class Generator(Network):
         super().__init__(config)
         self.z_dim, self.c_dim = config.z_dim, 0
         widths = [config.channels(config.g_channels, side) for side in config.sides]
-        self.first = nn.Linear(config.z_dim, widths[0] * (config.frames // 4) * 16)
-        self.blocks = nn.ModuleList(nn.Conv3d(a, b, 3, padding=1) for a, b in pairwise(widths))
-        self.last = nn.Conv3d(widths[-1], 3, 3, padding=1)
+        self.content = nn.Linear(config.z_dim, widths[0] * 16)
+        self.motion = nn.Linear(config.z_dim, widths[0] * (config.frames // 4 + 1) * 16)
+        self.speed = nn.Linear(config.z_dim, 1)
+        self.blocks = nn.ModuleList(Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.last = Conv2d(widths[-1], 3, 3, padding=1)
+        for layer in (self.content, self.motion, self.speed):
+            nn.init.normal_(layer.weight, std=config.z_dim**-0.5)
+            nn.init.zeros_(layer.bias)
+        for conv in self.blocks:
+            nn.init.kaiming_normal_(conv.weight, a=0.2)
+            nn.init.zeros_(conv.bias)
+        with torch.no_grad():
+            self.speed.weight /= _SPEED_LR
+            self.speed.bias.fill_(_FIRST_SPEED / _SPEED_LR)
 
     def forward(self, z: Tensor) -> Tensor:
         check_latents("Generator", z, self.z_dim)
-        x = self.first(z).unflatten(1, (-1, self.config.frames // 4, 4, 4))
-        for i, conv in enumerate(self.blocks):
-            x = F.leaky_relu(x, 0.2)
-            time = 2 if self._doubles_time(i) else 1
-            x = conv(F.interpolate(x, scale_factor=(time, 2, 2), mode="nearest"))
-        if len(self.blocks) == 1:  # 8 pixels have one block, which doubles the time once
-            x = F.interpolate(x, scale_factor=(2, 1, 1), mode="nearest")
-        return self.last(F.leaky_relu(x, 0.2)).tanh()
-
-    @staticmethod
-    def _doubles_time(block: int) -> bool:
-        return block < 2
+        frames = self.config.frames
+        content = self.content(z).unflatten(1, (-1, 1, 16))
+        path = self.motion(z).unflatten(1, (len(content[0]), -1, 16))
+        path = F.interpolate(path, (frames, 16), mode="bilinear", align_corners=True)
+        speed = (_SPEED_LR * self.speed(z)).clamp(max=4).exp()[:, :, None, None]
+        x = (content + speed * path) * (1 + speed.square()).rsqrt()  # of one variance
+        x = x.transpose(1, 2).flatten(0, 1).unflatten(2, (4, 4))
+        for conv in self.blocks:
+            x = conv(F.interpolate(F.leaky_relu(x, 0.2), scale_factor=2, mode="nearest"))
+        x = self.last(F.leaky_relu(x, 0.2)).tanh()  # [N · T, 3, H, W]
+        return x.unflatten(0, (-1, frames)).transpose(1, 2).contiguous()
 
 
 class Discriminator(Network):
@@ -110,21 +130,21 @@ class Discriminator(Network):
         super().__init__(config)
         self.c_dim = 0
         sides = config.sides[-2::-1]  # from size / 2 to 4
-        widths = [3, *(config.channels(config.d_channels, side) for side in sides)]
-        self.clips, self.frames = nn.ModuleList(), nn.ModuleList()
-        length = config.frames
-        for i, (a, b) in enumerate(pairwise(widths)):
-            time = 2 if i in (1, 2) else 1
-            kernel = (2 + time, 4, 4)
-            self.clips.append(nn.Conv3d(a, b, kernel, stride=(time, 2, 2), padding=1))
-            self.frames.append(Conv2d(a, b, 4, stride=2, padding=1))
-            length //= time
-        self.of_clip = nn.Linear(widths[-1] * length * 16, 1)
+        widths = [config.channels(config.d_channels, side) for side in sides]
+        stacked = 3 * (2 * config.frames - 1)
+        self.clips = nn.ModuleList(
+            Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise([stacked, *widths])
+        )
+        self.frames = nn.ModuleList(
+            Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise([3, *widths])
+        )
+        self.of_clip = nn.Linear(widths[-1] * 16, 1)
         self.of_frame = nn.Linear(widths[-1] * 16, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         check_samples("Discriminator", x, self.config.data_shape)
-        clip, frames = x, x[:, :, ::2].transpose(1, 2).flatten(0, 1)  # [N · T / 2, 3, H, W]
+        clip = torch.cat([x, x.diff(dim=2)], 2).flatten(1, 2)  # [N, 3 · (2 T - 1), H, W]
+        frames = x[:, :, ::2].transpose(1, 2).flatten(0, 1)  # [N · T / 2, 3, H, W]
         for conv in self.clips:
             clip = F.leaky_relu(conv(clip), 0.2)
         for conv in self.frames:
