@@ -143,19 +143,24 @@ class Probe:
     def _of_networks(self, batch: Batch, features: Tensor) -> dict[str, Any]:
         state = self._state
         key = sample_rng.step_key(getattr(state.config, "seed", 0), state.nimg)
-        with (
-            in_eval_mode(state.G, state.D),
-            _generators_kept(state.device),
-            sample_rng.sample_stream(key, _STREAM),
-        ):
-            with autocast(state.config.precision, state.device):
-                fake = map_floating(Tensor.float, self._fakes(batch))
-            at_real, at_fake = self._scores(batch.x, batch.c), self._scores(fake, batch.c)
+        at_once = state.config.batch_gpu or batch.n  # as many as the phases take: memory is short
+        is_finite, of_fakes, real, fake = True, [], [], []
+        with in_eval_mode(state.G, state.D), _generators_kept(state.device):
+            for first in range(0, batch.n, at_once):
+                part = batch.rows(slice(first, first + at_once))
+                with sample_rng.sample_stream(key, _STREAM, first=first):
+                    x = self._fakes(part)
+                    real.append(self._scores(part.x, part.c))
+                    fake.append(self._scores(x, part.c))
+                is_finite &= all(bool(t.isfinite().all()) for t in [*_floating(x), fake[-1]])
+                of_fakes.append(_features(x))
+        at_real, at_fake = torch.cat(real), torch.cat(fake)
         self.logits = Logits(kimg=state.kimg, real=at_real.tolist(), fake=at_fake.tolist())
         distance = pairwise_distance(features)
+        between = pairwise_distance(torch.cat(of_fakes))
         return {
-            "finite": all(bool(t.isfinite().all()) for t in [*_floating(fake), at_fake]),
-            "diversity": pairwise_distance(_features(fake)) / distance if distance > 0 else nan,
+            "finite": is_finite,
+            "diversity": between / distance if distance > 0 else nan,
             "auc": auc(at_real, at_fake),
             "real_above_zero": float((at_real > 0).double().mean()),
             "gap": float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
@@ -164,10 +169,11 @@ class Probe:
     def _fakes(self, batch: Batch) -> Any:
         state = self._state
         z = draw_latents(state, batch.n)
-        if z is None:
-            return state.G(batch.c)
-        takes_c = state.context.g_takes_c and batch.c is not None
-        return state.G(z, batch.c) if takes_c else state.G(z)
+        takes_c = z is None or (state.context.g_takes_c and batch.c is not None)
+        arguments = (*(() if z is None else (z,)), *((batch.c,) if takes_c else ()))
+        with autocast(state.config.precision, state.device):
+            x = state.G(*arguments)
+        return x if state.config.precision == "fp32" else map_floating(Tensor.float, x)
 
     def _scores(self, x: Any, c: Any) -> Tensor:
         """[N] float64 on the CPU: the mean logit of each sample over all discriminators."""

@@ -13,8 +13,8 @@ from fastgan.training.step.health.readings import Reading
 
 __all__ = ["RULES", "Rule", "Words"]
 
-LIVELY = 0.7  # of the real samples' diversity: a run that was there can collapse
-COLLAPSED = 0.3  # of the real samples' diversity
+LIVELY = 0.3  # of the real samples' diversity: a run that was there can collapse
+COLLAPSED = 1 / 3  # of the second largest diversity so far
 DULL = 0.1  # the same, beside a D that tells nothing
 ALIKE = 0.01  # the same, for a run that never was lively
 STILL = 3e-5  # relative change of weights between two looks
@@ -102,7 +102,8 @@ def _was_lively(readings: Readings) -> bool:
 
 
 def _has_collapsed(readings: Readings) -> bool:
-    return readings[-1].diversity < COLLAPSED and _was_lively(readings)
+    known = sorted(r.diversity for r in readings if r.diversity == r.diversity)
+    return _was_lively(readings) and readings[-1].diversity < COLLAPSED * known[-2]
 
 
 def _most_diverse(readings: Readings) -> float:

@@ -109,6 +109,24 @@ def test_diversity_is_a_ratio_of_distances():
     assert Probe(step.state).read(Batch(x=x)).diversity == pytest.approx(0, abs=1e-6)
 
 
+def test_no_more_samples_are_computed_at_once_than_in_a_step():
+    whole, parts = make_step(), make_step(batch_gpu=4)
+    sizes = []
+    parts.state.D.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    x = torch.randn(16, 12)
+    one, other = (Probe(step.state).read(Batch(x=x)) for step in (whole, parts))
+    assert sizes == [4] * 8
+    for name in ("auc", "gap", "diversity"):
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-4)
+
+
+def test_networks_in_float64_are_looked_at_in_it():
+    G, D = (network.double() for network in networks())
+    step = TrainStep(G, D, latent_shape=8, watch_health=False, batch=16)
+    step.state.step = 1
+    assert Probe(step.state).read(Batch(x=torch.randn(16, 12).double())).finite
+
+
 def test_wasserstein_gives_logits_no_scale():
     assert isnan(
         Probe(make_step(objective="wasserstein").state).read(Batch(x=torch.randn(16, 12))).gap
