@@ -186,7 +186,9 @@ def compile_whole(sample, engine, device):
     grads = torch.autograd.grad(y, leaves, want["y"] + 0.5)
     for got, (name, value) in zip((y, *grads), want.items(), strict=True):
         limit = torch.finfo(value.dtype).eps * 16
-        torch.testing.assert_close(got, value, rtol=limit, atol=limit, msg=name)
+        # inductor sums in another order, and a sum that cancels keeps the errors of its terms
+        size = float(value.abs().max()) if engine == "inductor" and value.numel() else 1.0
+        torch.testing.assert_close(got, value, rtol=limit, atol=limit * max(size, 1.0), msg=name)
 
 
 @table("samples")

@@ -154,7 +154,6 @@ UNGUARDED = {
     "models/r3gan/discriminator.py": "weights, which a sum takes",
     "compat/weights/configs/r3gan.py": "asks for the class alone",
     "modalities/sounds.py": "float32, of a data set",
-    "models/video_gan.py": "in three dimensions, which have no guard",
 }
 
 
