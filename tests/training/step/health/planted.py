@@ -78,7 +78,7 @@ FAULTS = {
     "two samples": Fault(
         ("repeated-data",), data=lambda x, first: first[:2].repeat(len(x) // 2, 1, 1, 1)
     ),
-    f"G forgets its latents after {LATE} steps": Fault(("collapse",), late=_forget_latents),
+    f"G forgets its latents after {LATE} steps": Fault(("collapse", "alike"), late=_forget_latents),
 }
 DATA = ("avatars", "digits", "emoji")
 HEALTHY = ("mlp", "dcgan", "stylegan2-small", "r3gan-small", "sngan")
