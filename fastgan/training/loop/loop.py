@@ -220,7 +220,7 @@ class _Run:
         self.tick_nimg = state.nimg
         self.data_wait_sec = 0.0
         self.health: HealthWatch | None = None
-        self.on_collapse, self.collapse = "warn", ""
+        self.on_collapse, self.collapse, self.has_asked = "warn", "", False
 
     def watch_health(self, words: Words, on_collapse: str) -> None:
         """Lets the first rank look at the training's health. NaN in updates are the guard's."""
@@ -307,8 +307,9 @@ class _Run:
         wish = 0
         if is_asked_to_stop or (self.collapse and self.on_collapse == "stop"):
             wish = _STOP
-        elif self.collapse:
+        elif self.collapse and not self.has_asked:
             wish = _GO_BACK
+            self.has_asked = True  # ranks hear of it a step later: asked twice, they go back twice
         if ranks is None:
             return wish
         wish = ranks.step_ended(state.step, wish=wish)
@@ -384,7 +385,7 @@ class _Run:
 
     def _restart_clocks(self) -> None:
         """Called after the state was rolled back."""
-        self.collapse = ""
+        self.collapse, self.has_asked = "", False
         if self.health is not None:
             self.health.restart()
         self.tick_nimg = self.state.nimg

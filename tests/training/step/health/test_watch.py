@@ -173,6 +173,27 @@ def test_a_collapse_that_comes_back_ends_the_run(lively, tiny, tmp_path):
         )  # fmt: skip
 
 
+def test_several_ranks_go_back_once(tiny):
+    """They hear of a wish one step later, when the rank that has it is at the next step."""
+
+    class LateRanks:
+        compare_every, pending = 10**9, 0
+
+        def step_ended(self, step, *, wish):
+            heard, self.pending = self.pending, wish
+            return heard
+
+    run = loop._Run.__new__(loop._Run)
+    run.ranks, run.state, run.health = LateRanks(), tiny.state(tiny.config()), None
+    run.on_collapse, run.collapse, run.has_asked = "rollback", "collapse: few samples", False
+    run.state.step, heard = 1, []
+    for _ in range(5):
+        heard.append(run._wish(False))
+        if heard[-1] == loop._GO_BACK:
+            run._restart_clocks()
+    assert heard == [0, loop._GO_BACK, 0, 0, 0]
+
+
 def test_an_unknown_policy_is_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match="on_collapse must be one of warn, stop, rollback"):
         loop.train(tiny.config(), tmp_path, on_collapse="maybe")
