@@ -49,7 +49,7 @@ class Logits:
     fake: list[float]
 
 
-_UNKNOWN = {"finite": True, "diversity": nan, "auc": nan, "real_above_zero": nan, "gap": nan}
+_UNKNOWN = {"finite": True, "diversity": nan, "auc": nan, "gap": nan}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,6 @@ class Reading:
         num_distinct: of them, those that no other one equals.
         num_constant: of them, those whose elements are all equal.
         auc: the part of pairs (real, fake) of which D gives the real one the larger logit.
-        real_above_zero: the part of real samples with a logit above 0.
         gap: mean logit of real samples minus that of fakes; NaN where the objective gives logits
             no scale, as Wasserstein's.
         g_moved, d_moved: ‖change of the weights since the last look‖ / ‖weights‖.
@@ -83,7 +82,6 @@ class Reading:
     num_distinct: int
     num_constant: int
     auc: float
-    real_above_zero: float
     gap: float
     g_moved: float
     d_moved: float
@@ -162,7 +160,6 @@ class Probe:
             "finite": is_finite,
             "diversity": between / distance if distance > 0 else nan,
             "auc": auc(at_real, at_fake),
-            "real_above_zero": float((at_real > 0).double().mean()),
             "gap": float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
         }
 

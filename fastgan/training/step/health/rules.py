@@ -118,22 +118,6 @@ def _is_alike_and_told(readings: Readings) -> bool:
     return _is_alike(readings) and not abs(readings[-1].auc - 0.5) < 0.3
 
 
-def _has_grown(network: str) -> Callable[[Readings], bool]:
-    def holds(readings: Readings) -> bool:
-        sizes = [getattr(r, f"{network}_size") for r in readings[-GROWTH_LOOKS - 1 :]]
-        return sizes[0] > 0 and sizes[-1] > GROWTH * sizes[0]
-
-    return holds
-
-
-def _is_thrown(network: str) -> Callable[[Readings], bool]:
-    return lambda readings: getattr(readings[-1], f"{network}_moved") > JUMP
-
-
-def _is_still(network: str) -> Callable[[Readings], bool]:
-    return lambda readings: getattr(readings[-1], f"{network}_moved") < STILL
-
-
 def _tells_nothing(readings: Readings) -> bool:
     # where the samples are right, D's logits are near each other, too, but in no order
     last = readings[-1]
@@ -153,62 +137,62 @@ def _is_mute(readings: Readings) -> bool:
     return readings[-1].step > 0 and readings[-1].g_gradient < MUTE
 
 
-def _bursts(network: str) -> Callable[[Readings], bool]:
-    def holds(readings: Readings) -> bool:
-        *before, last = [getattr(r, f"{network}_gradient") for r in readings]
+def _rules_of(network: str) -> tuple[Rule, ...]:
+    """The rules on the weights and the gradient of G or of D."""
+
+    def read(reading: Reading, what: str) -> float:
+        return getattr(reading, f"{network.lower()}_{what}")
+
+    def lr(words: Words) -> str:
+        return words.g_lr if network == "G" else words.d_lr
+
+    def growth(readings: Readings) -> tuple[float, int]:
+        """(times, steps) since GROWTH_LOOKS looks ago, or since the first one."""
+        first, last = readings[-GROWTH_LOOKS - 1 :][0], readings[-1]
+        size = read(first, "size")
+        return read(last, "size") / size if size > 0 else 0.0, last.step - first.step
+
+    def burst(readings: Readings) -> float:
+        """The gradient over its median so far; 0 before six looks have one."""
+        *before, last = [read(r, "gradient") for r in readings]
         known = [g for g in before if g > 0]
-        return len(known) >= 6 and last > BURST * median(known)
+        return last / median(known) if len(known) >= 6 else 0.0
 
-    return holds
-
-
-def _grown_words(network: str) -> Callable[[Readings, Words], str]:
-    def says(readings: Readings, words: Words) -> str:
-        sizes = [getattr(r, f"{network.lower()}_size") for r in readings[-GROWTH_LOOKS - 1 :]]
-        steps = readings[-1].step - readings[-len(sizes)].step
-        lr = words.g_lr if network == "G" else words.d_lr
-        return (
-            f"the weights of {network} grew {sizes[-1] / sizes[0]:.3g} times in {steps} steps; the "
-            f"learning rate is too high: try a tenth of {lr}, or less"
-        )
-
-    return says
-
-
-def _thrown_words(network: str) -> Callable[[Readings, Words], str]:
-    def says(readings: Readings, words: Words) -> str:
-        moved = getattr(readings[-1], f"{network.lower()}_moved")
-        lr = words.g_lr if network == "G" else words.d_lr
-        return (
-            f"the weights of {network} changed by {moved:.0%} of their size since the last look; "
-            f"the learning rate is too high: try a tenth of {lr}, or less"
-        )
-
-    return says
-
-
-def _still_words(network: str) -> Callable[[Readings, Words], str]:
-    def says(readings: Readings, words: Words) -> str:
-        lr = words.g_lr if network == "G" else words.d_lr
-        return (
-            f"{network} does not learn: its weights changed by less than 0.003 % since the "
-            f"last look; try a larger {lr}, and look for updates that were skipped"
-        )
-
-    return says
-
-
-def _burst_words(network: str) -> Callable[[Readings, Words], str]:
-    def says(readings: Readings, words: Words) -> str:
-        values = [getattr(r, f"{network.lower()}_gradient") for r in readings]
-        times = values[-1] / median([g for g in values[:-1] if g > 0])
-        lr = words.g_lr if network == "G" else words.d_lr
-        return (
-            f"the gradient of {network} is {times:.3g} times its median so far; try a smaller "
-            f"{lr}, or a larger {words.gamma}"
-        )
-
-    return says
+    return (
+        Rule(
+            f"{network}-grows", 1, True,
+            lambda readings: growth(readings)[0] > GROWTH,
+            lambda readings, words: (
+                "the weights of {} grew {:.3g} times in {} steps; the learning rate is too high: "
+                "try a tenth of {}, or less"
+            ).format(network, *growth(readings), lr(words)),
+        ),
+        Rule(
+            f"{network}-jumps", 2, True,
+            lambda readings: read(readings[-1], "moved") > JUMP,
+            lambda readings, words: (
+                f"the weights of {network} changed by {read(readings[-1], 'moved'):.0%} of their "
+                f"size since the last look; the learning rate is too high: try a tenth of "
+                f"{lr(words)}, or less"
+            ),
+        ),
+        Rule(
+            f"{network}-still", 2, False,
+            lambda readings: read(readings[-1], "moved") < STILL,
+            lambda readings, words: (
+                f"{network} does not learn: its weights changed by less than 0.003 % since the "
+                f"last look; try a larger {lr(words)}, and look for updates that were skipped"
+            ),
+        ),
+        Rule(
+            f"{network}-gradient", 2, False,
+            lambda readings: burst(readings) > BURST,
+            lambda readings, words: (
+                f"the gradient of {network} is {burst(readings):.3g} times its median so far; try "
+                f"a smaller {lr(words)}, or a larger {words.gamma}"
+            ),
+        ),
+    )  # fmt: skip
 
 
 RULES: tuple[Rule, ...] = (
@@ -242,16 +226,8 @@ RULES: tuple[Rule, ...] = (
             f"differ; G can only copy so few: give {words.data} more samples, or look for copies"
         ),
     ),
-    *(
-        rule
-        for network in ("G", "D")
-        for rule in (
-            Rule(f"{network}-grows", 1, True, _has_grown(network.lower()), _grown_words(network)),
-            Rule(f"{network}-jumps", 2, True, _is_thrown(network.lower()), _thrown_words(network)),
-            Rule(f"{network}-still", 2, False, _is_still(network.lower()), _still_words(network)),
-            Rule(f"{network}-gradient", 2, False, _bursts(network.lower()), _burst_words(network)),
-        )
-    ),
+    *_rules_of("G"),
+    *_rules_of("D"),
     Rule(
         "no-gradient", 2, True, _is_mute,
         lambda readings, words: (

@@ -11,7 +11,7 @@ from fastgan.training.step.health.rules import RULES, Words
 WORDS = Words.of_command_line()
 HEALTHY = Reading(
     step=0, kimg=0.0, finite=True, skipped=0, diversity=0.9, num_real=64, num_distinct=64,
-    num_constant=0, auc=0.7, real_above_zero=0.8, gap=0.5, g_moved=0.15, d_moved=0.2, g_size=10.0,
+    num_constant=0, auc=0.7, gap=0.5, g_moved=0.15, d_moved=0.2, g_size=10.0,
     d_size=5.0, g_gradient=1e-3, d_gradient=1e-3,
 )  # fmt: skip
 
