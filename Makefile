@@ -17,6 +17,8 @@ BUILD := $(BIN)/python setup.py --quiet build_ext --inplace
 # One process of pytest for each core, eight at most, of one OpenMP thread each. A test that is about
 # threads sets their number itself. PYTEST_FLAGS="-n 0" runs all in one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+# A test that is not slow and has not ended after 15 minutes never will: it fails, with what each thread was doing.
+LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 # What runs kernels; the rest of the suite is the same on every backend.
 KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 
@@ -71,14 +73,14 @@ test: test-reference test-emulator test-cpu
 
 # Without the library, every op is its reference and our derivative formulas. Inductor is tested here.
 test-reference: $(VENV)/.installed
-	$(PYTEST) --backend reference -m 'not slow or inductor' $(KERNEL_TESTS) $(PYTEST_FLAGS)
+	$(PYTEST) $(LIMIT) --backend reference -m 'not slow or inductor' $(KERNEL_TESTS) $(PYTEST_FLAGS)
 
 # The CUDA kernels, run on the CPU. Needs the CUDA toolkit's headers, and no GPU.
 test-emulator: $(VENV)/.cuda
-	$(PYTEST) --backend emulator -m 'not slow' $(KERNEL_TESTS) $(PYTEST_FLAGS)
+	$(PYTEST) $(LIMIT) --backend emulator -m 'not slow' $(KERNEL_TESTS) $(PYTEST_FLAGS)
 
 test-cpu: kernels
-	$(PYTEST) --backend cpu -m 'not slow' $(PYTEST_FLAGS)
+	$(PYTEST) $(LIMIT) --backend cpu -m 'not slow' $(PYTEST_FLAGS)
 
 test-slow: kernels
 	$(PYTEST) --backend cpu -m slow $(PYTEST_FLAGS)
