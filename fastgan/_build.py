@@ -31,6 +31,8 @@ OLDEST_TORCH = "0x020b000000000000"  # 2.11: the oldest torch that the library r
 # PTX for the others: 11.0 and whatever comes after 12.
 CUDA_ARCHITECTURES = "8.0;9.0+PTX;10.0;12.0+PTX"
 LOCK_TIMEOUT_SECONDS = 600
+# On one core, the CUDA library for all architectures takes about half an hour.
+BUILD_TIMEOUT_SECONDS = 4 * 3600
 # -O2 for the bindings; kernels take -O3, because some forms of upfirdn2d were measured to take two
 # to three times as long at -O2.
 CXX_FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
@@ -111,8 +113,11 @@ def nvcc() -> Path | None:
 
 def compiler_version(command: list[str]) -> str:
     try:
-        out = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+        out = subprocess.run(
+            [*command, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=True, timeout=60,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"build: {shlex.join(command)} does not run ({error})") from error
     lines = [line for line in out.stdout.splitlines() if line.strip()]
     return lines[0] if lines else shlex.join(command)
@@ -214,7 +219,9 @@ def _versions() -> str:
     """What objects depend on besides sources and flags: if it changes, all are compiled again."""
     told = [compiler_version(cxx()), (_torch_folder() / "version.py").read_text()]
     if device_compiler := nvcc():
-        done = subprocess.run([device_compiler, "--version"], capture_output=True, text=True)
+        done = subprocess.run(
+            [device_compiler, "--version"], capture_output=True, text=True, timeout=60
+        )
         told.append(done.stdout)
     return "".join(told)
 
@@ -258,10 +265,17 @@ def make(folder: Path, targets: Sequence[Target], *, force: bool = False) -> lis
             for path in folder.glob("*.o"):
                 path.unlink()
         _write_ninja(folder / "build.ninja", targets)
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False,
-            pass_fds=[lock.fileno()],  # compilers that outlive this process keep the lock
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=False, timeout=BUILD_TIMEOUT_SECONDS,
+                pass_fds=[lock.fileno()],  # compilers that outlive this process keep the lock
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(
+                f"build: {shlex.join(command)} in {folder} has not ended after "
+                f"{BUILD_TIMEOUT_SECONDS} s, and was stopped; end the compilers that still run"
+            ) from error
     if done.returncode != 0:
         raise BuildError(
             f"build: {shlex.join(command)} in {folder}\nfailed with exit code {done.returncode}:\n"

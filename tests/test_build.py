@@ -222,14 +222,27 @@ from fastgan import _build
 _build.make({folder!r}, [_build.Target(*{tuple(program)!r})])
 """
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    end = time.monotonic() + 120
     while not list(folder.glob("used-*.o")):
         assert process.poll() is None
+        assert time.monotonic() < end, "the build's first object has not come within 120 s"
         time.sleep(0.02)
     time.sleep(0.2)  # for ninja to write down that it is made
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(60)
     (tmp_path / "source" / "quick").touch()
     assert made_again(folder, [program], lambda: None) == {"slow", "program"}
+
+
+def test_a_compiler_that_never_ends_is_an_error(program, tmp_path, monkeypatch):
+    folder, quick = tmp_path / "build", tmp_path / "source" / "quick"
+    quick.unlink()
+    monkeypatch.setattr(_build, "BUILD_TIMEOUT_SECONDS", 0.3)
+    with pytest.raises(_build.BuildError, match=r"ninja .* has not ended after 0.3 s, and was"):
+        _build.make(folder, [program])
+    quick.touch()  # the compiler, which still holds the lock, ends
+    monkeypatch.undo()
+    _build.make(folder, [program])
 
 
 def test_a_folder_with_spaces_and_signs(program, tmp_path):
@@ -238,7 +251,7 @@ def test_a_folder_with_spaces_and_signs(program, tmp_path):
     objects = [(folder / source.name, ["c++", "-DA='b c'"]) for source, _ in program.objects]
     target = program._replace(objects=objects)
     (made,) = _build.make(folder / "build", [target])
-    assert subprocess.run([made]).returncode == 0
+    assert subprocess.run([made], timeout=60).returncode == 0
     assert made_again(folder / "build", [target], (folder / "inner.h").touch) == {"used", "program"}
 
 
@@ -318,7 +331,9 @@ def test_the_kernels_compile_for_the_architectures_that_the_report_does_not_read
         pytest.skip("nvcc is not on the path")
     others = [a for a in _build.CUDA_ARCHITECTURES.split(";") if a not in ("8.0", "9.0+PTX")]
     command = [*_build.device_command(compiler, ";".join(others)), "-c", source, "-o", "k.o"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=3600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -336,5 +351,5 @@ def test_a_real_build(cache):
     )
     env = {k: v for k, v in os.environ.items() if k != "FASTGAN_BACKEND"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env=env)  # fmt: skip
+                          env=env, timeout=300)  # fmt: skip
     assert done.stdout.strip() == str(path)

@@ -23,7 +23,9 @@ def lint():
 
     def run(script: str, *arguments: str) -> tuple[int, list[dict]]:
         command = [sys.executable, "-W", "error", str(FOLDER / script), *arguments]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=1800
+        )
         if not done.stdout:
             pytest.fail(f"{script} exited with {done.returncode} and printed nothing; see stderr")
         return done.returncode, json.loads(done.stdout)

@@ -58,7 +58,9 @@ def build() -> Path:
     """The shared library for the torch of this environment; compiled where the cache lacks it."""
     torch = _torch_folder()
     compiler = _compiler()
-    makes = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    makes = subprocess.run(
+        [compiler, "--version"], check=True, capture_output=True, timeout=60
+    ).stdout
     version = "|".join(str(part) for part in (*_torch_version(), torch, compiler, *FLAGS))
     digest = hashlib.sha256(SOURCE.read_bytes() + makes + version.encode()).hexdigest()[:16]
     library = CACHE / f"fake_cuda-{digest}.so"
@@ -68,7 +70,7 @@ def build() -> Path:
         lib = torch / "lib"
         command = [compiler, *FLAGS, f"-I{torch / 'include'}", str(SOURCE), "-o", str(part)]
         command += [f"-L{lib}", f"-Wl,-rpath,{lib}", "-lc10", "-ltorch_cpu"]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, timeout=600)
         part.replace(library)
     return library
 

@@ -79,7 +79,7 @@ def compiled(source: Path, archs: list[str]) -> Path:
     target = folder / f"{source.stem}.o"
     numbers = ";".join(f"{arch[3:-1]}.{arch[-1]}" for arch in archs)
     command = [*_build.device_command(compiler, numbers), "-c", str(source), "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
     if done.returncode != 0:
         raise ToolError(f"cuda-report: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return target

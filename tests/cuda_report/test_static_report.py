@@ -109,6 +109,7 @@ def test_the_recordings_are_what_the_compiler_makes(tmp_path):
         [nvcc, "-std=c++20", "-O3", *code, "-c", PLANTED / "planted_cuda.cu", "-o", built],
         check=True,
         capture_output=True,
+        timeout=600,
     )
     now = listing.read_libraries([built], DEVICES)
     kept = [

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+LIMIT_SECONDS = 600  # for one tool on one library, which takes some seconds
 _PACKAGES = {"cuobjdump": "nvidia-cuda-cuobjdump", "nvdisasm": "nvidia-cuda-nvdisasm"}
 
 
@@ -35,9 +36,15 @@ def find(name: str) -> Path:
 def run(name: str, *arguments: str | Path, folder: Path | None = None, text: str = "") -> str:
     """What tool `name` prints, run in `folder` with `text` as its input."""
     command = [str(find(name)), *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=folder, input=text, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=folder, input=text, capture_output=True, text=True, check=False,
+            timeout=LIMIT_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"cuda-report: {' '.join(command)} has not ended after {LIMIT_SECONDS} s"
+        ) from error
     if done.returncode != 0:
         raise ToolError(
             f"cuda-report: {' '.join(command)} failed with exit code {done.returncode}: "

@@ -85,8 +85,10 @@ def changed_ops(since: str | None) -> list[str]:
         return every
     line = ["git", "diff", "--name-only", since, "HEAD", "--", "csrc"]
     try:
-        said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        said = subprocess.run(
+            line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return every
     if "csrc/common/" in said:
         return every

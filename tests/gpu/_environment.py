@@ -145,6 +145,8 @@ def commit_facts(root: Path, given: str | None) -> dict[str, Any]:
 def _stdout(command: list[str]) -> str:
     """What the command prints; empty where it is absent or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return ""

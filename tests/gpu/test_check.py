@@ -90,8 +90,9 @@ def test_the_commit_is_asked_of_git(tmp_path):
     assert _environment.commit_facts(tmp_path, "abc")["commit"] == "abc"
     assert "not a git" in _environment.commit_facts(tmp_path, None)["commit"]
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "m"], check=True)
+    subprocess.run([*git, "init", "-q"], check=True, timeout=60)
+    commit = [*git, "commit", "-q", "--allow-empty", "-m", "m"]
+    subprocess.run(commit, check=True, timeout=60)
     clean = _environment.commit_facts(tmp_path, None)
     assert len(clean["commit"]) == 40
     assert clean["is_dirty"] is False
@@ -169,6 +170,7 @@ def test_tests_that_ignore_the_device_are_counted():
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,
     )
     assert "\nran on the device: 1; on the CPU, without asking: 1\n" in done.stdout
 

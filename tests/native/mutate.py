@@ -31,7 +31,8 @@ from fastgan import _build
 OUTPUT = native_build.OUTPUT.with_name("mutations")
 BUGS = Path(__file__).with_name("mutations")
 SEEDS = range(1, 11)
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 120  # for one run of a driver
+TESTS_TIMEOUT_SECONDS = 900  # for the tests of one op
 # Optimising costs more time than it saves. What has no bug in it and no sanitizer has the flags and
 # the folder of the other tests, whose objects are taken.
 QUICK = ["-O0"]
@@ -158,10 +159,13 @@ def run_tests(mutation: Mutation) -> str:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
                "-m", "not slow", "-k", chosen, "--backend", "reference",
                "--rootdir", root, "-c", root / "pyproject.toml", *tests]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=mutation.folder, capture_output=True, text=True, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=mutation.folder, capture_output=True, text=True, check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=TESTS_TIMEOUT_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "hang"
     if done.returncode not in (0, 1):
         raise RuntimeError(f"pytest: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]

@@ -37,6 +37,9 @@ LAUNCHES = (
         "FASTGAN_EMULATOR_MULTIPROCESSORS": "1",
     },
 )
+# For one run of a driver, which takes some 20 s on one core, or of the op tests, which take some
+# 10 minutes.
+LIMIT_SECONDS = 3600
 # Python's and torch's own memory is none of our business at the end of the process.
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0",
@@ -55,7 +58,13 @@ VECTOR_ACCURACY = (
 
 def _run(command: Sequence[str | Path], environment: Mapping[str, str]) -> bool:
     print("+", *[f"{k}={v}" for k, v in environment.items()], *command, flush=True)
-    done = subprocess.run(command, env=os.environ | OPTIONS | environment, check=False)
+    try:
+        done = subprocess.run(
+            command, env=os.environ | OPTIONS | environment, check=False, timeout=LIMIT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        print(f"stopped: it has not ended after {LIMIT_SECONDS} s", flush=True)
+        return False
     if done.returncode != 0:
         print(f"failed with exit code {done.returncode}", flush=True)
     return done.returncode == 0
@@ -69,7 +78,9 @@ def emulated_driver(sanitize: str) -> bool:
 
 def cpu_driver(sanitize: str) -> bool:
     driver = native_build.driver("cpu", sanitize)
-    asked = subprocess.run([driver, "--isas"], capture_output=True, text=True, check=True)
+    asked = subprocess.run(
+        [driver, "--isas"], capture_output=True, text=True, check=True, timeout=60
+    )
     # Under ASAN, the second run of a case splits ranges among other numbers of threads.
     once = ["--once"] if sanitize == "thread" else []
     passed = [_run([driver, "--isa", isa, *once], {}) for isa in asked.stdout.split()]
@@ -81,8 +92,9 @@ def preloads() -> str:
     found = []
     for name in ("libasan.so", "libubsan.so", "libstdc++.so"):
         done = subprocess.run(
-            [*_build.cxx(), f"-print-file-name={name}"], capture_output=True, text=True, check=True
-        )
+            [*_build.cxx(), f"-print-file-name={name}"], capture_output=True, text=True, check=True,
+            timeout=60,
+        )  # fmt: skip
         path = Path(done.stdout.strip())
         if not path.is_absolute():
             raise _build.BuildError(f"{name} is not installed beside {_build.cxx()[0]}")

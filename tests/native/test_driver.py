@@ -29,8 +29,9 @@ def cpu():
 
 def run(driver, *arguments, **environment):
     return subprocess.run(
-        [driver, *arguments], env=os.environ | environment, capture_output=True, text=True
-    )
+        [driver, *arguments], env=os.environ | environment, capture_output=True, text=True,
+        timeout=600,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("order", "seed", "narrow_limit"), LAUNCHES)

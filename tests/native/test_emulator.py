@@ -73,12 +73,15 @@ def test_what_is_right_passes(run):
 @pytest.mark.parametrize(("count", "most"), [(None, 2112), ("1", 16), ("7", 112)])
 def test_a_grid_fits_the_multiprocessors_of_the_device(faults, count, most):
     environment = {"FASTGAN_EMULATOR_MULTIPROCESSORS": count} if count else {}
-    done = subprocess.run([faults, "grids"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [faults, "grids"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.split() == ["1", "2", str(most)]
 
 
 def test_a_wrong_order_is_refused(faults):
     done = subprocess.run(
-        [faults, "right"], env={"FASTGAN_EMULATOR_ORDER": "rnadom"}, capture_output=True, text=True
-    )
+        [faults, "right"], env={"FASTGAN_EMULATOR_ORDER": "rnadom"}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
     assert "FASTGAN_EMULATOR_ORDER must be random, forward or reverse, got rnadom" in done.stdout

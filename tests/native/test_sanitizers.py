@@ -15,5 +15,5 @@ import sanitize
 @pytest.mark.parametrize("name", sanitize.CHECKS)
 def test_finds_nothing(name):
     command = [sys.executable, sanitize.__file__, name]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr

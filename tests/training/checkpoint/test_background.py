@@ -1,4 +1,5 @@
 import os
+import signal
 import threading
 import time
 
@@ -11,7 +12,7 @@ def test_one_piece_of_work_at_a_time_in_another_thread():
     background, done, go = Background("worker"), [], threading.Event()
 
     def first():
-        go.wait()
+        go.wait(20)
         done.append(threading.current_thread().name)
 
     background.start(first)
@@ -38,7 +39,7 @@ def test_an_error_is_raised_once_by_whoever_asks_next():
 
 def test_asking_for_errors_does_not_wait():
     background, go = Background("worker"), threading.Event()
-    background.start(go.wait)
+    background.start(lambda: go.wait(20))
     background.raise_error()
     assert background.is_busy
     go.set()
@@ -48,13 +49,16 @@ def test_asking_for_errors_does_not_wait():
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_waits_for_nobody_and_works():
     background, go = Background("worker"), threading.Event()
-    background.start(go.wait)
+    background.start(lambda: go.wait(40))
     pid = os.fork()
     if pid == 0:
         done = []
-        background.start(lambda: done.append(1))  # the parent's thread is not here
-        background.wait()
-        os._exit(0 if done == [1] else 1)
+        try:  # an exception must not go on as a second pytest, and a child that waits must end
+            signal.alarm(30)
+            background.start(lambda: done.append(1))  # the parent's thread is not here
+            background.wait()
+        finally:
+            os._exit(0 if done == [1] else 1)
     end = time.monotonic() + 20
     while (found := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < end:
         time.sleep(0.01)
