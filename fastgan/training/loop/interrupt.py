@@ -6,20 +6,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_requests"]
+__all__ = ["StopRequest", "stop_requests"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class StopRequest:
+    """Whether a signal has asked the run to stop.
+
+    It is no `threading.Event`, whose `set` takes a lock: a second signal may interrupt the handler
+    of the first one while it holds that lock, and would then wait for it for ever.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """A context that gives an event, which the first SIGINT or SIGTERM sets.
+def stop_requests() -> Iterator[StopRequest]:
+    """A context that gives a request, which the first SIGINT or SIGTERM sets.
 
     A second SIGINT raises KeyboardInterrupt. The earlier handlers are restored at the end. Python
     delivers signals to the main thread only: in another thread no handler is installed, and the
-    event stays clear.
+    request stays clear.
     """
-    stop = threading.Event()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

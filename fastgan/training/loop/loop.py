@@ -6,7 +6,6 @@ What may go wrong has files of its own: `faults` (NaN), `interrupt` (signals) an
 
 import contextlib
 import resource
-import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -27,7 +26,7 @@ from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.replica import replicate, shared_tensors
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
-from fastgan.training.loop.interrupt import stop_requests
+from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
@@ -254,7 +253,7 @@ class _Run:
                 self.events.tell("on_end", reason)
         return self.state
 
-    def _steps(self, stop: threading.Event) -> str:
+    def _steps(self, stop: StopRequest) -> str:
         state, config = self.state, self.state.config
         self.guard.start()
         self.tick_begin = time.perf_counter()
