@@ -171,6 +171,7 @@ def test_without_the_library_nothing_is_measured():
         capture_output=True,
         text=True,
         check=False,
+        timeout=200,
     )  # fmt: skip
     assert done.returncode == 2
     assert "nothing was measured. fastgan: bias_act runs on plain PyTorch on cpu" in done.stderr

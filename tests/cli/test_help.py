@@ -37,8 +37,9 @@ assert not heavy, heavy
 )
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(
-        [sys.executable, "-c", NO_HEAVY, *command, "--help"], capture_output=True, text=True
-    )
+        [sys.executable, "-c", NO_HEAVY, *command, "--help"], capture_output=True, text=True,
+        timeout=200,
+    )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
 

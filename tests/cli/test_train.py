@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -257,6 +258,8 @@ def test_a_signal_saves_exits_0_and_resumes(cli, images, numbers):
         [sys.executable, "-u", "-c", command, *flags], cwd=cli.folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+    limit = threading.Timer(200, process.kill)
+    limit.start()
     with process:
         seen = ""
         for line in process.stdout:
@@ -267,6 +270,7 @@ def test_a_signal_saves_exits_0_and_resumes(cli, images, numbers):
                     time.sleep(0.005)
                 break
         seen += process.stdout.read()
+    limit.cancel()
 
     assert process.returncode == 0, seen
     assert "Training stopped on request at" in seen

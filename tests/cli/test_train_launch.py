@@ -14,7 +14,7 @@ from fastgan.cli import run_folders, train_launch
 
 FAST = ["--batch", 8, "--cfg", "mlp", "--device", "cpu"]
 LONG = [*FAST, "--gpus", 2, "--kimg", 3.2, "--tick", 0.2, "--snap", 1]
-LIMIT_SEC = 240
+LIMIT_SEC = 200
 
 
 def fastgan(folder, *args, **environment):
@@ -55,7 +55,7 @@ def newest(run_dir):
 def wait_for(condition, process):
     end = time.monotonic() + LIMIT_SEC
     while not condition():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate(timeout=30)[0]
         assert time.monotonic() < end
         time.sleep(0.05)
 

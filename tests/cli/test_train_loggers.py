@@ -72,7 +72,7 @@ def test_the_real_packages_follow_a_run_and_its_resumption(images, tmp_path):
 
     def train(*flags):
         command = [sys.executable, "-c", OFFLINE, "train", *map(str, flags), *BOTH]
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
         assert done.returncode in (0, 4), done.stderr
         assert "AssertionError" not in done.stdout + done.stderr
 
@@ -92,8 +92,9 @@ def test_the_real_packages_follow_a_run_and_its_resumption(images, tmp_path):
     def rows(path):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
         shown = subprocess.run(
-            command, env=env | {"WANDB_MODE": "offline"}, capture_output=True, text=True, check=True
-        ).stdout
+            command, env=env | {"WANDB_MODE": "offline"}, capture_output=True, text=True,
+            check=True, timeout=200,
+        ).stdout  # fmt: skip
         records = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
         return [r["history"]["item"] for r in records if r["type"] == "history"]
 

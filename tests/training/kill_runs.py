@@ -8,6 +8,7 @@ it makes no tensor itself, hence has no threads that a child would miss.
 """
 
 import argparse
+import faulthandler
 import mmap
 import os
 import random
@@ -31,6 +32,7 @@ from fastgan.training.loop.observer import Observer
 
 BATCH, INTERVAL_STEPS, STEPS = 4, 25, 400
 INTERVAL = BATCH * INTERVAL_STEPS
+_LIMIT_SEC = 120  # of one run, which takes some seconds
 
 
 def make_config() -> TrainConfig:
@@ -68,6 +70,7 @@ def start(run_dir: Path, memory: mmap.mmap) -> int:
         return pid
     status = 1
     try:
+        faulthandler.dump_traceback_later(_LIMIT_SEC, exit=True)
         torch.set_num_threads(1)
         newest = checkpoint.latest(run_dir)
         observers = [Progress(memory)]

@@ -25,7 +25,7 @@ def start_ranks(command, ranks=2):
         for rank in range(ranks)
     ]
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=200)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -13,7 +13,7 @@ def test_killed_runs_lose_an_interval_at_most_and_end_as_if_never_killed(kills):
     script = Path(__file__).with_name("kill_runs.py")
     done = subprocess.run(
         [sys.executable, script, "--kills", str(kills)], capture_output=True, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False, timeout=900,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False, timeout=180 + 7 * kills,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{kills} kills, ")

@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_at_the_next_call(state, tmp_path):
     for ask in (lambda: saver.save(stage(state)), saver.wait):
         with full_disk():
             saver.save(stage(state))
-            saver._background._thread.join()
+            saver._background._thread.join(60)
         with pytest.raises(
             CheckpointError, match=rf"{tmp_path}.*File too large.*1 older .* intact"
         ):
@@ -159,7 +159,7 @@ def test_the_end_waits_and_hides_no_error(state, tmp_path, slow_disk, own):
     assert saver._background.is_busy == (own is KeyboardInterrupt)
     if own is KeyboardInterrupt:
         slow_disk.set()
-        saver._background._thread.join()
+        saver._background._thread.join(60)
 
 
 class Fill(Observer):

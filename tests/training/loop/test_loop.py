@@ -293,7 +293,7 @@ def test_a_second_signal(config, tiny, tmp_path, second):
         loop.train(config, tmp_path, observers=[watch], loader=tiny.Loader(config))
     for thread in threading.enumerate():
         if thread.name == "fastgan-checkpoint":
-            thread.join()  # what was under way is finished by itself
+            thread.join(60)  # what was under way is finished by itself
     assert watch.ends == ["interrupted"]
     newest = checkpoint_file.read_document(checkpoint.latest(tmp_path))
     assert newest["counters"]["nimg"] == (64 if second == signal.SIGINT else 76)

@@ -196,7 +196,7 @@ def test_resident_memory_grows_as_predicted(name, times):
     activations, and what convolutions allocate inside: at most 40 % more."""
     code = RESIDENT.format(folder=str(Path(__file__).parent), name=name, times=times)
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=200,
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
     )  # fmt: skip
     grown, predicted = map(int, done.stdout.split())
