@@ -52,13 +52,20 @@ def is_launched_here() -> bool:
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
 
 
-def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restarts: int) -> int:
+def launch(
+    processes: int,
+    arguments: Sequence[str],
+    outdir: Path | None = None,
+    *,
+    max_restarts: int = 0,
+) -> int:
     """Run `fastgan ARGUMENTS` in several processes on this machine; return the exit status.
 
     When a process dies, all are restarted from the last checkpoint, at most `max_restarts` times.
     SIGINT and SIGTERM are passed on to all of them; the status is 0 if they saved the run then.
     Processes of a run that diverged or ended unhealthy exit with 0, so that torchrun does not
-    restart them; the status returned here is DIVERGED or UNHEALTHY.
+    restart them; the status returned here is DIVERGED or UNHEALTHY. Without `outdir` they are of
+    another command, which has no run folder of its own.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -75,19 +82,22 @@ def launch(processes: int, arguments: Sequence[str], outdir: Path, *, max_restar
         elastic_launch(config, sys.executable)("-m", "fastgan.cli", *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        used = f" All {max_restarts} restarts (--max-restarts) are used up." if outdir else ""
         click.echo(
-            f"Error: rank {rank} ended with {_status(failure.exitcode)}; its message is above. "
-            f"All {max_restarts} restarts (--max-restarts) are used up.",
+            f"Error: rank {rank} ended with {_status(failure.exitcode)}; its message is above."
+            f"{used}",
             err=True,
         )
         return failure.exitcode if failure.exitcode > 0 else 1
     except SignalException:
-        run_dir = find_launched(outdir, run_id)
-        ended = _read(run_dir).get("ended") if run_dir else None
+        ended = _ended(outdir, run_id)
         return {"interrupted": 0, "finished": 0, "unhealthy": UNHEALTHY}.get(ended, 1)
-    run_dir = find_launched(outdir, run_id)
-    ended = _read(run_dir).get("ended") if run_dir else None
-    return {"diverged": DIVERGED, "unhealthy": UNHEALTHY}.get(ended, 0)
+    return {"diverged": DIVERGED, "unhealthy": UNHEALTHY}.get(_ended(outdir, run_id), 0)
+
+
+def _ended(outdir: Path | None, run_id: str) -> str | None:
+    run_dir = None if outdir is None else find_launched(outdir, run_id)
+    return None if run_dir is None else _read(run_dir).get("ended")
 
 
 def launched_run(

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastgan._version import __version__
 from fastgan.hub.settings import only_name
+from fastgan.metrics.result import is_of_usual_samples
 from fastgan.modalities import load_modality
 from fastgan.training.config.run import TrainConfig
 
@@ -63,8 +64,8 @@ def read_scores(run_dir: Path, checkpoint: str) -> list[dict[str, Any]]:
         checkpoint: name of the file.
 
     Returns:
-        The rows (`fastgan.metrics.MetricResult.record`), sorted by metric; lines that are damaged
-        are left out.
+        The rows (`fastgan.metrics.MetricResult.record`), sorted by metric; lines that are damaged,
+        or of truncated samples or of one label, are left out.
     """
     found = []
     for path in sorted(run_dir.glob("metric-*.jsonl")):
@@ -72,7 +73,8 @@ def read_scores(run_dir: Path, checkpoint: str) -> list[dict[str, Any]]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                rows.append(row | {"value": float(row["results"][row["metric"]])})
+                if is_of_usual_samples(row):
+                    rows.append(row | {"value": float(row["results"][row["metric"]])})
             except (ValueError, KeyError, TypeError):
                 continue
         own = [row for row in rows if row.get("checkpoint") == checkpoint]

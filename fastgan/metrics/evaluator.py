@@ -13,9 +13,10 @@ from fastgan.metrics.features import EfficientNetLite0
 from fastgan.metrics.frechet import frechet_distance
 from fastgan.metrics.given_features import check_features
 from fastgan.metrics.kid import kid
-from fastgan.metrics.part_evaluator import FeatureRanks, PartEvaluator, SampleFn, check_names
+from fastgan.metrics.part_evaluator import PartEvaluator, SampleFn, check_names
 from fastgan.metrics.prdc import prdc
 from fastgan.metrics.result import random_rows
+from fastgan.metrics.shared_parts import FeatureRanks
 
 _KINDS = ("kid", "fd", "precision", "recall", "density", "coverage")
 NAMES = tuple(f"{kind}_lite0" for kind in _KINDS)

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +12,12 @@ from torch import Tensor
 from fastgan._trees import num_rows
 from fastgan.metrics.given_features import check_finite
 from fastgan.metrics.result import NUM_SUBSETS, MetricResult, intervals, random_rows
+from fastgan.metrics.shared_parts import FeatureRanks, shared_rows
 
-__all__ = ["FeatureRanks", "PartEvaluator", "PartFn", "SampleFn", "check_names",
-           "no_such_metric"]  # fmt: skip
+__all__ = ["PartEvaluator", "PartFn", "SampleFn", "check_names", "no_such_metric"]
 
 SampleFn = Callable[[int], Any]
 PartFn = Callable[[int, int], Any]  # (index of the first sample, number of samples)
-
-
-class FeatureRanks(Protocol):
-    """Processes that compute features together (`fastgan.training.distributed.ranks.Ranks`)."""
-
-    rank: int
-    world_size: int
-
-    def all_gather_rows(self, x: Tensor) -> list[Tensor]:
-        """The matrices [n, F] that all ranks pass, in the order of the ranks; n may differ."""
 
 
 class PartEvaluator:
@@ -233,15 +223,13 @@ class PartEvaluator:
             num_images,
         )
 
-    @torch.no_grad()
     def shared(
         self, own_fn: Callable[[Sequence[tuple[int, int]]], Tensor], num_images: int
     ) -> Tensor:
-        """Rows of a matrix, of which each rank computes every world_size-th part of `batch`.
+        """Rows of a matrix, in parts of `batch` that the ranks share.
 
         Args:
-            own_fn: computes the parts of this rank, at least one: [(first, n), ...] → float32
-                [sum of the n, F] on the CPU.
+            own_fn: as of `fastgan.metrics.shared_parts.shared_rows`.
             num_images: number of rows.
 
         Returns:
@@ -250,23 +238,7 @@ class PartEvaluator:
         Raises:
             ValueError: num_images is below 1.
         """
-        if num_images < 1:
-            raise ValueError(f"metrics: num_images must be at least 1, got {num_images}")
-        ranks = self.ranks
-        rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
-        parts = [
-            (first, min(self.batch, num_images - first))
-            for first in range(0, num_images, self.batch)
-        ]
-        own = parts[rank::world_size]
-        mine = own_fn(own) if own else torch.zeros(0, 0)  # where there are more ranks than parts
-        if ranks is None:
-            return mine
-        every = [
-            iter(rows.split([n for _, n in parts[r::world_size]]))
-            for r, rows in enumerate(ranks.all_gather_rows(mine))
-        ]
-        return torch.cat([next(every[i % world_size]) for i in range(len(parts))])
+        return shared_rows(own_fn, num_images, batch=self.batch, ranks=self.ranks)
 
 
 def no_such_metric(name: str, known: Sequence[str]) -> str:

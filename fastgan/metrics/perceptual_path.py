@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastgan.metrics.given_features import check_finite
 from fastgan.metrics.perceptual import PerceptualDistance
 from fastgan.metrics.result import NUM_SUBSETS, MetricResult, intervals, random_rows
+from fastgan.metrics.shared_parts import FeatureRanks, OrderedDraws, shared_rows
 
 __all__ = ["NAMES", "path_length_results", "path_lengths", "trimmed_mean"]
 
@@ -72,6 +73,7 @@ def path_length_results(
     seed: int,
     latents: str = "normal",
     data: str = "",
+    ranks: FeatureRanks | None = None,
 ) -> dict[str, MetricResult]:
     """Perceptual path lengths of a generator with a mapping network, of `num` paths.
 
@@ -85,9 +87,11 @@ def path_length_results(
         seed: of the latents and of the places.
         latents: "normal" or "uniform", what z is drawn from.
         data: whose conditions these are, for the records.
+        ranks: processes that each compute every world_size-th part of `batch` paths, and all call
+            this; default: this one alone. The values are the same for any number of them.
 
     Returns:
-        A `MetricResult` for each name, with num_real 0.
+        A `MetricResult` for each name, with num_real 0; on ranks other than 0 nothing.
 
     Raises:
         ValueError: G has no mapping network, or makes images that are not finite.
@@ -100,23 +104,35 @@ def path_length_results(
         )
     distance = PerceptualDistance().to(device)
     draws = torch.Generator().manual_seed(seed)
-    lengths: dict[str, list[Tensor]] = {name: [] for name in names}
-    for first in range(0, num, batch):
-        n = min(batch, num - first)
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
         shape = [2, n, G.z_dim]
         z = torch.randn(shape, generator=draws)
         if latents == "uniform":
             z = torch.rand(shape, generator=draws) * 2 - 1
-        t = torch.rand(n, generator=draws)
+        return z, torch.rand(n, generator=draws)
+
+    drawn = OrderedDraws(draw, batch)
+
+    def part(first: int, n: int) -> Tensor:
+        z, t = drawn.part(first, n)
         c = conditions(first, n)
-        with torch.no_grad():
-            ends = tuple(G.mapping(end.to(device), c, update_w_avg=False) for end in z)
+        ends = tuple(G.mapping(end.to(device), c, update_w_avg=False) for end in z)
+        columns = []
         for name in names:
             at = (t if "full" in name else torch.zeros(n)).to(device)
-            lengths[name].append(
+            columns.append(
                 path_lengths(lambda ws: G.synthesis(ws, noise_mode="const"), distance, ends, at)
             )
-    return {name: _result(name, torch.cat(lengths[name]).cpu(), seed, data) for name in names}
+        return torch.stack(columns, 1).cpu()
+
+    lengths = shared_rows(
+        lambda parts: torch.cat([part(first, n) for first, n in parts]),
+        num, batch=batch, ranks=ranks, dtype=torch.float64,
+    )  # fmt: skip
+    if ranks is not None and ranks.rank > 0:
+        return {}
+    return {name: _result(name, lengths[:, i], seed, data) for i, name in enumerate(names)}
 
 
 def _result(name: str, lengths: Tensor, seed: int, data: str) -> MetricResult:

@@ -1,12 +1,12 @@
 """`MetricResult`: a metric's value with what it depends on, and its line of metric-NAME.jsonl."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["NUM_SUBSETS", "MetricResult", "intervals", "random_rows"]
+__all__ = ["NUM_SUBSETS", "MetricResult", "intervals", "is_of_usual_samples", "random_rows"]
 
 NUM_SUBSETS = 20
 _QUANTILE = 2.093  # of Student's t with 19 degrees of freedom: 95 %, both sides
@@ -41,18 +41,31 @@ class MetricResult:
     interval: tuple[float, float] | None = None
     interval_method: str | None = None
 
-    def record(self, *, kimg: float, checkpoint: str, computed_by: str) -> dict[str, Any]:
+    def record(
+        self,
+        *,
+        kimg: float,
+        checkpoint: str,
+        computed_by: str,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        label: int | Sequence[float] | None = None,
+    ) -> dict[str, Any]:
         """The line of metric-NAME.jsonl, which has the same keys whoever computes the metric.
 
         Args:
             kimg: thousands of real samples that the network was trained with.
             checkpoint: name of its file.
             computed_by: "train" or "evaluate".
+            truncation_psi: with which the samples were generated.
+            truncation_cutoff: the number of layers that it was for; None: all.
+            label: the class or the condition of all generated samples; None: those of the data.
 
         Returns:
             "metric" and "results" as NVIDIA's files have them, "interval" ([low, high] or None),
             "interval_method", "num_fake", "num_real", "extractor", "resize", "seed", "data",
-            "kimg", "checkpoint" and "computed_by"; the writer adds "timestamp".
+            "truncation_psi", "truncation_cutoff", "label", "kimg", "checkpoint" and "computed_by";
+            the writer adds "timestamp".
         """
         return {
             "metric": self.name,
@@ -65,6 +78,9 @@ class MetricResult:
             "resize": self.resize,
             "seed": self.seed,
             "data": self.data,
+            "truncation_psi": truncation_psi,
+            "truncation_cutoff": truncation_cutoff,
+            "label": label,
             "kimg": kimg,
             "checkpoint": checkpoint,
             "computed_by": computed_by,
@@ -73,6 +89,18 @@ class MetricResult:
     def __str__(self) -> str:
         low_high = "" if self.interval is None else " [{:.6g}, {:.6g}]".format(*self.interval)
         return f"{self.value:.6g}{low_high}"
+
+
+def is_of_usual_samples(row: Mapping[str, Any]) -> bool:
+    """Whether a line of metric-NAME.jsonl is of samples without truncation, of the data's labels.
+
+    Args:
+        row: the line; one that does not say is of such samples.
+
+    Returns:
+        True or False.
+    """
+    return row.get("truncation_psi", 1) == 1 and row.get("label") is None
 
 
 def intervals(

@@ -41,6 +41,7 @@ def test_scores_are_printed_and_kept(cli, trained, small_extractor):
         "metric": "fd_lite0", "results": rows[0]["results"], "interval": None,
         "interval_method": None, "num_fake": 8, "num_real": 8, "extractor": "means",
         "resize": "none", "seed": 0, "data": rows[0]["data"], "kimg": 0.02,
+        "truncation_psi": 1.0, "truncation_cutoff": None, "label": None,
         "checkpoint": rows[0]["checkpoint"], "computed_by": "evaluate",
     }  # fmt: skip
     assert "with 8 generated and 8 real images; features: means, resizing: none; seed 0" in first

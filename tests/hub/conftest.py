@@ -41,6 +41,7 @@ def run(tmp_path_factory):
          "num_fake": 1000, "num_real": 900, "extractor": "EfficientNet-Lite0", "resize": "bicubic",
          "kimg": 0.008, "checkpoint": path.name, "data": "/srv/secret-disk/photos.zip"},
     ]  # fmt: skip
+    rows.append(rows[-1] | {"truncation_psi": 0.5, "results": {"kid_lite0": 7.5}})
     lines = "\n".join([*map(json.dumps, rows), "{damaged"])
     (folder / "metric-kid_lite0.jsonl").write_text(lines)
     (folder / "log.txt").write_text("data set: /srv/secret-disk/photos, 900 samples\n")

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -55,3 +58,31 @@ def metrics_extra():
 
     if reason := available():
         pytest.skip(reason)
+
+
+class ThreadRank:
+    """A rank, played by a thread."""
+
+    def __init__(self, rank, world_size, barrier, every):
+        self.rank, self.world_size, self._barrier, self._every = rank, world_size, barrier, every
+
+    def all_gather_rows(self, x):
+        self._every[self.rank] = x
+        self._barrier.wait(60)
+        found = list(self._every)
+        self._barrier.wait(60)
+        assert len({part.dtype for part in found}) == 1  # gloo takes no other
+        return found
+
+
+def on_ranks(world_size, function):
+    """What function(ranks) returns on each rank."""
+    barrier, every = threading.Barrier(world_size), [None] * world_size
+    with ThreadPoolExecutor(world_size) as pool:
+        ranks = [ThreadRank(rank, world_size, barrier, every) for rank in range(world_size)]
+        return list(pool.map(function, ranks))
+
+
+@pytest.fixture(name="on_ranks")
+def on_ranks_fixture():
+    return on_ranks

@@ -1,8 +1,6 @@
 import copy
 import dataclasses
 import math
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -74,22 +72,8 @@ def test_every_metric_sees_the_failure_that_it_is_for(tiny, pictures):
         assert same[name].value > collapsed[name].value + 0.3
 
 
-class Threads:
-    """Ranks, played by threads."""
-
-    def __init__(self, rank, world_size, barrier, every):
-        self.rank, self.world_size, self._barrier, self._every = rank, world_size, barrier, every
-
-    def all_gather_rows(self, x):
-        self._every[self.rank] = x
-        self._barrier.wait(60)
-        found = list(self._every)
-        self._barrier.wait(60)
-        return found
-
-
 @pytest.mark.parametrize("world_size", [2, 3, 7])
-def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, world_size):
+def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, on_ranks, world_size):
     """Bit for bit, with a last part that is smaller, and with more ranks than parts."""
     fakes = torch.from_numpy(pictures(50, 1).x)
     names = ("kid_lite0", "precision_lite0")
@@ -99,10 +83,9 @@ def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, world_si
         return {name: result.value for name, result in results.items()}
 
     alone = values(Evaluator(pictures(40), num_real=30, batch=10, extractor=tiny))
-    barrier, every, extractors = threading.Barrier(world_size), [None] * world_size, []
+    extractors = []
 
-    def shared(rank):
-        ranks = Threads(rank, world_size, barrier, every)
+    def shared(ranks):
         extractors.append(copy.deepcopy(tiny))
         evaluator = Evaluator(
             pictures(40), num_real=30, batch=10, extractor=extractors[-1], ranks=ranks
@@ -110,8 +93,7 @@ def test_ranks_that_share_the_work_find_the_same_values(tiny, pictures, world_si
         return values(evaluator), values(evaluator)
 
     tiny.num_images = 0
-    with ThreadPoolExecutor(world_size) as pool:
-        found = list(pool.map(shared, range(world_size)))
+    found = on_ranks(world_size, shared)
     assert found == [(alone, alone)] + [({}, {})] * (world_size - 1)
     assert sum(extractor.num_images for extractor in extractors) == 30 + 2 * 50
 

@@ -1,6 +1,4 @@
 import hashlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -111,30 +109,15 @@ def test_an_extractor_without_fingerprint_keeps_nothing(tiny, pictures, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_each_rank_keeps_its_part(extractor, pictures, tmp_path):
+def test_each_rank_keeps_its_part(extractor, pictures, on_ranks, tmp_path):
     """Three ranks and four parts of 8: what they find together is what one process finds."""
-    barrier, every = threading.Barrier(3), [None] * 3
 
-    class Rank:
-        world_size = 3
-
-        def __init__(self, rank):
-            self.rank = rank
-
-        def all_gather_rows(self, x):
-            every[self.rank] = x
-            barrier.wait(60)
-            found = list(every)
-            barrier.wait(60)
-            return found
-
-    def shared(rank):
-        options = {"ranks": Rank(rank), "cache": tmp_path, "batch": 8}
+    def shared(ranks):
+        options = {"ranks": ranks, "cache": tmp_path, "batch": 8}
         return Evaluator(pictures(30), extractor=extractor, **options).real_features()
 
     alone, _ = features(extractor, pictures(30), None)
     for images in (60, 60):  # 30 above, 30 by the ranks, and then none
-        with ThreadPoolExecutor(3) as pool:
-            assert all(torch.equal(found, alone) for found in pool.map(shared, range(3)))
+        assert all(torch.equal(found, alone) for found in on_ranks(3, shared))
         assert extractor.num_images == images
     assert len(list(tmp_path.iterdir())) == 3

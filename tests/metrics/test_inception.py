@@ -98,6 +98,25 @@ def test_all_metrics_are_those_of_the_networks_features(script, pictures, metric
     assert found["fid"].interval[0] < found["fid"].value < found["fid"].interval[1]
 
 
+def test_two_ranks_find_the_values_of_one(script, pictures, on_ranks, metrics_extra):
+    x = torch.from_numpy(pictures(45, 1).x)
+    networks = []
+
+    def values(ranks):
+        evaluator = inception.InceptionEvaluator(
+            pictures(48), inception.find_weights(script), batch=20, ranks=ranks
+        )
+        evaluator.extractor.register_forward_pre_hook(lambda _, args: networks.append(len(args[0])))
+        found = evaluator.evaluate_parts(inception.NAMES, lambda i, n: x[i : i + n], 45)
+        return {name: (result.value, result.interval) for name, result in found.items()}
+
+    alone = values(None)
+    assert len(alone) == 7
+    networks.clear()
+    assert on_ranks(2, values) == [alone, {}]
+    assert sorted(networks) == [5, 8, 20, 20, 20, 20]  # nothing is computed twice
+
+
 def test_the_score_alone_needs_no_real_images(script, pictures):
     names = ["inception_score"]
     evaluator = inception.InceptionEvaluator(pictures(4), inception.find_weights(script), names)

@@ -99,6 +99,29 @@ def test_equal_seeds_give_equal_results_that_say_what_they_are(squares):
     assert result.interval_method == "95 %, 20 random halves of the paths"
 
 
+@pytest.mark.parametrize("latents", ["normal", "uniform"])
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_find_the_values_of_one_process(squares, on_ranks, world_size, latents):
+    """Bit for bit, with a last part that is smaller, and with more ranks than parts."""
+    torch.manual_seed(0)
+    config = stylegan2.Config(
+        img_height=8, img_width=8, z_dim=8, w_dim=8, channel_base=64, channel_max=8, c_dim=3
+    )
+    G = stylegan2.Generator(config).eval()
+    every = torch.eye(3).repeat(20, 1)
+
+    def values(ranks):
+        found = path_length_results(
+            ["ppl_end_lite0", "ppl_full_lite0"], G, lambda i, n: every[i : i + n],
+            num=47, batch=20, device="cpu", seed=4, latents=latents, ranks=ranks,
+        )  # fmt: skip
+        return {name: (result.value, result.interval) for name, result in found.items()}
+
+    alone = values(None)
+    assert len(alone) == 2
+    assert on_ranks(world_size, values) == [alone] + [{}] * (world_size - 1)
+
+
 def test_a_generator_without_styles_is_refused(squares):
     G = mlp.Generator(mlp.Config(img_height=8, img_width=8))
     with pytest.raises(ValueError, match="ppl_end_lite0: paths are between styles"):

@@ -7,7 +7,8 @@ from fastgan.metrics.result import intervals
 
 KEYS = {
     "metric", "results", "interval", "interval_method", "num_fake", "num_real", "extractor",
-    "resize", "seed", "data", "kimg", "checkpoint", "computed_by",
+    "resize", "seed", "data", "truncation_psi", "truncation_cutoff", "label", "kimg",
+    "checkpoint", "computed_by",
 }  # fmt: skip
 
 

@@ -17,7 +17,11 @@ _GAP = 4  # pixels between a generated picture and its neighbours
 
 
 def write_pictures(
-    kind: str, stem: Path, dataset: Any, options: dict[str, Any], make_sampler: Callable[[Any], Any]
+    kind: str,
+    stem: Path,
+    dataset: Any,
+    options: dict[str, Any],
+    make_sampler: Callable[[Any], Callable[[int, int], Any]],
 ) -> None:
     """Writes a spectrum, or a sheet of nearest images.
 
@@ -26,8 +30,8 @@ def write_pictures(
         stem: path of the files without suffix.
         dataset: the real images.
         options: num_real, batch, device and seed of an evaluator; as many are generated.
-        make_sampler: evaluator → a function n → the next n generated images, which have the labels
-            of the evaluator's data set.
+        make_sampler: evaluator → a function (first, n) → generated images first … first + n - 1,
+            which have the labels of the evaluator's data set.
     """
     import torch
 
@@ -46,7 +50,7 @@ def write_pictures(
         _write_nearest(evaluator, make_sampler(evaluator), path, num=num)
 
 
-def _write_spectrum(evaluator: Any, sample: Callable[[int], Any], stem: Path, *, num: int) -> None:
+def _write_spectrum(evaluator: Any, sample: Any, stem: Path, *, num: int) -> None:
     """Writes `<stem>.svg` and `<stem>.csv`, power by frequency, and prints some of its rows."""
     import torch
 
@@ -60,8 +64,8 @@ def _write_spectrum(evaluator: Any, sample: Callable[[int], Any], stem: Path, *,
     real = torch.cat([
         power_spectra(torch.from_numpy(np.stack([dataset[i][0] for i in part]))) for part in parts
     ])  # fmt: skip
-    sizes = [min(batch, num - i) for i in range(0, num, batch)]
-    fake = torch.cat([power_spectra(sample(n)).cpu() for n in sizes])
+    parts = [(i, min(batch, num - i)) for i in range(0, num, batch)]
+    fake = torch.cat([power_spectra(sample(i, n)).cpu() for i, n in parts])
     at = frequencies(*dataset[0][0].shape[1:]).tolist()
     rows = list(zip(at, decibels(real).tolist(), decibels(fake).tolist(), strict=True))
     text = io.StringIO()
@@ -90,7 +94,7 @@ def _write_spectrum(evaluator: Any, sample: Callable[[int], Any], stem: Path, *,
     click.echo(f"spectrum    {stem.with_suffix('.svg')} and .csv")
 
 
-def _write_nearest(evaluator: Any, sample: Callable[[int], Any], path: Path, *, num: int) -> None:
+def _write_nearest(evaluator: Any, sample: Any, path: Path, *, num: int) -> None:
     """Writes a sheet of the generated images that are nearest to images of the data.
 
     In each row are a generated image and the five real images nearest to it in the extractor's
@@ -108,10 +112,9 @@ def _write_nearest(evaluator: Any, sample: Callable[[int], Any], path: Path, *, 
         f"nearest     features of {len(dataset)} images of the data, which are then kept ..."
     )
     real = evaluator.real_features()
-    sizes = [min(evaluator.batch, num - i) for i in range(0, num, evaluator.batch)]
-    pictures, rows = [], []
-    for n in sizes:
-        x = to_uint8(sample(n).cpu())
+    batch, pictures, rows = evaluator.batch, [], []
+    for i in range(0, num, batch):
+        x = to_uint8(sample(i, min(batch, num - i)).cpu())
         pictures.append(x)
         rows.append(evaluator.features(x, 0).cpu())
     fakes, k = torch.cat(pictures), min(_NEIGHBOURS, len(real) - 1)

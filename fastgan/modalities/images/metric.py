@@ -178,7 +178,7 @@ def network_scores(
         names: the metrics; those of another kind are left out.
         G: the generator, in eval mode.
         conditions: (first, n) → c of n samples, or None.
-        options: num, batch, device, seed, latents and data of
+        options: num, batch, device, seed, latents, data and ranks of
             `fastgan.metrics.perceptual_path.path_length_results`.
 
     Returns:

@@ -20,6 +20,7 @@ import torch
 from fastgan import ops
 from fastgan._version import __version__
 from fastgan.atomic import write_atomic
+from fastgan.metrics.result import is_of_usual_samples
 from fastgan.modalities import load_modality
 from fastgan.training.loop.observer import Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import RunFiles, flatten, read_run
@@ -81,7 +82,8 @@ def _tiles(run: RunFiles, is_running: bool) -> str:
         ("trained for", _duration(last.get("total_sec")), ""),
         ("time left", _duration(last.get("eta_sec") if is_running else None), ""),
     ]
-    for name, rows in [*run.scores.items()][:_SCORES_IN_TILES]:
+    usual = {name: [*filter(is_of_usual_samples, rows)] for name, rows in run.scores.items()}
+    for name, rows in [pair for pair in usual.items() if pair[1]][:_SCORES_IN_TILES]:
         value, _, interval = value_and_interval(rows[-1], name).partition(" ")
         count = rows[-1].get("num_fake")
         tiles.append((name if count is None else f"{name}, N = {count}", value, f" {interval}"))

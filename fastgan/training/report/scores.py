@@ -9,7 +9,8 @@ from fastgan.training.report.charts import format_number, line_chart
 
 __all__ = ["score_charts", "settings", "value_and_interval"]
 
-_SETTINGS = ("num_fake", "num_real", "extractor", "resize", "data", "seed")
+_SETTINGS = ("num_fake", "num_real", "extractor", "resize", "data", "seed", "truncation_cutoff",
+             "label")  # fmt: skip
 
 
 def score_charts(run: RunFiles) -> list[str]:
@@ -47,11 +48,15 @@ def _by_settings(name: str, rows: Iterable[dict]) -> dict[str, list[dict]]:
     """The lines of a chart: "kid_lite0", or "kid_lite0 (1)" ... where settings differ."""
     found: dict[str, list[dict]] = {}
     for row in rows:
-        key = json.dumps([row.get(setting) for setting in _SETTINGS])
+        key = json.dumps([row.get(setting) for setting in _SETTINGS] + [_psi(row)])
         found.setdefault(key, []).append(row)
     if len(found) == 1:
         return {name: next(iter(found.values()))}
     return {f"{name} ({i + 1})": some for i, some in enumerate(found.values())}
+
+
+def _psi(row: Mapping[str, Any]) -> float:
+    return float(row.get("truncation_psi", 1))  # lines of earlier runs have no such key
 
 
 def value_and_interval(row: Mapping[str, Any], name: str) -> str:
@@ -74,8 +79,12 @@ def settings(row: Mapping[str, Any]) -> str:
     """
     if "num_fake" not in row:
         return ""
+    trunc = "" if _psi(row) == 1 else f", truncation psi {_psi(row):g}"
+    if row.get("truncation_cutoff") is not None:
+        trunc += f" in {row['truncation_cutoff']} layers"
+    label = "" if row.get("label") is None else f", label {row['label']}"
     how = f"; interval: {row['interval_method']}" if row.get("interval_method") else ""
     return (
         f"; {row['num_fake']} generated and {row['num_real']} real samples; features: "
-        f"{row['extractor']}, resizing: {row['resize']}, seed {row.get('seed')}{how}"
+        f"{row['extractor']}, resizing: {row['resize']}, seed {row.get('seed')}{trunc}{label}{how}"
     )

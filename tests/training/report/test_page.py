@@ -110,6 +110,18 @@ def test_a_score_has_beside_it_what_it_depends_on():
     assert "kid_lite0, N = 1000" in text
 
 
+def test_scores_of_truncated_samples_say_so_and_are_in_no_tile():
+    truncated = _score(8.0, 2.0) | {"truncation_psi": 0.5, "truncation_cutoff": 3, "label": 1}
+    earlier = _score(0.0, 3.0)
+    del earlier["truncation_psi"]  # as lines of earlier versions are
+    rows = [earlier, _score(8.0, 1.0), truncated]
+    text = _Tags(render(_run(scores={"kid_lite0": rows}), state="finished", facts={})).text
+    assert {"kid_lite0 (1)", "kid_lite0 (2)"} <= {words.strip() for words in text}
+    assert "kid_lite0 (3)" not in {words.strip() for words in text}
+    assert any("seed 3, truncation psi 0.5 in 3 layers, label 1;" in words for words in text)
+    assert " [0.5, 1.25]" in text  # of the tile
+
+
 def test_intervals_are_a_band_behind_the_line():
     (chart,) = score_charts(_run())
     (band,) = re.findall(r'<path class="band k0" d="M(.*?)Z"/>', chart)
