@@ -31,8 +31,8 @@ __all__ = [
 class Adversarial(Objective):
     """A loss of D's logits for D, and one for G, with any number of further terms.
 
-    A subclass gives `name` and computes `_d_loss(real, fake)` and `_g_loss(fake, real)` from logits
-    that are checked and in float32 at least.
+    A subclass gives `name` and `boundary`, and computes `_d_loss(real, fake)` and
+    `_g_loss(fake, real)` from logits that are checked and in float32 at least.
 
     Args:
         **terms: name → weight, or a dict of the arguments, of a file of `fastgan.losses.terms`; or
@@ -177,6 +177,7 @@ class NonSaturating(Adversarial):
     """
 
     name = "non_saturating"
+    boundary = 0.0
 
     def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -211,6 +212,7 @@ class LeastSquares(Adversarial):
     """
 
     name = "least_squares"
+    boundary = 0.5
 
     def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * ((real - 1).square().mean() + fake.square().mean())
@@ -247,6 +249,7 @@ class Hinge(Wasserstein):
     """
 
     name = "hinge"
+    boundary = 0.0
 
     def _d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()

@@ -32,6 +32,9 @@ class Objective(nn.Module):
             `judged.fake`, and read nothing else: the two gradients are then taken one after the
             other, which needs less memory.
         has_open_names: whether other names than those of the named objectives may occur.
+        boundary: the logit between what D's losses ask for at real samples and at generated ones,
+            such as 0; None (default) where only differences of logits count, or where it is not
+            known. `fastgan.augment.AdaController` reads on which side real samples are.
 
     Example:
         class Pixel(Objective):
@@ -44,6 +47,7 @@ class Objective(nn.Module):
     needs_real_for_g = False
     is_separable = False
     has_open_names = True
+    boundary: float | None = None
 
     def discriminator_losses(self, fake: Any, batch: Any, judged: Judged) -> Losses:
         """The losses of D.

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -86,6 +87,64 @@ def test_a_restored_controller_continues_as_the_first():
     second.update(pipe, 100)
     assert second.r_t.item() == pytest.approx(0.6)
     assert set(first.state_dict()) == {"sums", "r_t"}
+
+
+def update_by_pairs(pipe, real, fake):
+    controller = AdaController(target=0.5, ada_kimg=2, boundary=None)
+    controller.accumulate(real, fake)
+    controller.update(pipe, 100)
+    return controller.r_t.item()
+
+
+@pytest.mark.parametrize(("ordered", "p"), [(4, 0.35), (3, 0.25), (2, 0.25), (0, 0.25)])
+@pytest.mark.parametrize("constant", [0.0, 1000.0, -1000.0])
+def test_pairs_move_p_by_their_order_alone(ordered, p, constant):
+    """0.5 for single logits is 0.66 for pairs; three of four pairs in order are 0.5."""
+    fake = torch.tensor([[3.0], [-2.0], [0.5], [-7.0]]) + constant
+    real = fake + torch.where(torch.arange(4)[:, None] < ordered, 1.0, -1.0)
+    pipe = AugmentPipe(p=0.3)
+    assert update_by_pairs(pipe, real, fake) == (2 * ordered - 4) / 4
+    assert pipe.p.item() == pytest.approx(p, abs=1e-6)
+
+
+def test_equal_logits_are_no_order():
+    assert update_by_pairs(AugmentPipe(p=0.3), torch.ones(4), torch.ones(4)) == 0.0
+
+
+def test_the_goal_of_pairs_is_the_target_for_normal_logits():
+    """Logits whose mean sign is the target are compared with logits of the opposite mean."""
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, 100_000, dtype=torch.float64, generator=generator)
+    for target in (-0.4, 0.0, 0.6, 0.9):
+        mean = math.sqrt(2) * torch.erfinv(torch.tensor(target, dtype=torch.float64))
+        real, fake = draw() + mean, draw() - mean
+        assert real.sign().mean().item() == pytest.approx(target, abs=0.01)
+        pairs = AdaController(target, boundary=None)
+        pairs.accumulate(real, fake)
+        pairs.update(AugmentPipe(), 0)
+        assert pairs.r_t.item() == pytest.approx(pairs.goal, abs=0.01)
+    assert AdaController(0.6, boundary=None).goal == pytest.approx(0.7660, abs=1e-4)
+    assert AdaController(0.6, boundary=0.5).goal == 0.6
+
+
+def test_signs_are_those_of_the_boundary():
+    pipe, controller = AugmentPipe(p=0.3), AdaController(target=0.0, ada_kimg=2, boundary=0.5)
+    controller.accumulate(torch.tensor([0.4, 0.3, 0.6, 0.2]))
+    controller.update(pipe, 100)
+    assert controller.r_t.item() == -0.5
+    assert pipe.p.item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("fake", [None, torch.ones(3)])
+def test_pairs_need_as_many_generated_images(fake):
+    with pytest.raises(ValueError, match=r"accumulate: with boundary=None .* shape \(4, 1\)"):
+        AdaController(boundary=None).accumulate(CONFIDENT, fake)
+
+
+@pytest.mark.parametrize("boundary", [math.inf, math.nan])
+def test_a_boundary_that_is_no_number_is_refused(boundary):
+    with pytest.raises(ValueError, match="AdaController: boundary must be finite or None"):
+        AdaController(boundary=boundary)
 
 
 @pytest.mark.parametrize("target", [-1.0, 1.0, math.nan])

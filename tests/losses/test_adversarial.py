@@ -55,6 +55,19 @@ def test_closed_form_values_and_gradients(name):
     np.testing.assert_allclose(fake.grad.cpu(), t_fake(FAKE) / 3, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", objectives())
+def test_the_boundary_is_the_logit_of_a_discriminator_that_cannot_tell(name):
+    """Its loss is least where it says the boundary of all samples, or is the same for any logit."""
+    loss = load_objective(name)
+    logits = torch.linspace(-4, 4, 65, dtype=torch.float64)
+    losses = torch.stack([loss.discriminator_loss(t.view(1, 1), t.view(1, 1)) for t in logits])
+    if loss.boundary is None:
+        assert losses.max() - losses.min() < 1e-12
+    else:
+        least = logits[losses < losses.min() + 1e-12]
+        assert least.mean().item() == pytest.approx(loss.boundary, abs=1e-12)
+
+
 def test_relativistic_closed_form():
     loss = load_objective("relativistic")
     assert loss.needs_real_for_g is True

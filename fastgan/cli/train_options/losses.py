@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgan.cli.train_options.names import AS_CFG_HAS_IT, option_name
+from fastgan.cli.train_options.names import option_name
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
@@ -109,8 +109,6 @@ def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> 
 
     `config` is that of --cfg, without the options.
     """
-    from fastgan.losses import load_objective
-
     both = [option_name(name) for name in _PENALTIES if name in options]
     if "gamma" in options and both:
         raise click.BadParameter(
@@ -118,15 +116,6 @@ def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> 
             f"{' and '.join(both)} {'are' if len(both) > 1 else 'is'} given besides; leave --gamma "
             "out and give each penalty its own option",
             param_hint="--gamma",
-        )
-    mode = options.get("aug", AS_CFG_HAS_IT)
-    mode = config.augment.mode if mode == AS_CFG_HAS_IT else mode
-    if "loss" in options and mode == "ada" and load_objective(options["loss"]).is_relativistic:
-        raise click.BadParameter(
-            f"{options['loss']} compares real and generated samples, and the sign of D(real), by "
-            "which --aug ada chooses its p, has no meaning; add --aug noaug, or --aug fixed with "
-            "--p",
-            param_hint="--loss",
         )
 
 

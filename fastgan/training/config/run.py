@@ -88,7 +88,9 @@ class AugmentConfig:
     Args:
         mode: "noaug" (default): none; "fixed": each transform of `groups` with probability `p`, or
             with one that goes from `p` to `schedule.augment_p_end`; "ada": the same, where p starts
-            at `p` and is controlled so that E[sign D(real)] comes near `target`.
+            at `p` and is controlled so that E[sign D(real)] comes near `target`, or for an
+            objective that reads differences of logits alone, such as the relativistic one, the same
+            for pairs of a real and a generated sample (`fastgan.augment.AdaController`).
         p: probability in [0, 1]; default 0.
         target: of ADA, in (-1, 1); default 0.6.
         groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
@@ -285,13 +287,7 @@ class TrainConfig(StepConfig):
         require(isinstance(self.objective, str), "objective", "a name in a run's configuration, "
                 "which is JSON", self.objective, "write your losses as a file of "
                 "fastgan/losses/terms, or use TrainStep")  # fmt: skip
-        objective = self.make_objective()
-        if self.augment.mode == "ada" and objective.is_relativistic:
-            raise ValueError(
-                f"augment.mode='ada' reads the sign of D(real), which objective={self.objective!r} "
-                "leaves without meaning (only differences of logits count); set "
-                "augment.mode='fixed' with a p, or another objective"
-            )
+        self.make_objective()  # refuses names that do not exist
 
     def _check_deterministic(self) -> None:
         is_cuda = self.device.startswith("cuda")

@@ -167,8 +167,8 @@ def d_objective(
     state.stats.add("Logits/real", mean_of(at_real.logits), share)
     state.stats.add("Logits/fake", mean_of(at_fake.logits), share)
     if state.ada is not None:
-        for logits in at_real.logits:
-            state.ada.accumulate(logits, weight=state.context.world_size)
+        for of_real, of_fake in zip(at_real.logits, at_fake.logits, strict=True):
+            state.ada.accumulate(of_real, of_fake, weight=state.context.world_size)
     return total
 
 

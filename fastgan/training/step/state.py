@@ -336,8 +336,10 @@ def _make_augment(
     if settings.mode == "noaug":
         return None, None
     pipe = AugmentPipe(groups=settings.groups, p=settings.p).to(device)
-    is_ada = settings.mode == "ada"
-    return pipe, AdaController(settings.target, settings.ada_kimg).to(device) if is_ada else None
+    if settings.mode != "ada":
+        return pipe, None
+    boundary = config.make_objective().boundary
+    return pipe, AdaController(settings.target, settings.ada_kimg, boundary).to(device)
 
 
 def _make_grid(config: TrainConfig, G: nn.Module, grid_c: Any) -> tuple[Any, Any]:

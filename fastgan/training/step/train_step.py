@@ -43,7 +43,7 @@ class TrainStep:
             where G has it; else none.
         augment: a module applied to all that D sees, such as `fastgan.augment.AugmentPipe`.
             Default: none.
-        ada: controls augment.p. Default: p stays.
+        ada: controls augment.p; its `boundary` is that of the objective. Default: p stays.
         watch_health: whether every 25 steps are looked at, and a `HealthWarning` says in words what
             is wrong: NaN, collapse, a D that wins or learns nothing, weights that grow, and more
             (`fastgan.training.step.health`). Default True. A look waits for the device.
@@ -93,6 +93,13 @@ class TrainStep:
                 "TrainStep: ada controls augment.p, but augment has no p; pass an AugmentPipe"
             )
         self._has_batch = "batch" in settings
+        boundary = config.make_objective().boundary
+        if ada is not None and ada.boundary != boundary:
+            raise ValueError(
+                f"TrainStep: ada has boundary={ada.boundary}, and the objective "
+                f"{config.objective!r} has {boundary}, by which D's logits of real samples are "
+                f"read; pass AdaController(boundary={boundary})"
+            )
         self.state: StepState = create_step_state(
             config, G, D, latent_shape=shape, augment=augment, ada=ada,
             latent_sampler=latent_sampler,

@@ -99,10 +99,6 @@ def test_from_dict_names_a_missing_key():
             {"model": MlpConfig(data_shape=(2,)), "augment": AugmentConfig(mode="fixed", p=0.1)},
             "augment.mode='fixed' needs images",
         ),
-        (
-            {"objective": "relativistic", "augment": AugmentConfig(mode="ada")},
-            "set augment.mode='fixed'",
-        ),
         ({"augment": AugmentConfig(mode="fixed")}, "augment.p: .*choose mode='noaug'"),
         ({"schedule": RISING_P}, "schedule.augment_p_end=0.5 needs augment.mode='fixed', got 'noa"),
         (

@@ -656,10 +656,9 @@ def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
     found = []
     for at_once in (None, 1, 3):
         config = tiny.config(
-            **EVERYTHING, objective=objective, batch=6, batch_gpu=at_once, style_mixing_prob=0.5
-        )
-        if objective == "non_saturating":
-            config = config.with_changes(augment=AugmentConfig(mode="ada", p=0.4, ada_kimg=1.0))
+            **EVERYTHING, objective=objective, batch=6, batch_gpu=at_once, style_mixing_prob=0.5,
+            augment=AugmentConfig(mode="ada", p=0.4, ada_kimg=1.0),
+        )  # fmt: skip
         torch.manual_seed(0)
         G, D = tiny.G(config.model).double(), tiny.D(config.model).double()
         state = create_state(config, G, D)

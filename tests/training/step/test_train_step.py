@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from fastgan.augment import AdaController, AugmentPipe
+from fastgan.losses import load_objective, objectives
 from fastgan.training import OptimizerConfig, TrainStep
 from fastgan.training.config.run import EmaConfig, ScheduleConfig
 from fastgan.training.step.phases import train_step
@@ -161,10 +162,73 @@ def test_ada_steers_the_augmentation():
     assert pipe.p.item() == pytest.approx(0.516)
 
 
+class Bright(nn.Module):
+    """The logit is a multiple of the mean of an image, and a number; neither learns much."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.0))
+        self.constant = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        return self.factor * x.mean((1, 2, 3)) + self.constant
+
+
+class Dark(nn.Module):
+    """The same dark image for every latent."""
+
+    z_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(-0.5))
+
+    def forward(self, z):
+        return self.level.expand(len(z), 3, 8, 8)
+
+
+@pytest.mark.parametrize("groups", ["blit", "diffaug"])
+@pytest.mark.parametrize("objective", objectives())
+def test_ada_follows_a_discriminator_that_overfits_under_every_objective(objective, groups):
+    """p rises while D tells bright real images from dark fakes, and falls when it does not.
+
+    Where only differences of logits count, any constant in them changes nothing.
+    """
+    boundary = load_objective(objective).boundary
+    pipe, still = AugmentPipe(groups=groups, p=0.1), OptimizerConfig(lr=1e-9)
+    ada = AdaController(0.6, ada_kimg=1.0, boundary=boundary)
+    step = TrainStep(
+        Dark(), Bright(), augment=pipe, ada=ada, objective=objective, g_optimizer=still,
+        d_optimizer=still, watch_health=False,
+    )  # fmt: skip
+    expected, x = 0.1, torch.full((4, 3, 8, 8), 0.5)
+    # just below the boundary, or anything
+    constants = (boundary - 0.01,) if boundary is not None else (1000.0, -1000.0, 0.0)
+    for factor, change in ((9.0, 0.016), (0.0, -0.016), (-9.0, -0.016), (9.0, 0.016)):
+        for constant in constants:
+            with torch.no_grad():
+                step.state.D.factor.fill_(factor)
+                step.state.D.constant.fill_(constant)
+            for _ in range(4):
+                step(x)
+            expected += change
+            assert pipe.p.item() == pytest.approx(expected, abs=1e-5), (factor, constant)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: TrainStep(nn.Linear(3, 2), Critic()), "latent_shape is needed, as Linear"),
+        (
+            lambda: TrainStep(
+                Dark(),
+                Bright(),
+                augment=AugmentPipe(),
+                ada=AdaController(),
+                objective="relativistic",
+            ),
+            r"objective 'relativistic' has None.*pass AdaController\(boundary=None\)",
+        ),
         (lambda: make(ada=AdaController(0.6, 1.0)), "ada controls augment.p"),
         (lambda: make(pl_weight=1.0), "pl_weight=1.0 needs a generator with mapping"),
         (lambda: make(r1_gamma=-1.0), "r1_gamma: expected a number >= 0"),

@@ -18,8 +18,8 @@ def recipe(
     β1 = 0 in both: the paper's. Widths, the learning rate, β2 and the constant γ are ours, for
     minutes on a processor; r1_gamma and r2_gamma are one number there, and `--gamma` sets both.
 
-    Left out are the paper's schedules and its augmentation (`--aug fixed --p P`: the relativistic
-    loss leaves ADA nothing to read), which the recipe r3gan has.
+    Left out are the paper's schedules and its augmentation (`--aug fixed --p P --augpipe r3gan`),
+    which the recipe r3gan has.
 
     Raises:
         ValueError where the resolution is not a square of a power of two from 4 on.
