@@ -104,7 +104,7 @@ def load(state: TrainState, path: Path) -> dict[str, Any]:
         path: of the .safetensors or the .json file.
 
     Returns:
-        The JSON document: config, counters, faults, environment.
+        The JSON document: config, counters, faults, environment, and health where it is saved.
 
     Raises:
         CheckpointError: when the files are damaged or do not fit the state.

@@ -39,7 +39,7 @@ class Contents:
 
     Args:
         tensors: by name, contiguous, on the CPU; nothing else writes to their memory.
-        values: JSON: config, counters, faults, environment.
+        values: JSON: config, counters, faults, environment; a run adds health.
     """
 
     tensors: dict[str, Tensor]

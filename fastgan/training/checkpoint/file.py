@@ -54,6 +54,9 @@ FIELDS = {
 }
 _VALUES = {"config", "counters", "faults", "environment"}
 _DOCUMENT_KEYS = {"format", "fields", "tensors", "sha256"} | _VALUES
+# What a run is without, such as a checkpoint of `save` or of an earlier fastgan: the looks at the
+# training's health so far, which have a version of their own.
+_OPTIONAL = {"health"}
 _SCRATCH = ".writing-"
 
 
@@ -73,7 +76,8 @@ def json_of(path: Path) -> Path:
 
 
 def write(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Writes path (.json) and its tensor file; `values`: config, counters, faults, environment.
+    """Writes path (.json) and its tensor file; `values`: config, counters, faults, environment,
+    and health where there is one.
 
     Other threads run meanwhile. After an OSError (the disk refuses) neither of the two new files
     exists, and nothing else is left.
@@ -144,7 +148,7 @@ def read_document(path: Path) -> dict[str, Any]:
             f"checkpoint: {path} was changed or damaged (its SHA-256 does not fit); "
             "use an older checkpoint"
         )
-    _check_same(path, "JSON key", document.keys(), _DOCUMENT_KEYS)
+    _check_same(path, "JSON key", document.keys() - _OPTIONAL, _DOCUMENT_KEYS)
     _check_same(path, "field", document["fields"].keys(), FIELDS.keys())
     for name, version in document["fields"].items():
         if version != FIELDS[name]:

@@ -1,7 +1,7 @@
 """`train`: the training loop, with its ticks and snapshots.
 
-What may go wrong has files of its own: `faults` (NaN), `interrupt` (signals) and
-`fastgan.training.checkpoint.saver` (disk).
+What may go wrong has files of its own: `faults` (NaN), `health_policy` (what is no NaN),
+`interrupt` (signals) and `fastgan.training.checkpoint.saver` (disk).
 """
 
 import contextlib
@@ -25,7 +25,9 @@ from fastgan.training.checkpoint.transfer import copy_weights
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.replica import replicate, shared_tensors
+from fastgan.training.loop.events import Events
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
+from fastgan.training.loop.health_policy import GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
 from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.run_files import fakes_name
@@ -40,11 +42,8 @@ from fastgan.training.loop.source import (
 )
 from fastgan.training.needs.recompute import choose_recompute
 from fastgan.training.step.backends import backend_settings
-from fastgan.training.step.batch import Batch
 from fastgan.training.step.health.rules import Words
-from fastgan.training.step.health.watch import HealthWatch
 from fastgan.training.step.phases import train_step
-from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import GRID_SIZE, TrainState, build_state
 
 __all__ = [
@@ -60,8 +59,6 @@ __all__ = [
     "train",
 ]
 
-ON_COLLAPSE = ("warn", "stop", "rollback")
-_GO_BACK, _STOP = 1, 2  # what a rank wishes after a step; 0: to go on
 FIRST_TICK_STEPS = 3  # so that a user soon sees that the run works
 
 
@@ -177,12 +174,16 @@ def train(
     evaluator = make_evaluator(state, dataset, ranks)
     if not isinstance(loader, BatchLoader):
         loader = CopyingLoader(loader, state.device)
-    observers = observers if rank == 0 else ()
+    events = Events(observers if rank == 0 else (), state.device)
+    health = HealthPolicy(
+        state, words or Words.of_config(), on_collapse, is_first=rank == 0,
+        notify=partial(events.tell, "on_alarm"),
+    )  # fmt: skip
+    if document is not None:
+        health.restore(document.get("health", {}))
     faults = faults or FaultPolicy()
     with backend_settings(config, state.device):
-        run = _Run(state, loader, evaluator, run_dir, observers, faults, ranks)
-        run.watch_health(words or Words.of_config(), on_collapse)
-        return run.run(info)
+        return _Run(state, loader, evaluator, run_dir, events, health, faults, ranks).run(info)
 
 
 class _Run:
@@ -194,7 +195,8 @@ class _Run:
         loader: Loader,
         evaluator: PartEvaluator | None,
         run_dir: Path,
-        observers: Sequence[Observer],
+        events: Events,
+        health: HealthPolicy,
         faults: FaultPolicy,
         ranks: Ranks | None,
     ):
@@ -202,7 +204,7 @@ class _Run:
         self.loader = loader
         self.evaluator = evaluator
         self.run_dir = run_dir
-        self.events = _Events(observers, state.device)
+        self.events, self.health = events, health
         self.ranks = ranks
         self.is_first = ranks is None or ranks.is_first
         self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
@@ -211,21 +213,13 @@ class _Run:
         self.guard = FaultGuard(
             state,
             faults,
-            notify=partial(self.events.tell, "on_alarm"),
+            notify=partial(events.tell, "on_alarm"),
             last_good=partial(_newest, self.saver),
         )
         self.earlier_sec = state.elapsed_sec
         self.begin = self.tick_begin = self.tick_end = time.perf_counter()
         self.tick_nimg = state.nimg
         self.data_wait_sec = 0.0
-        self.health: HealthWatch | None = None
-        self.on_collapse, self.collapse, self.has_asked = "warn", "", False
-
-    def watch_health(self, words: Words, on_collapse: str) -> None:
-        """Lets the first rank look at the training's health. NaN in updates are the guard's."""
-        self.on_collapse = on_collapse
-        if self.is_first:
-            self.health = HealthWatch(self.state, words, without=["skipped-updates"])
 
     def run(self, info: RunInfo) -> TrainState:
         reason = "failed"
@@ -249,7 +243,7 @@ class _Run:
                 raise
             finally:
                 self.state.reason = reason
-                self.state.standing = ", ".join(self.health.standing) if self.health else ""
+                self.state.standing = self.health.standing
                 self.events.tell("on_end", reason)
         return self.state
 
@@ -262,16 +256,16 @@ class _Run:
             asked = time.perf_counter()
             batch = step_input(self.loader, state)
             self.data_wait_sec += time.perf_counter() - asked
-            self._look(batch)
+            self.health.look(batch)
             train_step(state, batch)
             self.events.tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
             wish = self._wish(stop.is_set())
-            is_stopping = wish == _STOP
+            is_stopping = wish == STOP
             is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
             went_back = self.guard.after_step()
-            if not went_back and wish == _GO_BACK:
-                self.guard.go_back(self.collapse or "rank 0 found a collapse")
+            if not went_back and wish == GO_BACK:
+                self.guard.go_back(self.health.collapse or "rank 0 found a collapse")
                 went_back = True
             if not went_back and (is_due or is_stopping):
                 went_back = self.guard.check()
@@ -287,28 +281,15 @@ class _Run:
                 self.tick_begin = time.perf_counter()
             if is_stopping and (went_back or not is_last):
                 if self.is_first and (went_back or last_saved != state.nimg):
-                    self.saver.save(self._contents())
-                return "unhealthy" if self.collapse and not stop.is_set() else "interrupted"
+                    self._save(self._contents())
+                is_asked = stop.is_set() or not self.health.collapse
+                return "interrupted" if is_asked else "unhealthy"
         return "finished"
-
-    def _look(self, batch: Batch | Picks) -> None:
-        """Tells of what is wrong with the training, and remembers a fatal fault to act on it."""
-        if self.health is None:
-            return
-        for finding in self.health.before_step(batch):
-            self.events.tell("on_alarm", Alarm(kimg=self.state.kimg, **finding.told))
-            if finding.is_fatal and self.on_collapse != "warn":
-                self.collapse = f"{finding.kind}: {finding.message}"
 
     def _wish(self, is_asked_to_stop: bool) -> int:
         """What any rank wishes after this step; called by every rank after every step."""
         ranks, state = self.ranks, self.state
-        wish = 0
-        if is_asked_to_stop or (self.collapse and self.on_collapse == "stop"):
-            wish = _STOP
-        elif self.collapse and not self.has_asked:
-            wish = _GO_BACK
-            self.has_asked = True  # ranks hear of it a step later: asked twice, they go back twice
+        wish = STOP if is_asked_to_stop else self.health.wish()
         if ranks is None:
             return wish
         wish = ranks.step_ended(state.step, wish=wish)
@@ -341,7 +322,7 @@ class _Run:
                 scheduled=state.config.scheduled_values(state.kimg),
                 losses=losses,
                 data_wait_percent=100 * self.data_wait_sec / seconds,
-                logits=self.health.logits if self.health else None,
+                logits=self.health.logits,
                 eta_sec=max(state.config.total_kimg - state.kimg, 0) * seconds / kimg,
             ),
         )
@@ -357,7 +338,7 @@ class _Run:
             if self.ranks is None
             else self.ranks.others_wait_for("a snapshot")
         ):
-            path = self.saver.save(contents) if self.is_first else None
+            path = self._save(contents) if self.is_first else None
             has_metrics = self.evaluator is not None and not is_first
             metrics = measure(self.state, self.evaluator) if has_metrics else {}
             if self.is_first:
@@ -382,29 +363,15 @@ class _Run:
         self.state.elapsed_sec = self.earlier_sec + time.perf_counter() - self.begin
         return self.guard.snapshot()
 
+    def _save(self, contents: Contents) -> Path:
+        contents.values["health"] = self.health.history()
+        return self.saver.save(contents)
+
     def _restart_clocks(self) -> None:
         """Called after the state was rolled back."""
-        self.collapse, self.has_asked = "", False
-        if self.health is not None:
-            self.health.restart()
+        self.health.went_back()
         self.tick_nimg = self.state.nimg
         self.tick_begin = self.tick_end = time.perf_counter()
-
-
-class _Events:
-    """Tells the observers of a run; the random generators of its device stay as they are."""
-
-    def __init__(self, observers: Sequence[Observer], device: torch.device):
-        self.observers, self.device = observers, device
-
-    def tell(self, event: str, argument: object) -> None:
-        if not self.observers:
-            return
-        is_often = event == "on_step"
-        keep = random_state.preserved_torch if is_often else random_state.preserved
-        with keep(self.device):
-            for observer in self.observers:
-                getattr(observer, event)(argument)
 
 
 def _newest(saver: Saver) -> str:

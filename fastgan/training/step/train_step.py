@@ -185,7 +185,7 @@ class TrainStep:
 
         Returns:
             Tensors and ints, nested by the state's fields: {"G": {"fc.weight": …}, "pl_mean": …,
-            "step": 3, "rng": …}. `torch.save` takes it.
+            "step": 3, "rng": …}, and the looks at the training's health. `torch.save` takes it.
         """
         values: dict[str, Any] = {}
         for name, tensor in self.state.saved_tensors().items():
@@ -193,6 +193,8 @@ class TrainStep:
             copied = tensor.detach().clone()
             values |= {field: values.get(field, {}) | {rest: copied} if rest else copied}
         values |= counters(self.state)
+        if self._health is not None:
+            values["health"] = self._health.history()
         values["rng"] = torch.get_rng_state()
         if self.state.device.type == "cuda":
             values["rng.cuda"] = torch.cuda.get_rng_state(self.state.device)
@@ -211,7 +213,8 @@ class TrainStep:
         """
         state = self.state
         live, numbers = state.saved_tensors(), counters(state)
-        saved = dict(_flatten(values))
+        history = values.get("health", {})
+        saved = dict(_flatten({name: v for name, v in values.items() if name != "health"}))
         generators = {name: saved.pop(name, None) for name in ("rng", "rng.cuda")}
         found = {name: saved.pop(name) for name in numbers if name in saved}
         problems = [f"missing {name}" for name in numbers.keys() - found.keys()]
@@ -231,6 +234,7 @@ class TrainStep:
             torch.cuda.set_rng_state(generators["rng.cuda"].cpu(), state.device)
         if self._health is not None:
             self._health.restart()
+            self._health.restore(history)
 
     def _begin(self, batch: Batch) -> None:
         state = self.state

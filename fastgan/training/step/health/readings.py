@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fastgan import sample_rng
 from fastgan._trees import map_floating, num_rows, tensors_of
 from fastgan.losses.judgement import judgement_of
+from fastgan.training.optim.flat_optimizer import FlatOptimizer
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.generate import draw_latents
 from fastgan.training.step.losses import seen_by_d
@@ -70,7 +71,8 @@ class Reading:
             no scale, as Wasserstein's.
         g_moved, d_moved: ‖change of the weights since the last look‖ / ‖weights‖.
         g_size, d_size: ‖weights‖.
-        g_gradient, d_gradient: root mean square of the last phase's gradient.
+        g_gradient, d_gradient: root mean square of the last phase's gradient; NaN before the
+            first step of a process.
     """
 
     step: int
@@ -103,6 +105,7 @@ class Probe:
         self._has_scale = state.config.objective in _WITH_SCALE
         self._weights: dict[str, Tensor] = {}
         self._nonfinite = self._count_nonfinite()
+        self._first_step = state.step
         self.logits: Logits | None = None  # of the newest look at the networks
 
     @torch.no_grad()
@@ -133,8 +136,8 @@ class Probe:
             d_moved=moved["D"],
             g_size=sizes["G"],
             d_size=sizes["D"],
-            g_gradient=_root_mean_square(state.g_optimizer.flat.gradients),
-            d_gradient=_root_mean_square(state.d_optimizer.flat.gradients),
+            g_gradient=self._gradient(state.g_optimizer),
+            d_gradient=self._gradient(state.d_optimizer),
             **of_networks,
         )
 
@@ -195,6 +198,12 @@ class Probe:
                 moved[name] = float((values - before).norm()) / sizes[name]
             self._weights[name] = values
         return moved, sizes
+
+    def _gradient(self, optimizer: FlatOptimizer) -> float:
+        """Root mean square of the last phase's gradient; NaN where this object saw no step yet."""
+        if self._state.step == self._first_step:
+            return nan
+        return _root_mean_square(optimizer.flat.gradients)
 
     def _count_nonfinite(self) -> int:
         optimizers = (self._state.g_optimizer, self._state.d_optimizer)

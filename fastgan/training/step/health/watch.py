@@ -1,7 +1,9 @@
 """`HealthWatch`: looks at a training every LOOK_EVERY steps, and says when something is wrong."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import isfinite, nan
+from typing import Any
 
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.health.readings import Logits, Probe, Reading
@@ -14,6 +16,7 @@ __all__ = ["LOOK_EVERY", "Finding", "HealthWarning", "HealthWatch"]
 LOOK_EVERY = 25  # steps
 _CALM_LOOKS = 8  # without a fault, after which its alarm is over
 _KEPT = 400  # readings: 10,000 steps
+_VERSION = 1  # of `HealthWatch.history`
 
 
 class HealthWarning(UserWarning):
@@ -101,8 +104,52 @@ class HealthWatch:
                 found.append(Finding(kind=rule.kind, message=message, is_fatal=False, is_over=True))
         return found
 
+    def history(self) -> dict[str, Any]:
+        """The looks so far and the faults that stand, as JSON values, for a checkpoint.
+
+        Returns:
+            {"version", "looks": their number, "last_seen": kind → number of the look, "readings":
+            field of `Reading` → its values, to six digits, with None for what is not finite}.
+        """
+        columns = {f.name: [getattr(r, f.name) for r in self.readings] for f in fields(Reading)}
+        readings = {name: [_to_json(v) for v in values] for name, values in columns.items()}
+        return {
+            "version": _VERSION,
+            "looks": self._looks,
+            "last_seen": dict(self._last_seen),
+            "readings": readings,
+        }
+
+    def restore(self, history: dict[str, Any]) -> None:
+        """Takes over the looks of an earlier process and the faults that stood then.
+
+        Looks at or after the state's step are left out. Faults that stand are not told again. The
+        first look after it knows no moves.
+
+        Args:
+            history: of `history`. One of another version, or an empty one, is left out: no training
+                depends on it.
+        """
+        names = {f.name for f in fields(Reading)}
+        if history.get("version") != _VERSION or history["readings"].keys() != names:
+            return
+        columns = [[nan if v is None else v for v in values]
+                   for values in history["readings"].values()]  # fmt: skip
+        rows = zip(*columns, strict=True)
+        readings = [Reading(**dict(zip(history["readings"], row, strict=True))) for row in rows]
+        self.readings = [r for r in readings if r.step < self._state.step]
+        self._looks = history["looks"]
+        kinds = {rule.kind for rule in self._rules}
+        self._last_seen = {k: n for k, n in history["last_seen"].items() if k in kinds}
+
     def restart(self) -> None:
         """Forgets what was read after the state's step: the state was set back, or loaded."""
         self._probe = Probe(self._state)
         self.readings = [r for r in self.readings if r.step < self._state.step]
         self._last_seen.clear()
+
+
+def _to_json(value: float) -> float | None:
+    if isinstance(value, int):  # a bool, too
+        return value
+    return float(f"{value:.6g}") if isfinite(value) else None

@@ -11,6 +11,7 @@ from torch import nn
 from fastgan.training import Batch, OptimizerConfig, TrainStep
 from fastgan.training.loop import loop
 from fastgan.training.loop.faults import TrainingDiverged
+from fastgan.training.loop.health_policy import GO_BACK, HealthPolicy
 from fastgan.training.loop.observer import Observer
 from fastgan.training.report.log import RunLog
 from fastgan.training.report.page import Report
@@ -184,14 +185,17 @@ def test_several_ranks_go_back_once(tiny):
             return heard
 
     run = loop._Run.__new__(loop._Run)
-    run.ranks, run.state, run.health = LateRanks(), tiny.state(tiny.config()), None
-    run.on_collapse, run.collapse, run.has_asked = "rollback", "collapse: few samples", False
+    run.ranks, run.state = LateRanks(), tiny.state(tiny.config())
+    run.health = HealthPolicy(
+        run.state, Words.of_config(), "rollback", is_first=False, notify=lambda alarm: None
+    )
+    run.health.collapse = "collapse: few samples"
     run.state.step, heard = 1, []
     for _ in range(5):
         heard.append(run._wish(False))
-        if heard[-1] == loop._GO_BACK:
+        if heard[-1] == GO_BACK:
             run._restart_clocks()
-    assert heard == [0, loop._GO_BACK, 0, 0, 0]
+    assert heard == [0, GO_BACK, 0, 0, 0]
 
 
 def test_an_unknown_policy_is_refused(tiny, tmp_path):
