@@ -16,7 +16,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FL
 BUILD := $(BIN)/python setup.py --quiet build_ext --inplace
 # One process of pytest for each core, eight at most, of one OpenMP thread each. A test that is about
 # threads sets their number itself. PYTEST_FLAGS="-n 0" runs all in one process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+# Inductor compiles in the process itself: a pool of processes of its own, beside ours, wins nothing and can wait for ever.
+PYTEST := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 # A test that is not slow and has not ended after 15 minutes never will: it fails, with what each thread was doing.
 LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 # What runs kernels; the rest of the suite is the same on every backend.
