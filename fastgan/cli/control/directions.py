@@ -139,7 +139,7 @@ def _usual(kind: type["Question"], attributes: list[dict[str, str]]) -> list["Qu
 def _data_of(steerable: "SteerableGenerator", network: str, runs: Path, data: str | None) -> Any:
     from fastgan.cli.train_config import is_imported
     from fastgan.data import default_dataset
-    from fastgan.data.digits import digits_dataset
+    from fastgan.data.from_packages.digits import digits_dataset
     from fastgan.training.checkpoint.checkpoint import read_config
 
     if data is None:

@@ -15,8 +15,8 @@ from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_datas
 from fastgan.data.avatar_painter import CLASSES
 from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.data.batch_loader import packing_advice
-from fastgan.data.digits import digits_dataset
-from fastgan.data.emoji import emoji_dataset
+from fastgan.data.from_packages.digits import digits_dataset
+from fastgan.data.from_packages.emoji import emoji_dataset
 from fastgan.modalities.images.grids import has_class_rows
 from fastgan.modalities.modality import DataFacts
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from benchmarks.copies import share_of_run
 from fastgan.cli import main
 from fastgan.cli.run_folders import newest_checkpoint
-from fastgan.data import emoji
+from fastgan.data.from_packages import emoji
 from fastgan.metrics import available
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgan.data.digits import digits_dataset
-from fastgan.data.emoji import emoji_dataset
+from fastgan.data.from_packages.digits import digits_dataset
+from fastgan.data.from_packages.emoji import emoji_dataset
 from fastgan.modalities import load_modality
 from fastgan.training import (
     Batch,

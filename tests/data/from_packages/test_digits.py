@@ -3,7 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastgan.data import digits, open_images
+from fastgan.data import open_images
+from fastgan.data.from_packages import digits
 
 
 def test_the_digits_of_the_package(tmp_path, monkeypatch):

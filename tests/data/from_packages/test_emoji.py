@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fastgan.data import emoji, open_images
+from fastgan.data import open_images
+from fastgan.data.from_packages import emoji
 from fastgan.modalities.images import data as images_data
 from fastgan.training.config.recipes import load_recipe
 
