@@ -81,6 +81,21 @@ class Modality:
         """
         return self.data.grid(dataset, n) if hasattr(self.data, "grid") else None
 
+    def held_out(self, data: Any, model: Any, n: int) -> tuple[Any, Any] | None:
+        """Real samples that a run never trains on, to see whether its discriminator overfits.
+
+        Args:
+            data: `DataConfig` of the run.
+            model: the architecture's Config.
+            n: the most samples.
+
+        Returns:
+            (x, c) of `data.held_out(data, model, n)` as batches have them, on the CPU; None where
+            there is no such function, or no such samples.
+        """
+        find = getattr(self.data, "held_out", None)
+        return None if find is None else find(data, model, n)
+
     def make_loader(self, dataset: Any, config: Any, **options: Any) -> Any:
         """The loader of a run.
 

@@ -1,5 +1,6 @@
 """Images: what a data set tells a recipe, the data set, its labels, and its loader."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,6 +18,8 @@ from fastgan.data.avatars import DEFAULT_COUNT
 from fastgan.data.batch_loader import packing_advice
 from fastgan.data.from_packages.digits import digits_dataset
 from fastgan.data.from_packages.emoji import emoji_dataset
+from fastgan.data.image_dataset import spread_indices
+from fastgan.data.resident_images import normalised
 from fastgan.modalities.images.grids import has_class_rows
 from fastgan.modalities.modality import DataFacts
 
@@ -26,6 +29,7 @@ __all__ = [
     "conditions",
     "describe",
     "grid",
+    "held_out",
     "make_loader",
     "open_data",
     "preparation",
@@ -35,6 +39,7 @@ BUILT_IN = "avatars"
 BUILT_INS = ("avatars", "digits", "emoji")
 _AVATAR_RESOLUTION = 64
 _EMOJI_RESOLUTION = 32
+_HELD_OUT_BYTES = 64 * 2**20
 
 Say = Callable[[str], None]
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -162,6 +167,36 @@ def grid(dataset: Any, n: int) -> tuple[Tensor, Tensor] | None:
     chosen = [members[k][i // num_classes % len(members[k])] for i, k in enumerate(classes)]
     x = np.stack([dataset[index][0] for index in chosen])
     return torch.from_numpy(x), torch.eye(num_classes)[classes]
+
+
+def held_out(data: Any, model: Any, n: int) -> tuple[Tensor, Tensor] | None:
+    """Images that a run never trains on: the built-in set's, or those that `max_images` leaves out.
+
+    Args:
+        data: `DataConfig`.
+        model: the architecture's Config.
+        n: the most images; fewer, but 16 at least, where they take more than 64 MiB.
+
+    Returns:
+        (x float32 [n, C, H, W] in [-1, 1], c float32 [n, label_dim]); None where there are fewer
+        than 16.
+    """
+    if _built_in(data) == "emoji":
+        images = open_data(data, model).held_out
+        others = range(len(images))
+    elif data.max_images is None:
+        return None
+    else:
+        images = open_data(dataclasses.replace(data, max_images=None), model)
+        chosen = spread_indices(len(images), data.max_images, "held_out")
+        others = sorted(set(range(len(images))).difference(chosen or range(len(images))))
+    n = min(n, max(_HELD_OUT_BYTES // (4 * math.prod(images.image_shape)), 16))
+    at = spread_indices(len(others), n, "held_out") or range(len(others))
+    if len(at) < 16:
+        return None
+    pairs = [images[others[i]] for i in at]
+    x, c = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+    return normalised(x), c
 
 
 def make_loader(

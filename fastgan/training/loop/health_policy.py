@@ -27,6 +27,8 @@ class HealthPolicy:
         words: the names of settings in alarms.
         on_collapse: one of ON_COLLAPSE.
         is_first: whether this process looks.
+        held_out: real samples that the run never sees; default: none.
+        num_samples: of the data set; default None: not known.
         notify: called with every alarm.
     """
 
@@ -37,11 +39,18 @@ class HealthPolicy:
         on_collapse: str,
         *,
         is_first: bool,
+        held_out: Batch | None = None,
+        num_samples: int | None = None,
         notify: Callable[[Alarm], None],
     ):
         self._state, self._on_collapse, self._notify = state, on_collapse, notify
         # NaN in updates are FaultGuard's
-        self._watch = HealthWatch(state, words, without=["skipped-updates"]) if is_first else None
+        self._watch: HealthWatch | None = None
+        if is_first:
+            self._watch = HealthWatch(
+                state, words, without=["skipped-updates"], held_out=held_out,
+                num_samples=num_samples,
+            )  # fmt: skip
         self._has_asked = False
         self.collapse = ""  # the fatal fault that the run must act on
 

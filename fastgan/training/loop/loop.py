@@ -37,11 +37,13 @@ from fastgan.training.loop.source import (
     Loader,
     RankLoader,
     first_samples,
+    held_out_batch,
     open_dataset,
     step_input,
 )
 from fastgan.training.needs.recompute import choose_recompute
 from fastgan.training.step.backends import backend_settings
+from fastgan.training.step.health.readings import SAMPLES
 from fastgan.training.step.health.rules import Words
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import GRID_SIZE, TrainState, build_state
@@ -177,7 +179,8 @@ def train(
     events = Events(observers if rank == 0 else (), state.device)
     health = HealthPolicy(
         state, words or Words.of_config(), on_collapse, is_first=rank == 0,
-        notify=partial(events.tell, "on_alarm"),
+        held_out=held_out_batch(config, SAMPLES) if rank == 0 and dataset is not None else None,
+        num_samples=info.dataset_size, notify=partial(events.tell, "on_alarm"),
     )  # fmt: skip
     if document is not None:
         health.restore(document.get("health", {}))

@@ -15,7 +15,15 @@ from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import TrainState
 
-__all__ = ["CopyingLoader", "Loader", "RankLoader", "first_samples", "open_dataset", "step_input"]
+__all__ = [
+    "CopyingLoader",
+    "Loader",
+    "RankLoader",
+    "first_samples",
+    "held_out_batch",
+    "open_dataset",
+    "step_input",
+]
 
 
 class Loader(Protocol):
@@ -67,6 +75,17 @@ def open_dataset(config: TrainConfig) -> Any:
     return load_modality(config.data.modality).data.open_data(config.data, config.model)
 
 
+def held_out_batch(config: TrainConfig, n: int) -> Batch | None:
+    """At most n real samples that a run never trains on, on its device; None where there are none.
+
+    Args:
+        config: of the run.
+        n: the most samples.
+    """
+    found = load_modality(config.data.modality).held_out(config.data, config.model, n)
+    return None if found is None else _batch_on(torch.device(config.device), *found)
+
+
 def first_samples(loader: Loader, n: int) -> Any:
     """The n samples [n, ...] that a run sees first, on the CPU: a tree of tensors."""
     parts: list[Any] = []
@@ -81,8 +100,11 @@ def step_input(loader: Loader, state: TrainState) -> Batch | Picks:
     """The real samples of the next step, on the state's device or as places in what it holds."""
     if isinstance(loader, BatchLoader) and loader.images is not None:
         return Picks(loader.images, *loader.places_at(state.position))
-    x, c = loader.batch_at(state.position)
+    return _batch_on(state.device, *loader.batch_at(state.position))
+
+
+def _batch_on(device: torch.device, x: Any, c: Any) -> Batch:
     if isinstance(c, Tensor) and c.ndim == 2 and c.shape[1] == 0:
         c = None  # labels of no length
-    x, c = map_tensors(lambda t: t.to(state.device), (x, c))
+    x, c = map_tensors(lambda t: t.to(device), (x, c))
     return Batch(x=x, c=c)

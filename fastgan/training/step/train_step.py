@@ -47,6 +47,9 @@ class TrainStep:
         watch_health: whether every 25 steps are looked at, and a `HealthWarning` says in words what
             is wrong: NaN, collapse, a D that wins or learns nothing, weights that grow, and more
             (`fastgan.training.step.health`). Default True. A look waits for the device.
+        held_out: real samples [N, ...] that the loop never trains on, a tree as x is, or a `Batch`
+            of them and their conditions: with them a warning says when D overfits. The first 64 are
+            used. Default: none.
         **settings: the fields of `fastgan.training.StepConfig`: objective, objective_options,
             latents, g_optimizer, d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval,
             pl_weight, ema, capture, precision, … Without `batch` the first call's batch counts.
@@ -73,6 +76,7 @@ class TrainStep:
         augment: nn.Module | None = None,
         ada: AdaController | None = None,
         watch_health: bool = True,
+        held_out: Any = None,
         **settings: Any,
     ):
         config = StepConfig(**settings)
@@ -105,8 +109,13 @@ class TrainStep:
             latent_sampler=latent_sampler,
         )  # fmt: skip
         self._example: Batch | None = None
+        if held_out is not None and not isinstance(held_out, Batch):
+            held_out = Batch(x=held_out)
+        self._held_out = held_out
         words = Words.of_train_step()
-        self._health = HealthWatch(self.state, words) if watch_health else None
+        self._health: HealthWatch | None = None
+        if watch_health:
+            self._health = HealthWatch(self.state, words, held_out=held_out)
 
     def release(self) -> None:
         """Destroys the CUDA graphs of the phases now; the next call warms up and captures anew.
@@ -245,9 +254,24 @@ class TrainStep:
                 "TrainStep: c is given, but neither G nor D takes a second argument; leave c out, "
                 "or set latents='none' for a G that is called with c alone"
             )
+        if self._held_out is not None:
+            self._require_held_out("x", self._held_out.x, batch.x)
+            self._require_held_out("c", self._held_out.c, batch.c)
         if not self._has_batch:
             state.config = dataclasses.replace(state.config, batch=batch.n)
         self._example = Batch(*(map_tensors(Tensor.detach, tree) for tree in (batch.x, batch.c)))
+
+    def _require_held_out(self, name: str, got: Any, first: Any) -> None:
+        found, wanted = (
+            [f"{list(t.shape[1:])} {t.dtype} on {t.device.type}" for t in tensors_of(tree)]
+            for tree in (got, first)
+        )
+        if found != wanted:
+            raise ValueError(
+                f"TrainStep: held_out must have samples like those of {name}, "
+                f"{', '.join(wanted) or 'none'}, got {', '.join(found) or 'none'} (without the "
+                "first dimension); pass Batch(x=..., c=...) where the step is called with c"
+            )
 
     def _require_samples(self, x: Any) -> None:
         if isinstance(x, tuple | list) and len(x) == 1:

@@ -18,7 +18,7 @@ def trained(folder, *flags):
                "--kimg", "20", "--snap", "4", "--metrics", "kid_lite0",
                "--outdir", str(folder), *flags]  # fmt: skip
     result = CliRunner().invoke(main, command, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code in (0, 4), result.output  # 4: an alarm may say that D overfits
     run = next(folder.iterdir())
     line = (run / "metric-kid_lite0.jsonl").read_text().splitlines()[-1]
     return json.loads(line)["results"]["kid_lite0"], share_of_run(newest_checkpoint(run))

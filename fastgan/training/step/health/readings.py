@@ -1,6 +1,7 @@
 """`Reading`: what one look at a training state says, and `Probe`, which takes it.
 
-A look costs one pass of G and two of D over at most SAMPLES samples, without gradients. It changes
+A look costs one pass of G and two of D over at most SAMPLES samples, without gradients, and one
+more of D where samples are held out. It changes
 nothing: networks are in eval mode for it, so that no running mean moves, and torch's generators are
 as before afterwards.
 """
@@ -50,7 +51,10 @@ class Logits:
     fake: list[float]
 
 
-_UNKNOWN = {"finite": True, "diversity": nan, "auc": nan, "gap": nan}
+_UNKNOWN = {
+    "finite": True, "diversity": nan, "auc": nan, "gap": nan, "r_t": nan, "r_v": nan,
+    "num_held_out": 0, "held_out_auc": nan,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,16 @@ class Reading:
         auc: the part of pairs (real, fake) of which D gives the real one the larger logit.
         gap: mean logit of real samples minus that of fakes; NaN where the objective gives logits
             no scale, as Wasserstein's.
+        passes: how often each sample of the data set was shown; NaN where its size is not known.
+        r_t: mean sign of the logits of real samples less `Objective.boundary` (Karras et al. 2020,
+            arXiv 2006.06676); NaN where the objective has none, as relativistic ones, and for a G
+            without latents.
+        r_v: (mean logit of real samples - that of held-out ones) / (the same - that of fakes), of
+            the same paper: 0 where D treats held-out samples as those that it is trained on, 1
+            where it treats them as fakes. NaN where none are held out.
+        num_held_out: held-out samples looked at.
+        held_out_auc: the part of pairs (real, held out) of which D gives the real one the larger
+            logit.
         g_moved, d_moved: ‖change of the weights since the last look‖ / ‖weights‖.
         g_size, d_size: ‖weights‖.
         g_gradient, d_gradient: root mean square of the last phase's gradient; NaN before the
@@ -85,6 +99,11 @@ class Reading:
     num_constant: int
     auc: float
     gap: float
+    passes: float
+    r_t: float
+    r_v: float
+    num_held_out: int
+    held_out_auc: float
     g_moved: float
     d_moved: float
     g_size: float
@@ -98,10 +117,18 @@ class Probe:
 
     Args:
         state: of the training.
+        held_out: real samples that the training never sees, at most SAMPLES of which are used;
+            default: none.
+        num_samples: of the data set; default None: not known.
     """
 
-    def __init__(self, state: StepState):
-        self._state = state
+    def __init__(
+        self, state: StepState, *, held_out: Batch | None = None, num_samples: int | None = None
+    ):
+        self._state, self._num_samples = state, num_samples
+        self._held_out = None if held_out is None else held_out.rows(slice(0, SAMPLES))
+        # without latents D may well know each real sample: G's are further constrained
+        self._boundary = None if state.config.latents == "none" else state.objective.boundary
         self._has_scale = state.config.objective in _WITH_SCALE
         self._weights: dict[str, Tensor] = {}
         self._nonfinite = self._count_nonfinite()
@@ -132,6 +159,7 @@ class Probe:
             num_real=batch.n,
             num_distinct=_num_distinct(features),
             num_constant=_num_constant(features),
+            passes=state.nimg / self._num_samples if self._num_samples else nan,
             g_moved=moved["G"],
             d_moved=moved["D"],
             g_size=sizes["G"],
@@ -145,7 +173,8 @@ class Probe:
         state = self._state
         key = sample_rng.step_key(getattr(state.config, "seed", 0), state.nimg)
         at_once = state.config.batch_gpu or batch.n  # as many as the phases take: memory is short
-        is_finite, of_fakes, real, fake = True, [], [], []
+        is_finite, of_fakes, real, fake, held_out = True, [], [], [], []
+        rest = self._held_out
         with in_eval_mode(state.G, state.D), _generators_kept(state.device):
             for first in range(0, batch.n, at_once):
                 part = batch.rows(slice(first, first + at_once))
@@ -155,6 +184,10 @@ class Probe:
                     fake.append(self._scores(x, part.c))
                 is_finite &= all(bool(t.isfinite().all()) for t in [*_floating(x), fake[-1]])
                 of_fakes.append(_features(x))
+            for first in range(0, 0 if rest is None else rest.n, at_once):
+                part = rest.rows(slice(first, first + at_once))
+                with sample_rng.sample_stream(key, _STREAM, first=first):
+                    held_out.append(self._scores(part.x, part.c))
         at_real, at_fake = torch.cat(real), torch.cat(fake)
         self.logits = Logits(kimg=state.kimg, real=at_real.tolist(), fake=at_fake.tolist())
         distance = pairwise_distance(features)
@@ -164,6 +197,8 @@ class Probe:
             "diversity": between / distance if distance > 0 else nan,
             "auc": auc(at_real, at_fake),
             "gap": float(at_real.mean() - at_fake.mean()) if self._has_scale else nan,
+            "r_t": nan if self._boundary is None else _mean_sign(at_real - self._boundary),
+            **_of_held_out(at_real, at_fake, torch.cat(held_out) if held_out else None),
         }
 
     def _fakes(self, batch: Batch) -> Any:
@@ -209,6 +244,19 @@ class Probe:
         optimizers = (self._state.g_optimizer, self._state.d_optimizer)
         counters = [getattr(optimizer, "nonfinite", None) for optimizer in optimizers]
         return sum(int(c) for c in counters if c is not None)
+
+
+def _mean_sign(values: Tensor) -> float:
+    return float(values.sign().mean())
+
+
+def _of_held_out(real: Tensor, fake: Tensor, held_out: Tensor | None) -> dict[str, float]:
+    if held_out is None:
+        return {"r_v": nan, "num_held_out": 0, "held_out_auc": nan}
+    gap = float(real.mean() - fake.mean())
+    r_v = float(real.mean() - held_out.mean()) / gap if gap > 0 else nan
+    n = held_out.numel()
+    return {"r_v": r_v, "num_held_out": n, "held_out_auc": auc(real, held_out)}
 
 
 def auc(real: Tensor, fake: Tensor) -> float:

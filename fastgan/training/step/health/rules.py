@@ -26,6 +26,11 @@ ORDERED = 0.9  # of the pairs (real, fake): D's logits are in order
 SURE = 8.0  # the same: a probability of 1 in 3,000
 MUTE = 1e-9  # root mean square of a gradient: Adam's eps, 1e-8, is larger
 BURST = 100.0  # times the median of the gradients so far
+DRIFT = 0.5  # r_v: held-out samples are judged as half real, half fake (Karras et al. 2020)
+DRIFT_LOOKS = 8  # whose median counts
+SEEN = 20  # times that each sample was shown, before r_t says anything
+ALL_REAL = 0.95  # r_t: 39 of 40 training samples have a positive logit
+ALL_REAL_LOOKS = 16
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,14 @@ class Words:
     d_lr: str
     batch: str
     data: str
+    augment: str
 
     @classmethod
     def of_train_step(cls) -> "Words":
         """The arguments of `TrainStep`."""
         return cls(
             gamma="r1_gamma", g_lr="g_optimizer's lr", d_lr="d_optimizer's lr", batch="batch",
-            data="x",
+            data="x", augment="augment=AugmentPipe(...)",
         )  # fmt: skip
 
     @classmethod
@@ -51,13 +57,16 @@ class Words:
         """The fields of `TrainConfig`."""
         return cls(
             gamma="r1_gamma", g_lr="g_optimizer.lr", d_lr="d_optimizer.lr", batch="batch",
-            data="data.path",
+            data="data.path", augment="augment.mode",
         )  # fmt: skip
 
     @classmethod
     def of_command_line(cls) -> "Words":
         """The options of `fastgan train`."""
-        return cls(gamma="--gamma", g_lr="--glr", d_lr="--dlr", batch="--batch", data="--data")
+        return cls(
+            gamma="--gamma", g_lr="--glr", d_lr="--dlr", batch="--batch", data="--data",
+            augment="--aug",
+        )  # fmt: skip
 
 
 Readings = Sequence[Reading]
@@ -131,6 +140,48 @@ def _is_wrong(readings: Readings) -> bool:
 
 def _is_too_sure(readings: Readings) -> bool:
     return abs(readings[-1].gap) > SURE
+
+
+def _drift(readings: Readings) -> tuple[float, float]:
+    """Medians of r_v and of held_out_auc over the newest looks; 0 before there are enough."""
+    recent = readings[-DRIFT_LOOKS:]
+    known = [r for r in recent if r.held_out_auc == r.held_out_auc]
+    r_v = [r.r_v for r in known if r.r_v == r.r_v]
+    if len(known) < DRIFT_LOOKS or len(r_v) < DRIFT_LOOKS / 2:
+        return 0.0, 0.0
+    return median(r_v), median(r.held_out_auc for r in known)
+
+
+def _overfits(readings: Readings) -> bool:
+    last = readings[-1]
+    if last.num_held_out > 0:
+        r_v, told = _drift(readings)
+        # four times the standard deviation of the part that equal distributions would give
+        return r_v > DRIFT and told > 0.5 + 4 * (12 * last.num_held_out) ** -0.5
+    signs = [r.r_t for r in readings[-ALL_REAL_LOOKS:] if r.r_t == r.r_t]
+    is_known = len(signs) == ALL_REAL_LOOKS and last.passes >= SEEN
+    return is_known and median(signs) > ALL_REAL
+
+
+def _say_overfit(readings: Readings, words: Words) -> str:
+    last = readings[-1]
+    if last.num_held_out > 0:
+        seen = (
+            f"its logits of held-out real samples went {_drift(readings)[0]:.0%} of the way from "
+            "those of the training samples to those of the fakes (r_v of Karras et al. 2020)"
+        )
+    else:
+        signs = median(r.r_t for r in readings[-ALL_REAL_LOOKS:])
+        seen = (
+            f"{(1 + signs) / 2:.0%} of the training samples, each shown {last.passes:.0f} times, "
+            "have a positive logit (r_t of Karras et al. 2020; no samples are held out, by which "
+            "r_v would say more)"
+        )
+    return (
+        f"D knows the training samples by heart: {seen}; G learns nothing more from such a D: try "
+        f"augmentation ({words.augment}), a larger {words.gamma} or more samples, and take the "
+        "snapshot whose metric was best"
+    )
 
 
 def _is_mute(readings: Readings) -> bool:
@@ -261,6 +312,7 @@ RULES: tuple[Rule, ...] = (
             f"{words.d_lr}, and augmentation where there are few samples"
         ),
     ),
+    Rule("D-overfits", 4, False, _overfits, _say_overfit),
     Rule(
         "D-tells-nothing", 8, False, _tells_nothing,
         lambda readings, words: (

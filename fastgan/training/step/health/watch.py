@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from functools import partial
 from math import isfinite, nan
 from typing import Any
 
@@ -52,10 +53,21 @@ class HealthWatch:
         state: of the training, which no look changes.
         words: what the person can change, by name.
         without: kinds of rules that are left out.
+        held_out: real samples that the training never sees, for the rule on an overfitting D.
+        num_samples: of the data set, for the same rule; default None: not known.
     """
 
-    def __init__(self, state: StepState, words: Words, *, without: Collection[str] = ()):
-        self._probe = Probe(state)
+    def __init__(
+        self,
+        state: StepState,
+        words: Words,
+        *,
+        without: Collection[str] = (),
+        held_out: Batch | None = None,
+        num_samples: int | None = None,
+    ):
+        self._make_probe = partial(Probe, state, held_out=held_out, num_samples=num_samples)
+        self._probe = self._make_probe()
         self._state, self._words = state, words
         self._rules = [rule for rule in RULES if rule.kind not in without]
         self._last_seen: dict[str, int] = {}  # kind of each standing fault → number of the look
@@ -144,7 +156,7 @@ class HealthWatch:
 
     def restart(self) -> None:
         """Forgets what was read after the state's step: the state was set back, or loaded."""
-        self._probe = Probe(self._state)
+        self._probe = self._make_probe()
         self.readings = [r for r in self.readings if r.step < self._state.step]
         self._last_seen.clear()
 

@@ -139,3 +139,51 @@ def test_samples_that_are_not_finite_are_told():
         step.state.G[3].bias.fill_(float("inf"))
     reading = Probe(step.state).read(Batch(x=torch.randn(16, 12)))
     assert not reading.finite
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(1, keepdim=True)
+
+
+def held_out_reading(real, held_out, fake=0.0, **settings):
+    """Of a D that gives the mean of a sample, and a G that gives constant ones."""
+    step = make_step(**settings)
+    step.state.D = Mean()
+    step.state.G = nn.Sequential(nn.Linear(8, 12))
+    with torch.no_grad():
+        step.state.G[0].weight.zero_()
+        step.state.G[0].bias.fill_(fake)
+    return Probe(step.state, held_out=held_out, num_samples=50).read(Batch(x=real))
+
+
+def test_r_v_is_how_far_held_out_samples_are_on_the_way_to_the_fakes():
+    real = torch.full((16, 12), 4.0)
+    reading = held_out_reading(real, Batch(x=torch.full((20, 12), 1.0)))
+    assert (reading.r_v, reading.num_held_out, reading.held_out_auc) == (0.75, 20, 1.0)
+    like_real = held_out_reading(real, Batch(x=real))
+    assert (like_real.r_v, like_real.held_out_auc) == (0.0, 0.5)
+    assert held_out_reading(real, Batch(x=torch.zeros(100, 12))).num_held_out == 64
+    wrong = held_out_reading(real, Batch(x=real), fake=5.0)  # D takes fakes for real
+    assert isnan(wrong.r_v)
+
+
+def test_r_t_is_the_mean_sign_where_the_loss_gives_signs_a_meaning():
+    real = torch.cat([torch.ones(12, 12), -torch.ones(4, 12)])
+    reading = held_out_reading(real, None)
+    assert (reading.r_t, reading.num_held_out) == (0.5, 0)
+    assert isnan(reading.r_v)
+    assert isnan(reading.held_out_auc)
+    assert held_out_reading(real, None, objective="hinge").r_t == 0.5
+    halves = torch.cat([torch.full([12, 12], 0.6), torch.full([4, 12], 0.4)])
+    assert held_out_reading(halves, None, objective="least_squares").r_t == 0.5
+    for objective in ("relativistic", "wasserstein"):
+        assert isnan(held_out_reading(real, None, objective=objective).r_t)
+
+
+def test_passes_count_how_often_a_sample_was_shown():
+    step = make_step()
+    step.state.nimg = 500
+    x = torch.randn(16, 12)
+    assert Probe(step.state, num_samples=100).read(Batch(x=x)).passes == 5
+    assert isnan(Probe(step.state).read(Batch(x=x)).passes)

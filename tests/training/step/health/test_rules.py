@@ -11,7 +11,8 @@ from fastgan.training.step.health.rules import RULES, Words
 WORDS = Words.of_command_line()
 HEALTHY = Reading(
     step=0, kimg=0.0, finite=True, skipped=0, diversity=0.9, num_real=64, num_distinct=64,
-    num_constant=0, auc=0.7, gap=0.5, g_moved=0.15, d_moved=0.2, g_size=10.0,
+    num_constant=0, auc=0.7, gap=0.5, passes=1.0, r_t=0.4, r_v=nan, num_held_out=0,
+    held_out_auc=nan, g_moved=0.15, d_moved=0.2, g_size=10.0,
     d_size=5.0, g_gradient=1e-3, d_gradient=1e-3,
 )  # fmt: skip
 
@@ -63,6 +64,8 @@ def test_a_healthy_training_has_no_alarm():
         ("collapse", 7, {"diversity": lambda i: 0.9 if i < 5 else 0.05}),
         ("alike", 13, {"diversity": 0.001, "auc": 1.0}),
         ("D-too-sure", 4, {"gap": 12.0}),
+        ("D-overfits", 11, {"r_v": 0.7, "num_held_out": 64, "held_out_auc": 0.7}),
+        ("D-overfits", 19, {"r_t": 0.97, "passes": 30.0}),
         ("D-tells-nothing", 9, {"gap": 1e-4, "auc": 0.97}),
         ("D-wrong", 7, {"auc": 0.01}),
     ],
@@ -104,3 +107,28 @@ def test_at_the_goal_d_tells_nothing_and_no_alarm_says_so():
 
 def test_logits_without_a_scale_are_not_judged():
     assert ever(course(20, gap=nan)) == set()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"r_v": 0.7, "num_held_out": 64, "held_out_auc": 0.55},  # logits of all are much alike
+        {"r_v": 0.2, "num_held_out": 64, "held_out_auc": 0.9},
+        {"r_v": 0.7, "num_held_out": 16, "held_out_auc": 0.7},  # of few, by chance
+        {"r_v": 0.1, "num_held_out": 64, "held_out_auc": 0.5, "r_t": 1.0, "passes": 99.0},
+        {"r_t": 1.0, "passes": 5.0},
+        {"r_t": 0.9, "passes": 30.0},
+        {"r_t": nan, "passes": 30.0},
+    ],
+)
+def test_a_d_that_does_not_overfit_is_not_told(changes):
+    assert ever(course(30, **changes)) == set()
+
+
+def test_an_overfitting_d_is_told_by_what_is_known():
+    rule = next(rule for rule in RULES if rule.kind == "D-overfits")
+    held_out = course(30, r_v=0.7, num_held_out=64, held_out_auc=0.8)
+    assert "70% of the way" in rule.says(held_out, WORDS)
+    text = rule.says(course(30, r_t=0.98, passes=30.0), WORDS)
+    assert "99% of the training samples, each shown 30 times" in text
+    assert "no samples are held out" in text

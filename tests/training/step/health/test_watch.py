@@ -20,10 +20,10 @@ from fastgan.training.step.health.rules import Words
 from fastgan.training.step.health.watch import HealthWarning, HealthWatch
 
 
-def make_step(**settings):
+def make_step(hidden=64, **settings):
     torch.manual_seed(0)
-    G = nn.Sequential(nn.Linear(8, 64), nn.LeakyReLU(0.2), nn.Linear(64, 12))
-    D = nn.Sequential(nn.Linear(12, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+    G = nn.Sequential(nn.Linear(8, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 12))
+    D = nn.Sequential(nn.Linear(12, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
     settings = {"r1_gamma": 1.0, "batch": 32} | settings
     return TrainStep(G, D, latent_shape=8, **settings)
 
@@ -90,6 +90,35 @@ def test_before_the_first_step_the_data_are_looked_at():
 
 def test_a_step_that_is_not_watched_is_silent():
     assert told(make_step(watch_health=False), [torch.zeros(32, 12)] * 3) == []
+
+
+def test_a_d_that_knows_16_samples_by_heart_is_told(monkeypatch):
+    monkeypatch.setattr(watch, "LOOK_EVERY", 5)
+    first, held_out = real_samples(1, n=16)[0], real_samples(3, n=64)[2]
+    adam = OptimizerConfig(lr=2e-3, betas=(0.0, 0.99))
+    step = make_step(
+        hidden=256, held_out=held_out, batch=16, r1_gamma=0.0, g_optimizer=adam, d_optimizer=adam
+    )
+    assert "D-overfits" in told(step, [first] * 171)
+
+
+@pytest.mark.slow
+def test_a_d_that_sees_ever_new_samples_does_not_overfit():
+    held_out = real_samples(1001, n=64)[1000]
+    assert told(make_step(held_out=held_out), real_samples(1000)) == []
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [
+        (torch.zeros(64, 3), r"like those of x, \[12\] torch.float32 on cpu, got \[3\]"),
+        (torch.zeros(64, 12).double(), "got .* torch.float64"),
+        (Batch(x=torch.zeros(64, 12), c=torch.zeros(64, 2)), "like those of c, none, got"),
+    ],
+)
+def test_held_out_samples_must_be_like_the_others(held_out, words):
+    with pytest.raises(ValueError, match=words):
+        make_step(held_out=held_out)(real_samples(1)[0])
 
 
 def test_a_fault_that_is_gone_is_over():
