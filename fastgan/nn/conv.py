@@ -20,7 +20,7 @@ from fastgan.ops import (
 )
 from fastgan.ops._convolutions.conv2d_resample import pads_after, transposed_weight
 from fastgan.ops._torch_conv import convolve
-from fastgan.ops.upfirdn2d import centred_down, centred_up
+from fastgan.ops.upfirdn2d._arguments import centred_down, centred_up
 
 
 def check_resampling(layer: str, kernel_size: int, up: int, down: int, has_filter: bool) -> None:

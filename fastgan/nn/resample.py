@@ -7,7 +7,7 @@ from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one, check_maps
 from fastgan.ops import filter2d, setup_filter, upfirdn2d
-from fastgan.ops.upfirdn2d import centred_down, centred_up
+from fastgan.ops.upfirdn2d._arguments import centred_down, centred_up
 
 
 def output_crop(

@@ -1,4 +1,4 @@
-"""Fused GAN kernels as functions on tensors: no parameters, no state. One file per op."""
+"""Fused GAN kernels as functions on tensors: no parameters, no state. One module per op."""
 
 import fastgan.ops.augment_matrices
 import fastgan.ops.augment_positions

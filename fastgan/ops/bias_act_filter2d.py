@@ -27,7 +27,9 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 from fastgan.ops.bias_act import ACTIVATIONS, bias_act, bias_act_ref
-from fastgan.ops.upfirdn2d import _check_input, _filter, _padding, upfirdn2d, upfirdn2d_ref
+from fastgan.ops.upfirdn2d import upfirdn2d
+from fastgan.ops.upfirdn2d._arguments import check_map, filter_of, padding_of
+from fastgan.ops.upfirdn2d._definition import upfirdn2d_ref
 
 __all__ = ["bias_act_filter2d"]
 
@@ -236,8 +238,8 @@ def bias_act_filter2d(
         f = fastgan.ops.setup_filter([1, 3, 3, 1])
         y = fastgan.ops.bias_act_filter2d(torch.randn(1, 8, 9, 9), None, f, padding=2, act="lrelu")
     """
-    _check_input("bias_act_filter2d", x)
-    taps, pads = _filter("bias_act_filter2d", f, x), _padding("bias_act_filter2d", padding)
+    check_map("bias_act_filter2d", x)
+    taps, pads = filter_of("bias_act_filter2d", f, x), padding_of("bias_act_filter2d", padding)
     if b is not None and (b.shape != x.shape[1:2] or b.device != x.device):
         raise ValueError(
             f"bias_act_filter2d: b must have shape ({x.shape[1]},) on {x.device} like x's "

@@ -26,7 +26,8 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 from fastgan.ops.bias_act import bias_act
-from fastgan.ops.upfirdn2d import _check_input, _filter, _padding, _taps, upfirdn2d
+from fastgan.ops.upfirdn2d import upfirdn2d
+from fastgan.ops.upfirdn2d._arguments import check_map, filter_of, padding_of, taps_of
 
 __all__ = ["filtered_lrelu"]
 
@@ -55,18 +56,18 @@ def _activated(x, fu, b, up, x0, x1, y0, y1, gain, slope, clamp, flip_filter):
 
 def _wide_size(x, fu, up, x0, x1, y0, y1):
     """(height, width) of v."""
-    fh, fw = _taps(fu)
+    fh, fw = taps_of(fu)
     return x.shape[2] * up + y0 + y1 - fh + 1, x.shape[3] * up + x0 + x1 - fw + 1
 
 
 def _out_size(x, fu, fd, up, down, *pads):
-    sizes = zip(_wide_size(x, fu, up, *pads), _taps(fd), strict=True)
+    sizes = zip(_wide_size(x, fu, up, *pads), taps_of(fd), strict=True)
     return tuple((size - taps) // down + 1 for size, taps in sizes)
 
 
 def _needed(size, fd, down):
     """(height, width) of those v that an output of `size` needs."""
-    return tuple((s - 1) * down + taps for s, taps in zip(size, _taps(fd), strict=True))
+    return tuple((s - 1) * down + taps for s, taps in zip(size, taps_of(fd), strict=True))
 
 
 def _packed(codes):
@@ -136,7 +137,7 @@ def adjoint_of_masked(
     dy, signs, fu, fd, up, down, x0, y0, size, sign_x, sign_y, gain, slope, flip_filter
 ):  # fmt: skip
     """Of `filtered_lrelu_masked` with these options, on a map of `size` = (height, width)."""
-    (uh, uw), (dh, dw) = _taps(fu), _taps(fd)
+    (uh, uw), (dh, dw) = taps_of(fu), taps_of(fd)
     return _masked_op(
         dy,
         signs,
@@ -163,7 +164,7 @@ def _masked_ref(
     [N, C, height, width]; x0, y0: padding before x. The codes of v's first row and column are at
     (sign_y, sign_x).
     """
-    (uh, uw), (rows, columns) = _taps(fu), _needed((height, width), fd, down)
+    (uh, uw), (rows, columns) = taps_of(fu), _needed((height, width), fd, down)
     x1 = columns + uw - 1 - x0 - x.shape[3] * up
     y1 = rows + uh - 1 - y0 - x.shape[2] * up
     v = upfirdn2d(x, fu, up, 1, [x0, x1, y0, y1], flip_filter, gain)
@@ -255,9 +256,9 @@ def filtered_lrelu(
     for name, factor in (("up", up), ("down", down)):
         if not isinstance(factor, int) or factor < 1:
             raise ValueError(f"filtered_lrelu: {name} must be an int ≥ 1, got {factor!r}")
-    _check_input("filtered_lrelu", x)
-    fu, fd = _filter("filtered_lrelu", fu, x), _filter("filtered_lrelu", fd, x)
-    pads = _padding("filtered_lrelu", padding)
+    check_map("filtered_lrelu", x)
+    fu, fd = filter_of("filtered_lrelu", fu, x), filter_of("filtered_lrelu", fd, x)
+    pads = padding_of("filtered_lrelu", padding)
     if b is not None and (b.shape != x.shape[1:2] or b.device != x.device):
         raise ValueError(
             f"filtered_lrelu: b must have shape ({x.shape[1]},) on {x.device} like x's channels, "
@@ -267,10 +268,10 @@ def filtered_lrelu(
         (fu, [s * up + sum(pads[2 - 2 * i : 4 - 2 * i]) for i, s in enumerate(x.shape[2:])], "fu"),
         (fd, _wide_size(x, fu, up, *pads), "fd"),
     ):
-        if any(size < taps for size, taps in zip(sizes, _taps(f), strict=True)):
+        if any(size < taps for size, taps in zip(sizes, taps_of(f), strict=True)):
             raise ValueError(
                 f"filtered_lrelu: x of {x.shape[2]}×{x.shape[3]} with up {up}, padding {pads} is "
-                f"smaller than the {'×'.join(map(str, _taps(f)))} filter {which}; pad more"
+                f"smaller than the {'×'.join(map(str, taps_of(f)))} filter {which}; pad more"
             )
     b = None if b is None else b.to(x.dtype)
     clamp = None if clamp is None or clamp < 0 else float(clamp)

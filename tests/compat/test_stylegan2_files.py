@@ -25,7 +25,8 @@ from fastgan.compat.weights import (
     import_weights,
     read_weights,
 )
-from fastgan.compat.weights.configs.stylegan2 import HARMLESS, stylegan2_config
+from fastgan.compat.weights.configs.stylegan2 import stylegan2_config
+from fastgan.compat.weights.configs.stylegan2_attributes import HARMLESS
 from fastgan.models import stylegan2
 from fastgan.training.checkpoint import checkpoint
 from fastgan.training.checkpoint import file as checkpoint_file

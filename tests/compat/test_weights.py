@@ -19,6 +19,7 @@ from fastgan.compat.weights import (
     export_weights,
     import_weights,
     read_weights,
+    records,
 )
 from fastgan.models import r3gan, stylegan2
 from fastgan.training import load_generator
@@ -293,9 +294,9 @@ def test_a_file_of_modules_without_end_is_refused():
     network = allow_list.Record()
     vars(network)["_modules"] = {"a": network}
     with pytest.raises(allow_list.Refused, match="without end"):
-        list(allow_list.modules(network))
+        list(records.modules(network))
     with pytest.raises(allow_list.Refused, match="modules in modules without end"):
-        allow_list.attributes(network)
+        records.attributes(network)
 
 
 def shared(n):
@@ -312,19 +313,19 @@ def test_what_is_shared_does_not_multiply(monkeypatch):
     monkeypatch.setattr(allow_list, "MOST_VALUES", 1000)
     module, values = shared(9)
     with pytest.raises(allow_list.Refused, match="modules in modules without end"):
-        list(allow_list.modules(module))
+        list(records.modules(module))
     with pytest.raises(allow_list.Refused, match="lists in lists without end"):
-        allow_list.plain(values)
+        records.plain(values)
     with pytest.raises(allow_list.Refused, match="modules in modules without end"):
-        allow_list.attributes(module)
+        records.attributes(module)
     vars(module)["_modules"] = {}
     vars(module)["values"] = values
     with pytest.raises(allow_list.Refused, match="attributes in attributes without end"):
-        allow_list.attributes(module)
+        records.attributes(module)
     module, values = shared(3)
-    assert list(allow_list.modules(module)) == []
-    assert len(allow_list.attributes(module)) == 15
-    assert allow_list.plain(values)[0] == [[[1], [1]]] * 2
+    assert list(records.modules(module)) == []
+    assert len(records.attributes(module)) == 15
+    assert records.plain(values)[0] == [[[1], [1]]] * 2
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -335,7 +336,7 @@ def test_numbers_of_numpy_come_as_plain_ones(protocol):
         "swapped": np.array([1, 2], ">i4"),
         "scalar": np.float32(0.25),
     }
-    read = allow_list.plain(allow_list.load(io.BytesIO(pickle.dumps(given, protocol=protocol))))
+    read = records.plain(allow_list.load(io.BytesIO(pickle.dumps(given, protocol=protocol))))
     assert read == {k: v.tolist() for k, v in given.items()}
 
 
@@ -346,7 +347,7 @@ def test_attributes_of_modules_are_plain_values():
         act="lrelu", gain=0.5, clamp=None, up=[2, 1], dtype=torch.float16, path={"a": (1,)},
         _hidden=1, weight=allow_list.Held(torch.zeros(1)), long=[0] * 999, big=2**99, other=network,
     )  # fmt: skip
-    assert allow_list.attributes(network) == {
+    assert records.attributes(network) == {
         "": {"class": "Net", "attributes": {}},
         "fc": {"class": "Layer", "attributes": {
             "act": "lrelu", "gain": 0.5, "clamp": None, "up": [2, 1], "dtype": "float16",

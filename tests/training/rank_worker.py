@@ -19,7 +19,8 @@ import tree_networks
 
 from fastgan.nn import MinibatchStddev
 from fastgan.training.config.run import AugmentConfig, EmaConfig
-from fastgan.training.distributed.ranks import join, rank_info
+from fastgan.training.distributed.launched import rank_info
+from fastgan.training.distributed.ranks import join
 from fastgan.training.distributed.replica import replicate, shared_tensors
 from fastgan.training.step.batch import Batch, rows_of_rank
 from fastgan.training.step.phases import train_step

@@ -9,7 +9,7 @@
 //   u[2i+1] = 2·Σ_m f[2m]·x[i+3-m]               + Σ_m g[2m]·v[2(t-3+m)+1]       0 ≤ m < 6
 #pragma once
 
-#include "../upfirdn2d/words.cuh"
+#include "../../common/words.cuh"
 #include "twice.cuh"
 
 namespace fastgan {

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "../../common/run.cuh"
+#include "../../common/words.cuh"
 #include "row_sums.cuh"
-#include "words.cuh"
 
 namespace fastgan::cuda {
 namespace {

@@ -7,9 +7,9 @@
 // through shared memory, see staged_output.cuh.
 #pragma once
 
+#include "../../common/words.cuh"
 #include "row_sums.cuh"
 #include "staged_output.cuh"
-#include "words.cuh"
 
 namespace fastgan::cuda {
 namespace {

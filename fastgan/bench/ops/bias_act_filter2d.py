@@ -10,7 +10,7 @@ import torch
 from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import bias_act_filter2d, setup_filter
 from fastgan.ops.bias_act import bias_act_ref
-from fastgan.ops.upfirdn2d import upfirdn2d_ref
+from fastgan.ops.upfirdn2d._definition import upfirdn2d_ref
 
 _GAIN, _CLAMP, _ALPHA = math.sqrt(2), 256.0, 0.2
 

@@ -7,7 +7,7 @@ import torch
 
 from fastgan.bench.op_case import OpCase
 from fastgan.ops import setup_filter, upfirdn2d
-from fastgan.ops.upfirdn2d import upfirdn2d_ref
+from fastgan.ops.upfirdn2d._definition import upfirdn2d_ref
 
 
 class _Kind(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 
 from fastgan import ops
 from fastgan.compat._forwarding import forwarded
-from fastgan.ops.upfirdn2d import _padding, _pair, _taps
+from fastgan.ops.upfirdn2d._arguments import padding_of, pair_of, taps_of
 
 upfirdn2d = forwarded(ops.upfirdn2d)
 filter2d = forwarded(ops.filter2d)
@@ -33,13 +33,13 @@ def setup_filter(
 
 
 def _parse_scaling(scaling: int | Sequence[int]) -> tuple[int, int]:
-    return _pair("upfirdn2d", "scaling", scaling)
+    return pair_of("upfirdn2d", "scaling", scaling)
 
 
 def _parse_padding(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    return _padding("upfirdn2d", padding)
+    return padding_of("upfirdn2d", padding)
 
 
 def _get_filter_size(f: torch.Tensor | None) -> tuple[int, int]:
     """(width, height)."""
-    return (1, 1) if f is None else _taps(f)[::-1]
+    return (1, 1) if f is None else taps_of(f)[::-1]

@@ -23,14 +23,8 @@ import torch
 
 from fastgan.compat.legacy_apis.plain_objects import PLAIN, reason, refused_global
 from fastgan.compat.weights import allow_list
-from fastgan.compat.weights.allow_list import (
-    Record,
-    Refused,
-    attributes,
-    modules,
-    plain,
-    tensor_of,
-)
+from fastgan.compat.weights.allow_list import Record, Refused
+from fastgan.compat.weights.records import attributes, modules, plain, tensor_of
 
 REFUSED = 3
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of torch.save, before it wrote zips

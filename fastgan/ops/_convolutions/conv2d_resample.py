@@ -22,7 +22,8 @@ import torch
 
 from fastgan.ops._convolutions.conv2d import conv2d
 from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d
-from fastgan.ops.upfirdn2d import _padding, _taps, centred_down, centred_up, upfirdn2d
+from fastgan.ops.upfirdn2d import upfirdn2d
+from fastgan.ops.upfirdn2d._arguments import centred_down, centred_up, padding_of, taps_of
 
 __all__ = ["conv2d_resample"]
 
@@ -118,8 +119,8 @@ def conv2d_resample(
         )
     if w.dtype != x.dtype:
         w = w.to(x.dtype)
-    taps = (1, 1) if f is None else _taps(f)
-    pads = _padding("conv2d_resample", padding)
+    taps = (1, 1) if f is None else taps_of(f)
+    pads = padding_of("conv2d_resample", padding)
     if up > 1:
         pads = centred_up(pads, taps, up, up)
     if down > 1:

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 
 from fastgan.training.distributed import ending
-from fastgan.training.distributed.ranks import RankInfo, Ranks
+from fastgan.training.distributed.launched import RankInfo
+from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.watchdog import HANG_EXIT_CODE
 
 

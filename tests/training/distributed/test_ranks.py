@@ -11,13 +11,8 @@ import torch
 import torch.distributed as dist
 
 from fastgan.training.distributed.fingerprint import fingerprint
-from fastgan.training.distributed.ranks import (
-    RankError,
-    RankInfo,
-    Ranks,
-    join,
-    rank_info,
-)
+from fastgan.training.distributed.launched import RankInfo
+from fastgan.training.distributed.ranks import RankError, Ranks
 
 WORKER = Path(__file__).parents[1] / "rank_worker.py"
 sys.path.insert(0, str(WORKER.parent))
@@ -169,22 +164,6 @@ def test_a_fingerprint_sees_one_bit(dtype):
     x[3, 4], x[4, 4] = x[4, 4].clone(), x[3, 4].clone()
     assert fingerprint(x) != before
     assert fingerprint(torch.zeros(0)) == 0
-
-
-def test_place(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    assert rank_info() is None
-    with join("cpu") as ranks:
-        assert ranks is None
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    with pytest.raises(RankError, match="LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"):
-        rank_info()
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
-    monkeypatch.setenv("MASTER_PORT", "1")
-    assert rank_info() == RankInfo(rank=3, world_size=8, local_rank=1)
 
 
 def two_ranks(**limits):

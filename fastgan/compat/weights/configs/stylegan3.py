@@ -8,11 +8,11 @@ import torch
 
 from fastgan.compat.weights.configs.arguments import refuse_arguments
 from fastgan.compat.weights.configs.attributes import Attributes, attribute, refuse_differences
-from fastgan.compat.weights.configs.stylegan2 import (
+from fastgan.compat.weights.configs.stylegan2 import discriminator_config
+from fastgan.compat.weights.configs.stylegan2_attributes import (
     FULLY_CONNECTED,
     HARMLESS,
     MAPPING,
-    discriminator_config,
 )
 from fastgan.compat.weights.reading import PickledNetwork
 from fastgan.models import stylegan2, stylegan3

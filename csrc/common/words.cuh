@@ -1,7 +1,7 @@
 // 32-bit words of one or two elements: what lies in a register between a load and its use.
 #pragma once
 
-#include "../../common/platform.cuh"
+#include "platform.cuh"
 
 namespace fastgan::cuda {
 namespace {

@@ -1,0 +1,148 @@
+"""What callers of upfirdn2d pass, checked: filters, factors and paddings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fastgan.ops._operands import check_device, check_floating, compute_dtype
+
+_SEPARABLE_FROM_TAPS = 8
+
+
+def taps_of(f: torch.Tensor) -> tuple[int, int]:
+    """Filter height and width; a 1-D f is separable and square."""
+    return (f.shape[0], f.shape[0]) if f.dim() == 1 else (f.shape[0], f.shape[1])
+
+
+def _whole(value: int | Sequence[int], count: int) -> tuple:
+    """A sequence as a tuple, anything else `count` times; NumPy's integers as int."""
+    values = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,) * count
+    return tuple(int(v) if isinstance(v, np.integer) else v for v in values)
+
+
+def pair_of(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """(x, y) from an int or a pair of ints ≥ 1."""
+    pair = _whole(value, 2)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+        raise ValueError(f"{op}: {name} must be an int ≥ 1 or a pair [x, y] of them, got {value!r}")
+    return pair
+
+
+def padding_of(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]:
+    """(x0, x1, y0, y1) from an int, [x, y] or [x0, x1, y0, y1]."""
+    pads = _whole(value, 4)
+    if len(pads) == 2:
+        pads = (pads[0], pads[0], pads[1], pads[1])
+    if len(pads) != 4 or not all(isinstance(v, int | torch.SymInt) for v in pads):
+        raise ValueError(
+            f"{op}: padding must be an int, [x, y] or [x0, x1, y0, y1] in up-sampled pixels, "
+            f"got {value!r}"
+        )
+    return pads
+
+
+def centred_up(pads, taps, up_x, up_y):
+    """`pads` (x0, x1, y0, y1) and what centres a filter of `taps` = (height, width) on the samples
+    between which it fills in: with padding 0, H rows become up_y·H."""
+    x0, x1, y0, y1 = pads
+    fh, fw = taps
+    return (
+        x0 + (fw + up_x - 1) // 2,
+        x1 + (fw - up_x) // 2,
+        y0 + (fh + up_y - 1) // 2,
+        y1 + (fh - up_y) // 2,
+    )
+
+
+def centred_down(pads, taps, down_x, down_y):
+    """The same on each run of samples of which one is kept: H rows become ⌊H / down_y⌋."""
+    x0, x1, y0, y1 = pads
+    fh, fw = taps
+    return (
+        x0 + (fw - down_x + 1) // 2,
+        x1 + (fw - down_x) // 2,
+        y0 + (fh - down_y + 1) // 2,
+        y1 + (fh - down_y) // 2,
+    )
+
+
+def filter_of(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    dtype = compute_dtype(x)
+    if f is None:
+        return torch.ones(1, 1, dtype=dtype, device=x.device)
+    if not isinstance(f, torch.Tensor) or f.dim() not in (1, 2) or f.numel() == 0:
+        got = tuple(f.shape) if isinstance(f, torch.Tensor) else f
+        raise ValueError(
+            f"{op}: f must be a tensor [taps] (separable) or [taps_y, taps_x], got {got}; "
+            "make it with setup_filter"
+        )
+    if f.requires_grad:
+        raise ValueError(f"{op}: f is a constant and takes no gradient; pass f.detach()")
+    check_device(op, "f", f, x)
+    return f.to(dtype)
+
+
+def check_map(op: str, x: torch.Tensor) -> None:
+    if x.dim() != 4:
+        raise ValueError(f"{op}: x must be [N, C, H, W], got shape {tuple(x.shape)}; reshape it")
+    check_floating(op, "x", x)
+
+
+def setup_filter(
+    f: torch.Tensor | Sequence | float | None,
+    device: torch.device | str | None = None,
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+    separable: bool | None = None,
+) -> torch.Tensor:
+    """Prepare a filter for `upfirdn2d` and the functions built on it.
+
+    Args:
+        f: taps as a tensor or sequence, [taps] or [taps_y, taps_x]; a number or None is one tap.
+        device: where the result lives; None keeps f's.
+        normalize: divide by the sum, so that a constant image keeps its value.
+        flip_filter: reverse the taps once here.
+        gain: overall factor: a 1-D result, which is applied twice, is scaled by √gain.
+        separable: keep a 1-D f 1-D (True) or make it its outer product (False); None keeps 8 taps
+            or more 1-D, where two passes are cheaper.
+
+    Returns:
+        [taps] or [taps_y, taps_x], float32.
+
+    Raises:
+        ValueError: f has another shape or sums to 0 where normalised, separable=True with a 2-D f,
+            or gain < 0 with a 1-D result.
+    """
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
+    if f.dim() > 2 or f.numel() == 0:
+        raise ValueError(
+            f"setup_filter: f must be a number, [taps] or [taps_y, taps_x], got {tuple(f.shape)}"
+        )
+    if f.dim() == 0:
+        f = f.reshape(1)
+    if separable is None:
+        separable = f.dim() == 1 and f.numel() >= _SEPARABLE_FROM_TAPS
+    if f.dim() == 1 and not separable:
+        f = f.outer(f)
+    if separable and f.dim() == 2:
+        raise ValueError(
+            "setup_filter: separable=True needs a 1-D f, got shape "
+            f"{tuple(f.shape)}; pass the taps of one axis"
+        )
+    if normalize:
+        total = f.sum()
+        words = "setup_filter: the taps sum to 0; pass normalize=False"
+        if torch.compiler.is_compiling():  # where a branch on a value would break the graph
+            torch._assert_async(total != 0, words)
+        elif not f.is_meta and not bool(total):
+            raise ValueError(words)
+        f = f / total
+    if flip_filter:
+        f = f.flip(list(range(f.dim())))
+    if gain < 0 and f.dim() == 1:
+        raise ValueError(
+            "setup_filter: a separable filter cannot have a gain < 0; pass it to the op"
+        )
+    return f * gain ** (f.dim() / 2)
