@@ -1,14 +1,15 @@
 """The mutation check: bugs planted in the ops, each of which a detector must see.
 
-    python tests/native/mutate.py [--fast] [--only TEXT] [--per-op N] [--list]
+    python tests/native/mutate.py [--fast] [--every-detector] [--only TEXT] [--per-op N] [--list]
 
 prints the table bug × detector and exits with 1 where a bug is missed by a detector that must see
 it, or where the kernels as they are get flagged. The bugs are in tests/native/mutations/*.toml;
 each is planted in a copy of csrc/ or fastgan/, so the shipped sources know nothing of them. A bug
 in a CUDA kernel must be seen by a driver under an order of threads or a sanitizer, one in Python by
-the op's own tests ("tests", whose cell names the first that fails). --fast leaves out the
-sanitizers, the tests and the bugs that only they see; --per-op takes the first N of each op;
---seeds takes the first N seeds instead of all ten.
+the op's own tests ("tests", whose cell names the first that fails). A bug is run under the
+detectors that must see it; a cell of another one is empty, unless --every-detector runs all of
+them, which takes twice as long. --fast leaves out the sanitizers, the tests and the bugs that only
+they see; --per-op takes the first N of each op; --seeds takes the first N seeds instead of all ten.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -208,14 +209,18 @@ def run(driver: Path, detector: Detector, seed: int, cases: Iterable[str] = ()) 
 
 
 Drivers = dict[tuple[str, str | None], Path]
+Plan = Mapping[Mutation, Sequence[Detector]]  # the bugs in kernels, and what each is run under
 
 
-def build(mutations: Sequence[Mutation], detectors: Iterable[Detector]) -> Drivers:
-    """All drivers: by the name of an op, or of a bug's folder, and by the sanitizer."""
-    sources = {m.op: (m.op, native_build.CSRC) for m in mutations}
-    sources |= {m.folder.name: (m.op, plant(m)) for m in mutations}
+def build(plan: Plan) -> Drivers:
+    """The drivers that `plan` needs: by the name of an op, or of a bug's folder, and by the
+    sanitizer.
+    """
     drivers: Drivers = {}
-    for sanitize in {d.sanitize for d in detectors}:
+    for sanitize in {d.sanitize for detectors in plan.values() for d in detectors}:
+        bugs = [m for m, detectors in plan.items() if sanitize in {d.sanitize for d in detectors}]
+        sources = {m.op: (m.op, native_build.CSRC) for m in bugs}
+        sources |= {m.folder.name: (m.op, plant(m)) for m in bugs}
         extra = QUICK if sanitize else ()
         targets = [
             native_build.driver_target(
@@ -248,21 +253,18 @@ def check(
     }
 
 
-def check_clean(
-    mutations: Sequence[Mutation],
-    detectors: Iterable[Detector],
-    drivers: Drivers,
-    seeds: Sequence[int],
-) -> dict[str, list[str]]:
-    """What the detectors find, under all of `seeds`, in the cases that bugs are looked for in,
+def check_clean(plan: Plan, drivers: Drivers, seeds: Sequence[int]) -> dict[str, list[str]]:
+    """What the detectors find, under all of `seeds`, in the cases in which they look for bugs,
     where there is no bug.
     """
-    found: dict[str, list[str]] = {}
-    for op in sorted({m.op for m in mutations}):
-        cases = sorted({case for m in mutations if m.op == op for case in m.cases})
+    cases: dict[tuple[str, Detector], set[str]] = {}
+    for mutation, detectors in plan.items():
         for d in detectors:
-            driver = drivers[op, d.sanitize]
-            found.setdefault(d.name, []).extend(run(driver, d, seed, cases) for seed in seeds)
+            cases.setdefault((mutation.op, d), set()).update(mutation.cases)
+    found: dict[str, list[str]] = {}
+    for (op, d), names in sorted(cases.items(), key=lambda item: (item[0][0], item[0][1].name)):
+        driver = drivers[op, d.sanitize]
+        found.setdefault(d.name, []).extend(run(driver, d, seed, sorted(names)) for seed in seeds)
     return found
 
 
@@ -276,7 +278,7 @@ def cell(findings: Sequence[str]) -> str:
 def table(rows: Iterable[tuple[str, str, dict[str, list[str]]]], names: Sequence[str]) -> str:
     lines = [["bug", "op", *names], ["---"] * (len(names) + 2)]
     for name, op, found in rows:
-        lines.append([name, op, *(cell(found.get(d, ())) or "-" for d in names)])
+        lines.append([name, op, *(cell(found[d]) or "-" if d in found else "" for d in names)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -292,6 +294,7 @@ def faults(mutation: Mutation, found: dict[str, list[str]]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fast", action="store_true", help="no sanitizers")
+    parser.add_argument("--every-detector", action="store_true", help="also those that may miss it")
     parser.add_argument("--only", default="", metavar="TEXT", help="bugs with TEXT in op or name")
     parser.add_argument("--per-op", type=int, metavar="N", help="the first N bugs of each op")
     parser.add_argument("--seeds", type=int, metavar="N", help="the first N seeds; default: all")
@@ -315,11 +318,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     wrong = []
     try:
-        in_kernels = [m for m in mutations if not m.is_python]
-        drivers = build(in_kernels, detectors)
-        clean = check_clean(in_kernels, detectors, drivers, SEEDS[: options.seeds])
+        plan = {
+            m: [d for d in detectors if options.every_detector or d.name in m.seen_by]
+            for m in mutations
+            if not m.is_python
+        }
+        drivers = build(plan)
+        clean = check_clean(plan, drivers, SEEDS[: options.seeds])
         with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = list(pool.map(lambda m: check(m, detectors, drivers), mutations))
+            results = list(pool.map(lambda m: check(m, plan.get(m, ()), drivers), mutations))
     except StaleMutationError as error:
         print(error)
         return 1
