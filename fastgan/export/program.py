@@ -3,9 +3,11 @@
 import torch
 from torch import nn
 
+from fastgan.models._network import StyleGenerator
 from fastgan.ops._backend import trace_reference
 
 MOST_SAMPLES = 4096
+PARTS = ("whole", "mapping", "synthesis")
 _TRACED = 3  # samples: neither 1, which is special, nor a size that a network has of its own
 
 
@@ -21,8 +23,49 @@ class _Sampler(nn.Module):
         return self.G(z, c, **self.options)
 
 
+class _Mapping(nn.Module):
+    """z [N, z_dim] (and c) -> ws [N, num_ws, w_dim]."""
+
+    def __init__(self, G: nn.Module, truncation_psi: float) -> None:
+        super().__init__()
+        self.mapping, self.truncation_psi = G.mapping, truncation_psi
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        return self.mapping(z, c, truncation_psi=self.truncation_psi, update_w_avg=False)
+
+
+class _Synthesis(nn.Module):
+    """ws [N, num_ws, w_dim] -> images."""
+
+    def __init__(self, G: nn.Module, noise_mode: str) -> None:
+        super().__init__()
+        self.synthesis, self.noise_mode = G.synthesis, noise_mode
+
+    def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        return self.synthesis(ws, noise_mode=self.noise_mode)
+
+
+def input_sizes(G: nn.Module, part: str) -> dict[str, tuple[int, ...]]:
+    """Name of each input of a part of G → its shape without N.
+
+    Args:
+        G: a generator with z_dim and c_dim.
+        part: one of `PARTS`.
+
+    Returns:
+        "ws", or "z" and, of a conditional G, "c".
+    """
+    if part == "synthesis":
+        return {"ws": (G.num_ws, G.w_dim)}
+    return {"z": (G.z_dim,), "c": (G.c_dim,)} if G.c_dim else {"z": (G.z_dim,)}
+
+
 def to_exported_program(
-    G: nn.Module, *, truncation_psi: float = 1.0, noise_mode: str = "const"
+    G: nn.Module,
+    *,
+    truncation_psi: float = 1.0,
+    noise_mode: str = "const",
+    part: str = "whole",
 ) -> torch.export.ExportedProgram:
     """Export G in eval mode with `torch.export`: (z) or (z, c) -> images.
 
@@ -33,13 +76,16 @@ def to_exported_program(
         truncation_psi: fixed in the program.
         noise_mode: "const" or "none"; with "random" the program would draw noise itself, and always
             for the same number of samples.
+        part: "whole"; or one half of a generator with styles, to mix and move styles in between:
+            "mapping", (z) or (z, c) -> ws [N, num_ws, w_dim], or "synthesis", (ws) -> images.
 
     Returns:
         A program without ops of fastgan. It computes what `use_backend("reference")` does, so its
         outputs equal G's within rounding. G keeps its own mode.
 
     Raises:
-        ValueError: noise_mode "random", or a G without z_dim and c_dim.
+        ValueError: noise_mode "random", a G without z_dim and c_dim, an unknown part, a half of a G
+            that has no styles, or truncation in "synthesis", which comes after it.
     """
     if noise_mode not in ("const", "none"):
         raise ValueError(
@@ -51,20 +97,42 @@ def to_exported_program(
             f"do, got {type(G).__name__}; call torch.export.export under "
             "fastgan.ops.use_backend('reference') for another module"
         )
+    _check_part(G, part, truncation_psi)
     like = next(G.parameters())
-    names = ("z", "c") if G.c_dim else ("z",)
+    sizes = input_sizes(G, part)
     inputs = tuple(
-        torch.randn(_TRACED, size, dtype=like.dtype, device=like.device)
-        for size in (G.z_dim, G.c_dim)[: len(names)]
+        torch.randn(_TRACED, *size, dtype=like.dtype, device=like.device) for size in sizes.values()
     )
     n = torch.export.Dim("n", min=1, max=MOST_SAMPLES)
-    shapes = {"z": {0: n}, "c": {0: n} if G.c_dim else None}
     was_training = G.training
-    sampler = _Sampler(G, truncation_psi, noise_mode).eval()
+    if part == "mapping":
+        traced: nn.Module = _Mapping(G, truncation_psi)
+    elif part == "synthesis":
+        traced = _Synthesis(G, noise_mode)
+    else:
+        traced = _Sampler(G, truncation_psi, noise_mode)
+    G.eval()
     try:
         with trace_reference(), torch.no_grad():
             return torch.export.export(
-                sampler, inputs, dynamic_shapes={k: shapes[k] for k in names}, strict=False
+                traced.eval(), inputs, dynamic_shapes={k: {0: n} for k in sizes}, strict=False
             )
     finally:
         G.train(was_training)
+
+
+def _check_part(G: nn.Module, part: str, truncation_psi: float) -> None:
+    if part not in PARTS:
+        raise ValueError(
+            f"to_exported_program: part must be one of {', '.join(PARTS)}, got {part!r}"
+        )
+    if part != "whole" and not isinstance(G, StyleGenerator):
+        raise ValueError(
+            f"to_exported_program: part={part!r} needs a generator with a mapping network, such as "
+            f"stylegan2's, got {type(G).__name__}; leave it out"
+        )
+    if part == "synthesis" and truncation_psi != 1:
+        raise ValueError(
+            "to_exported_program: truncation_psi has no effect on part='synthesis', got "
+            f"{truncation_psi}; truncate its ws, or export part='mapping' with it"
+        )

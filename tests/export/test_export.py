@@ -55,6 +55,34 @@ def test_what_it_refuses():
         to_aoti_package(make("mlp"), "x.so")
 
 
+@pytest.mark.parametrize(
+    ("name", "c_dim"),
+    [("light_skip_gan", 3), pytest.param("stylegan3", 0, marks=pytest.mark.slow)],
+)
+def test_the_halves_of_a_generator_with_styles(name, c_dim):
+    G = make(name, c_dim)
+    G.mapping.w_avg.normal_()
+    mapping = to_exported_program(G, part="mapping", truncation_psi=0.7).module()
+    synthesis = to_exported_program(G, part="synthesis").module()
+    for n in (1, 5):
+        batch = inputs(G, n)
+        ws = mapping(*batch)
+        assert ws.shape == (n, G.num_ws, G.w_dim)
+        assert_near(ws, G.mapping(*batch, truncation_psi=0.7))
+        assert_near(synthesis(ws), G(*batch, truncation_psi=0.7, noise_mode="const"))
+        ws = torch.randn(n, G.num_ws, G.w_dim)  # of each layer another
+        assert_near(synthesis(ws), G.synthesis(ws, noise_mode="const"))
+
+
+def test_halves_that_it_refuses():
+    with pytest.raises(ValueError, match="part must be one of whole, mapping, synthesis, got 'w'"):
+        to_exported_program(make("stylegan2"), part="w")
+    with pytest.raises(ValueError, match="needs a generator with a mapping network"):
+        to_exported_program(make("mlp"), part="mapping")
+    with pytest.raises(ValueError, match="truncation_psi has no effect on part='synthesis'"):
+        to_exported_program(make("stylegan2"), part="synthesis", truncation_psi=0.5)
+
+
 HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"))
 
 
@@ -67,7 +95,6 @@ def test_onnx_without_onnxscript_says_what_to_install(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs pip install onnxscript onnxruntime")
-@pytest.mark.filterwarnings("default:.*LeafSpec:FutureWarning")
 @pytest.mark.parametrize(("name", "c_dim"), KINDS)
 def test_onnx(name, c_dim, tmp_path):
     import onnx
