@@ -3,10 +3,10 @@
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,
 `fastgan.losses` objectives and penalties, `fastgan.training` the engine, `fastgan.compat` other
 projects' names and weights, `fastgan.export` generators for ONNX, `fastgan.control` the steering
-of a generator, `fastgan.hub` its upload to the Hugging Face Hub; `fastgan.memory` is the
-allocator's policy, `fastgan.sample_rng` random numbers that belong to a sample. `fastgan.load`
-gives the networks of a run. Importing this package compiles nothing, needs no compiler and no GPU,
-and loads none of those until it is used.
+of a generator, `fastgan.explore` a page for that, `fastgan.hub` its upload to the Hugging Face Hub;
+`fastgan.memory` is the allocator's policy, `fastgan.sample_rng` random numbers that belong to a
+sample. `fastgan.load` gives the networks of a run. Importing this package compiles nothing, needs
+no compiler and no GPU, and loads none of those until it is used.
 """
 
 from fastgan._version import __version__
@@ -17,6 +17,7 @@ __all__ = [
     "compat",
     "control",
     "data",
+    "explore",
     "export",
     "hub",
     "load",

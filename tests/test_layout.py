@@ -30,6 +30,7 @@ FLOORS = {
     "compat": 4,
     "export": 4,
     "control": 5,
+    "explore": 5,
     "hub": 5,
     "bench": 5,
     "cli": 6,

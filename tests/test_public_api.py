@@ -9,13 +9,16 @@ from fastgan import ops
 
 NAMES = {
     "fastgan": """
-        __version__ augment compat control data export hub load losses memory metrics models nn ops
-        sample_rng training
+        __version__ augment compat control data explore export hub load losses memory metrics models
+        nn ops sample_rng training
     """,
     "fastgan.nn": """
         AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU LogMel
         MappingNetwork MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm SelfAttention
         SelfAttention2d Snake SnakeBeta Upsample mel_filters mix_styles sample_cutoff
+    """,
+    "fastgan.explore": """
+        PageServer RuntimeMissingError fetch_runtime install_runtime network_files runtime_files
     """,
     "fastgan.export": "to_aoti_package to_exported_program to_onnx",
     "fastgan.hub": "Pushed push_to_hub write_folder",

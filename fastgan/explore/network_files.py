@@ -1,0 +1,91 @@
+"""What the page gets of a network: ONNX files, and the numbers around them as JSON."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastgan.control import Directions, SteerableGenerator
+from fastgan.export import to_onnx
+
+__all__ = ["network_files"]
+
+_REACH = {"labels": 3.0, "sefa": 5.0}  # standard deviations, of a slider
+
+
+def network_files(
+    network: SteerableGenerator,
+    *,
+    directions: Sequence[Directions] = (),
+    name: str | None = None,
+) -> dict[str, bytes]:
+    """The files about a network that the page asks for.
+
+    Args:
+        network: on the CPU.
+        directions: whose sliders the page shows, in this order.
+        name: what `--network` would be on a command line; default: the network's name.
+
+    Returns:
+        {name of the file: content}: network.json, and mapping.onnx and synthesis.onnx of a network
+        with styles, or generator.onnx of another. Noise is fixed ("const").
+
+    Raises:
+        ImportError: onnxscript is not installed (`fastgan[onnx]`).
+    """
+    parts = {"mapping": "mapping", "synthesis": "synthesis"}
+    if not network.has_styles:
+        parts = {"generator": "whole"}
+    files = {"network.json": json.dumps(describe(network, directions, name)).encode()}
+    with tempfile.TemporaryDirectory() as folder:
+        for stem, part in parts.items():
+            path = Path(folder) / f"{stem}.onnx"
+            to_onnx(network.G, path, part=part)
+            files[path.name] = path.read_bytes()
+    return files
+
+
+def describe(
+    network: SteerableGenerator, directions: Sequence[Directions], name: str | None
+) -> dict[str, Any]:
+    """The numbers of a network that the page needs beside its ONNX files.
+
+    Args:
+        network: any.
+        directions: of it.
+        name: as of `network_files`.
+
+    Returns:
+        What JSON can hold; "styles" is None for a network without styles.
+    """
+    facts: dict[str, Any] = {
+        "name": network.name,
+        "network": name or network.name,
+        "shape": list(network.image_shape),
+        "z_dim": network.G.z_dim,
+        "c_dim": network.c_dim,
+        "styles": None,
+    }
+    if network.has_styles:
+        mean = network.G.mapping.w_avg
+        facts["styles"] = {
+            "layers": network.num_ws,
+            "width": network.w_dim,
+            "mean": None if mean is None else mean.tolist(),
+            "directions": [row for found in directions for row in _rows(found)],
+        }
+    return facts
+
+
+def _rows(found: Directions) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "method": found.method,
+            "layers": list(found.layers),
+            "step": (found.scales[i] * found.vectors[i]).tolist(),  # of strength 1
+            "reach": _REACH.get(found.method, 3.0),
+        }
+        for i, name in enumerate(found.names)
+    ]

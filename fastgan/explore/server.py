@@ -1,0 +1,125 @@
+"""The server of the page: a fixed list of files, on 127.0.0.1 alone."""
+
+import re
+import sys
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from fastgan.control import SteerableGenerator
+
+__all__ = ["PageServer"]
+
+_PAGE = Path(__file__).parent / "page"
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
+_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", re.IGNORECASE)  # any forwarded port
+_MAX_SEED = 2**32 - 1
+_HEADERS = {
+    # Nothing is loaded from elsewhere, and nothing sent; only WebAssembly is compiled at run time.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
+        "connect-src 'self'; style-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    # Threads of WebAssembly share memory, which browsers allow to isolated pages alone.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves the page of a network, its files, and the latents of seeds (/z?seed=N).
+
+    `serve_forever()` answers until `shutdown()`; `server_close()` frees the port. A request must
+    come for 127.0.0.1 or localhost, so that a page from elsewhere, whose name was made to point to
+    this machine, gets no answer.
+
+    Args:
+        network: of which the latents are.
+        files: {name: content} beside those of the page, as of `network_files` and `runtime_files`.
+        port: of 127.0.0.1; 0: a free one.
+
+    Raises:
+        OSError: the port is in use.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self, network: SteerableGenerator, files: Mapping[str, bytes], port: int = 0
+    ) -> None:
+        self.network = network
+        own = {path.name: path.read_bytes() for path in sorted(_PAGE.iterdir())}
+        self.files = {f"/{name}": content for name, content in {**own, **files}.items()}
+        self.files["/"] = self.files.pop("/page.html")
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up while it is answered is no error of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "fastgan", ""
+    timeout = 60  # seconds that a connection may be silent
+
+    def do_GET(self) -> None:
+        target = urlsplit(self.path)
+        if not _HOST.fullmatch(self.headers.get("Host", "")):
+            self._answer(403, "this server answers to 127.0.0.1 and localhost only")
+        elif target.path == "/z":
+            self._answer_latent(parse_qs(target.query).get("seed", [""])[0])
+        elif target.path in self.server.files:
+            kind = _KINDS[Path(target.path).suffix or ".html"]
+            self._answer(200, self.server.files[target.path], kind)
+        else:
+            self._answer(404, "there is no such file")
+
+    do_HEAD = do_GET
+
+    def _answer_latent(self, text: str) -> None:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _MAX_SEED:
+            self._answer(400, f"seed must be a whole number from 0 to {_MAX_SEED}, got {text!r}")
+            return
+        z = self.server.network.z([int(text)]).cpu().numpy().astype(np.dtype("<f4"))
+        self._answer(200, z.tobytes(), "application/octet-stream")
+
+    def _answer(
+        self, status: int, content: bytes | str, kind: str = "text/plain; charset=utf-8"
+    ) -> None:
+        body = content.encode() if isinstance(content, str) else content
+        self.send_response(status)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not printed."""

@@ -1,0 +1,69 @@
+"""What the page gets of a network: numbers as JSON, and ONNX files that compute what torch does."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fastgan.control import edit, factorize
+from fastgan.explore import network_files
+from fastgan.explore.network_files import describe
+
+HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"))
+
+
+def test_numbers_of_a_network_with_styles(make_network):
+    network = make_network("light_skip_gan", c_dim=3)
+    directions = factorize(network, count=2, layers=[1])
+    facts = json.loads(json.dumps(describe(network, [directions], "runs/a b")))
+    assert facts["network"] == "runs/a b"
+    assert facts["shape"] == list(network.image_shape)
+    assert (facts["z_dim"], facts["c_dim"]) == (network.G.z_dim, 3)
+    styles = facts["styles"]
+    assert (styles["layers"], styles["width"]) == (network.num_ws, network.w_dim)
+    assert torch.equal(torch.tensor(styles["mean"]), network.mean_w())
+    names = [(row["name"], row["method"], row["layers"]) for row in styles["directions"]]
+    assert names == [("sefa0", "sefa", [1]), ("sefa1", "sefa", [1])]
+    ws = network.ws([0])
+    moved = edit(ws, directions, {"sefa1": 1.0})[0, 1] - ws[0, 1]
+    step = torch.tensor(styles["directions"][1]["step"])
+    torch.testing.assert_close(moved, step, rtol=0, atol=1e-5 * float(step.abs().max()))
+
+
+def test_numbers_of_a_network_without_styles(make_network):
+    facts = describe(make_network("dcgan", c_dim=2), [], None)
+    assert (facts["styles"], facts["c_dim"], facts["network"]) == (None, 2, "dcgan")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_ONNX, reason="needs pip install onnxscript onnxruntime")
+@pytest.mark.parametrize(
+    ("name", "c_dim"), [("light_skip_gan", 3), ("stylegan2", 0), ("stylegan3", 0), ("dcgan", 2)]
+)
+def test_onnx_files_compute_what_torch_does(make_network, name, c_dim):
+    import onnxruntime
+
+    network = make_network(name, c_dim)
+    files = network_files(network)
+
+    def run(part, **inputs):
+        session = onnxruntime.InferenceSession(
+            files[f"{part}.onnx"], providers=["CPUExecutionProvider"]
+        )
+        (found,) = session.run(None, {k: v.numpy() for k, v in inputs.items() if v is not None})
+        return torch.from_numpy(found)
+
+    z, c = network.z([3]), network.conditions([3])
+    want = network.images_of_z(z, c)
+    if network.has_styles:
+        assert set(files) == {"network.json", "mapping.onnx", "synthesis.onnx"}
+        ws = run("mapping", z=z, c=c)
+        np.testing.assert_allclose(ws, network.ws([3]), rtol=0, atol=1e-5 * float(ws.abs().max()))
+        got = run("synthesis", ws=ws)
+    else:
+        assert set(files) == {"network.json", "generator.onnx"}
+        got = run("generator", z=z, c=c)
+    limit = 1e-5 * float(want.max() - want.min())
+    np.testing.assert_allclose(got, want, rtol=0, atol=limit)
