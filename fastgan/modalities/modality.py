@@ -113,6 +113,20 @@ class Modality:
             return self.data.make_loader(dataset, config, **options)
         return SampleLoader(dataset, config.batch, seed=config.seed, part=options["part"])
 
+    def is_lower_better(self, metric: str) -> bool | None:
+        """Whether a lower value of a metric is better, as far as that is so.
+
+        Args:
+            metric: one of `metric.NAMES`.
+
+        Returns:
+            True where it is in `metric.LOWER_IS_BETTER`, False where it is in
+            `metric.HIGHER_IS_BETTER`; None where neither is, as of a control.
+        """
+        if metric in self.metric.LOWER_IS_BETTER:
+            return True
+        return False if metric in self.metric.HIGHER_IS_BETTER else None
+
     def preparation(self, data: Any, model: Any) -> Callable[..., None] | None:
         """What makes the data set before its first use.
 

@@ -13,12 +13,14 @@ from fastgan.metrics.class_agreement import train_classifier
 from fastgan.metrics.part_evaluator import PartFn
 from fastgan.metrics.result import MetricResult
 
-__all__ = ["DEFAULT", "EVALUATE_NAMES", "NAMES", "available", "make_evaluator", "make_evaluators",
-           "network_scores"]  # fmt: skip
+__all__ = ["DEFAULT", "EVALUATE_NAMES", "HIGHER_IS_BETTER", "LOWER_IS_BETTER", "NAMES", "available",
+           "make_evaluator", "make_evaluators", "network_scores"]  # fmt: skip
 
 DEFAULT = "kid_lite0"  # of `fastgan evaluate`
 _AGREEMENT = ("class_agreement", "class_agreement_real")
 NAMES = (*metrics.NAMES, *_AGREEMENT)
+LOWER_IS_BETTER = ("kid_lite0", "fd_lite0")
+HIGHER_IS_BETTER = (*sorted({*metrics.NAMES}.difference(LOWER_IS_BETTER)), "class_agreement")
 EVALUATE_NAMES = (*inception.NAMES, *perceptual_path.NAMES)  # of `fastgan evaluate` alone
 
 

@@ -27,10 +27,11 @@ from fastgan._extras import Extra, MissingPackageError, require
 from fastgan.metrics import PartEvaluator
 from fastgan.modalities.molecules.data import Molecules, to_smiles
 
-__all__ = ["DEFAULT", "NAMES", "available", "make_evaluator"]
+__all__ = ["DEFAULT", "HIGHER_IS_BETTER", "LOWER_IS_BETTER", "NAMES", "available", "make_evaluator"]
 
 NAMES = ("valid", "unique", "novel", "ringed", "ringed_real", "rings_w1", "ring_sizes")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("rings_w1", "ring_sizes"), ("valid", "unique", "novel")
 
 Chem = Extra("rdkit.Chem", "molecules")
 

@@ -19,10 +19,19 @@ from fastgan.metrics import PartEvaluator
 from fastgan.modalities.speech.data import Speech
 from fastgan.nn import LogMel
 
-__all__ = ["DEFAULT", "NAMES", "available", "griffin_lim", "make_evaluator"]
+__all__ = [
+    "DEFAULT",
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "available",
+    "griffin_lim",
+    "make_evaluator",
+]
 
 NAMES = ("mel_l1", "griffin_lim_l1", "mel_l1_ratio", "rms_ratio")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("mel_l1", "mel_l1_ratio"), ()
 _ITERATIONS, _UPDATES = 32, 200
 
 

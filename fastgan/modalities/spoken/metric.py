@@ -19,10 +19,11 @@ from fastgan.modalities.spoken.data import WORDS, Digits
 from fastgan.nn import LogMel
 from fastgan.nn._torch_conv import Conv2d
 
-__all__ = ["DEFAULT", "NAMES", "available", "make_evaluator"]
+__all__ = ["DEFAULT", "HIGHER_IS_BETTER", "LOWER_IS_BETTER", "NAMES", "available", "make_evaluator"]
 
 NAMES = ("recognised", "frechet", "frechet_real", "recognised_real")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("frechet",), ("recognised",)
 _STEPS, _BATCH, _FEATURES = 200, 64, 32
 _QUIET, _SHIFT = 4.6, 800  # e^-4.6 counts as silence; samples by which a sound is moved
 

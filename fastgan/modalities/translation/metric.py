@@ -27,13 +27,25 @@ from fastgan.metrics.kid import kid
 from fastgan.modalities.translation.data import Unpaired
 from fastgan.models.cycle_gan import DOMAINS
 
-__all__ = ["DEFAULT", "NAMES", "available", "fit_classifier", "make_evaluator"]
+__all__ = [
+    "DEFAULT",
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "available",
+    "fit_classifier",
+    "make_evaluator",
+]
 
 NAMES = (
     "cycle_l1_a", "cycle_l1_b", "change_l1_a", "change_l1_b", "kid_a", "kid_b", "kid_untranslated",
     "accepted_a", "accepted_b", "accepted_real",
 )  # fmt: skip
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = (
+    ("cycle_l1_a", "cycle_l1_b", "kid_a", "kid_b"),
+    ("accepted_a", "accepted_b"),
+)
 _RIDGE = 0.1  # in mean squared norms of the features
 _TRAINING = 200  # pictures of each domain for the classifier
 

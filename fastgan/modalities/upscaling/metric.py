@@ -21,10 +21,19 @@ from fastgan.metrics.kid import kid
 from fastgan.modalities.upscaling.data import Pairs
 from fastgan.models.super_resolution import enlarge
 
-__all__ = ["DEFAULT", "NAMES", "available", "make_evaluator", "psnr"]
+__all__ = [
+    "DEFAULT",
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "available",
+    "make_evaluator",
+    "psnr",
+]
 
 NAMES = ("psnr", "psnr_bicubic", "kid", "kid_bicubic")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("kid",), ("psnr",)
 
 
 def available() -> str | None:

@@ -25,10 +25,20 @@ from fastgan.metrics.features import EfficientNetLite0
 from fastgan.metrics.kid import kid
 from fastgan.modalities.video.data import Clips
 
-__all__ = ["DEFAULT", "NAMES", "available", "frame_differences", "make_evaluator", "wasserstein1"]
+__all__ = [
+    "DEFAULT",
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "available",
+    "frame_differences",
+    "make_evaluator",
+    "wasserstein1",
+]
 
 NAMES = ("motion_w1", "motion_w1_static", "motion_w1_shuffled", "motion_w1_constant", "frame_kid")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("motion_w1", "frame_kid"), ()
 
 
 def available() -> str | None:

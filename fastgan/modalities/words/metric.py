@@ -20,10 +20,20 @@ from torch import Tensor
 from fastgan.metrics import PartEvaluator
 from fastgan.modalities.words.data import Words
 
-__all__ = ["DEFAULT", "NAMES", "available", "bigram_js", "make_evaluator", "unigram_codes"]
+__all__ = [
+    "DEFAULT",
+    "HIGHER_IS_BETTER",
+    "LOWER_IS_BETTER",
+    "NAMES",
+    "available",
+    "bigram_js",
+    "make_evaluator",
+    "unigram_codes",
+]
 
 NAMES = ("bigram_js", "bigram_ratio", "unique", "dictionary", "copies")
 DEFAULT = ",".join(NAMES)
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("bigram_js", "bigram_ratio"), ("unique", "dictionary")
 
 
 def available() -> str | None:

@@ -3,15 +3,30 @@
 import json
 import math
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from fastgan.atomic import write_atomic
 from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.file import CheckpointError
 
-__all__ = ["age", "best", "free_name", "note_score", "prune", "set_aside_newer"]
+__all__ = ["Score", "age", "best", "free_name", "note_score", "prune", "scores", "set_aside_newer"]
 
 _SCORES = "scores.json"
-_LOWER_IS_BETTER = ("kid", "fd")
+_LOWER_IS_BETTER = ("kid", "fd")  # in a file that does not say so
+
+
+class Score(NamedTuple):
+    """The metric of one checkpoint.
+
+    Args:
+        kimg: thousands of real samples that it was trained with.
+        value: of the metric.
+        interval: (low, high) of its confidence interval; None: there is none.
+    """
+
+    kimg: float
+    value: float
+    interval: tuple[float, float] | None
 
 
 def free_name(folder: Path, nimg: int) -> Path:
@@ -52,24 +67,46 @@ def prune(folder: Path, *, written: Path, keep_last: int, keep_every_nimg: float
     file.remove_leftovers(folder)
 
 
-def note_score(folder: Path, written: Path, metric: str, value: float) -> None:
+def note_score(
+    folder: Path, written: Path, metric: str, score: Score, *, lower_is_better: bool
+) -> None:
     """Writes the metric of a checkpoint to scores.json, and drops those of deleted checkpoints."""
-    if not math.isfinite(value):
+    if not math.isfinite(score.value):
         return
     known = _scores(folder)
-    scores = known["scores"] if known["metric"] == metric else {}
-    scores = {name: score for name, score in scores.items() if (folder / f"{name}.json").exists()}
-    document = {"metric": metric, "scores": scores | {written.stem: value}}
+    document: dict[str, Any] = {"metric": metric, "lower_is_better": lower_is_better}
+    for key, value in (
+        ("scores", score.value),
+        ("kimg", score.kimg),
+        ("intervals", score.interval and list(score.interval)),
+    ):
+        of_others = known[key] if known["metric"] == metric else {}
+        kept = {n: v for n, v in of_others.items() if (folder / f"{n}.json").exists()}
+        document[key] = kept | {written.stem: value}
     write_atomic(folder / _SCORES, json.dumps(document, indent=1) + "\n", is_durable=True)
 
 
 def best(folder: Path) -> Path | None:
     """The .json of the checkpoint with the best score among those that are there."""
     known = _scores(folder)
-    sign = 1 if str(known["metric"]).startswith(_LOWER_IS_BETTER) else -1
+    sign = 1 if known["lower_is_better"] else -1
     ranked = sorted((sign * score, name) for name, score in known["scores"].items())
     paths = [folder / f"{name}.json" for _, name in ranked]
     return next((path for path in paths if path.exists()), None)
+
+
+def scores(folder: Path, written: Path | None = None) -> tuple[str | None, list[Score], bool]:
+    """(the metric, scores of the checkpoints that are there, old to new, whether lower is better).
+
+    `written`, a checkpoint that may still be being written, counts as there.
+    """
+    known = _scores(folder)
+    found = []
+    for name, kimg in known["kimg"].items():
+        if (folder / f"{name}.json").exists() or (written is not None and name == written.stem):
+            interval = known["intervals"][name]
+            found.append(Score(kimg, known["scores"][name], interval and tuple(interval)))
+    return known["metric"], sorted(found, key=lambda score: score.kimg), known["lower_is_better"]
 
 
 def set_aside_newer(run_dir: Path, nimg: int) -> list[Path]:
@@ -102,9 +139,16 @@ def _scores(folder: Path) -> dict:
     path = folder / _SCORES
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {"metric": known["metric"], "scores": dict(known["scores"])}
+        is_lower = str(known["metric"]).startswith(_LOWER_IS_BETTER)
+        return {
+            "metric": known["metric"],
+            "scores": dict(known["scores"]),
+            "lower_is_better": known.get("lower_is_better", is_lower),
+            "kimg": dict(known.get("kimg", {})),
+            "intervals": dict(known.get("intervals", {})),
+        }
     except FileNotFoundError:
-        return {"metric": None, "scores": {}}
+        return {"metric": None, "scores": {}, "lower_is_better": False, "kimg": {}, "intervals": {}}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint: {path} is not a file that this fastgan writes ({error}); delete it; the "

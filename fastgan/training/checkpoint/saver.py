@@ -53,10 +53,12 @@ class Saver:
         """Raises the thread's error, if it has ended with one; never waits."""
         self._background.raise_error()
 
-    def note_score(self, path: Path, metric: str, value: float) -> None:
+    def note_score(
+        self, path: Path, metric: str, score: retention.Score, *, lower_is_better: bool
+    ) -> None:
         """Notes the metric of the checkpoint at path, so that the best one is kept."""
         try:
-            retention.note_score(path.parent, path, metric, value)
+            retention.note_score(path.parent, path, metric, score, lower_is_better=lower_is_better)
         except OSError as error:
             raise checkpoint.refused(path.parent, error) from error
 

@@ -11,9 +11,10 @@ from fastgan.training.step.health.watch import Finding, HealthWatch
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import TrainState
 
-__all__ = ["GO_BACK", "ON_COLLAPSE", "STOP", "HealthPolicy"]
+__all__ = ["GO_BACK", "ON_COLLAPSE", "REGRESSION", "STOP", "HealthPolicy"]
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
+REGRESSION = "quality-regression"  # the alarm of `judge`
 GO_BACK, STOP = 1, 2  # what a rank wishes after a step; 0: to go on
 
 
@@ -51,13 +52,14 @@ class HealthPolicy:
                 state, words, without=["skipped-updates"], held_out=held_out,
                 num_samples=num_samples,
             )  # fmt: skip
-        self._has_asked = False
+        self._words, self._has_asked, self._is_worse = words, False, False
         self.collapse = ""  # the fatal fault that the run must act on
 
     @property
     def standing(self) -> str:
         """Kinds of the alarms that are not over, such as "collapse, G-grows"."""
-        return "" if self._watch is None else ", ".join(self._watch.standing)
+        kinds = () if self._watch is None else self._watch.standing
+        return ", ".join([*kinds, *([REGRESSION] if self._is_worse else [])])
 
     @property
     def logits(self) -> Logits | None:
@@ -68,12 +70,14 @@ class HealthPolicy:
         """What a checkpoint keeps of the looks: JSON values."""
         return {} if self._watch is None else self._watch.history()
 
-    def restore(self, history: dict[str, Any]) -> None:
-        """Takes over the looks of an earlier process.
+    def restore(self, history: dict[str, Any], regression: str | None) -> None:
+        """Takes over the looks of an earlier process, and what it knew of the samples' quality.
 
         Args:
             history: of `history`; empty for a checkpoint that has none.
+            regression: what `quality.regression` says of the run's checkpoints.
         """
+        self._is_worse = regression is not None
         if self._watch is not None:
             self._watch.restore(history)
 
@@ -85,6 +89,26 @@ class HealthPolicy:
         """
         for finding in [] if self._watch is None else self._watch.before_step(batch):
             self._tell(finding)
+
+    def judge(self, regression: str | None) -> None:
+        """Tells that the samples got worse, or are no longer so; called after each measurement.
+
+        Args:
+            regression: what `quality.regression` says.
+        """
+        if (regression is not None) == self._is_worse:
+            return
+        self._is_worse = regression is not None
+        message = "the newest snapshot is no longer worse than the best one"
+        if regression is not None:
+            message = (
+                f"{regression}; end the run there, or resume from it with a smaller "
+                f"{self._words.g_lr} and {self._words.d_lr}, a larger {self._words.gamma}, or "
+                f"augmentation ({self._words.augment}) where there are few samples"
+            )
+        self._tell(
+            Finding(kind=REGRESSION, message=message, is_fatal=False, is_over=not self._is_worse)
+        )
 
     def wish(self) -> int:
         """What this process wishes after a step: 0, GO_BACK or STOP.

@@ -20,6 +20,7 @@ from fastgan.modalities import load_modality
 from fastgan.training.checkpoint import checkpoint, random_state, retention
 from fastgan.training.checkpoint.changes import changes_since
 from fastgan.training.checkpoint.contents import Contents
+from fastgan.training.checkpoint.retention import Score
 from fastgan.training.checkpoint.saver import Saver
 from fastgan.training.checkpoint.transfer import copy_weights
 from fastgan.training.config.run import TrainConfig
@@ -30,6 +31,7 @@ from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverg
 from fastgan.training.loop.health_policy import GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
 from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop.quality import regression_of_run
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
 from fastgan.training.loop.source import (
@@ -183,7 +185,7 @@ def train(
         num_samples=info.dataset_size, notify=partial(events.tell, "on_alarm"),
     )  # fmt: skip
     if document is not None:
-        health.restore(document.get("health", {}))
+        health.restore(document.get("health", {}), regression_of_run(run_dir, config.metrics))
     faults = faults or FaultPolicy()
     with backend_settings(config, state.device):
         return _Run(state, loader, evaluator, run_dir, events, health, faults, ranks).run(info)
@@ -349,17 +351,17 @@ class _Run:
 
     def _report_snapshot(self, path: Path, metrics: dict[str, MetricResult]) -> None:
         state = self.state
-        if metrics:
-            first = state.config.metrics[0]
-            self.saver.note_score(path, first, metrics[first].value)
-        suffix = load_modality(state.config.data.modality).samples.SUFFIX
-        snapshot = Snapshot(
-            kimg=state.kimg,
-            samples=self.run_dir / fakes_name(state.nimg, suffix),
-            checkpoint=path,
-            metrics=metrics,
-        )
+        modality = load_modality(state.config.data.modality)
+        first = next(iter(state.config.metrics), "")
+        is_lower = modality.is_lower_better(first) if metrics else None
+        if is_lower is not None:
+            score = Score(state.kimg, metrics[first].value, metrics[first].interval)
+            self.saver.note_score(path, first, score, lower_is_better=is_lower)
+        samples = self.run_dir / fakes_name(state.nimg, modality.samples.SUFFIX)
+        snapshot = Snapshot(kimg=state.kimg, samples=samples, checkpoint=path, metrics=metrics)
         self.events.tell("on_snapshot", snapshot)
+        if is_lower is not None:
+            self.health.judge(regression_of_run(self.run_dir, state.config.metrics, path))
 
     def _contents(self) -> Contents:
         """The contents of the state, which the guard has checked."""

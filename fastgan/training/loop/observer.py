@@ -105,7 +105,8 @@ class Alarm:
         kimg: thousands of real images shown.
         kind: "skipped" (an update had a NaN and was not applied), "rollback" (the run went back to
             the last snapshot in memory), "recovered" (the learning rates were raised again), or a
-            rule of `fastgan.training.step.health.rules`, such as "collapse".
+            rule of `fastgan.training.step.health.rules`, such as "collapse", or
+            "quality-regression" (`fastgan.training.loop.quality`).
         message: the same in sentences, with what to try.
         is_over: whether the fault is no longer there.
     """

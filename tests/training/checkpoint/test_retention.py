@@ -92,14 +92,19 @@ def test_the_first_of_every_tenth_stays(tiny, config, tmp_path):
     assert kept == [12, 21, 30, 42, 51, 54, 57]
 
 
+def note(folder, path, metric, value, kimg=4.0):
+    score = retention.Score(kimg, value, (value - 1, value + 1))
+    retention.note_score(folder, path, metric, score, lower_is_better="recall" not in metric)
+
+
 @pytest.mark.parametrize(("metric", "which"), [("kid_lite0", 1), ("recall_lite0", 0)])
 def test_the_best_stays(tiny, config, tmp_path, metric, which):
     state, folder = tiny.state(config), tmp_path / "checkpoints"
     paths = save_at(state, tmp_path, 0, 1000, 2000)
     assert retention.best(folder) is None
     for path, score in zip(paths, (3.0, 1.0, 2.0), strict=True):
-        retention.note_score(folder, path, metric, score)
-    retention.note_score(folder, paths[2], metric, float("nan"))
+        note(folder, path, metric, score)
+    note(folder, paths[2], metric, float("nan"))
     save_at(state, tmp_path, 3000, 4000, 5000, 6000, keep_last=2)
     assert names(tmp_path) == [paths[which].stem, "ckpt-000005", "ckpt-000006"]
     assert retention.best(folder) == paths[which].with_suffix(".json")
@@ -110,13 +115,39 @@ def test_the_best_stays(tiny, config, tmp_path, metric, which):
 def test_scores_of_another_metric_and_of_what_is_gone_are_forgotten(tiny, config, tmp_path):
     state, folder = tiny.state(config), tmp_path / "checkpoints"
     a, b = save_at(state, tmp_path, 0, 1000)
-    retention.note_score(folder, a, "kid_lite0", 1.0)
-    retention.note_score(folder, b, "fd_lite0", 9.0)
+    note(folder, a, "kid_lite0", 1.0)
+    note(folder, b, "fd_lite0", 9.0)
     assert retention.best(folder) == b.with_suffix(".json")
     checkpoint_file.remove(b.with_suffix(".json"))
-    retention.note_score(folder, a, "fd_lite0", 10.0)
+    note(folder, a, "fd_lite0", 10.0)
     scores = json.loads((folder / "scores.json").read_text())
-    assert scores == {"metric": "fd_lite0", "scores": {a.stem: 10.0}}
+    assert scores == {
+        "metric": "fd_lite0", "lower_is_better": True, "scores": {a.stem: 10.0},
+        "kimg": {a.stem: 4.0}, "intervals": {a.stem: [9.0, 11.0]},
+    }  # fmt: skip
+
+
+def test_scores_of_what_is_there_or_being_written_are_listed_by_age(tiny, config, tmp_path):
+    folder = tmp_path / "checkpoints"
+    a, b = save_at(tiny.state(config), tmp_path, 0, 1000)
+    assert retention.scores(folder) == (None, [], False)
+    note(folder, b, "kid_lite0", 2.0, kimg=8.0)
+    note(folder, a, "kid_lite0", 3.0)
+    later = a.with_stem("ckpt-000009")
+    note(folder, later, "kid_lite0", 4.0, kimg=9.0)
+    two = [retention.Score(4.0, 3.0, (2.0, 4.0)), retention.Score(8.0, 2.0, (1.0, 3.0))]
+    assert retention.scores(folder) == ("kid_lite0", two, True)
+    assert retention.scores(folder, later)[1] == [*two, retention.Score(9.0, 4.0, (3.0, 5.0))]
+
+
+def test_a_file_of_scores_without_intervals_is_read(tiny, config, tmp_path):
+    """As earlier versions wrote it."""
+    a, b = save_at(tiny.state(config), tmp_path, 0, 1000)
+    folder = tmp_path / "checkpoints"
+    text = json.dumps({"metric": "kid_lite0", "scores": {a.stem: 1.0, b.stem: 2.0}})
+    (folder / "scores.json").write_text(text)
+    assert retention.best(folder) == a.with_suffix(".json")
+    assert retention.scores(folder) == ("kid_lite0", [], True)
 
 
 def test_scores_that_are_not_ours_are_refused_by_name(tiny, config, tmp_path):
