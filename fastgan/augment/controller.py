@@ -5,44 +5,47 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fastgan import sample_rng
 from fastgan.augment.pipe import AugmentPipe
 
 
 class AdaController(nn.Module):
     """Moves `AugmentPipe.p` until a measure of the discriminator's overfitting meets a target.
 
-        p ← clamp(p + sign(r_t - goal)·num_images / (1000·ada_kimg), 0, 1)
+        p ← clamp(p + sign(measure - target)·num_images / (1000·ada_kimg), 0, 1)
 
     With a `boundary` b between what D's loss asks for at real and at generated samples (0 for the
-    logistic and the hinge loss, 1/2 for least squares) this is the paper's heuristic:
+    logistic and the hinge loss, 1/2 for least squares) the measure is the paper's r_t:
 
-        r_t = E[sign(D(x) - b)],   goal = target
+        r_t = E[sign(D(x) - b)]
 
-    Relativistic and Wasserstein losses have none, as they read differences of logits alone. With
-    boundary=None a real sample is compared with a generated one, of the same condition:
+    near 1 where D has memorized the training set, and near 0 where it can't distinguish real images
+    from generated ones. Relativistic and Wasserstein losses have no boundary, as they read
+    differences of logits alone. With boundary=None the measure is the paper's r_v, of images v that
+    training does not show (`hold`):
 
-        r_t = E[sign(D(x) - D(G(z)))],   goal = erf(√2·erfinv(target))
+        r_v = (E[D(x)] - E[D(v)]) / (E[D(x)] - E[D(G(z))])
 
-    which no constant added to D changes. The two goals are one: logits of N(m, s) at real samples
-    and of N(-m, s) at generated ones have E[sign D(x)] = erf(m / (√2·s)), and the pairs
-    erf(m / s). 0.6 becomes 0.77.
+    which no constant added to D, nor any factor, changes: 0 where D says the same of images that
+    it was trained on and of others, and 1 where others are to it as generated ones are. p rises
+    where E[D(x)] - E[D(v)] exceeds target·(E[D(x)] - E[D(G(z))]).
 
-    r_t near 1 means that D has memorized the training set; near 0, that it can't distinguish real
-    images from generated ones. Call `accumulate(real, fake)` in every discriminator step, and
-    `update(pipe, num_images)` every few steps (4 in the paper). Both work in place on the device,
-    read nothing back and can be captured. With W processes accumulate with weight W, average `sums`
-    over them between the two calls, and pass the global num_images: p is then the same in all
-    processes, and equal to that of one process.
+    Call `accumulate` in every discriminator step, and `update(pipe, num_images)` every few steps (4
+    in the paper). Both work in place on the device, read nothing back and can be captured. With W
+    processes accumulate with weight W, average `sums` over them between the two calls, and pass the
+    global num_images: p is then the same in all processes, and equal to that of one process.
 
     Args:
-        target: wanted E[sign(D(x) - b)], in (-1, 1); 0.6 in the paper.
+        target: of the measure, in (-1, 1). Default: 0.6 for r_t, as in the paper, and 0.3 for r_v.
         ada_kimg: thousands of real images in which p can go from 0 to 1; > 0; 500 in the paper.
-        boundary: b, the `boundary` of the `fastgan.losses.Objective`; None: pairs.
+        boundary: b, the `boundary` of the `fastgan.losses.Objective`; None: r_v.
 
     Attributes:
-        goal: what r_t is compared with.
-        sums: [2] float32 buffer, the sum of signs and their number since the last update.
-        r_t: 0-dim float32 buffer, its value at the last update; NaN before the first.
+        sums: float32 buffer of what was read since the last update: the sum of signs and their
+            number [2], or the sums of the logits of x, G(z) and v, and their number [4].
+        r_t: 0-dim float32 buffer, the measure at the last update; NaN before the first.
+        held_out: the images v [M, C, H, W], or None; not saved in a checkpoint.
+        labels: their conditions [M, c_dim], or None; not saved either.
 
     Raises:
         ValueError: target, ada_kimg or boundary is out of range.
@@ -50,15 +53,19 @@ class AdaController(nn.Module):
 
     sums: Tensor
     r_t: Tensor
+    held_out: Tensor | None
+    labels: Tensor | None
 
     def __init__(
-        self, target: float = 0.6, ada_kimg: float = 500.0, boundary: float | None = 0.0
+        self, target: float | None = None, ada_kimg: float = 500.0, boundary: float | None = 0.0
     ) -> None:
         super().__init__()
+        if target is None:
+            target = default_target(boundary)
         if not -1.0 < target < 1.0:
             raise ValueError(
                 "AdaController: target must lie between -1 and 1, as E[sign(D(real))] does, "
-                f"got {target}; the usual choice is 0.6"
+                f"got {target}; the usual choice is {default_target(boundary)}"
             )
         if not (ada_kimg > 0 and math.isfinite(ada_kimg)):
             raise ValueError(
@@ -73,41 +80,89 @@ class AdaController(nn.Module):
         self.target = float(target)
         self.ada_kimg = float(ada_kimg)
         self.boundary = boundary
-        self.goal = self.target if boundary is not None else _of_pairs(self.target)
-        self.register_buffer("sums", torch.zeros(2, dtype=torch.float32))
+        size = 4 if boundary is None else 2
+        self.register_buffer("sums", torch.zeros(size, dtype=torch.float32))
         self.register_buffer("r_t", torch.tensor(math.nan, dtype=torch.float32))
+        self.register_buffer("held_out", None, persistent=False)
+        self.register_buffer("labels", None, persistent=False)
 
-    @torch.no_grad()
-    def accumulate(self, real: Tensor, fake: Tensor | None = None, weight: int = 1) -> None:
-        """Add the signs of D's logits for augmented images.
+    def hold(self, images: Tensor, labels: Tensor | None = None) -> None:
+        """Gives the images v, which training must not show.
 
         Args:
-            real: D's logits of real images, any shape; NaN counts as 0.
-            fake: of generated ones, of the same shape; read with boundary=None alone.
-            weight: how often each sign is counted.
+            images: [M, C, H, W] as D takes them, M >= 1, on the device of D.
+            labels: their conditions [M, c_dim]; None for an unconditional D.
 
         Raises:
-            ValueError: with boundary=None, when fake is None or of another shape.
+            ValueError: with a boundary, or when M is 0 or differs.
         """
         if self.boundary is not None:
-            margins = real - self.boundary
-        elif fake is None or fake.shape != real.shape:
-            got = None if fake is None else tuple(fake.shape)
             raise ValueError(
-                "AdaController.accumulate: with boundary=None each logit of a real image is "
-                f"compared with one of a generated image: fake must have shape {tuple(real.shape)} "
-                f"like real, got {got}"
+                f"AdaController.hold: with boundary={self.boundary} no image is held out; leave "
+                "the call out"
+            )
+        num_labels = len(images) if labels is None else len(labels)
+        if len(images) == 0 or len(images) != num_labels:
+            raise ValueError(
+                "AdaController.hold: expected at least one image and as many labels, got "
+                f"{len(images)} and {num_labels}"
+            )
+        self.held_out, self.labels = images, labels
+
+    def draw_held_out(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """n of the images that `hold` was given, drawn by `fastgan.sample_rng`, and their labels.
+
+        Raises:
+            ValueError: when there are none.
+        """
+        if self.held_out is None:
+            raise ValueError(
+                "AdaController: with boundary=None D's logits are compared with those of images "
+                "that training does not show; give them to hold() before the first step"
+            )
+        device = self.held_out.device
+        chosen = sample_rng.integers(0, len(self.held_out), n, device=device)
+        labels = None if self.labels is None else self.labels[chosen]
+        return self.held_out[chosen], labels
+
+    @torch.no_grad()
+    def accumulate(
+        self,
+        real: Tensor,
+        fake: Tensor | None = None,
+        held_out: Tensor | None = None,
+        weight: int = 1,
+    ) -> None:
+        """Add D's logits of augmented images.
+
+        Args:
+            real: of images that D is trained on, any shape.
+            fake: of generated images, of the same shape; read with boundary=None alone.
+            held_out: of images that `draw_held_out` gave, of the same shape; likewise.
+            weight: how often each is counted.
+
+        Raises:
+            ValueError: with boundary=None, when fake or held_out is None or of another shape.
+        """
+        if self.boundary is not None:
+            found = [(real - self.boundary).sign()]
+        elif any(t is None or t.shape != real.shape for t in (fake, held_out)):
+            got = [None if t is None else tuple(t.shape) for t in (fake, held_out)]
+            raise ValueError(
+                "AdaController.accumulate: with boundary=None fake and held_out must have the "
+                f"shape of real, {tuple(real.shape)}, got {got[0]} and {got[1]}"
             )
         else:
-            margins = real - fake
-        self.sums[0].add_(margins.sign().sum(dtype=self.sums.dtype), alpha=weight)
-        self.sums[1].add_(weight * real.numel())
+            found = [real, fake, held_out]
+        for total, values in zip(self.sums, found, strict=False):
+            total.add_(values.sum(dtype=self.sums.dtype), alpha=weight)
+        self.sums[-1].add_(weight * real.numel())
 
     @torch.no_grad()
     def update(self, pipe: AugmentPipe, num_images: int) -> None:
         """Change pipe.p by one step and clear `sums`.
 
-        Without logits since the last update r_t is NaN, and p is not changed.
+        Without logits since the last update the measure is NaN, and p is not changed.
 
         Args:
             pipe: the pipe whose `p` is changed.
@@ -121,9 +176,16 @@ class AdaController(nn.Module):
                 f"AdaController.update: num_images must be >= 0, got {num_images}; pass the real "
                 "images shown since the last update"
             )
-        self.r_t.copy_(self.sums[0] / self.sums[1])
+        means = self.sums[:-1] / self.sums[-1]
+        if self.boundary is not None:
+            self.r_t.copy_(means[0])
+            excess = self.r_t - self.target
+        else:
+            real, fake, held_out = means
+            self.r_t.copy_((real - held_out) / (real - fake))
+            excess = real - held_out - self.target * (real - fake)
         # NaN compares false to everything, and so moves p neither up nor down.
-        direction = (self.r_t > self.goal).to(pipe.p) - (self.r_t < self.goal).to(pipe.p)
+        direction = (excess > 0).to(pipe.p) - (excess < 0).to(pipe.p)
         pipe.p.add_(direction, alpha=num_images / (1000 * self.ada_kimg)).clamp_(0.0, 1.0)
         self.sums.zero_()
 
@@ -131,7 +193,6 @@ class AdaController(nn.Module):
         return f"target={self.target}, ada_kimg={self.ada_kimg}, boundary={self.boundary}"
 
 
-def _of_pairs(target: float) -> float:
-    """The target for pairs of logits that is `target` for single ones, where both are normal."""
-    wanted = torch.tensor(target, dtype=torch.float64)
-    return float(torch.erf(math.sqrt(2) * torch.erfinv(wanted)))
+def default_target(boundary: float | None) -> float:
+    """The `target` of an `AdaController` where none is given."""
+    return 0.3 if boundary is None else 0.6

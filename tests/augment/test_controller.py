@@ -1,5 +1,4 @@
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -89,42 +88,54 @@ def test_a_restored_controller_continues_as_the_first():
     assert set(first.state_dict()) == {"sums", "r_t"}
 
 
-def update_by_pairs(pipe, real, fake):
-    controller = AdaController(target=0.5, ada_kimg=2, boundary=None)
-    controller.accumulate(real, fake)
+def held_out_controller(**options):
+    controller = AdaController(ada_kimg=2, boundary=None, **options)
+    controller.hold(torch.zeros(3, 1, 2, 2))
+    return controller
+
+
+@pytest.mark.parametrize(
+    ("held_out", "r_v", "p"),
+    [(1.0, 0.0, 0.25), (0.25, 0.25, 0.25), (0.0, 1 / 3, 0.35), (-2.0, 1.0, 0.35), (4.0, -1, 0.25)],
+)
+@pytest.mark.parametrize("constant", [0.0, 100.0])
+@pytest.mark.parametrize("factor", [1.0, 20.0])
+def test_p_follows_what_is_said_of_images_that_are_not_trained_on(
+    held_out, r_v, p, constant, factor
+):
+    """Neither a constant nor a factor in D changes it."""
+    controller, pipe = held_out_controller(target=0.3), AugmentPipe(p=0.3)
+    means = {"real": 1.0, "fake": -2.0, "held_out": held_out}
+    spread = torch.tensor([[-3.0], [1.0], [2.0], [0.0]])
+    logits = {name: factor * (mean + spread) + constant for name, mean in means.items()}
+    controller.accumulate(**logits)
     controller.update(pipe, 100)
-    return controller.r_t.item()
+    assert controller.r_t.item() == pytest.approx(r_v, abs=1e-4)
+    assert pipe.p.item() == pytest.approx(p, abs=1e-6)
+    assert controller.sums.tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("ordered", "p"), [(4, 0.35), (3, 0.25), (2, 0.25), (0, 0.25)])
-@pytest.mark.parametrize("constant", [0.0, 1000.0, -1000.0])
-def test_pairs_move_p_by_their_order_alone(ordered, p, constant):
-    """0.5 for single logits is 0.66 for pairs; three of four pairs in order are 0.5."""
-    fake = torch.tensor([[3.0], [-2.0], [0.5], [-7.0]]) + constant
-    real = fake + torch.where(torch.arange(4)[:, None] < ordered, 1.0, -1.0)
-    pipe = AugmentPipe(p=0.3)
-    assert update_by_pairs(pipe, real, fake) == (2 * ordered - 4) / 4
+@pytest.mark.parametrize(("held_out", "p"), [(-1.0, 0.35), (1.5, 0.25)])
+def test_a_discriminator_that_prefers_fakes_is_judged_by_the_same_inequality(held_out, p):
+    controller, pipe = held_out_controller(), AugmentPipe(p=0.3)
+    controller.accumulate(torch.zeros(4), torch.ones(4), torch.full((4,), held_out))
+    controller.update(pipe, 100)
     assert pipe.p.item() == pytest.approx(p, abs=1e-6)
 
 
-def test_equal_logits_are_no_order():
-    assert update_by_pairs(AugmentPipe(p=0.3), torch.ones(4), torch.ones(4)) == 0.0
+def test_default_targets():
+    assert (AdaController().target, AdaController(boundary=0.5).target) == (0.6, 0.6)
+    assert AdaController(boundary=None).target == 0.3
 
 
-def test_the_goal_of_pairs_is_the_target_for_normal_logits():
-    """Logits whose mean sign is the target are compared with logits of the opposite mean."""
-    generator = torch.Generator().manual_seed(0)
-    draw = partial(torch.randn, 100_000, dtype=torch.float64, generator=generator)
-    for target in (-0.4, 0.0, 0.6, 0.9):
-        mean = math.sqrt(2) * torch.erfinv(torch.tensor(target, dtype=torch.float64))
-        real, fake = draw() + mean, draw() - mean
-        assert real.sign().mean().item() == pytest.approx(target, abs=0.01)
-        pairs = AdaController(target, boundary=None)
-        pairs.accumulate(real, fake)
-        pairs.update(AugmentPipe(), 0)
-        assert pairs.r_t.item() == pytest.approx(pairs.goal, abs=0.01)
-    assert AdaController(0.6, boundary=None).goal == pytest.approx(0.7660, abs=1e-4)
-    assert AdaController(0.6, boundary=0.5).goal == 0.6
+def test_held_out_images_come_with_their_labels():
+    controller = AdaController(boundary=None)
+    images = torch.arange(5.0).view(5, 1, 1, 1)
+    controller.hold(images, images.view(5, 1))
+    x, c = controller.draw_held_out(64)
+    assert torch.equal(x.view(64), c.view(64))
+    assert set(c.view(64).tolist()) == {0.0, 1.0, 2.0, 3.0, 4.0}
+    assert set(controller.state_dict()) == {"sums", "r_t"}
 
 
 def test_signs_are_those_of_the_boundary():
@@ -135,10 +146,27 @@ def test_signs_are_those_of_the_boundary():
     assert pipe.p.item() == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("fake", [None, torch.ones(3)])
-def test_pairs_need_as_many_generated_images(fake):
-    with pytest.raises(ValueError, match=r"accumulate: with boundary=None .* shape \(4, 1\)"):
-        AdaController(boundary=None).accumulate(CONFIDENT, fake)
+@pytest.mark.parametrize(
+    ("fake", "held_out", "got"),
+    [(None, CONFIDENT, r"None and \(4, 1\)"), (CONFIDENT, torch.ones(3), r"\(4, 1\) and \(3,\)")],
+)
+def test_logits_of_all_three_kinds_are_needed(fake, held_out, got):
+    with pytest.raises(ValueError, match=rf"accumulate: with boundary=None .*\(4, 1\), got {got}"):
+        held_out_controller().accumulate(CONFIDENT, fake, held_out)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: AdaController().hold(torch.ones(1)), "hold: with boundary=0.0 no image is held"),
+        (lambda: AdaController(boundary=None).hold(torch.ones(0)), "at least one image"),
+        (lambda: AdaController(boundary=None).hold(torch.ones(2), torch.ones(3)), "got 2 and 3"),
+        (lambda: AdaController(boundary=None).draw_held_out(2), r"give them to hold\(\)"),
+    ],
+)
+def test_held_out_images_that_do_not_fit_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("boundary", [math.inf, math.nan])

@@ -89,7 +89,15 @@ class Tiny:
 
     def state(self, config: TrainConfig, *, grid_c=None):
         torch.manual_seed(config.seed)
-        return create_state(config, TinyG(config.model), TinyD(config.model), grid_c=grid_c)
+        state = create_state(config, TinyG(config.model), TinyD(config.model), grid_c=grid_c)
+        self.hold_out(state)
+        return state
+
+    def hold_out(self, state, dtype=torch.float32) -> None:
+        """Gives ADA images that are not trained on, where it compares with them."""
+        if state.ada is not None and state.ada.boundary is None:
+            x, c = TinyLoader(state.config).batch_at(10**6)
+            state.ada.hold(x.to(dtype), c)
 
     def batch(self, config: TrainConfig, position: int = 0) -> Batch:
         return Batch(*TinyLoader(config).batch_at(position))

@@ -48,6 +48,7 @@ def train(ranks, changes, frozen=()):
     for name in frozen:
         D.get_submodule(name).requires_grad_(False)
     state = create_state(config, G, D)
+    TINY.hold_out(state)
     replicate(state, ranks)
     for step in range(STEPS):
         x = rows_of_rank(TINY.batch(config, state.nimg).x, ranks.rank, ranks.world_size)

@@ -82,6 +82,7 @@ def _train(settings, dtype, ranks):
     for name in settings.get("frozen", ()):
         D.get_submodule(name).requires_grad_(False)
     state = create_state(config, G, D)
+    tiny.hold_out(state, dtype)
     replicate(state, ranks)
     context = state.context
     if settings.get("break") == "all_reduce" and context.rank == context.world_size - 1:

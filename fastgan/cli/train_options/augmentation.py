@@ -11,9 +11,16 @@ from fastgan.cli.train_options.names import AS_CFG_HAS_IT, cfg_of
 if TYPE_CHECKING:
     from fastgan.training.config.run import AugmentConfig, TrainConfig
 
-__all__ = ["AUGMENT", "augment_of"]
+__all__ = ["AUGMENT", "augment_of", "default_target"]
 
 AUGMENT = {"aug": "mode", "augpipe": "groups", "p": "p", "target": "target"}
+
+
+def default_target(config: "TrainConfig") -> float:
+    """The target of ADA where none is given."""
+    from fastgan.augment.controller import default_target as of_boundary
+
+    return of_boundary(config.make_objective().boundary)
 
 
 def augment_of(config: "TrainConfig", options: Mapping[str, Any]) -> "AugmentConfig":

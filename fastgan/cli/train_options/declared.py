@@ -122,7 +122,9 @@ OPTIONS = (
     _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
             help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
     _option("--target", type=click.FloatRange(0, 1), shown=OF_CFG,
-            help="Target of the overfitting heuristic with --aug ada."),
+            help="With --aug ada: p rises above this measure of D's overfitting. It is the mean "
+                 "sign of D's logits of real images, or for a --loss that compares real and "
+                 "generated images how far D takes images that are held out for generated ones."),
     _option("--cbase", type=_COUNT, shown=OF_CFG,
             help="A layer has this number divided by its resolution as channels, up to --cmax. In "
                  "G of stylegan3-r both numbers are doubled."),

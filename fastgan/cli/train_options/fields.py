@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastgan.cli.train_options.augmentation import AUGMENT, augment_of
+from fastgan.cli.train_options.augmentation import AUGMENT, augment_of, default_target
 from fastgan.cli.train_options.losses import (
     LOSSES,
     changes_of_losses,
@@ -87,6 +87,8 @@ def default_of(option: str, config: "TrainConfig") -> str | float | bool:
         return default_of_loss(option, config)
     if option == "p" and config.schedule.augment_p_end is not None:
         return f"from {config.augment.p:g} to {config.schedule.augment_p_end:g}"
+    if option == "target" and config.augment.target is None:
+        return default_target(config)
     if option in AUGMENT:
         return getattr(config.augment, AUGMENT[option])
     if option == "mirror":

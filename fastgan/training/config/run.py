@@ -81,6 +81,9 @@ class DataConfig:
                     self.max_images, "leave it out to take all")  # fmt: skip
 
 
+MOST_HELD_OUT = 256  # images
+
+
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Augmentation of everything that D sees (Karras et al. 2020, arXiv 2006.06676).
@@ -88,13 +91,15 @@ class AugmentConfig:
     Args:
         mode: "noaug" (default): none; "fixed": each transform of `groups` with probability `p`, or
             with one that goes from `p` to `schedule.augment_p_end`; "ada": the same, where p starts
-            at `p` and is controlled so that E[sign D(real)] comes near `target`, or for an
-            objective that reads differences of logits alone, such as the relativistic one, the same
-            for pairs of a real and a generated sample (`fastgan.augment.AdaController`).
+            at `p` and is controlled so that a measure of D's overfitting comes near `target`
+            (`fastgan.augment.AdaController`). Objectives that read differences of logits alone,
+            such as the relativistic one, need `held_out_share` of the images for it.
         p: probability in [0, 1]; default 0.
-        target: of ADA, in (-1, 1); default 0.6.
+        target: of ADA, in (-1, 1); default None: 0.6, or 0.3 where images are held out.
         groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
         ada_kimg: thousands of real images over which ADA moves p by at most 1, > 0; default 500.
+        held_out_share: of the images, in (0, 0.5]: so many, but at most 256, are not trained on,
+            where ADA needs them; default 0.1.
 
     Raises:
         ValueError: when a value is out of range, or does not fit `mode`.
@@ -102,9 +107,10 @@ class AugmentConfig:
 
     mode: Literal["noaug", "fixed", "ada"] = "noaug"
     p: float = 0.0
-    target: float = 0.6
+    target: float | None = None
     groups: str = "bgc"
     ada_kimg: float = 500.0
+    held_out_share: float = 0.1
 
     def __post_init__(self):
         modes = typing.get_args(typing.get_type_hints(AugmentConfig)["mode"])
@@ -116,10 +122,12 @@ class AugmentConfig:
                     "choose mode='fixed' for a constant p")  # fmt: skip
         require(self.groups in GROUPS, "augment.groups", f"one of {', '.join(GROUPS)}",
                 self.groups, "bgc is the paper's")  # fmt: skip
-        require(-1 < self.target < 1, "augment.target", "a number in (-1, 1)", self.target,
-                "0.6 is the paper's")  # fmt: skip
+        require(self.target is None or -1 < self.target < 1, "augment.target",
+                "a number in (-1, 1)", self.target, "0.6 is the paper's")  # fmt: skip
         require(self.ada_kimg > 0, "augment.ada_kimg", "a positive number", self.ada_kimg,
                 "500 is the paper's")  # fmt: skip
+        require(0 < self.held_out_share <= 0.5, "augment.held_out_share", "a number in (0, 0.5]",
+                self.held_out_share, "0.1 is a tenth of the images")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from fastgan.training.distributed.replica import replicate, shared_tensors
 from fastgan.training.loop.events import Events
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
 from fastgan.training.loop.health_policy import GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
+from fastgan.training.loop.held_out import hold_out
 from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
 from fastgan.training.loop.quality import regression_of_run
@@ -148,9 +149,10 @@ def train(
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
     whole = loader
+    trained, held_out_note = hold_out(state, dataset)
     if dataset is not None:
         loader = modality.make_loader(
-            dataset, config, part=(rank, world_size), workers=workers,
+            trained, config, part=(rank, world_size), workers=workers,
             machine=None if ranks is None else ranks.machine,
         )  # fmt: skip
         whole = loader.whole
@@ -166,7 +168,7 @@ def train(
         reals=lambda n: first_samples(whole, n) if grid is None else grid[0],
         dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
-        data_note="" if dataset is None else loader.why,
+        data_note="" if dataset is None else "; ".join(filter(None, (loader.why, held_out_note))),
         recompute_note=recomputation.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastgan._trees import tensors_of
-from fastgan.training.config.run import TrainConfig
+from fastgan.training.config.run import MOST_HELD_OUT, TrainConfig
 from fastgan.training.needs.flops import Flops
 from fastgan.training.needs.operator_trace import OperatorTrace
 from fastgan.training.step.batch import Batch, check_groups, check_split
@@ -94,6 +94,10 @@ class StepOnMeta:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             made = dataclasses.replace(self.config, device="meta", capture="off")
             self.state = build_state(made)
+            ada = self.state.ada
+            if ada is not None and ada.boundary is None:
+                held_out = empty_batch(config.model, MOST_HELD_OUT, "meta")
+                ada.hold(held_out.x, held_out.c)
         self.state.context.rng_key = torch.zeros([], dtype=torch.int64, device="meta")
         if gpus > 1 and config.exchange_buckets > 1:  # then networks take no copies of parameters
             self.state.context.last_backward = lambda loss, _: loss.backward()

@@ -27,6 +27,7 @@ __all__ = [
     "g_loss",
     "judgement_and_penalty",
     "move_pl_mean",
+    "note_for_ada",
     "num_d_losses",
     "path_length",
     "penalty_inputs",
@@ -137,7 +138,10 @@ def d_losses(state: StepState, batch: Batch, share: float) -> Iterator[Tensor]:
         yield _total(state, objective.discriminator_losses(fake, batch, judged), "D")
         at_real = at_real.detached()
         del judged
-    yield d_objective(state, fake, batch, at_real, _judge(D, seen_fake, c), share)
+    at_fake = _judge(D, seen_fake, c)
+    loss = d_objective(state, fake, batch, at_real, at_fake, share)
+    note_for_ada(state, at_real, at_fake)
+    yield loss
 
 
 def num_d_losses(state: StepState) -> int:
@@ -166,10 +170,25 @@ def d_objective(
     _note(state, losses, share, "D")
     state.stats.add("Logits/real", mean_of(at_real.logits), share)
     state.stats.add("Logits/fake", mean_of(at_fake.logits), share)
-    if state.ada is not None:
-        for of_real, of_fake in zip(at_real.logits, at_fake.logits, strict=True):
-            state.ada.accumulate(of_real, of_fake, weight=state.context.world_size)
     return total
+
+
+@torch.no_grad()
+def note_for_ada(state: StepState, at_real: Judgement, at_fake: Judgement) -> None:
+    """Adds what D says of real samples to ADA's sums; where the objective has no boundary, beside
+    what it says of fakes and of as many samples that are held out.
+
+    It comes after all else of a micro-batch that draws random numbers, so that these stay."""
+    ada, weight, reals = state.ada, state.context.world_size, at_real.logits
+    if ada is None:
+        return
+    if ada.boundary is not None:
+        for logits in reals:
+            ada.accumulate(logits, weight=weight)
+        return
+    held_out = judge_as_seen(state, *ada.draw_held_out(len(reals[0]))).logits
+    for logits in zip(reals, at_fake.logits, held_out, strict=True):
+        ada.accumulate(*logits, weight=weight)
 
 
 def _note(state: StepState, losses: dict[str, Tensor], share: float, network: str) -> None:

@@ -46,6 +46,7 @@ from fastgan.training.step.losses import (
     g_loss,
     judgement_and_penalty,
     move_pl_mean,
+    note_for_ada,
     num_d_losses,
     path_length,
     penalty_inputs,
@@ -253,6 +254,7 @@ def d_full_step(state: StepState, batch: Batch, *, is_last: bool = False) -> Non
         at_fake, fake_penalty = judgement_and_penalty(state, critic, fake, c, config.r2_gamma)
         objective = d_objective(state, inputs.generated, part, at_real, at_fake, share)
         penalty = d_penalty(state, critic, real, fake, c, share, real_penalty, fake_penalty)
+        note_for_ada(state, at_real, at_fake)
         yield objective + penalty
 
     update(state, _D_FULL, state.d_optimizer, batch, losses, is_last=is_last)

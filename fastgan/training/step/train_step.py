@@ -104,6 +104,12 @@ class TrainStep:
                 f"{config.objective!r} has {boundary}, by which D's logits of real samples are "
                 f"read; pass AdaController(boundary={boundary})"
             )
+        if ada is not None and boundary is None and ada.held_out is None:
+            raise ValueError(
+                f"TrainStep: the objective {config.objective!r} leaves single logits without "
+                "meaning, so that ada compares those of real samples with those of samples that "
+                "training does not show; give it some by ada.hold(images)"
+            )
         self.state: StepState = create_step_state(
             config, G, D, latent_shape=shape, augment=augment, ada=ada,
             latent_sampler=latent_sampler,

@@ -104,7 +104,7 @@ OTHER_OPTIMIZERS = {
         (ScheduleConfig(), {}),
         (SCHEDULE, {}),
         (ScheduleConfig(lr_decay=0.5, lr_decay_kimg=0.008), OTHER_OPTIMIZERS),
-        (ScheduleConfig(), {"objective": "relativistic"}),  # ADA compares pairs of logits
+        (ScheduleConfig(), {"objective": "relativistic"}),  # ADA has held-out images
     ],
 )
 def test_resumed_run_is_bit_equal(tiny, config, tmp_path, schedule, optimizers):

@@ -80,7 +80,7 @@ def assert_close(one, other, tolerance):
 def test_two_ranks_are_one(tmp_path):
     """Every phase, lazily: ADA moves p after 4 steps, path length comes in steps 0 and 3.
 
-    Also with the pairs of logits that ADA compares under a relativistic objective, with a frozen
+    Also with images that are held out for ADA, under a relativistic objective, with a frozen
     layer, with gradients of micro-batches that are exchanged in parts, and with trees of samples,
     conditions and latents, and an objective that has a state.
     """
@@ -88,16 +88,16 @@ def test_two_ranks_are_one(tmp_path):
     frozen = settings(tmp_path, "lazy", steps=5) | {"frozen": ["conv"]}
     in_parts = settings(tmp_path, "lazy", steps=5, exchange_buckets=3, batch_gpu=2)
     one = rank_worker.run(given)
-    by_pairs = settings(tmp_path, "lazy", steps=5, objective="relativistic")
+    held_out = settings(tmp_path, "lazy", steps=5, objective="relativistic")
     trees = given | {"trees": True, "config": {}, "out": f"{given['out']}-trees", "steps": 3}
-    two, two_frozen, two_in_parts, two_by_pairs, two_trees = together(
-        tmp_path, given, frozen, in_parts, by_pairs, trees
+    two, two_frozen, two_in_parts, two_held_out, two_trees = together(
+        tmp_path, given, frozen, in_parts, held_out, trees
     )
     assert_close(one, two, 1e-10)
     assert one["augment.p"] != 0.3
-    one_by_pairs = rank_worker.run(by_pairs)
-    assert one_by_pairs["augment.p"] != 0.3
-    assert_close(one_by_pairs, two_by_pairs, 1e-10)
+    one_held_out = rank_worker.run(held_out)
+    assert one_held_out["augment.p"] != 0.3
+    assert_close(one_held_out, two_held_out, 1e-10)
     assert one["pl_mean"] > 0
     assert_close(one, two_in_parts, 1e-10)
     assert_close(rank_worker.run(frozen), two_frozen, 1e-10)

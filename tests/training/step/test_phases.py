@@ -662,6 +662,7 @@ def test_micro_batches_add_up_to_the_whole(tiny, phase, objective):
         torch.manual_seed(0)
         G, D = tiny.G(config.model).double(), tiny.D(config.model).double()
         state = create_state(config, G, D)
+        tiny.hold_out(state, torch.float64)
         if at_once == 3:
             object.__setattr__(state.config, "batch_gpu", 4)  # 4 + 2, and 2 + 1 for path length
         state.pl_mean = torch.tensor(0.3, dtype=torch.float64)

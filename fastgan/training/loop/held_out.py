@@ -1,0 +1,55 @@
+"""The images that a run does not train on, by which ADA measures overfitting."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastgan.data.image_dataset import spread_indices
+from fastgan.data.image_part import ImagePart
+from fastgan.data.resident_images import normalised
+from fastgan.training.config.run import MOST_HELD_OUT
+from fastgan.training.step.state import TrainState
+
+__all__ = ["hold_out"]
+
+
+def hold_out(state: TrainState, dataset: Any) -> tuple[Any, str]:
+    """Takes images away from those for training, and gives them to the state's ADA.
+
+    They are evenly spread over the data set, and the same for every process and after a resume.
+
+    Args:
+        state: of the run; nothing is done where its ADA needs no such images.
+        dataset: of the run; None for a loader of the user's.
+
+    Returns:
+        The images for training, and a line that says what is held out; the data set itself and ""
+        for nothing.
+
+    Raises:
+        ValueError: when there is no data set, or it has fewer than two images.
+    """
+    config, ada = state.config, state.ada
+    if ada is None or ada.boundary is not None:
+        return dataset, ""
+    needs = f"augment.mode='ada' with objective={config.objective!r} needs images to hold out"
+    if dataset is None:
+        raise ValueError(
+            f"train: {needs}, and a loader of one's own shows all; use config.data, "
+            "augment.mode='fixed', or objective='non_saturating'"
+        )
+    count = len(dataset)
+    num = min(max(round(count * config.augment.held_out_share), 1), MOST_HELD_OUT)
+    if num >= count:
+        raise ValueError(f"train: {needs}, and {dataset.path} has {count}; give more images")
+    chosen = spread_indices(count, num, "train") or []
+    pixels, labels = zip(*(dataset[index] for index in chosen), strict=True)
+    images = normalised(torch.from_numpy(np.stack(pixels)).to(state.device))
+    has_labels = getattr(dataset, "label_dim", 0) > 0
+    ada.hold(images, torch.from_numpy(np.stack(labels)).to(images) if has_labels else None)
+    rest = np.setdiff1d(np.arange(count), chosen)
+    return ImagePart(dataset, rest), (
+        f"{num} of the {count} images are not trained on: ADA compares D's logits of them with "
+        "those of the others"
+    )
