@@ -123,3 +123,37 @@ def test_gamma_without_a_penalty_is_refused():
     config = load_recipe("mlp")(resolution=(8, 8)).with_changes(r1_gamma=0.0, r2_gamma=0.0)
     with pytest.raises(click.BadParameter, match="--r1, --r2 and --gp add one to every --cfg"):
         refuse_without_effect({"gamma": 1.0}, config, dict)
+
+
+@pytest.mark.parametrize("cfg", ["stylegan2-small", "stylegan3-small", "auto"])
+def test_gamma_auto_is_the_published_rule(cli, images, cfg):
+    """For the images and the batch of the run; the configuration has the number."""
+    config, output = dry_run(cli, images, "--cfg", cfg, "--gamma", "auto", "--batch", 16)
+    assert config["r1_gamma"] == pytest.approx(0.0002 * 8 * 8 / 16)
+    assert "chosen      gamma 0.0008: 0.0002·8·8 / 16" in output
+    larger, _ = dry_run(
+        cli, images, "--cfg", cfg, "--gamma", "auto", "--batch", 16, "--resolution", 32
+    )
+    assert larger["r1_gamma"] == pytest.approx(0.0002 * 32 * 32 / 16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--cfg", "r3gan-small"], "this --cfg has --r1 and --r2 of architecture r3gan beside "
+         "relativistic, for which none is published; give a number: --cfg has 5"),
+        (["--cfg", "dcgan"], "this --cfg has --r1 of architecture dcgan beside non_saturating"),
+        (["--cfg", "stylegan2-small", "--loss", "hinge"], "beside hinge, for which none is"),
+        (["--cfg", "sngan"], "this --cfg has no penalty; --r1, --r2 and --gp add one"),
+        (["--cfg", "stylegan2-small", "--r1", 2], "--r1 is given besides"),
+    ],
+)  # fmt: skip
+def test_gamma_auto_is_refused_where_it_is_not_meant(cli, images, flags, words):
+    output = cli("train", "--data", images, "-n", *flags, "--gamma", "auto", code=2).output
+    assert words in " ".join(output.split())
+
+
+def test_gamma_is_auto_or_a_number(cli, images):
+    output = cli("train", "--data", images, "-n", "--gamma", "automatic", code=2).output
+    assert "'automatic' is not a valid float" in " ".join(output.split())
+    assert "x>=0" in cli("train", "--data", images, "-n", "--gamma", -1, code=2).output

@@ -15,6 +15,7 @@ from fastgan.cli.train_loggers import LOGGERS, check_loggers
 from fastgan.cli.train_options.names import (
     AS_CFG_HAS_IT,
     AUGMENT_GROUPS,
+    AUTO,
     AVATARS,
     CONDITIONINGS,
     OF_CFG,
@@ -37,6 +38,13 @@ class _Augmentation(click.Choice):
         if value == AS_CFG_HAS_IT:
             return value
         return super().convert({"0": "noaug"}.get(value, value), param, ctx)
+
+
+class _Gamma(click.FloatRange):
+    """--gamma: a number, or the rule by image size and batch."""
+
+    def convert(self, value, param, ctx):
+        return value if value == AUTO else super().convert(value, param, ctx)
 
 
 _WEIGHT = click.FloatRange(min=0)
@@ -85,9 +93,11 @@ OPTIONS = (
             help="Images per training step, of all processes together."),
     _option("--loss", type=click.Choice(loss_names()), shown=OF_CFG,
             help="Loss of G and D. relativistic is R3GAN's, non_saturating that of StyleGAN2."),
-    _option("--gamma", type=click.FloatRange(min=0), shown=OF_CFG,
+    _option("--gamma", type=_Gamma(min=0), metavar="FLOAT|auto", shown=OF_CFG,
             help="Weight of each gradient penalty that --cfg has: R1, R1 and R2, or WGAN-GP. It "
-                 "excludes the next three, which also add or remove a penalty."),
+                 "excludes the next three, which also add or remove a penalty. auto, with the "
+                 "--cfg of StyleGAN2 and StyleGAN3: 0.0002 x height x width / --batch, as "
+                 "StyleGAN2-ADA chooses it."),
     _option("--r1", type=_WEIGHT, shown=OF_CFG,
             help="Weight of R1, the penalty on D's gradient at real samples; 0 removes it. A "
                  "penalty is applied as often as --cfg does so."),

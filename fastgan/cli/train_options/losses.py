@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastgan.cli.train_options.names import option_name
+from fastgan.cli.train_options.names import AUTO, option_name
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
@@ -76,7 +76,12 @@ def changes_of_losses(config: "TrainConfig", options: Mapping[str, Any]) -> dict
     changes: dict[str, Any] = {_FIELDS[name]: options[name] for name in options if name in _FIELDS}
     if options.get("weight_clip") == 0:
         changes["d_weight_clip"] = None
-    if "gamma" in options:
+    if options.get("gamma") == AUTO:
+        from fastgan.training.config.auto_gamma import auto_r1_gamma
+
+        model, batch = config.model, options.get("batch", config.batch)
+        changes["r1_gamma"] = auto_r1_gamma(model.img_height, model.img_width, batch)
+    elif "gamma" in options:
         changes |= dict.fromkeys(_used(config), options["gamma"])
     schedule = config.schedule
     if "ema" in options:
@@ -117,6 +122,23 @@ def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> 
             "out and give each penalty its own option",
             param_hint="--gamma",
         )
+    if options.get("gamma") == AUTO:
+        _refuse_auto_gamma(options, config)
+
+
+def _refuse_auto_gamma(options: Mapping[str, Any], config: "TrainConfig") -> None:
+    """click.BadParameter where --gamma auto is meant for another kind of run."""
+    model, objective = config.model, options.get("loss", config.objective)
+    is_style = hasattr(model, "mapping_layers") and hasattr(model, "img_height")
+    if is_style and objective == "non_saturating" and _used(config) == ["r1_gamma"]:
+        return
+    raise click.BadParameter(
+        "auto is a rule for R1 of StyleGAN2 and StyleGAN3 beside the loss non_saturating, and this "
+        f"--cfg has {' and '.join(_names_of_used(config))} of architecture {config.architecture} "
+        f"beside {objective}, for which none is published; give a number: --cfg has "
+        f"{default_of_loss('gamma', config):g}",
+        param_hint="--gamma",
+    )
 
 
 def _names_of_used(config: "TrainConfig") -> list[str]:
@@ -152,6 +174,9 @@ def remarks(
         config: with the options.
         before: without them.
     """
+    if options.get("gamma") == AUTO:
+        height, width = config.model.img_height, config.model.img_width
+        yield f"gamma {config.r1_gamma:.4g}: 0.0002·{height}·{width} / {config.batch}"
     is_free = config.gp_weight == 0 and config.d_weight_clip is None
     if config.objective == "wasserstein" and is_free and options.keys() & {"loss", *_BOUNDS}:
         yield (

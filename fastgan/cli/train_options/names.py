@@ -6,6 +6,7 @@ from pathlib import Path
 __all__ = [
     "AS_CFG_HAS_IT",
     "AUGMENT_GROUPS",
+    "AUTO",
     "AVATARS",
     "CONDITIONINGS",
     "HAS_PRESETS",
@@ -24,6 +25,7 @@ _OBJECTIVES = _PACKAGE / "losses" / "adversarial.py"
 AVATARS = "avatars"
 CONDITIONINGS = ("concatenation", "projection", "auxiliary_classifier")
 AS_CFG_HAS_IT = "1"
+AUTO = "auto"  # of --gamma
 OF_CFG = "depends on --cfg"
 HAS_PRESETS = "r3gan"
 AUGMENT_GROUPS = (

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastgan.models.stylegan2 import Config
+from fastgan.training.config.auto_gamma import auto_r1_gamma
 from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
 
@@ -44,7 +45,7 @@ def recipe(
         g_optimizer=adam,
         d_optimizer=adam,
         batch=batch,
-        r1_gamma=0.0002 * height * width / batch,
+        r1_gamma=auto_r1_gamma(height, width, batch),
         d_reg_interval=16,
         style_mixing_prob=0.5,
         ema=EmaConfig(half_life_kimg=batch * 10 / 32, rampup_ratio=0.05),

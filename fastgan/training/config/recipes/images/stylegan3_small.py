@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastgan.models.stylegan3 import Config
+from fastgan.training.config.auto_gamma import auto_r1_gamma
 from fastgan.training.config.published.stylegan3 import magnitude_ema_beta
 from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
 
@@ -46,7 +47,7 @@ def recipe(
         g_optimizer=OptimizerConfig(lr=0.0025, betas=(0.0, 0.99)),
         d_optimizer=OptimizerConfig(lr=0.002, betas=(0.0, 0.99)),
         batch=batch,
-        r1_gamma=0.0002 * height * width / batch,
+        r1_gamma=auto_r1_gamma(height, width, batch),
         d_reg_interval=16,
         update_emas="d_step",
         ema=EmaConfig(half_life_kimg=batch * 10 / 32, rampup_ratio=0.05),
