@@ -34,8 +34,21 @@ def command_files() -> dict[str, tuple[str, str]]:
     return dict(sorted(found.items()))
 
 
+def with_home(arg: str) -> str:
+    """The argument with the person's home folder for a leading "~".
+
+    Shells expand `--outdir ~/runs` and not `--outdir=~/runs`, which would make a folder called "~".
+    A folder that has this name is `./~`.
+    """
+    option, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
+    return option + equals + (os.path.expanduser(value) if value.startswith("~") else value)  # noqa: PTH111
+
+
 class _LazyGroup(click.Group):
     """Lists its commands without importing them: `fastgan --help` loads neither torch nor rich."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [with_home(arg) for arg in args])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(command_files())

@@ -23,11 +23,14 @@ _READING = (
                  help="Resize the images to this size in pixels: 64, or 64x48 (width x height)."),
     click.option("--transform", type=click.Choice(["center-crop"]), show_default="none",
                  help="Cut the largest centered square out of each image before resizing."),
-    click.option("--labels", type=click.Choice(["folders"]),
+    click.option("--labels", type=click.Choice(["folders", "renumber"]),
                  show_default="those of dataset.json, if any",
-                 help="folders: make one class per subfolder of SRC."),
+                 help="folders: make one class per subfolder of SRC. renumber: take the class ids "
+                      "of dataset.json, and number them 0, 1, and so on."),
     click.option("--max-images", type=click.IntRange(min=1), show_default="all",
                  help="Maximum number of images; they are taken evenly over the sorted names."),
+    click.option("--skip-broken", is_flag=True,
+                 help="Leave out images that can't be read, and name them, instead of stopping."),
     click.option("--overwrite", is_flag=True, help="Replace DEST if it exists."),
 )
 # fmt: on
@@ -51,7 +54,7 @@ def convert(src, dest, **options) -> None:
     from fastgan.data import convert as convert_images
 
     with _errors(), count_bar("converting images") as progress:
-        path = convert_images(src, dest, **options, progress=progress)
+        path = convert_images(src, dest, **options, progress=progress, on_skipped=_say_skipped)
     _print_info(path)
 
 
@@ -73,7 +76,9 @@ def pack(src, dest, **options) -> None:
         )
 
     with _errors(), count_bar("packing images") as progress:
-        path = pack_images(src, dest, **options, announce=announce, progress=progress)
+        path = pack_images(
+            src, dest, **options, announce=announce, progress=progress, on_skipped=_say_skipped
+        )
     _print_info(path)
 
 
@@ -196,6 +201,11 @@ def earth(dest, resolution, count, holdout, seed, overwrite) -> None:
 # fmt: on
 
 
+def _say_skipped(faults: list[str]) -> None:
+    for fault in faults:
+        click.echo(f"left out    {fault}")
+
+
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
     try:
@@ -208,13 +218,15 @@ def _errors() -> Iterator[None]:
 
 def _print_info(path: Path) -> None:
     from fastgan.data import PackedDataset, open_images
+    from fastgan.data.image_sources import unread_words
 
     with _errors():
         dataset = open_images(path)
     channels, height, width = dataset.image_shape
     color = {1: "grayscale", 3: "RGB"}[channels]
     click.echo(f"path        {path}")
-    click.echo(f"images      {len(dataset)}")
+    unread = getattr(dataset, "unread", {})
+    click.echo(f"images      {len(dataset)}{unread_words(unread)}")
     click.echo(f"resolution  {width}x{height} {color}")
     if isinstance(dataset, PackedDataset):
         click.echo(f"sha256      {dataset.digest}")
@@ -223,7 +235,8 @@ def _print_info(path: Path) -> None:
     except ValueError as error:
         click.echo(f"labels      none: {error}")
     else:
+        kind = "numbers" if labelled.labels.ndim == 2 else "classes, one-hot"
         click.echo(
-            f"labels      {labelled.label_dim} numbers per image (a class is one-hot); use them "
-            "with `fastgan train --cond true`"
+            f"labels      {labelled.label_dim} per image ({kind}); use them with `fastgan train "
+            f"--cond true`"
         )

@@ -17,9 +17,12 @@ from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_em
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.train_choice import dropped_half, without_effect
 from fastgan.cli.train_config import (
+    RESUMED_IMPORT,
+    cfg_for,
     continue_config,
+    from_imported,
+    is_imported,
     new_config,
-    refuse_imported,
 )
 from fastgan.cli.train_dry_run import print_dry_run
 from fastgan.cli.train_help import TrainCommand
@@ -143,7 +146,10 @@ def _configure(
             )
         checkpoint = find_checkpoint(options["resume"], options["outdir"], flag="--resume")
         config = read_config(checkpoint)
-        refuse_imported(config, options["resume"])
+        if is_imported(config.name):
+            begun = from_imported(options, given, cfg_for(config))
+            config, _, description, choices = _configure(begun, given)
+            return config, None, description, [RESUMED_IMPORT.format(**begun), *choices]
         check_metric_names(given.get("metrics", ()), config.data.modality)
         before, description = config, ""
         config = continue_config(config, given, gpus)

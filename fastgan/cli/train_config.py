@@ -204,18 +204,19 @@ def is_imported(name: str) -> bool:
     return name.startswith("imported ")
 
 
-def refuse_imported(config: "TrainConfig", text: str) -> None:
-    """click.BadParameter for a folder of `fastgan import`, which has weights and nothing else.
+RESUMED_IMPORT = (
+    "--resume {init_from}: a folder of `fastgan import` has weights and no run to continue, so a "
+    "new run begins with them, as with --cfg {cfg} --init-from {init_from}"
+)
 
-    `text` is what was typed for --resume.
+
+def from_imported(options: Mapping[str, Any], given: Mapping[str, Any], cfg: str) -> dict[str, Any]:
+    """The options of a new run with the weights of the imported folder that --resume names.
+
+    So it is in the projects that such files come from. cfg: taken where none is in `given`.
     """
-    if is_imported(config.name):
-        raise click.BadParameter(
-            f"{text} was written by `fastgan import`: it has weights, but no settings and no "
-            "optimizers, so that there is no run to continue. Start a new run with its weights: "
-            f"fastgan train --cfg {cfg_for(config)} --init-from {text} --data DATA",
-            param_hint="--resume",
-        )
+    cfg = options["cfg"] if "cfg" in given else cfg
+    return {**options, "resume": None, "init_from": options["resume"], "cfg": cfg}
 
 
 def continue_config(

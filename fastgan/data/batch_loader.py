@@ -14,7 +14,7 @@ from fastgan.data.device_copies import DeviceCopies, Sent
 from fastgan.data.epoch_order import indices_at, seeded, shuffled
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
-from fastgan.data.resident_images import normalised, placement, resident
+from fastgan.data.resident_images import normalised, one_hot, placement, resident
 from fastgan.data.shared_pixels import Machine, decode_once
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
@@ -206,7 +206,10 @@ class BatchLoader:
     def _take(self, indices: np.ndarray, flips: np.ndarray) -> Sent:
         if self._pixels is not None:
             at = torch.from_numpy(indices)
-            return self._send(self._pixels[at], self._labels[at], flips)
+            labels = self._labels[at]
+            if labels.ndim == 1:
+                labels = one_hot(labels, torch.arange(self.dataset.label_dim))
+            return self._send(self._pixels[at], labels, flips)
         images, labels = self.dataset.take(indices)
         return self._send(torch.from_numpy(images), torch.from_numpy(labels), flips)
 

@@ -17,9 +17,11 @@ def convert(
     transform: str | None = None,
     max_images: int | None = None,
     labels: str | None = None,
+    skip_broken: bool = False,
     overwrite: bool = False,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    on_skipped: Callable[[list[str]], None] | None = None,
 ) -> Path:
     """Write the images of `src` to the zip `dest_zip` as PNG.
 
@@ -34,11 +36,15 @@ def convert(
         transform: "center-crop" cuts the largest centered square out of each image first. None
             crops only what `resolution` needs.
         max_images: maximum number of images, taken evenly over the sorted names; None takes all.
-        labels: "folders" makes one class per first subfolder, in sorted order, whose names are
-            "label_names" in dataset.json. None takes the labels of dataset.json in `src`, if any.
+        labels: "folders" makes one class per subfolder, in sorted order, whose names are
+            "label_names" in dataset.json; folders around all images are passed over. "renumber"
+            takes the class ids of dataset.json in `src` and numbers them 0, 1, …. None takes the
+            labels of dataset.json, if any.
+        skip_broken: whether images that cannot be read are left out. Each is then decoded twice.
         overwrite: whether an existing file may be replaced.
         workers: number of threads that decode.
         progress: called with (done, total) after every image.
+        on_skipped: called once, where `skip_broken`, with what is wrong with each image left out.
 
     Returns:
         The path of the zip.
@@ -58,7 +64,10 @@ def convert(
         transform=transform,
         max_images=max_images,
         labels=labels,
+        skip_broken=skip_broken,
     )
+    if skip_broken and on_skipped is not None:
+        on_skipped(decoded.skipped)
     more = {} if decoded.label_names is None else {"label_names": decoded.label_names}
     with (
         write_stylegan_zip(dest_zip, overwrite=overwrite) as writer,

@@ -12,7 +12,7 @@ import numpy as np
 from fastgan.data.image_codec import channels_of, convert_command, decode
 from fastgan.data.image_dataset import parse_resolution, spread
 from fastgan.data.image_sources import Source, label_document, open_source
-from fastgan.data.labels import Label, folder_labels, parse_labels
+from fastgan.data.labels import Label, folder_labels, parse_labels, renumbered
 
 T = TypeVar("T")
 
@@ -22,7 +22,8 @@ _CHUNK = 256  # images held in memory at once
 class DecodedImages:
     """The images that `convert` and `pack` write: `names`, `labels`, `label_names`, `pixels(...)`.
 
-    The arguments are those of `convert`; `caller` is the name for errors.
+    The arguments are those of `convert`; `caller` is the name for errors. `skipped` says what is
+    wrong with each image that was left out.
     """
 
     def __init__(
@@ -34,18 +35,24 @@ class DecodedImages:
         transform: str | None,
         max_images: int | None,
         labels: str | None,
+        skip_broken: bool = False,
     ) -> None:
         if transform not in (None, "center-crop"):
             raise ValueError(
                 f'{caller}: transform must be None or "center-crop", got {transform!r}'
             )
-        if labels not in (None, "folders"):
-            raise ValueError(f'{caller}: labels must be None or "folders", got {labels!r}')
+        if labels not in (None, "folders", "renumber"):
+            raise ValueError(
+                f'{caller}: labels must be None, "folders" or "renumber", got {labels!r}'
+            )
         self.caller = caller
         self.is_square_crop = transform == "center-crop"
         self.resolution = parse_resolution(resolution, caller)
         self.source = open_source(src)
         self.names = spread(self.source.names, max_images, caller)
+        self.skipped: list[str] = []
+        if skip_broken:
+            self.names = self._whole(self.names)
         self.labels, self.label_names = _labels(self.source, self.names, labels)
 
     def __len__(self) -> int:
@@ -97,6 +104,27 @@ class DecodedImages:
                 if progress is not None:
                     progress(i + 1, len(self))
 
+    def _whole(self, names: list[str]) -> list[str]:
+        """Those that can be decoded; `skipped` gets the faults of the others."""
+
+        def fault_of(name: str) -> str | None:
+            try:
+                decode(self.source.read(name), self._in_source(name))
+            except ValueError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(thread_name_prefix=f"fastgan-{self.caller}") as pool:
+            faults = list(_in_chunks(pool, fault_of, names))
+        self.skipped = [fault for fault in faults if fault is not None]
+        whole = [name for name, fault in zip(names, faults, strict=True) if fault is None]
+        if not whole:
+            raise ValueError(
+                f"{self.caller}: none of the {len(names)} images of {self.source.path} can be "
+                f"read; the first: {self.skipped[0]}"
+            )
+        return whole
+
     def _in_source(self, name: str) -> str:
         return f"{name} in {self.source.path}"
 
@@ -106,10 +134,25 @@ def _labels(
 ) -> tuple[list[Label] | None, object | None]:
     if labels == "folders":
         return folder_labels(names, source.path)
-    document = label_document(source)
+    document, folder = label_document(source)
+    if labels == "renumber":
+        # of all images of the source, so that max_images changes no class
+        found = parse_labels(document, source.names, source.path, folder=folder, is_renumbered=True)
+        classes, ids = renumbered(found, source.path)
+        class_of = dict(zip(source.names, classes, strict=True))
+        return [class_of[name] for name in names], _names_of_ids(document, ids)
     if not isinstance(document, dict) or document.get("labels") is None:
         return None, None
-    return parse_labels(document, names, source.path), document.get("label_names")
+    found = parse_labels(document, names, source.path, folder=folder)
+    return found, document.get("label_names")
+
+
+def _names_of_ids(document: object, ids: list[int]) -> list[str]:
+    """Names of the classes that had these ids; the ids themselves where they have no names."""
+    old = document.get("label_names") if isinstance(document, dict) else None
+    if isinstance(old, list) and ids[-1] < len(old):
+        return [old[i] for i in ids]
+    return [str(i) for i in ids]
 
 
 def _in_chunks(pool: ThreadPoolExecutor, load: Callable, names: list[str]) -> Iterator:

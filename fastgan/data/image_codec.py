@@ -11,6 +11,9 @@ from fastgan._extras import Extra
 
 Image, ImageOps = Extra("PIL.Image", "train"), Extra("PIL.ImageOps", "train")
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
+# The decoders of `image_names.SUFFIXES`. Pillow has forty more, one of which starts Ghostscript,
+# and a file's content chooses among them. A phone's .jpg of several pictures is read by JPEG's.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -99,21 +102,29 @@ def encode_png(array: np.ndarray) -> bytes:
 
 def _words(error: BaseException) -> str:
     """Pillow's message for an unknown format shows an object's address instead."""
-    return "unknown format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its content is no PNG, JPEG, WebP or BMP"
+    return str(error)
 
 
 def _open(data: bytes, name: str) -> "Image.Image":
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except _damage() as error:
         what = "is empty" if not data else f"is not an image that can be read ({_words(error)})"
         raise ValueError(f"{name} {what}; replace or remove it") from error
-    if image.mode in _DEEP_MODES:
+    if image.mode in _DEEP_MODES or _bits_of_png(data) > 8:
         raise ValueError(
-            f"{name} has more than 8 bits per channel (mode {image.mode}), expected 8; convert it "
-            f"to an 8-bit PNG, choosing the range yourself"
+            f"{name} has more than 8 bits per channel, expected 8; convert it to an 8-bit PNG, "
+            f"choosing the range yourself"
         )
     return image
+
+
+def _bits_of_png(data: bytes) -> int:
+    """Bits per channel of a PNG, of which Pillow drops all beyond 8 for colors; 0 for others."""
+    is_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) > 24
+    return data[24] if is_png else 0
 
 
 def _flatten(image: "Image.Image") -> "Image.Image":

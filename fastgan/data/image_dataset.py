@@ -7,11 +7,11 @@ import numpy as np
 
 from fastgan.data.image_codec import convert_command, decode
 from fastgan.data.image_sources import label_document, open_source
-from fastgan.data.labels import encode_labels, parse_labels
+from fastgan.data.labels import encoded, label_dim_of, label_table, parse_labels
 
 
 class ImageDataset:
-    """Images (png, jpg, jpeg, webp, bmp) of a folder, zip or tars, at any depth, sorted by name.
+    """Images (.png, .jpg, .webp, .bmp) of a folder, zip or tars, at any depth, sorted by name.
 
     `dataset[i]` is (x, c): x uint8 [C, H, W], c float32 [label_dim]. len(dataset) is the number of
     images. C is 1 or 3, as in the first image: with 3, grayscale images become RGB; with 1, a color
@@ -30,6 +30,8 @@ class ImageDataset:
     Attributes:
         image_shape: (C, H, W).
         label_dim: length of a label vector; 0 without labels.
+        labels: int32 [N], the classes, or float32 [N, label_dim], the vectors.
+        unread: {suffix: number} of the pictures there whose format is not read.
         name: the path's last part without suffix.
         path: the path.
         file_names: names of the images in their order.
@@ -52,13 +54,16 @@ class ImageDataset:
         self.resolution = parse_resolution(resolution, "ImageDataset")
         self._source = open_source(self.path)
         self.file_names = spread(self._source.names, max_images, "ImageDataset")
-        self._labels = np.zeros((len(self.file_names), 0), dtype=np.float32)
+        self.unread = self._source.unread
+        self.labels = np.zeros((len(self.file_names), 0), dtype=np.float32)
         if use_labels:
             names = self._source.names  # all of them: max_images must not change label_dim
-            labels = parse_labels(label_document(self._source), names, self.path)
-            row = dict(zip(names, encode_labels(labels), strict=True))
-            self._labels = np.stack([row[name] for name in self.file_names])
-        self.label_dim = self._labels.shape[1]
+            document, folder = label_document(self._source)
+            self.labels = label_table(parse_labels(document, names, self.path, folder=folder))
+        self.label_dim = label_dim_of(self.labels)
+        kept = spread_indices(len(self._source.names), max_images, "ImageDataset")
+        if use_labels and kept is not None:
+            self.labels = self.labels[kept]
         self._channels = None
         first = self._decode(0)
         self.image_shape = first.shape
@@ -76,7 +81,7 @@ class ImageDataset:
                 f"{self.file_names[0]} is {w}x{h} (width x height); make them alike with "
                 f"{convert_command(self.path)}, or pass resolution="
             )
-        return x, self._labels[index].copy()
+        return x, self.label(index)
 
     def label(self, index: int) -> np.ndarray:
         """The label of one image, without decoding the image.
@@ -87,7 +92,7 @@ class ImageDataset:
         Returns:
             float32 [label_dim].
         """
-        return self._labels[index].copy()
+        return encoded(self.labels[[index]], self.label_dim)[0]
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Decode every image once.
@@ -96,12 +101,24 @@ class ImageDataset:
             progress: called with (done, total) after every image.
 
         Raises:
-            ValueError: an image is damaged or has another size; the first one is named.
+            ValueError: images are damaged or have another size; all are named, up to 20.
         """
+        faults = []
         for index in range(len(self)):
-            self[index]
+            try:
+                self[index]
+            except ValueError as error:
+                faults.append(str(error))
             if progress is not None:
                 progress(index + 1, len(self))
+        if len(faults) == 1:
+            raise ValueError(faults[0])
+        if faults:
+            more = f"\n... and {len(faults) - 20} more" if len(faults) > 20 else ""
+            raise ValueError(
+                f"{len(faults)} of {len(self)} images can't be used:\n"
+                + "\n".join(faults[:20]) + more
+            )  # fmt: skip
 
     def _decode(self, index: int) -> np.ndarray:
         name = self.file_names[index]

@@ -5,25 +5,36 @@ import os
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from fastgan.data.image_names import SUFFIXES, image_names_of
+from fastgan.data.image_names import SUFFIXES, image_names_of, normal_name, unread_suffixes
 from fastgan.data.tar_shards import TarSource, tars_of
+
+_DOCUMENT = "dataset.json"
 
 
 class FolderSource:
-    """Images under a folder, at any depth; names are paths relative to it, with "/"."""
+    """Images under a folder, at any depth; names are paths relative to it (`normal_name`).
+
+    Links to files and to folders are followed; a folder that contains itself is entered once.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        files = (p for p in path.rglob("*") if p.is_file())
-        self.names = image_names_of(p.relative_to(path).as_posix() for p in files)
+        self._files = _by_normal_name(_files_under(path), path)
+        self.names = image_names_of(self._files)
+        self.unread = unread_suffixes(self._files)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return (self.path / self._files[name]).read_bytes()
 
     def has(self, name: str) -> bool:
-        return (self.path / name).is_file()
+        return name in self._files
+
+    def files_called(self, name: str) -> list[str]:
+        """Files of this name at any depth."""
+        return _called(name, self._files)
 
 
 class ZipSource:
@@ -37,19 +48,24 @@ class ZipSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._forget()
-        entries = [e.filename for e in self._archive().infolist() if not e.is_dir()]
-        self._entries = frozenset(entries)
-        self.names = image_names_of(entries)
+        entries = dict.fromkeys(e.filename for e in self._archive().infolist() if not e.is_dir())
+        self._files = _by_normal_name(entries, path)
+        self.names = image_names_of(self._files)
+        self.unread = unread_suffixes(self._files)
 
     def read(self, name: str) -> bytes:
         try:
-            return self._archive().read(name)
+            return self._archive().read(self._files[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
             # RuntimeError is what zipfile raises for an encrypted entry.
             raise ValueError(f"{name} in {self.path} can't be read from the zip: {e}") from e
 
     def has(self, name: str) -> bool:
-        return name in self._entries
+        return name in self._files
+
+    def files_called(self, name: str) -> list[str]:
+        """Entries of this name at any depth."""
+        return _called(name, self._files)
 
     def _archive(self) -> zipfile.ZipFile:
         if self._owner != os.getpid():
@@ -107,10 +123,18 @@ def open_source(path: str | Path) -> Source:
         )
     if not source.names:
         raise ValueError(
-            f"data set {path} has no image ({', '.join(sorted(SUFFIXES))}) at any depth; other "
-            f"formats must be converted first"
+            f"data set {path} has no image ({', '.join(sorted(SUFFIXES))}) at any depth"
+            f"{unread_words(source.unread)}"
         )
     return source
+
+
+def unread_words(unread: dict[str, int]) -> str:
+    """Which pictures of a source are not read, and what to do; "" where there are none."""
+    if not unread:
+        return ""
+    counted = ", ".join(f"{count} {suffix}" for suffix, count in unread.items())
+    return f"; not read: {counted} (convert them to .png, for example with ImageMagick)"
 
 
 def read_json(source: Source, name: str) -> object | None:
@@ -119,12 +143,53 @@ def read_json(source: Source, name: str) -> object | None:
         return None
     try:
         return json.loads(source.read(name))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} in {source.path} is not valid JSON: {error}") from error
 
 
-def label_document(source: Source) -> object | None:
-    """dataset.json of the source; of tars without one, what stands beside the images."""
-    if isinstance(source, TarSource) and not source.has("dataset.json"):
-        return source.sidecar_labels()
-    return read_json(source, "dataset.json")
+def label_document(source: Source) -> tuple[object | None, str]:
+    """(dataset.json of the source, its folder as "" or "FOLDER/").
+
+    It may lie in a folder that holds all images, as where a folder was zipped with its name. Of
+    tars without one, it is what stands beside the images.
+    """
+    if source.has(_DOCUMENT):
+        return read_json(source, _DOCUMENT), ""
+    if isinstance(source, TarSource) and (beside := source.sidecar_labels()) is not None:
+        return beside, ""
+    for name in source.files_called(_DOCUMENT):
+        folder = name.removesuffix(_DOCUMENT)
+        if all(image.startswith(folder) for image in source.names):
+            return read_json(source, name), folder
+    return None, ""
+
+
+def _files_under(path: Path) -> list[str]:
+    """Paths relative to `path`, with "/", of all files below."""
+    found, entered = [], set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        here = Path(folder)
+        found += [(here / name).relative_to(path).as_posix() for name in files]
+    return [name for name in found if (path / name).is_file()]
+
+
+def _by_normal_name(names: Iterable[str], path: Path) -> dict[str, str]:
+    """{normal name: name}. ValueError where two names have one normal form."""
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault(normal_name(name), name)
+        if other != name:
+            raise ValueError(
+                f"data set {path} has both {other!r} and {name!r}, which mean one file on some "
+                f"systems; rename or remove one"
+            )
+    return found
+
+
+def _called(name: str, files: Iterable[str]) -> list[str]:
+    return sorted(f for f in files if f.rpartition("/")[2] == name)

@@ -20,10 +20,12 @@ def pack(
     transform: str | None = None,
     max_images: int | None = None,
     labels: str | None = None,
+    skip_broken: bool = False,
     overwrite: bool = False,
     workers: int = 2,
     announce: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_skipped: Callable[[list[str]], None] | None = None,
 ) -> Path:
     """Decode the images of `src` once and write their pixels to `dest`.
 
@@ -53,7 +55,10 @@ def pack(
         transform=transform,
         max_images=max_images,
         labels=labels,
+        skip_broken=skip_broken,
     )
+    if skip_broken and on_skipped is not None:
+        on_skipped(decoded.skipped)
     make_parents(dest)
     with (
         open_atomic(dest, is_durable=True, overwrite=overwrite) as file,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fastgan.data.image_dataset import parse_resolution, spread_indices
-from fastgan.data.labels import NO_LABELS_FIX
+from fastgan.data.labels import NO_LABELS_FIX, encoded
 from fastgan.data.pack_format import read_layout, read_section
 
 
@@ -107,6 +107,13 @@ class PackedDataset:
         self._announce(rows.tolist())
         return self._pixels[rows], self._encode(rows)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N], the classes, or float32 [N, label_dim], the vectors."""
+        if self._labels is None:
+            return np.zeros((len(self), 0), dtype=np.float32)
+        return self._labels.copy() if self._kept is None else self._labels[self._kept]
+
     @cached_property
     def file_names(self) -> list[str]:
         """Names of the images that were packed."""
@@ -149,11 +156,7 @@ class PackedDataset:
     def _encode(self, rows: np.ndarray) -> np.ndarray:
         if self._labels is None:
             return np.zeros((len(rows), 0), dtype=np.float32)
-        if self.layout.label_kind == "vectors":
-            return self._labels[rows]
-        one_hot = np.zeros((len(rows), self.label_dim), dtype=np.float32)
-        one_hot[np.arange(len(rows)), self._labels[rows]] = 1
-        return one_hot
+        return encoded(self._labels[rows], self.label_dim)
 
     def _read_labels(self) -> np.ndarray:
         """int32 [N] or float32 [N, label_dim]."""

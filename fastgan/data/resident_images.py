@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fastgan.data.shared_pixels import known_labels
+
 __all__ = [
     "LARGEST_SHARE",
     "MODES",
@@ -39,11 +41,15 @@ class ResidentImages:
 
     Args:
         pixels: uint8 [N, C, H, W].
-        labels: float32 [N, label_dim], on the same device.
+        labels: int64 [N], classes, or float32 [N, label_dim], on the same device.
+        label_dim: numbers of a label; default: those of the vectors. Classes become one-hot.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, label_dim: int | None = None) -> None:
         self.pixels, self.labels = pixels, labels
+        self._classes: Tensor | None = None
+        if labels.ndim == 1:
+            self._classes = torch.arange(label_dim, device=labels.device)
 
     def gather(self, indices: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
         """A batch, bit for bit that of `fastgan.data.BatchLoader` on the same device.
@@ -59,7 +65,15 @@ class ResidentImages:
         """
         x = self.pixels.index_select(0, indices)
         x = torch.where(flips[:, None, None, None], x.flip(3), x)
-        return normalised(x), self.labels.index_select(0, indices)
+        labels = self.labels.index_select(0, indices)
+        if self._classes is not None:
+            labels = one_hot(labels, self._classes)
+        return normalised(x), labels
+
+
+def one_hot(labels: Tensor, classes: Tensor) -> Tensor:
+    """float32 [B, label_dim] of classes int64 [B], where `classes` is 0 … label_dim - 1."""
+    return (labels[:, None] == classes).to(torch.float32)
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -120,14 +134,17 @@ def resident(
     dataset: Any, pixels: Tensor | None, labels: Tensor | None, device: torch.device
 ) -> ResidentImages:
     """A data set on a device: of its decoded pixels and labels, or of a packed one's file."""
+    dim = dataset.label_dim
     if pixels is not None:
-        return ResidentImages(pixels.to(device), labels.to(device))
+        return ResidentImages(pixels.to(device), labels.to(device), dim)
     count = len(dataset)
     pixels = torch.empty((count, *dataset.image_shape), dtype=torch.uint8, device=device)
-    labels = torch.empty((count, dataset.label_dim), device=device)
+    known = known_labels(dataset)
+    labels = torch.empty((count, dim), device=device) if known is None else known.to(device)
     at_once = max(_IMAGES_AT_ONCE // math.prod(dataset.image_shape), 1)
     for rows in torch.arange(count).split(at_once):
         images, encoded = dataset.take(rows.numpy())
         pixels[rows[0] : rows[-1] + 1] = torch.from_numpy(images)
-        labels[rows[0] : rows[-1] + 1] = torch.from_numpy(encoded)
-    return ResidentImages(pixels, labels)
+        if known is None:
+            labels[rows[0] : rows[-1] + 1] = torch.from_numpy(encoded)
+    return ResidentImages(pixels, labels, dim)

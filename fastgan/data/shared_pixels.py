@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgan.data.image_dataset import ImageDataset
+from fastgan.data.packed_dataset import PackedDataset
+
 __all__ = ["Machine", "decode_once"]
 
 Progress = Callable[[int, int], None]
@@ -52,30 +55,41 @@ def decode_once(
         progress: called with (done, total) of this process's images.
 
     Returns:
-        uint8 [N, C, H, W] and float32 [N, label_dim].
+        uint8 [N, C, H, W], and the labels: int64 [N] where an ImageDataset or a PackedDataset has
+        classes, else float32 [N, label_dim].
 
     Raises:
         OSError: when there is too little memory, or another process's can't be opened.
         ValueError: when an image is damaged.
     """
     shape = (len(dataset), *dataset.image_shape)
+    known = known_labels(dataset)
+    dim = dataset.label_dim if known is None else 0
     if machine is None or machine.size == 1:
         pixels = torch.empty(shape, dtype=torch.uint8)
-        labels = torch.empty((len(dataset), dataset.label_dim))
+        labels = torch.empty((len(dataset), dim))
         _decode(dataset, pool, pixels, labels, range(len(dataset)), progress)
-        return pixels, labels
+        return pixels, labels if known is None else known
     size = math.prod(shape)
     start_of_labels = -(-size // 64) * 64
-    total = start_of_labels + 4 * len(dataset) * dataset.label_dim
+    total = start_of_labels + 4 * len(dataset) * dim
     with _new_memory(total) if machine.rank == 0 else contextlib.nullcontext("") as path:
         with Path(machine.share("memory of the decoded images", path)).open("r+b") as file:
             shared = torch.from_numpy(np.frombuffer(mmap.mmap(file.fileno(), total), np.uint8))
         pixels = shared[:size].view(shape)
-        labels = shared[start_of_labels:].view(torch.float32).view(len(dataset), dataset.label_dim)
+        labels = shared[start_of_labels:].view(torch.float32).view(len(dataset), dim)
         own = range(machine.rank, len(dataset), machine.size)
         _decode(dataset, pool, pixels, labels, own, progress)
         machine.barrier("decoded images")
-    return pixels, labels
+    return pixels, labels if known is None else known
+
+
+def known_labels(dataset: Any) -> Tensor | None:
+    """The labels that our data sets keep: int64 [N] or float32 [N, label_dim]; None for others."""
+    if not isinstance(dataset, ImageDataset | PackedDataset):
+        return None
+    labels = dataset.labels
+    return torch.from_numpy(labels.astype(np.int64 if labels.ndim == 1 else np.float32))
 
 
 def _decode(
@@ -86,7 +100,7 @@ def _decode(
     indices: range,
     progress: Progress | None,
 ) -> None:
-    rows = pixels.numpy()
+    rows, has_labels = pixels.numpy(), labels.shape[1] > 0
 
     def fill(index: int) -> np.ndarray:
         rows[index], label = dataset[index]
@@ -95,7 +109,8 @@ def _decode(
     for done, (index, label) in enumerate(
         zip(indices, pool.map(fill, indices), strict=True), start=1
     ):
-        labels[index] = torch.from_numpy(label)
+        if has_labels:
+            labels[index] = torch.from_numpy(label)
         if progress is not None:
             progress(done, len(indices))
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from fastgan.atomic import write_atomic
-from fastgan.data.image_names import image_names_of
+from fastgan.data.image_names import image_names_of, normal_name, unread_suffixes
 from fastgan.data.labels import Label
 
 FORMAT = "fastgan-tar-index-1"
@@ -36,8 +36,11 @@ class TarSource:
             prefix = f"{tar.name}/" if len(tars) > 1 else ""
             index = index_path(tar)
             members = read_index(tar) if index.is_file() else scan(tar)
-            self._members |= {prefix + name: (tar, at, size) for name, at, size in members}
+            self._members |= {
+                prefix + normal_name(name): (tar, at, size) for name, at, size in members
+            }
         self.names = image_names_of(self._members)
+        self.unread = unread_suffixes(self._members)
 
     def read(self, name: str) -> bytes:
         tar, offset, size = self._members[name]
@@ -56,28 +59,34 @@ class TarSource:
     def has(self, name: str) -> bool:
         return name in self._members
 
-    def sidecar_labels(self) -> dict[str, list] | None:
-        """dataset.json's form of KEY.cls (an int) or the "label" of KEY.json; None: no such file.
+    def files_called(self, name: str) -> list[str]:
+        """Members of this name in any folder."""
+        return sorted(m for m in self._members if m.rpartition("/")[2] == name)
 
+    def sidecar_labels(self) -> dict[str, list] | None:
+        """dataset.json's form of KEY.cls (an int) or the "label" of KEY.json; None: there is none.
+
+        A KEY.json without "label" holds something else, such as the captions of img2dataset.
         Raises ValueError naming a file whose content is neither.
         """
         pairs = []
         for name in self.names:
             stem = str(PurePosixPath(name).with_suffix(""))
             found = next((stem + end for end in (".cls", ".json") if self.has(stem + end)), None)
-            if found is not None:
-                pairs.append([name, self._label(found)])
+            label = None if found is None else self._label(found)
+            if label is not None:
+                pairs.append([name, label])
         return {"labels": pairs} if pairs else None
 
-    def _label(self, name: str) -> Label:
+    def _label(self, name: str) -> Label | None:
         try:
             value = json.loads(self.read(name))
-            return value["label"] if isinstance(value, dict) else value
-        except (ValueError, KeyError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
-                f'{name} in {self.path} holds no label ({error!r}), expected an int or {{"label": '
+                f'{name} in {self.path} holds no label ({error}), expected an int or {{"label": '
                 f"int or list of numbers}}; leave labels off, or write the tars again"
             ) from error
+        return value.get("label") if isinstance(value, dict) else value
 
 
 def index_path(tar: Path) -> Path:

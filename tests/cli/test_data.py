@@ -21,7 +21,7 @@ def test_convert_packs_a_folder_with_labels(cli, images):
 
     assert "resolution  6x4 RGB" in output
     assert "images      8" in output
-    assert "labels      2 numbers per image" in output
+    assert "labels      2 per image" in output
 
 
 def test_convert_says_when_the_file_is_there(cli, images):
@@ -118,7 +118,7 @@ def test_pack_says_the_size_and_trains(cli, images):
     assert "GiB free" in output
     assert "packing images: 8 of 8" in output
     assert "resolution  8x8 RGB" in output
-    assert "labels      2 numbers per image" in output
+    assert "labels      2 per image" in output
     assert "--overwrite" in cli("data", "pack", images, "a.fgpack", code=1).output
 
     run = ["--cfg", "mlp", "--batch", 4, "--kimg", 0.004, "--cond", "true"]

@@ -6,7 +6,7 @@ import click
 import pytest
 
 import fastgan.cli
-from fastgan.cli import command_files, main
+from fastgan.cli import command_files, main, with_home
 
 NO_HEAVY = """
 import sys
@@ -76,3 +76,10 @@ def subcommands(command):
 
 def test_an_unknown_command_is_refused(cli):
     assert "No such command 'trian'" in cli("trian", code=2).output
+
+
+def test_the_home_folder_is_expanded_where_shells_leave_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/a")
+    given = ["--outdir=~/runs", "~/x", "--a=b~", "b~", "./~", "--flag", "~"]
+    want = ["--outdir=/home/a/runs", "/home/a/x", "--a=b~", "b~", "./~", "--flag", "/home/a"]
+    assert [with_home(arg) for arg in given] == want

@@ -179,11 +179,19 @@ def test_freezing_needs_weights_with_a_discriminator(cli, images, imported):
     cli(*flags, "--freezed", 0)
 
 
-def test_an_imported_folder_cannot_be_resumed_and_says_why(cli, images, imported):
-    out = words_of(cli("train", "--resume", "faces", "--data", images, "--gamma", 3, code=2))
-    assert "--resume: faces was written by `fastgan import`: it has weights, but no settings" in out
-    assert "fastgan train --cfg auto --init-from faces --data DATA" in out
+def test_resuming_an_imported_folder_begins_a_new_run_with_its_weights(cli, images, imported):
+    """As the commands that such files come from do; what begins is said, and may be chosen."""
+    data = ("--data", images, "-n", "--device", "cpu")
+    out = words_of(cli("train", "--resume", "faces", *data, "--gamma", 3, "--batch", 8))
+    assert "so a new run begins with them, as with --cfg auto --init-from faces" in out
+    assert '"r1_gamma": 3.0' in out
+    assert '"batch": 8' in out
+    same = words_of(cli("train", "--cfg", "auto", "--init-from", "faces", *data))
+    out = words_of(cli("train", "--resume", "faces", *data))
+    assert out.partition("device ")[2] == same.partition("device ")[2]
     assert sorted(p.name for p in imported.iterdir()) == ["checkpoints"]
+    out = words_of(cli("train", "--resume", "faces", *data, "--cfg", "r3gan-small", code=2))
+    assert "--init-from: " in out
 
 
 @pytest.mark.parametrize("command", [

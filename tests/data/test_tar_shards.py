@@ -59,9 +59,17 @@ def test_labels_beside_the_pictures(shards, tmp_path, side, dim):
     assert packed.is_file()
 
 
-def test_labels_that_are_none(shards):
-    with pytest.raises(ValueError, match=r"k0\.json .*holds no label \(KeyError\('label'\)\)"):
-        ImageDataset(shards(1, lambda i: (".json", b'{"caption": "x"}')), use_labels=True)
+def test_captions_beside_the_pictures_are_no_labels(shards, tmp_path):
+    """As img2dataset writes them."""
+    folder = shards(1, lambda i: (".json", b'{"caption": "x", "status": "success"}'))
+    assert pack(folder, tmp_path / "x.fgpack").is_file()
+    with pytest.raises(ValueError, match=r"no dataset\.json"):
+        ImageDataset(folder, use_labels=True)
+
+
+def test_a_label_that_is_no_json(shards):
+    with pytest.raises(ValueError, match=r"k0\.json .*holds no label"):
+        ImageDataset(shards(1, lambda i: (".json", b"{")), use_labels=True)
 
 
 def test_no_labels(shards):

@@ -147,7 +147,7 @@ def _classes_of(path: str, options: dict[str, Any]) -> tuple[Any, np.ndarray, li
 def _has_labels(path: Path) -> bool:
     if path.suffix.lower() == ".fgpack":
         return True
-    document = label_document(open_source(path))
+    document, _ = label_document(open_source(path))
     return isinstance(document, dict) and document.get("labels") is not None
 
 
