@@ -38,12 +38,12 @@ def test_an_imported_folder_starts_a_run_with_the_settings_of_the_cfg(cli, image
                        0.001, "--aug", "ada", "--mbstd-group", 2, "--freezed", 2))  # fmt: skip
     assert "weights copied from" in out
     assert "weights newly initialised: nothing weights left out: nothing" in out
-    assert "ADA moves p within 100 kimg, the average of G has no ramp-up" in out
+    assert "ADA moves p within 20 kimg, the average of G has no ramp-up" in out
     (run_dir,) = (cli.folder / "runs").iterdir()
     options = options_of(run_dir)
     assert (options["name"], options["r1_gamma"]) == ("stylegan2-small", 3)
     assert (options["g_optimizer"]["lr"], options["d_optimizer"]["lr"]) == (0.001, 0.0025)
-    assert (options["augment"]["mode"], options["augment"]["ada_kimg"]) == ("ada", 100)
+    assert (options["augment"]["mode"], options["augment"]["ada_kimg"]) == ("ada", 20)
     assert options["ema"]["rampup_ratio"] is None
     assert {name: options["model"][name] for name in SMALL} == SMALL
     assert options["model"]["mbstd_group"] == 2

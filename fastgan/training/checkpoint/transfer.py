@@ -76,8 +76,9 @@ def start_from(config: TrainConfig, path: Path | str) -> TrainConfig:
 
     The model is that of the weights, with config's channels, image size and number of classes, so
     that they fit. All other settings are config's, but two, as StyleGAN2-ADA's code has them for
-    transfer learning: ADA moves p within 100 kimg, and the average of G has no ramp-up, since it
-    starts at the average of the weights. `with_changes` on the result sets others.
+    transfer learning: ADA moves p within 100 kimg, or faster where config has that, and the average
+    of G has no ramp-up, since it starts at the average of the weights. `with_changes` on the result
+    sets others.
 
     Args:
         config: of the new run, such as a recipe's; its architecture must be that of the weights.
@@ -107,7 +108,9 @@ def start_from(config: TrainConfig, path: Path | str) -> TrainConfig:
     return dataclasses.replace(
         config,
         model=model,
-        augment=dataclasses.replace(config.augment, ada_kimg=ADA_KIMG),
+        augment=dataclasses.replace(
+            config.augment, ada_kimg=min(config.augment.ada_kimg, ADA_KIMG)
+        ),
         ema=dataclasses.replace(config.ema, rampup_ratio=None),
         blur_init_sigma=0.0,
         blur_fade_kimg=0.0,

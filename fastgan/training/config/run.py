@@ -82,6 +82,10 @@ class DataConfig:
 
 
 MOST_HELD_OUT = 256  # images
+# `AugmentConfig.ada_kimg` of the recipes that are sized for a CPU. They run for 1,000 to 3,000 kimg
+# and not for the paper's 25,000, of which 500 are 2 %; D of `faces` begins to overfit to 300 images
+# within 10 kimg (docs/few-shot.md).
+ADA_KIMG_ON_CPU = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

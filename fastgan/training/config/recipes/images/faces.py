@@ -3,7 +3,14 @@
 from typing import Any
 
 from fastgan.models.light_skip_gan import Config
-from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
+from fastgan.training.config.run import (
+    ADA_KIMG_ON_CPU,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def recipe(
@@ -29,6 +36,7 @@ def recipe(
         ),
         objective="relativistic",
         data=DataConfig(use_labels=c_dim > 0, mirror=True),
+        augment=AugmentConfig(ada_kimg=ADA_KIMG_ON_CPU),
         g_optimizer=adam,
         d_optimizer=adam,
         batch=16,

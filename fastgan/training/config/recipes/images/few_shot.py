@@ -4,6 +4,7 @@ from typing import Any
 
 from fastgan.models.light_gan import Config
 from fastgan.training.config.run import (
+    ADA_KIMG_ON_CPU,
     AugmentConfig,
     DataConfig,
     EmaConfig,
@@ -42,7 +43,7 @@ def recipe(
         ),
         objective="hinge",
         data=DataConfig(use_labels=c_dim > 0, options=DATA_OPTIONS),
-        augment=AugmentConfig(mode="fixed", p=1.0, groups="diffaug"),
+        augment=AugmentConfig(mode="fixed", p=1.0, groups="diffaug", ada_kimg=ADA_KIMG_ON_CPU),
         g_optimizer=optimizer,
         d_optimizer=optimizer,
         batch=16,

@@ -4,7 +4,14 @@ from typing import Any
 
 from fastgan.models.stylegan2 import Config
 from fastgan.training.config.auto_gamma import auto_r1_gamma
-from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
+from fastgan.training.config.run import (
+    ADA_KIMG_ON_CPU,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def recipe(
@@ -42,6 +49,7 @@ def recipe(
         ),
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
+        augment=AugmentConfig(ada_kimg=ADA_KIMG_ON_CPU),
         g_optimizer=adam,
         d_optimizer=adam,
         batch=batch,

@@ -5,7 +5,14 @@ from typing import Any
 from fastgan.models.stylegan3 import Config
 from fastgan.training.config.auto_gamma import auto_r1_gamma
 from fastgan.training.config.published.stylegan3 import magnitude_ema_beta
-from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
+from fastgan.training.config.run import (
+    ADA_KIMG_ON_CPU,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def recipe(
@@ -44,6 +51,7 @@ def recipe(
         ),
         objective="non_saturating",
         data=DataConfig(use_labels=c_dim > 0),
+        augment=AugmentConfig(ada_kimg=ADA_KIMG_ON_CPU),
         g_optimizer=OptimizerConfig(lr=0.0025, betas=(0.0, 0.99)),
         d_optimizer=OptimizerConfig(lr=0.002, betas=(0.0, 0.99)),
         batch=batch,

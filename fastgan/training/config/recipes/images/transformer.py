@@ -3,7 +3,14 @@
 from typing import Any
 
 from fastgan.models.transformer_gan import Config
-from fastgan.training.config.run import DataConfig, EmaConfig, OptimizerConfig, TrainConfig
+from fastgan.training.config.run import (
+    ADA_KIMG_ON_CPU,
+    AugmentConfig,
+    DataConfig,
+    EmaConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 RESOLUTION = (32, 32)
 
@@ -37,6 +44,7 @@ def recipe(
         ),
         objective="relativistic",
         data=DataConfig(use_labels=c_dim > 0),
+        augment=AugmentConfig(ada_kimg=ADA_KIMG_ON_CPU),
         g_optimizer=optimizer,
         d_optimizer=optimizer,
         batch=16,
