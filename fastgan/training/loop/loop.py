@@ -183,7 +183,7 @@ def train(
     events = Events(observers if rank == 0 else (), state.device)
     health = HealthPolicy(
         state, words or Words.of_config(), on_collapse, is_first=rank == 0,
-        held_out=held_out_batch(config, SAMPLES) if rank == 0 and dataset is not None else None,
+        held_out=held_out_batch(state, SAMPLES) if rank == 0 and dataset is not None else None,
         num_samples=info.dataset_size, notify=partial(events.tell, "on_alarm"),
     )  # fmt: skip
     if document is not None:

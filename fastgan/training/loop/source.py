@@ -75,15 +75,20 @@ def open_dataset(config: TrainConfig) -> Any:
     return load_modality(config.data.modality).data.open_data(config.data, config.model)
 
 
-def held_out_batch(config: TrainConfig, n: int) -> Batch | None:
+def held_out_batch(state: TrainState, n: int) -> Batch | None:
     """At most n real samples that a run never trains on, on its device; None where there are none.
 
     Args:
-        config: of the run.
+        state: of the run; images that its ADA holds out are taken first.
         n: the most samples.
     """
+    config, images = state.config, getattr(state.ada, "held_out", None)
+    if images is not None:
+        some = slice(0, None, -(-len(images) // n))
+        labels = state.ada.labels
+        return Batch(x=images[some], c=None if labels is None else labels[some])
     found = load_modality(config.data.modality).held_out(config.data, config.model, n)
-    return None if found is None else _batch_on(torch.device(config.device), *found)
+    return None if found is None else _batch_on(state.device, *found)
 
 
 def first_samples(loader: Loader, n: int) -> Any:

@@ -7,6 +7,7 @@ import torch
 from fastgan.data import BatchLoader
 from fastgan.training.config.run import MOST_HELD_OUT, AugmentConfig
 from fastgan.training.loop.held_out import hold_out
+from fastgan.training.loop.source import held_out_batch
 
 
 class Numbered:
@@ -52,6 +53,16 @@ def test_no_image_is_both_held_out_and_trained_on(tiny, kind):
     torch.testing.assert_close(x[:, 0, 0, 0], c[:, 0] / 127.5 - 1)
     assert part.label(0).tolist() == [1.0]
     assert part.path == "numbered"
+
+
+def test_looks_at_the_health_take_them_evenly(tiny):
+    state = state_of(tiny)
+    hold_out(state, Numbered(31))
+    batch = held_out_batch(state, 2)
+    assert batch.c[:, 0].tolist() == [0.0, 20.0]
+    assert torch.equal(batch.x, state.ada.held_out[::2])
+    assert held_out_batch(state, 64).n == 3
+    assert held_out_batch(tiny.state(tiny.config()), 64) is None
 
 
 @pytest.mark.parametrize(

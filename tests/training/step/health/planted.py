@@ -133,7 +133,7 @@ def alarms(config: TrainConfig, fault: Fault, steps: int) -> list[tuple[int, str
         dataset, config, part=(0, 1), workers=1, machine=None
     )
     watch = HealthWatch(
-        state, Words.of_command_line(), held_out=held_out_batch(config, SAMPLES),
+        state, Words.of_command_line(), held_out=held_out_batch(state, SAMPLES),
         num_samples=len(dataset),
     )  # fmt: skip
     begin, first, found = (LATE if fault.late else 0), None, []
