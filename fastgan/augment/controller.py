@@ -145,7 +145,8 @@ class AdaController(nn.Module):
             ValueError: with boundary=None, when fake or held_out is None or of another shape.
         """
         if self.boundary is not None:
-            found = [(real - self.boundary).sign()]
+            margins = real - self.boundary if self.boundary else real
+            found = [margins.sign()]
         elif any(t is None or t.shape != real.shape for t in (fake, held_out)):
             got = [None if t is None else tuple(t.shape) for t in (fake, held_out)]
             raise ValueError(

@@ -8,6 +8,7 @@ from _published_r3gan import generate, judge
 
 from fastgan.losses.gradient_penalty import logits_and_penalty
 from fastgan.models import r3gan, stylegan3
+from fastgan.models.r3gan import layers
 from fastgan.training import TrainStep
 
 FIELDS_AT_16 = {"z_dim": 5, "widths": (8, 8, 4), "blocks": (1, 1, 1), "groups": (2, 2, 2)}
@@ -59,6 +60,24 @@ def test_equals_its_description(fields):
     with torch.no_grad():
         single = G.float()(z.float(), None if label is None else label.float())
     assert (single - want).abs().max() < 1e-4 * (want.max() - want.min())
+
+
+def test_maps_and_weights_are_channels_last():
+    """So that no convolution copies one into the other's layout, as it would without a word."""
+    laid_out = []
+
+    def look(module, args, out):
+        tensors = (args[0], module.Layer.weight, out)
+        laid_out.append([t.is_contiguous(memory_format=torch.channels_last) for t in tensors])
+
+    G, D = make(r3gan.Generator), make(r3gan.Discriminator)
+    for network in (G, D):
+        for module in network.modules():
+            if isinstance(module, layers.Convolution):
+                module.register_forward_hook(look)
+    D(G(torch.randn(3, 6, dtype=torch.float64)))
+    assert len(laid_out) == 28
+    assert all(map(all, laid_out))
 
 
 def test_the_widths_of_embedded_conditions():

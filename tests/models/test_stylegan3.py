@@ -148,6 +148,14 @@ def shifted_and_not(G, z, pixels):
         return x, G(z)
 
 
+def test_weights_are_channels_last():
+    """As the maps are: no convolution copies them into another layout."""
+    G = stylegan3.Generator(config())
+    weights = [p for p in G.synthesis.parameters() if p.dim() == 4 and p.shape[-1] > 1]
+    assert weights
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
 def test_translation_moves_the_image():
     """One pixel, a fraction of a sample of the early layers: aliasing would show."""
     torch.manual_seed(0)

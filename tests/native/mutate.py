@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ TESTS_TIMEOUT_SECONDS = 900  # for the tests of one op
 # Optimising costs more time than it saves. What has no bug in it and no sanitizer has the flags and
 # the folder of the other tests, whose objects are taken.
 QUICK = ["-O0"]
+OTHER_TYPES = r"(case DType::k(?:Float64|BFloat16|Float16):) return f\(\w+\{\}\);"
 
 
 class StaleMutationError(Exception):
@@ -128,17 +130,34 @@ def planted(mutation: Mutation) -> str:
     return text.replace(mutation.old, mutation.new)
 
 
+def own_files(mutation: Mutation) -> dict[str, str]:
+    """The texts, by their paths below csrc/, that differ where the bug is planted.
+
+    Where all of its cases are of float32, the kernels of other types are not compiled, which take
+    most of the time.
+    """
+    texts = {mutation.file: planted(mutation)}
+    if all("float32" in text for text in mutation.cases):
+        name = "common/platform.cuh"
+        text = texts.get(name, (native_build.CSRC / name).read_text(encoding="utf-8"))
+        texts[name], count = re.subn(OTHER_TYPES, r"\1 return 1;", text)
+        if count != 3:
+            raise StaleMutationError(f"{name}: {count} types beside float32 are dispatched, not 3")
+    return texts
+
+
 def plant(mutation: Mutation) -> Path:
-    """A csrc/ with the bug in it: one file of its own among links to the others.
+    """A csrc/ with the bug in it: files of its own among links to the others.
 
     What is as it should be stays untouched, so that it is not compiled again.
     """
-    text, csrc = planted(mutation), mutation.folder / "csrc"
+    texts, csrc = own_files(mutation), mutation.folder / "csrc"
     for source in (path for path in native_build.CSRC.rglob("*") if path.is_file()):
         name = source.relative_to(native_build.CSRC)
         copy = csrc / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if name.as_posix() != mutation.file:
+        text = texts.get(name.as_posix())
+        if text is None:
             if not copy.is_symlink():
                 copy.unlink(missing_ok=True)
                 copy.symlink_to(source)

@@ -18,7 +18,8 @@ class GenerativeBasis(nn.Module):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         scales = self.LinearLayer(z)  # [N, o]
-        return self.Basis.to(z.dtype) * scales[:, :, None, None]
+        x = self.Basis.to(z.dtype) * scales[:, :, None, None]
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class GeneratorModel(nn.Module):

@@ -38,7 +38,9 @@ class Convolution(nn.Module):
     def __init__(self, i: int, o: int, k: int, groups: int = 1, gain: float = 1.0) -> None:
         super().__init__()
         self.Layer = nn.Conv2d(i, o, k, padding=k // 2, groups=groups, bias=False)
-        self.Layer.weight = scaled_normal(self.Layer.weight, gain)
+        w = scaled_normal(self.Layer.weight, gain).detach()
+        # As the maps are: no pass copies it, nor the sum of its gradients, into their layout.
+        self.Layer.weight = nn.Parameter(w.contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layer = self.Layer

@@ -18,6 +18,7 @@ from fastgan.models.stylegan3.config import Config
 from fastgan.models.stylegan3.lowpass import lowpass_filter
 from fastgan.nn import EqualLinear
 from fastgan.nn._recompute import cast
+from fastgan.nn.conv import conv_weight
 from fastgan.nn.modulation import convolve_modulated
 from fastgan.ops import filtered_lrelu, gradient_penalty, modulate
 from fastgan.ops._convolutions.modulated_conv2d import modulation_factors
@@ -164,7 +165,7 @@ class SynthesisLayer(nn.Module):
         self.dtype = getattr(torch, name) if name is not None and is_half else None
         self.half_on_cpu = config.half_on_cpu
         self.affine = EqualLinear(config.w_dim, before.channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(after.channels, before.channels, k, k))
+        self.weight = conv_weight(after.channels, before.channels, k)
         self.bias = nn.Parameter(torch.zeros(after.channels))
         self.register_buffer("magnitude_ema", torch.ones([]))
         up_filter = lowpass_filter(up_taps, before.cutoff, 2 * before.half_width, rate)
