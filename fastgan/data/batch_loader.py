@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastgan.data.device_copies import DeviceCopies, Sent
-from fastgan.data.epoch_order import indices_at, seeded, shuffled
+from fastgan.data.epoch_order import Balanced, indices_at, seeded, shuffled
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
 from fastgan.data.resident_images import normalised, one_hot, placement, resident
@@ -50,6 +50,9 @@ class BatchLoader:
         on_device: whether all pixels are kept as uint8 on `device` and batches are gathered there:
             "on" (then all are decoded, whatever `ram_limit` is), "off" (default), or "auto": where
             they fit (`resident_images.placement`).
+        class_balance: from 0 to 1, how far the classes are shown equally often
+            (`epoch_order.Balanced`); labels must be one-hot then. Default 0: each image is shown
+            once in an epoch.
         progress: called with (done, N) while images are decoded into memory; N is this process's
             share of them.
 
@@ -58,7 +61,8 @@ class BatchLoader:
         why: where the pixels are kept and why, in a line for the log.
 
     Raises:
-        ValueError: an argument is out of range, or an image is damaged.
+        ValueError: an argument is out of range, an image is damaged, or labels that are no classes
+            shall be balanced.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class BatchLoader:
         part: tuple[int, int] = (0, 1),
         machine: Machine | None = None,
         on_device: str = "off",
+        class_balance: float = 0.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         workers = default_workers() if workers is None else workers
@@ -105,7 +110,10 @@ class BatchLoader:
         if chosen.is_on_device:
             self.images = resident(dataset, self._pixels, self._labels, self.device)
             self._pixels = self._labels = None  # no second copy
-        self._order = lru_cache(maxsize=2)(partial(shuffled, seed, count=len(dataset)))
+        order: Callable[[int], np.ndarray] = partial(shuffled, seed, count=len(dataset))
+        if class_balance != 0:
+            order = Balanced(seed, _classes(dataset), class_balance)
+        self._order = lru_cache(maxsize=2)(order)
         self._flip_bits = lru_cache(maxsize=2)(self._draw_flip_bits)
 
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
@@ -236,6 +244,17 @@ class WholeBatches:
     def batch_at(self, position: int) -> tuple[Tensor, Tensor]:
         """As `BatchLoader.batch_at`, with all rows."""
         return self._loader._batch(position, slice(0, None, 1))
+
+
+def _classes(dataset: ImageDataset | PackedDataset) -> np.ndarray:
+    """int64 [N]: the class of each image; ValueError where labels are not one-hot."""
+    labels = np.stack([dataset.label(index) for index in range(len(dataset))])
+    if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+        raise ValueError(
+            "BatchLoader: class_balance needs labels that are classes, got label vectors of "
+            f"{labels.shape[1]} numbers; set it to 0, or pack the images with one class each"
+        )
+    return labels.argmax(1)
 
 
 def default_workers() -> int:

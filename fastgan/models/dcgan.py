@@ -10,12 +10,13 @@ Source: Radford et al. 2016; projection, Miyato and Koyama 2018.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from fastgan.models._checks import check_choice, check_config
-from fastgan.models._conditioning import KINDS, loss_terms
+from fastgan.models._conditioning import HAS_CLASSIFIER, HAS_PROJECTION, KINDS, loss_terms
 from fastgan.models._config import PyramidConfig
 from fastgan.models._network import LatentGenerator, SampleDiscriminator
 from fastgan.models._pyramid import pad_to_even
@@ -66,8 +67,8 @@ class Config(PyramidConfig):
         return [min(width * 2**i, self.channel_max) for i in reversed(range(levels))]
 
     @property
-    def loss_terms(self) -> dict[str, float]:
-        """Losses that D's further outputs are for, name of `fastgan.losses.terms` → weight."""
+    def loss_terms(self) -> dict[str, dict[str, Any]]:
+        """Losses that D's further outputs are for: name of `fastgan.losses.terms` → arguments."""
         return loss_terms(self)
 
 
@@ -156,9 +157,9 @@ class Discriminator(SampleDiscriminator):
         self.layers = nn.ModuleList(layers)
         base_h, base_w = config.sizes[0]
         self.out = nn.Linear(channels * base_h * base_w, 1)
-        if kind == "projection":
+        if kind in HAS_PROJECTION:
             self.embed = nn.Linear(config.c_dim, channels, bias=False)
-        elif kind == "auxiliary_classifier":
+        if kind in HAS_CLASSIFIER:
             self.classify = nn.Linear(self.out.in_features, config.c_dim)
         _initialise(self)
 
@@ -174,8 +175,8 @@ class Discriminator(SampleDiscriminator):
             is_halving = isinstance(layer, Conv2d) and layer.stride == (2, 2)
             h = layer(pad_to_even(h) if is_halving else h)
         y = self.out(h.flatten(1))
-        if self._conditioning == "projection":
+        if self._conditioning in HAS_PROJECTION:
             pooled = h.sum((2, 3))  # [N, C]
             y = y + (pooled * self.embed(c.to(h.dtype))).sum(1, keepdim=True)
-        is_classifier = self._conditioning == "auxiliary_classifier"
-        return (y, self.classify(h.flatten(1))) if is_classifier else y
+        has_classifier = self._conditioning in HAS_CLASSIFIER
+        return (y, self.classify(h.flatten(1))) if has_classifier else y

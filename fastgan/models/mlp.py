@@ -9,13 +9,14 @@ norm, Miyato et al. 2018.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fastgan.models._checks import check_choice
-from fastgan.models._conditioning import KINDS, loss_terms
+from fastgan.models._conditioning import HAS_CLASSIFIER, HAS_PROJECTION, KINDS, loss_terms
 from fastgan.models._config import ImageConfig
 from fastgan.models._network import LatentGenerator, SampleDiscriminator
 from fastgan.nn import FusedLeakyReLU
@@ -78,8 +79,8 @@ class Config(ImageConfig):
         return self.img_channels, self.img_height, self.img_width
 
     @property
-    def loss_terms(self) -> dict[str, float]:
-        """Losses that D's further outputs are for, name of `fastgan.losses.terms` → weight."""
+    def loss_terms(self) -> dict[str, dict[str, Any]]:
+        """Losses that D's further outputs are for: name of `fastgan.losses.terms` → arguments."""
         return loss_terms(self)
 
 
@@ -146,9 +147,9 @@ class Discriminator(SampleDiscriminator):
         norm = config.d_norm
         last = _normed(nn.Linear(width, 1), norm)
         self.layers = nn.Sequential(*_hidden_layers(inputs, config.d_hidden, norm), last)
-        if kind == "projection":
+        if kind in HAS_PROJECTION:
             self.embed = _normed(nn.Linear(config.c_dim, width, bias=False), norm)
-        elif kind == "auxiliary_classifier":
+        if kind in HAS_CLASSIFIER:
             self.classify = _normed(nn.Linear(width, config.c_dim), norm)
 
     def forward(
@@ -160,6 +161,6 @@ class Discriminator(SampleDiscriminator):
             h = torch.cat([h, c.to(h.dtype)], 1)
         h = self.layers[:-1](h)
         y = self.layers[-1](h)
-        if self._conditioning == "projection":
+        if self._conditioning in HAS_PROJECTION:
             y = y + (h * self.embed(c.to(h.dtype))).sum(1, keepdim=True)
-        return (y, self.classify(h)) if self._conditioning == "auxiliary_classifier" else y
+        return (y, self.classify(h)) if self._conditioning in HAS_CLASSIFIER else y

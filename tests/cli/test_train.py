@@ -48,7 +48,8 @@ def test_flags_reach_the_options(cli, images):
     cli("train", "--data", "noise.zip", "--cfg", "stylegan2-small", "--batch", 4, "--kimg", 0.008,
         "--gamma", 0.5, "--glr", 0.003, "--dlr", 0.004, "--cbase", 64, "--cmax", 16,
         "--map-depth", 1, "--mbstd-group", 2, "--seed", 9, "--tick", 0.004, "--snap", 2,
-        "--mirror", "true", "--cond", "true", "--desc", "my words", "--outdir", "elsewhere",
+        "--mirror", "true", "--cond", "true", "--class-balance", 0.5, "--desc", "my words",
+        "--outdir", "elsewhere",
         "--resolution", "16x8", "--aug", "fixed", "--p", 0.3, "--metrics", "None",
         "--capture", "off")  # fmt: skip
     run_dir = cli.folder / "elsewhere" / "00000-noise-stylegan2-small-batch4-gamma0.5-my_words"
@@ -61,6 +62,7 @@ def test_flags_reach_the_options(cli, images):
     assert (model["mbstd_group"], model["c_dim"]) == (2, 2)
     assert (model["img_height"], model["img_width"]) == (8, 16)
     assert (data["mirror"], data["use_labels"], data["resolution"]) == (True, True, [8, 16])
+    assert data["class_balance"] == 0.5
     assert (options["augment"]["mode"], options["augment"]["p"]) == ("fixed", 0.3)
     assert (options["tick_kimg"], options["snapshot_every_ticks"]) == (0.004, 2)
     assert options["capture"] == "off"

@@ -102,6 +102,8 @@ def test_wasserstein_alone_is_pointed_out(cli, images):
         (["--loss", "hnge"], "--loss: 'hnge' is not one of 'hinge', "),
         (["--optimizer", "sgd"], "--optimizer: 'sgd' is not one of 'adam', 'adamw', 'rmsprop'"),
         (["--n-critic", 0], "--n-critic: 0 is not in the range x>=1"),
+        (["--class-balance", 0.5], "--class-balance: has no effect with --cfg faces (architecture "
+         "light_skip_gan); it says how often images of each label are shown; add --cond true"),
         (["--r1", -1], "--r1: -1.0 is not in the range x>=0"),
     ],
 )  # fmt: skip

@@ -215,3 +215,58 @@ def test_processes_of_a_machine_decode_each_image_once(has_memfd, monkeypatch):
             assert torch.equal(got, want[rank::size])
     loaders[0]._pixels.fill_(3)
     assert loaders[1]._pixels.eq(3).all()
+
+
+class OfClasses(Numbered):
+    """Picture i is of the class that `classes` has there."""
+
+    def __init__(self, classes, labels=None):
+        super().__init__(len(classes))
+        self.labels = np.eye(max(classes) + 1)[classes] if labels is None else np.array(labels)
+        self.label_dim = self.labels.shape[1]
+
+    def __getitem__(self, i):
+        return super().__getitem__(i)[0], self.labels[i].astype(np.float32)
+
+    def label(self, i):
+        return self.labels[i].astype(np.float32)
+
+
+CLASSES = [0] * 12 + [3] + [1] * 3  # class 2 has no picture
+
+
+@pytest.mark.parametrize(
+    ("balance", "places"), [(0, [12, 3, 0, 1]), (0.5, [9, 4, 0, 3]), (1, [5, 6, 0, 5])]
+)
+@pytest.mark.parametrize("on_device", ["off", "on"])
+def test_rare_classes_are_shown_more_often(balance, places, on_device):
+    def make(batch, **options):
+        options = {"class_balance": balance, "on_device": on_device} | options
+        return BatchLoader(OfClasses(CLASSES), batch, seed=3, **options)
+
+    loader = make(4)
+    epochs = np.concatenate([loader.indices_at(p)[0] for p in range(0, 6 * 16, 4)]).reshape(6, 16)
+    for epoch in epochs:
+        of_class = np.bincount(np.array(CLASSES)[epoch], minlength=4)
+        np.testing.assert_array_equal(of_class, places)
+    changes = (np.diff(np.array(CLASSES)[epochs.flatten()]) != 0).sum()
+    assert changes > 24  # one class after the other would have at most 18
+    for k in (0, 1, 3):  # a class shows all its pictures before one comes again
+        times = np.bincount(epochs[np.array(CLASSES)[epochs] == k], minlength=16)
+        times = times[np.array(CLASSES) == k]
+        assert times.max() - times.min() <= 1
+    np.testing.assert_array_equal(make(16).indices_at(32)[0], epochs[2])  # position alone
+    np.testing.assert_array_equal(make(3).indices_at(15)[0], epochs.flatten()[15:18])
+    x, c = make(16, part=(1, 2)).batch_at(16)
+    assert (x[:, 0, 0, 0] * 127.5 + 127.5).round().tolist() == (6 * epochs[1][1::2]).tolist()
+    assert c.argmax(1).tolist() == np.array(CLASSES)[epochs[1][1::2]].tolist()
+
+
+def test_classes_are_needed_to_balance_them():
+    for labels in ([[0.5, 0.5]] * 4, [[1, 1]] * 4, [[0.0, 0.0]] * 4):
+        data = OfClasses([0] * 4, labels)
+        BatchLoader(data, 2, seed=0)
+        with pytest.raises(ValueError, match="class_balance needs labels that are classes, got"):
+            BatchLoader(data, 2, seed=0, class_balance=0.5)
+    with pytest.raises(ValueError, match="balance must be from 0 to 1, got 2"):
+        BatchLoader(OfClasses(CLASSES), 2, seed=0, class_balance=2)

@@ -1,4 +1,4 @@
-"""The three ways in which the discriminators of mlp and dcgan take a condition."""
+"""The four ways in which the discriminators of mlp and dcgan take a condition."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from _small_networks import small
 
+from fastgan.cli.train_options.names import CONDITIONINGS
 from fastgan.losses.gradient_penalty import r1
 from fastgan.models._conditioning import KINDS
 from fastgan.training.config.recipes import load_recipe
@@ -50,6 +51,14 @@ def test_the_condition_reaches_the_logit_in_its_own_way(name):
     assert torch.equal(classes, alike)
     assert classes.std(0).min() > 0
 
+    D, x, c = make(name, "projection_and_classifier")
+    (logits, classes), (other, alike) = D(x, c), D(x, c.roll(1, 1))
+    none = D(x, torch.zeros_like(c))[0]
+    torch.testing.assert_close(D(x, 3 * c)[0] - none, 3 * (logits - none))
+    assert not logits.isclose(other).any()
+    assert torch.equal(classes, alike)
+    assert classes.std(0).min() > 0
+
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,15 +90,18 @@ def terms_of(config):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_run_with_a_classifier_has_its_losses(name):
+@pytest.mark.parametrize("kind", ["auxiliary_classifier", "projection_and_classifier"])
+def test_a_run_with_a_classifier_has_its_losses(name, kind):
     recipe = load_recipe(name)
     sizes = {"resolution": (16, 16), "img_channels": 3, "c_dim": 3, "batch": 4}
     assert recipe(**sizes).model.conditioning == DEFAULTS[name]
     assert terms_of(recipe(**sizes)) == {}
-    kind = {"conditioning": "auxiliary_classifier"}
+    kind = {"conditioning": kind}
     assert terms_of(recipe(**sizes | {"c_dim": 0}, model=kind)) == {}
     config = recipe(**sizes, model=kind)
     assert terms_of(config) == {"Term": 1.0}
+    (term,) = (m for m in config.make_objective().modules() if type(m).__name__ == "Term")
+    assert term.on_fakes == (kind["conditioning"] == "auxiliary_classifier")
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     own = config.with_changes(objective_options={"auxiliary_classifier": {"weight": 0.5}})
     assert terms_of(own) == {"Term": 0.5}
@@ -107,3 +119,7 @@ def test_a_run_with_a_classifier_has_its_losses(name):
 def test_another_kind_is_refused(name):
     with pytest.raises(ValueError, match=r"conditioning must be one of concatenation, projection"):
         small(name, c_dim=3, conditioning="film")
+
+
+def test_the_command_has_all_kinds():
+    assert CONDITIONINGS == KINDS

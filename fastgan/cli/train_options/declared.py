@@ -74,7 +74,12 @@ OPTIONS = (
             help="Train a conditional model with the labels of the data."),
     _option("--conditioning", type=click.Choice(CONDITIONINGS), shown=OF_CFG,
             help="With --cond true: how the discriminator takes the label: beside the image, by a "
-                 "projection, or not at all, and it learns to name it."),
+                 "projection, or not at all, and it learns to name it; or by the last two "
+                 "together."),
+    _option("--class-balance", type=click.FloatRange(0, 1), shown="0",
+            help="With --cond true, how far images of rare classes are shown more often: 0 shows "
+                 "each image once in an epoch, 1 each class equally often, 0.5 each class in "
+                 "proportion to the square root of its number of images."),
     _option("--subset", type=_COUNT, shown="all",
             help="Train on this number of the images, chosen by --seed."),
     _option("--mirror", type=bool, shown=OF_CFG,

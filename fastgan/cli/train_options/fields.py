@@ -52,6 +52,7 @@ _DATA = {
     "mirror": "mirror",
     "subset": "max_images",
     "data_on_gpu": "on_device",
+    "class_balance": "class_balance",
 }
 
 
@@ -60,6 +61,8 @@ def has_effect(option: str, config: "TrainConfig") -> bool:
     if option in MODEL:
         is_label = option == "conditioning"
         return hasattr(config.model, MODEL[option]) and (config.data.use_labels or not is_label)
+    if option == "class_balance":
+        return config.is_image_model and config.data.use_labels
     if option in LOSSES:
         return has_loss_effect(option, config)
     if option in AUGMENT or option in ("mirror", "data_on_gpu"):
@@ -91,8 +94,8 @@ def default_of(option: str, config: "TrainConfig") -> str | float | bool:
         return default_target(config)
     if option in AUGMENT:
         return getattr(config.augment, AUGMENT[option])
-    if option == "mirror":
-        return config.data.mirror
+    if option in ("mirror", "class_balance"):
+        return getattr(config.data, option)
     if option == "metrics":
         return ",".join(config.metrics) or "none"
     value = getattr(config, _TOP[option])

@@ -23,7 +23,9 @@ _RECIPES = _PACKAGE / "training" / "config" / "recipes"
 _OBJECTIVES = _PACKAGE / "losses" / "adversarial.py"
 
 AVATARS = "avatars"
-CONDITIONINGS = ("concatenation", "projection", "auxiliary_classifier")
+CONDITIONINGS = (
+    "concatenation", "projection", "auxiliary_classifier", "projection_and_classifier",
+)  # fmt: skip
 AS_CFG_HAS_IT = "1"
 AUTO = "auto"  # of --gamma
 OF_CFG = "depends on --cfg"

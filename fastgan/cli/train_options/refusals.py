@@ -32,6 +32,8 @@ def refuse_without_effect(
                 where = "this --cfg has no penalty; --r1, --r2 and --gp add one to every --cfg"
             if option == "conditioning" and not config.data.use_labels:
                 where = "it says how the discriminator takes labels; add --cond true"
+            if option == "class_balance" and not config.data.use_labels:
+                where = "it says how often images of each label are shown; add --cond true"
             raise click.BadParameter(
                 f"has no effect with --cfg {cfg_of(config.name)} (architecture "
                 f"{config.architecture}); {where}; leave it out otherwise",

@@ -219,6 +219,7 @@ def make_loader(
     return BatchLoader(
         dataset, config.batch, seed=config.seed, mirror=config.data.mirror, device=config.device,
         workers=workers, part=part, machine=machine, on_device=config.data.on_device,
+        class_balance=config.data.class_balance,
     )  # fmt: skip
 
 

@@ -50,6 +50,9 @@ class DataConfig:
         on_device: whether all pixels of images are kept as uint8 on the device, where a step
             gathers its batch: "on", "off", or "auto" (default): on a GPU where they fit
             (`fastgan.data.resident_images`). The batches are the same.
+        class_balance: how far images of rare classes are shown more often, from 0 (default: each
+            image once in an epoch) to 1 (each class equally often); class k has a share in
+            proportion to n_k^(1 - class_balance), of n_k images. Labels must be classes then.
 
     Raises:
         ValueError: when a value is out of range.
@@ -63,6 +66,7 @@ class DataConfig:
     mirror: bool = False
     max_images: int | None = None
     on_device: str = "auto"
+    class_balance: float = 0.0
 
     def __post_init__(self):
         require(self.modality in modalities(), "data.modality", f"one of {', '.join(modalities())}",
@@ -71,6 +75,10 @@ class DataConfig:
                 "{} is the default")  # fmt: skip
         require(self.on_device in MODES, "data.on_device", f"one of {', '.join(MODES)}",
                 self.on_device, "auto is the default")  # fmt: skip
+        require(0 <= self.class_balance <= 1, "data.class_balance", "a number from 0 to 1",
+                self.class_balance, "0 shows each image once in an epoch")  # fmt: skip
+        require(self.use_labels or not self.class_balance, "data.class_balance",
+                "0 without data.use_labels", self.class_balance, "set use_labels=True")  # fmt: skip
         if self.resolution is not None:
             object.__setattr__(self, "resolution", tuple(int(n) for n in self.resolution))
             is_fine = len(self.resolution) == 2 and min(self.resolution) > 0
@@ -157,7 +165,8 @@ class TrainConfig(StepConfig):
         name: of the run, such as its recipe's.
         architecture: a module of `fastgan.models`, which has Config, Generator, Discriminator.
         model: the architecture's Config. The run also has the losses that it needs (its
-            `loss_terms`, where it has them, name → weight), unless `objective_options` name them.
+            `loss_terms`, where it has them, name → weight or arguments), unless `objective_options`
+            name them.
         data: the images.
         augment: the augmentation of what D sees.
         init_from: the weights that a new run starts with; default None: initialised by the seed.
@@ -274,6 +283,11 @@ class TrainConfig(StepConfig):
             raise ValueError(
                 f"blur_init_sigma={self.blur_init_sigma} needs images, but {self._samples}; set "
                 "blur_init_sigma=0"
+            )
+        if not self.is_image_model and self.data.class_balance > 0:
+            raise ValueError(
+                f"data.class_balance={self.data.class_balance} needs images, but {self._samples}; "
+                "set data.class_balance=0"
             )
         if not self.is_image_model and self.augment.mode != "noaug":
             raise ValueError(

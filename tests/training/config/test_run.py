@@ -94,6 +94,13 @@ def test_from_dict_names_a_missing_key():
         ({"model": {"z_dim": 3}}, "model: expected an architecture's Config"),
         ({"model": MlpConfig(c_dim=3)}, "data.use_labels=False does not fit model.c_dim=3"),
         ({"data": DataConfig(use_labels=True)}, "data.use_labels=True does not fit"),
+        (
+            {
+                "data": DataConfig(modality="words", use_labels=True, class_balance=0.5),
+                "model": MlpConfig(c_dim=3),
+            },
+            "data.class_balance=0.5 needs images, but data.modality",
+        ),
         ({"data": DataConfig(resolution=(8, 28))}, r"data.resolution: expected the model's \(28"),
         (
             {"model": MlpConfig(data_shape=(2,)), "augment": AugmentConfig(mode="fixed", p=0.1)},
@@ -137,6 +144,8 @@ def test_impossible_runs_are_refused_by_name(changes, message):
         (AugmentConfig, {"groups": "all"}, "augment.groups: expected one of blit"),
         (DataConfig, {"resolution": (0, 8)}, "data.resolution"),
         (DataConfig, {"max_images": 0}, "data.max_images"),
+        (DataConfig, {"class_balance": 1.1, "use_labels": True}, "data.class_balance"),
+        (DataConfig, {"class_balance": 0.5}, "data.class_balance: expected 0 without"),
     ],
 )
 def test_impossible_parts_are_refused_by_name(cls, values, message):
