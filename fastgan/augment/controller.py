@@ -179,14 +179,13 @@ class AdaController(nn.Module):
             )
         means = self.sums[:-1] / self.sums[-1]
         if self.boundary is not None:
-            self.r_t.copy_(means[0])
-            excess = self.r_t - self.target
+            measure, goal = self.r_t.copy_(means[0]), self.target
         else:
             real, fake, held_out = means
             self.r_t.copy_((real - held_out) / (real - fake))
-            excess = real - held_out - self.target * (real - fake)
+            measure, goal = real - held_out - self.target * (real - fake), 0.0
         # NaN compares false to everything, and so moves p neither up nor down.
-        direction = (excess > 0).to(pipe.p) - (excess < 0).to(pipe.p)
+        direction = (measure > goal).to(pipe.p) - (measure < goal).to(pipe.p)
         pipe.p.add_(direction, alpha=num_images / (1000 * self.ada_kimg)).clamp_(0.0, 1.0)
         self.sums.zero_()
 
