@@ -41,20 +41,20 @@ export function seedControl(place, { title, classes, value, mostSeed, changed })
   canvas.setAttribute("aria-hidden", "true");
   const box = document.createElement("div");
   const line = Object.assign(document.createElement("div"), { className: "line" });
-  const name = Object.assign(document.createElement("label"), { htmlFor: id, textContent: title });
+  const name = Object.assign(document.createElement("label"), { htmlFor: id, textContent: `${title} seed` });
   const number = Object.assign(document.createElement("input"), {
     type: "number", id, min: 0, max: mostSeed, step: 1,
   });
   const range = Object.assign(document.createElement("input"), {
     type: "range", min: 0, max: 999, step: 1,
   });
-  range.setAttribute("aria-label", `${title}: seeds 0 to 999`);
+  range.setAttribute("aria-label", `${title} seed, 0 to 999`);
   line.append(name, number);
   box.append(line, range);
   let select = null;
   if (classes) {
     select = document.createElement("select");
-    select.setAttribute("aria-label", `${title}: class`);
+    select.setAttribute("aria-label", `${title} picture: class`);
     select.append(new Option("class of the seed", ""));
     for (let i = 0; i < classes; i++) select.append(new Option(`class ${i}`, i));
     box.append(select);

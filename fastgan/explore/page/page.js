@@ -74,7 +74,7 @@ function start(network) {
   }
 
   const seeds = {};
-  for (const [side, title, value] of [["a", "First picture", 0], ["b", "Second picture", 1]]) {
+  for (const [side, title, value] of [["a", "First", 0], ["b", "Second", 1]]) {
     seeds[side] = seedControl(document.querySelector(`[data-seed="${side}"]`), {
       title, value, classes: network.c_dim, mostSeed: MOST_SEED, changed,
     });
@@ -115,9 +115,8 @@ function start(network) {
     const say = () => {
       const chosen = [...(layers?.chosen() ?? [])];
       if (chosen.length === 0 || chosen.length === count) return chosen.length ? "all" : "none";
-      return chosen.every((layer, i) => layer === i)
-        ? `the ${chosen.length} coarsest`
-        : chosen.join(", ");
+      if (!chosen.every((layer, i) => layer === i)) return chosen.join(", ");
+      return chosen.length === 1 ? "the coarsest" : `the ${chosen.length} coarsest`;
     };
     let many = null;
     layers = layerBoxes($("layers"), count, () => {
@@ -127,7 +126,7 @@ function start(network) {
     });
     many = add(
       row("count"),
-      { label: "Layers from the second picture", min: 0, max: count, step: 1, value: 0, neutral: 0,
+      { label: "Layers of the second", min: 0, max: count, step: 1, value: 0, neutral: 0,
         say },
       (x) => {
         layers.choose((i) => i < x);
