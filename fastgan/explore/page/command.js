@@ -5,7 +5,7 @@ function quoted(text) {
 }
 
 // Set {0, 1, 2, 5} as 0-2,5.
-function ranges(numbers) {
+export function ranges(numbers) {
   const parts = [];
   for (const x of [...numbers].sort((a, b) => a - b)) {
     const last = parts.at(-1);

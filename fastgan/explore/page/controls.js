@@ -41,7 +41,7 @@ export function seedControl(place, { title, classes, value, mostSeed, changed })
   canvas.setAttribute("aria-hidden", "true");
   const box = document.createElement("div");
   const line = Object.assign(document.createElement("div"), { className: "line" });
-  const name = Object.assign(document.createElement("label"), { htmlFor: id, textContent: `${title} seed` });
+  const name = Object.assign(document.createElement("label"), { htmlFor: id, textContent: title });
   const number = Object.assign(document.createElement("input"), {
     type: "number", id, min: 0, max: mostSeed, step: 1,
   });

@@ -2,7 +2,7 @@
 import { layerBoxes, seedControl, slider } from "/controls.js";
 import { toPixels } from "/latents.js";
 import { Network } from "/network.js";
-import { commandOf } from "/command.js";
+import { commandOf, ranges } from "/command.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_SEED = 2 ** 32 - 1;
@@ -114,9 +114,7 @@ function start(network) {
     $("mixing").hidden = false;
     const say = () => {
       const chosen = [...(layers?.chosen() ?? [])];
-      if (chosen.length === 0 || chosen.length === count) return chosen.length ? "all" : "none";
-      if (!chosen.every((layer, i) => layer === i)) return chosen.join(", ");
-      return chosen.length === 1 ? "the coarsest" : `the ${chosen.length} coarsest`;
+      return ranges(chosen) || "none";
     };
     let many = null;
     layers = layerBoxes($("layers"), count, () => {
