@@ -4,7 +4,7 @@ The generator runs in the browser, as ONNX in onnxruntime-web. A server on 127.0
 its files and the latents of seeds, and nothing leaves the machine.
 """
 
-from fastgan.explore.network_files import network_files
+from fastgan.explore.exported_network import network_files
 from fastgan.explore.runtime import (
     RuntimeMissingError,
     fetch_runtime,

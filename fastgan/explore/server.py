@@ -33,7 +33,7 @@ _HEADERS = {
         "connect-src 'self'; style-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'"
     ),
-    # Threads of WebAssembly share memory, which browsers allow to isolated pages alone.
+    # Threads of WebAssembly, for large networks, share memory: browsers let isolated pages alone.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",

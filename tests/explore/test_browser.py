@@ -3,6 +3,7 @@ leaves the machine. Needs Playwright for Python, a Chromium, onnxscript and onnx
 """
 
 import importlib.util
+import json
 import shutil
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import torch
 
 from fastgan.control import edit, factorize, interpolate, replace_layers
 from fastgan.explore import RuntimeMissingError, network_files, runtime_files
+from fastgan.explore.exported_network import describe
 from fastgan.modalities.images.grids import to_pixels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -102,12 +104,26 @@ def browser():
         chromium.close()
 
 
+made = {}  # fingerprint: files; making them takes most of the time of these tests
+
+
+def files_of(network, directions=(), **facts):
+    if network.fingerprint not in made:
+        made[network.fingerprint] = network_files(network)
+    about = {**describe(network, directions, None), **facts}
+    files = {**made[network.fingerprint], "network.json": json.dumps(about).encode()}
+    return {**files, **runtime_files()}
+
+
 @pytest.fixture
 def open_page(browser, serve):
     @contextmanager
-    def opened(network, directions=()):
-        files = {**network_files(network, directions=directions), **runtime_files()}
+    def opened(network, directions=(), cores=1, **facts):
+        files = files_of(network, directions, **facts)
         context = browser.new_context()
+        context.add_init_script(
+            f"Object.defineProperty(navigator, 'hardwareConcurrency', {{get: () => {cores}}})"
+        )
         try:
             with serve(network, files) as server:
                 page = Page(context.new_page(), server.address)
@@ -126,7 +142,8 @@ def open_page(browser, serve):
 def test_a_network_with_styles(make_network, open_page, name, c_dim):
     network = make_network(name, c_dim)
     directions = factorize(network, count=2, layers=[0])
-    with open_page(network, [directions]) as page:
+    with open_page(network, [directions], cores=4, threads=2) as page:
+        assert page.page.evaluate("crossOriginIsolated")  # else there are no threads
         page.shows(network.images_of_ws(network.ws([0])))
         page.moves(page.seed, "a", 4_000_000_000)
         page.shows(network.images_of_ws(network.ws([4_000_000_000])))
@@ -194,7 +211,7 @@ def test_the_keyboard_alone(make_network, open_page):
 
 def test_a_network_that_can_not_be_loaded_says_so(make_network, serve, browser):
     network = make_network("light_skip_gan")
-    files = {**network_files(network), **runtime_files(), "synthesis.onnx": b"no network"}
+    files = {**files_of(network), "synthesis.onnx": b"no network"}
     with serve(network, files) as server:
         page = browser.new_page()
         page.goto(server.address)

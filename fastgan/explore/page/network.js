@@ -16,7 +16,7 @@ export class Network {
   constructor(facts) {
     Object.assign(this, facts);
     const cores = navigator.hardwareConcurrency || 1;
-    this.threads = self.crossOriginIsolated ? Math.min(4, cores) : 1;
+    this.threads = self.crossOriginIsolated ? Math.max(1, Math.min(this.threads, cores >> 1)) : 1;
     this.points = new Map();
     this.waiting = new Map();
     this.worker = new Worker("/worker.js", { type: "module" });

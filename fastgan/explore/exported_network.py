@@ -11,6 +11,8 @@ from fastgan.export import to_onnx
 
 __all__ = ["network_files"]
 
+_LARGE = 5_000_000  # parameters; threads make smaller networks slower (docs/explore.md)
+_THREADS = 4
 _REACH = {"labels": 3.0, "sefa": 5.0}  # standard deviations, of a slider
 
 
@@ -65,6 +67,7 @@ def describe(
         "shape": list(network.image_shape),
         "z_dim": network.G.z_dim,
         "c_dim": network.c_dim,
+        "threads": _THREADS if _parameters(network) >= _LARGE else 1,  # at most
         "styles": None,
     }
     if network.has_styles:
@@ -76,6 +79,10 @@ def describe(
             "directions": [row for found in directions for row in _rows(found)],
         }
     return facts
+
+
+def _parameters(network: SteerableGenerator) -> int:
+    return sum(p.numel() for p in network.G.parameters())
 
 
 def _rows(found: Directions) -> list[dict[str, Any]]:

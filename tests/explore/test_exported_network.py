@@ -9,7 +9,7 @@ import torch
 
 from fastgan.control import edit, factorize
 from fastgan.explore import network_files
-from fastgan.explore.network_files import describe
+from fastgan.explore.exported_network import describe
 
 HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"))
 
@@ -35,6 +35,14 @@ def test_numbers_of_a_network_with_styles(make_network):
 def test_numbers_of_a_network_without_styles(make_network):
     facts = describe(make_network("dcgan", c_dim=2), [], None)
     assert (facts["styles"], facts["c_dim"], facts["network"]) == (None, 2, "dcgan")
+
+
+def test_only_large_networks_get_threads(make_network, monkeypatch):
+    network = make_network("mlp")
+    assert describe(network, [], None)["threads"] == 1
+    size = sum(p.numel() for p in network.G.parameters())
+    monkeypatch.setattr("fastgan.explore.exported_network._LARGE", size)
+    assert describe(network, [], None)["threads"] == 4
 
 
 @pytest.mark.slow
