@@ -123,9 +123,9 @@ class Modality:
             True where it is in `metric.LOWER_IS_BETTER`, False where it is in
             `metric.HIGHER_IS_BETTER`; None where neither is, as of a control.
         """
-        if metric in self.metric.LOWER_IS_BETTER:
+        if metric in getattr(self.metric, "LOWER_IS_BETTER", ()):
             return True
-        return False if metric in self.metric.HIGHER_IS_BETTER else None
+        return False if metric in getattr(self.metric, "HIGHER_IS_BETTER", ()) else None
 
     def preparation(self, data: Any, model: Any) -> Callable[..., None] | None:
         """What makes the data set before its first use.
