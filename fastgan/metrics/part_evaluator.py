@@ -88,12 +88,26 @@ class PartEvaluator:
         """
         return (np.arange(n) + first) % len(self.dataset)
 
-    def scores(self, names: Sequence[str], fake: Tensor) -> dict[str, float]:
+    def properties(self, fake: Tensor) -> Any:
+        """What `scores` takes of all generated samples: here their features.
+
+        It is called once, and `scores` for all samples and for 20 halves of them. What takes long
+        for each sample, and is of that sample alone, belongs here.
+
+        Args:
+            fake: [num_fake, F], the features of all generated samples.
+
+        Returns:
+            A tensor or an array, one row for each sample.
+        """
+        return fake
+
+    def scores(self, names: Sequence[str], fake: Any) -> dict[str, float]:
         """The values of metrics.
 
         Args:
             names: metrics, of `names`.
-            fake: [num_fake, F], the features of all generated samples.
+            fake: rows of what `properties` returned.
 
         Returns:
             The value of each metric by name.
@@ -143,11 +157,12 @@ class PartEvaluator:
         if self.ranks is not None and self.ranks.rank > 0:
             return {}
         check_finite(fake, ", ".join(names), "generated")
-        scores = self.scores(names, fake)
+        known = self.properties(fake)
+        scores = self.scores(names, known)
         values = {name: scores[name] for name in names}
         reach = intervals(
             values,
-            lambda draws, share: self.subset_scores(names, fake, draws, share),
+            lambda draws, share: self.subset_scores(names, known, draws, share),
             num_samples=self.num_subset_rows(len(fake)),
             seed=self.seed,
         )
@@ -180,13 +195,13 @@ class PartEvaluator:
         return num_fake
 
     def subset_scores(
-        self, names: Sequence[str], fake: Tensor, draws: np.random.RandomState, share: float
+        self, names: Sequence[str], fake: Any, draws: np.random.RandomState, share: float
     ) -> dict[str, float]:
         """The values of metrics of a random part of the samples, for their intervals.
 
         Args:
             names: metrics, of `names`.
-            fake: [num_fake, F], the features of all generated samples.
+            fake: what `properties` returned.
             draws: chooses the part.
             share: of the samples.
 

@@ -24,6 +24,7 @@ from fastgan.cli.progress_bar import count_bar
 from fastgan.cli.shared_options import device_option, network_option, runs_option
 
 _MOST_BYTES = 4 * 2**30  # of all frames, which are in memory at once
+_MOST_SHARED = 4  # points of an image where images share the seeds
 _MOST_GIF_RATE = 50  # browsers slow down what is faster
 
 
@@ -47,7 +48,8 @@ class _Grid(click.ParamType):
 @seeds_option("0-7", "Seeds of the points that the video passes, for example 0,3,5-9.")
 @click.option("--grid", type=_Grid(), default="1x1", show_default=True, metavar="WxH",
               help="Images side by side, width x height; the seeds are dealt out to them.")
-@click.option("--num-keyframes", type=click.IntRange(min=1), show_default="all --seeds",
+@click.option("--num-keyframes", type=click.IntRange(min=2),
+              show_default="all --seeds; 4, where there is but one seed for each image",
               help="Points of each image of the grid; the seeds are repeated where they are fewer.")
 @click.option("--w-frames", type=click.IntRange(min=1), default=60, show_default=True,
               help="Frames from one point to the next.")
@@ -85,6 +87,11 @@ def command(network, seeds, grid, num_keyframes, w_frames, space, interpolation,
     if output.suffix.lower() not in (".mp4", ".gif"):
         raise click.BadParameter(
             f"expected a .mp4 or .gif file, got {output.name}", param_hint="--output"
+        )
+    if len(seeds) == 1:
+        raise click.BadParameter(
+            "expected at least two, since a video moves from seed to seed; `fastgan generate` "
+            "writes one image", param_hint="--seeds",
         )
     is_gif = output.suffix.lower() == ".gif"
     if not is_gif and not can_write_mp4():
@@ -144,6 +151,13 @@ def np_frame(picture: Any) -> Any:
 
 
 def _dealt(seeds: list[int], images: int, points: int | None) -> list[list[int]]:
-    """The seeds of each image of the grid, all of one length; used again where they do not last."""
-    points = points or -(-len(seeds) // images)
-    return [[seeds[(i * points + k) % len(seeds)] for k in range(points)] for i in range(images)]
+    """The seeds of each image of the grid, all of one length; used again where they do not last.
+
+    Where there is but one for each image, which would stand still, an image begins at its own and
+    passes those that follow.
+    """
+    each = points or -(-len(seeds) // images)
+    if each == 1 and points is None:
+        each = min(len(seeds), _MOST_SHARED)
+        return [[seeds[(i + k) % len(seeds)] for k in range(each)] for i in range(images)]
+    return [[seeds[(i * each + k) % len(seeds)] for k in range(each)] for i in range(images)]

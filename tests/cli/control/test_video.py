@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from fastgan.cli.control.video import _dealt
+
 
 def _frames(path):
     with Image.open(path) as picture:
@@ -19,6 +21,19 @@ def test_a_gif_of_a_grid(cli, styled):
     assert not np.array_equal(frames[0], frames[1])
 
 
+@pytest.mark.parametrize(
+    ("seeds", "images", "points", "expected"),
+    [
+        ([0, 1, 2, 3, 4], 2, None, [[0, 1, 2], [3, 4, 0]]),
+        ([5, 6], 2, None, [[5, 6], [6, 5]]),  # one each would stand still
+        ([0, 1, 2, 3, 4, 5], 6, None, [[i % 6 for i in range(k, k + 4)] for k in range(6)]),
+        ([0, 1, 2], 2, 2, [[0, 1], [2, 0]]),
+    ],
+)
+def test_each_image_of_a_grid_has_seeds_to_move_between(seeds, images, points, expected):
+    assert _dealt(seeds, images, points) == expected
+
+
 def test_an_mp4_of_a_network_without_styles(cli, plain):
     av = pytest.importorskip("av")
     words = ("--seeds", "0,1", "--w-frames", 2, "--no-loop", "--output", "v.mp4")
@@ -34,6 +49,7 @@ def test_an_mp4_of_a_network_without_styles(cli, plain):
         (["--output", "v.avi"], "expected a .mp4 or .gif file"),
         (["--output", "v.gif", "--fps", "60"], "at most 50 frames per second"),
         (["--grid", "0x2"], "expected WIDTHxHEIGHT"),
+        (["--output", "v.gif", "--seeds", "7"], "expected at least two, since a video moves"),
         (["--output", "v.gif", "--w-frames", "100000"], "more than 4 GiB"),
         (["--output", "v.gif", "--styles", "2"], "has layers 0 to 1"),
     ],

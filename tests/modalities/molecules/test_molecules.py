@@ -285,6 +285,30 @@ def test_scores_of_real_molecules_and_of_nothing(few):
     assert values["ring_sizes"].value == pytest.approx((1 / 6 + 1 / 3 + 1 / 2) / 2)
 
 
+def test_each_graph_is_read_once_for_the_value_and_its_interval(few, monkeypatch):
+    read = []
+
+    def counted(x, elements):
+        read.append(len(x["atoms"]))
+        return to_smiles(x, elements)
+
+    monkeypatch.setattr("fastgan.modalities.molecules.metric.to_smiles", counted)
+    evaluator = make_evaluator(few)
+    x = {key: value.repeat(3, 1, 1) for key, value in everything(few).items()}
+    x["atoms"][0], x["bonds"][0] = x["atoms"][1], torch.eye(4)[torch.full((28,), 3)]  # not valid
+    found = evaluator.evaluate(evaluator.names, lambda n: x, 54)
+    assert read == [54]
+    assert found["valid"].value == 53 / 54
+    low, high = found["ringed"].interval
+    assert low < found["ringed"].value < high
+    halves = evaluator.subset_scores(
+        evaluator.names, evaluator.properties(evaluator.features(x, 0)),
+        np.random.RandomState(0), 0.5,
+    )  # fmt: skip
+    kept = np.random.RandomState(0).permutation(54)[:27]
+    assert halves["valid"] == np.mean(kept != 0)
+
+
 def run(*words):
     result = CliRunner().invoke(main, [str(word) for word in words])
     assert result.exit_code == 0, result.output
