@@ -36,7 +36,7 @@ class AdaController(nn.Module):
     global num_images: p is then the same in all processes, and equal to that of one process.
 
     Args:
-        target: of the measure, in (-1, 1). Default: 0.6 for r_t, as in the paper, and 0.3 for r_v.
+        target: of the measure, in (-1, 1). Default: 0.6 for r_t, as in the paper, and 0.2 for r_v.
         ada_kimg: thousands of real images in which p can go from 0 to 1; > 0; 500 in the paper.
         boundary: b, the `boundary` of the `fastgan.losses.Objective`; None: r_v.
 
@@ -195,4 +195,4 @@ class AdaController(nn.Module):
 
 def default_target(boundary: float | None) -> float:
     """The `target` of an `AdaController` where none is given."""
-    return 0.3 if boundary is None else 0.6
+    return 0.2 if boundary is None else 0.6

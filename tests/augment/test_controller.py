@@ -125,7 +125,7 @@ def test_a_discriminator_that_prefers_fakes_is_judged_by_the_same_inequality(hel
 
 def test_default_targets():
     assert (AdaController().target, AdaController(boundary=0.5).target) == (0.6, 0.6)
-    assert AdaController(boundary=None).target == 0.3
+    assert AdaController(boundary=None).target == 0.2
 
 
 def test_held_out_images_come_with_their_labels():

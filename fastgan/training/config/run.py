@@ -107,7 +107,7 @@ class AugmentConfig:
             (`fastgan.augment.AdaController`). Objectives that read differences of logits alone,
             such as the relativistic one, need `held_out_share` of the images for it.
         p: probability in [0, 1]; default 0.
-        target: of ADA, in (-1, 1); default None: 0.6, or 0.3 where images are held out.
+        target: of ADA, in (-1, 1); default None: 0.6, or 0.2 where images are held out.
         groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
         ada_kimg: thousands of real images over which ADA moves p by at most 1, > 0; default 500.
         held_out_share: of the images, in (0, 0.5]: so many, but at most 256, are not trained on,

@@ -5,23 +5,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastgan.data.balanced_choice import balanced_choice
 from fastgan.data.image_dataset import spread_indices
 from fastgan.data.image_part import ImagePart
 from fastgan.data.resident_images import normalised
 from fastgan.training.config.run import MOST_HELD_OUT
+from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.step.state import TrainState
 
 __all__ = ["hold_out"]
 
+_CANDIDATES = 4 * MOST_HELD_OUT
 
-def hold_out(state: TrainState, dataset: Any) -> tuple[Any, str]:
+
+def hold_out(state: TrainState, dataset: Any, ranks: Ranks | None = None) -> tuple[Any, str]:
     """Takes images away from those for training, and gives them to the state's ADA.
 
-    They are evenly spread over the data set, and the same for every process and after a resume.
+    They are chosen by `fastgan.data.balanced_choice` of at most `_CANDIDATES` images that are
+    evenly spread over the data set: the same ones after a resume, and for every process.
 
     Args:
         state: of the run; nothing is done where its ADA needs no such images.
         dataset: of the run; None for a loader of the user's.
+        ranks: the processes that train together; None for one.
 
     Returns:
         The images for training, and a line that says what is held out; the data set itself and ""
@@ -43,7 +49,13 @@ def hold_out(state: TrainState, dataset: Any) -> tuple[Any, str]:
     num = min(max(round(count * config.augment.held_out_share), 1), MOST_HELD_OUT)
     if num >= count:
         raise ValueError(f"train: {needs}, and {dataset.path} has {count}; give more images")
-    chosen = spread_indices(count, num, "train") or []
+    candidates = spread_indices(count, _CANDIDATES, "train") or list(range(count))
+    chosen = candidates
+    if ranks is None or ranks.is_first:
+        images = np.stack([dataset[index][0] for index in candidates])
+        chosen = [candidates[i] for i in balanced_choice(images, num, config.seed)]
+    if ranks is not None:  # another processor could round otherwise
+        chosen = ranks.broadcast_object("indices of held-out images", chosen)
     pixels, labels = zip(*(dataset[index] for index in chosen), strict=True)
     images = normalised(torch.from_numpy(np.stack(pixels)).to(state.device))
     has_labels = getattr(dataset, "label_dim", 0) > 0

@@ -149,7 +149,7 @@ def train(
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
     whole = loader
-    trained, held_out_note = hold_out(state, dataset)
+    trained, held_out_note = hold_out(state, dataset, ranks)
     if dataset is not None:
         loader = modality.make_loader(
             trained, config, part=(rank, world_size), workers=workers,

@@ -104,19 +104,21 @@ class TrainStep:
                 f"{config.objective!r} has {boundary}, by which D's logits of real samples are "
                 f"read; pass AdaController(boundary={boundary})"
             )
+        if held_out is not None and not isinstance(held_out, Batch):
+            held_out = Batch(x=held_out)
         if ada is not None and boundary is None and ada.held_out is None:
-            raise ValueError(
-                f"TrainStep: the objective {config.objective!r} leaves single logits without "
-                "meaning, so that ada compares those of real samples with those of samples that "
-                "training does not show; give it some by ada.hold(images)"
-            )
+            if held_out is None:
+                raise ValueError(
+                    f"TrainStep: the objective {config.objective!r} leaves single logits without "
+                    "meaning, so that ada compares those of real samples with those of samples "
+                    "that training does not show; pass some as held_out"
+                )
+            ada.hold(held_out.x, held_out.c)
         self.state: StepState = create_step_state(
             config, G, D, latent_shape=shape, augment=augment, ada=ada,
             latent_sampler=latent_sampler,
         )  # fmt: skip
         self._example: Batch | None = None
-        if held_out is not None and not isinstance(held_out, Batch):
-            held_out = Batch(x=held_out)
         self._held_out = held_out
         words = Words.of_train_step()
         self._health: HealthWatch | None = None

@@ -45,13 +45,14 @@ def test_no_image_is_both_held_out_and_trained_on(tiny, kind):
     state = state_of(tiny)
     part, note = hold_out(state, kind(31))
     assert "3 of the 31 images are not trained on" in note
-    assert state.ada.labels[:, 0].tolist() == [0.0, 10.0, 20.0]
+    held = state.ada.labels[:, 0].tolist()
+    assert len(set(held)) == 3
     assert torch.equal(state.ada.held_out[:, 0, 0, 0], state.ada.labels[:, 0] / 127.5 - 1)
     loader = BatchLoader(part, 28, seed=0)
     x, c = loader.batch_at(0)  # one epoch
-    assert sorted(c[:, 0].tolist()) == [i for i in range(31) if i not in (0, 10, 20)]
+    assert sorted(c[:, 0].tolist()) == [i for i in range(31) if i not in held]
     torch.testing.assert_close(x[:, 0, 0, 0], c[:, 0] / 127.5 - 1)
-    assert part.label(0).tolist() == [1.0]
+    assert part.label(0).tolist() == part[0][1].tolist()
     assert part.path == "numbered"
 
 
