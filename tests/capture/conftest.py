@@ -24,7 +24,7 @@ def lint():
     def run(script: str, *arguments: str) -> tuple[int, list[dict]]:
         command = [sys.executable, "-W", "error", str(FOLDER / script), *arguments]
         done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=1800
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=7200
         )
         if not done.stdout:
             pytest.fail(f"{script} exited with {done.returncode} and printed nothing; see stderr")

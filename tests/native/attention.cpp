@@ -1,19 +1,37 @@
 #include "../../csrc/ops/attention/attention.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <optional>
+#include <string>
 
 #include "driver.h"
 
 namespace fastgan::driver {
 namespace {
 
+// Sets the most blocks that a grid has along x on the emulator, while it lives.
+class MostBlocks {
+ public:
+  explicit MostBlocks(const char* most) {
+    if (const char* value = std::getenv(kName)) before_ = value;
+    setenv(kName, most, 1);
+  }
+  ~MostBlocks() { before_.empty() ? unsetenv(kName) : setenv(kName, before_.c_str(), 1); }
+
+ private:
+  static constexpr const char* kName = "FASTGAN_EMULATOR_NARROW_LIMIT";
+  std::string before_;
+};
+
 // mask_*: sizes of the mask, 0 where there is none. gq_k: what every gq · k has in common, so that
-// the mean of u is so large.
+// the mean of u is so large. is_in_small_grids: at most 10 blocks along x.
 struct Shape {
   int64_t batch, queries, keys, channels, values;
   int64_t masks = 0, mask_queries = 0, mask_keys = 0;
   int64_t misaligned = 0;
   double gq_k = 0;
+  bool is_in_small_grids = false;
 
   std::string name() const {
     const auto text = [](int64_t n) { return std::to_string(n); };
@@ -21,7 +39,8 @@ struct Shape {
            text(values) +
            (masks ? " mask " + text(masks) + "x" + text(mask_queries) + "x" + text(mask_keys)
                   : "") +
-           (misaligned ? " misaligned" : "") + (gq_k > 0 ? " large mean" : "");
+           (misaligned ? " misaligned" : "") + (gq_k > 0 ? " large mean" : "") +
+           (is_in_small_grids ? " small grids" : "");
   }
 };
 
@@ -40,6 +59,7 @@ struct Problem {
   Memory mask;
   std::vector<Exact> want_o, want_lse;
   std::vector<double> p;  // [batch, queries, keys]
+  std::optional<MostBlocks> most_blocks;
 
   Problem(DType type, const Shape& shape)
       : dtype(type),
@@ -63,6 +83,7 @@ struct Problem {
     for (int64_t i = 0; i < mask.bytes(); ++i)
       mask.at<unsigned char>(i) = i / n.mask_keys % 4 == 1 ? 0 : i * 7 % 5 != 0;  // some rows: none
     make_probabilities();
+    if (n.is_in_small_grids) most_blocks.emplace("10");
   }
 
   bool counts(int64_t b, int64_t i, int64_t j) const {
@@ -290,8 +311,7 @@ const bool kRegistered = add_cases("attention", [](Adder add) {
                                {2, 5, 6, 4, 8, 2, 5, 1}})
       add_shape(dtype, shape);
   }
-  // More items than a grid has blocks where the limit of indices is 100.
-  add_shape(DType::kFloat32, {102, 1, 3, 4, 4});
+  add_shape(DType::kFloat32, {12, 1, 3, 4, 4, 0, 0, 0, 0, 0, true});  // more than one grid
   // In 16 bits alone, where what the mean is taken from is a result that has been rounded.
   add_shape(DType::kBFloat16, {1, 5, 6, 8, 8, 0, 0, 0, 0, 512});
 });
