@@ -132,7 +132,7 @@ def _fetched(text: str, flag: str, may_be_published: bool) -> Path:
     if not may_be_published:
         raise click.BadParameter(
             f"{text} is a repository of the Hugging Face Hub, and this needs a run on this machine;"
-            " generate, onnx, mix, video, project and edit take one",
+            " generate, onnx, explore, mix, video, project and edit take one",
             param_hint=flag,
         )
     name, revision = found

@@ -20,14 +20,15 @@ def network_files(
     network: SteerableGenerator,
     *,
     directions: Sequence[Directions] = (),
-    name: str | None = None,
+    options: Sequence[str] = (),
 ) -> dict[str, bytes]:
     """The files about a network that the page asks for.
 
     Args:
         network: on the CPU.
         directions: whose sliders the page shows, in this order.
-        name: what `--network` would be on a command line; default: the network's name.
+        options: those that name the network on a command line, such as ("--network", "latest");
+            without any, the page shows no commands.
 
     Returns:
         {name of the file: content}: network.json, and mapping.onnx and synthesis.onnx of a network
@@ -39,7 +40,7 @@ def network_files(
     parts = {"mapping": "mapping", "synthesis": "synthesis"}
     if not network.has_styles:
         parts = {"generator": "whole"}
-    files = {"network.json": json.dumps(describe(network, directions, name)).encode()}
+    files = {"network.json": json.dumps(describe(network, directions, options)).encode()}
     with tempfile.TemporaryDirectory() as folder:
         for stem, part in parts.items():
             path = Path(folder) / f"{stem}.onnx"
@@ -49,21 +50,21 @@ def network_files(
 
 
 def describe(
-    network: SteerableGenerator, directions: Sequence[Directions], name: str | None
+    network: SteerableGenerator, directions: Sequence[Directions], options: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The numbers of a network that the page needs beside its ONNX files.
 
     Args:
         network: any.
         directions: of it.
-        name: as of `network_files`.
+        options: as of `network_files`.
 
     Returns:
         What JSON can hold; "styles" is None for a network without styles.
     """
     facts: dict[str, Any] = {
         "name": network.name,
-        "network": name or network.name,
+        "options": list(options),
         "shape": list(network.image_shape),
         "z_dim": network.G.z_dim,
         "c_dim": network.c_dim,

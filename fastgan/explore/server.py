@@ -71,7 +71,7 @@ class PageServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that hangs up while it is answered is no error of ours."""
+        # A browser that hangs up while it is answered is no error of ours.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

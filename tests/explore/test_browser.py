@@ -110,7 +110,7 @@ made = {}  # fingerprint: files; making them takes most of the time of these tes
 def files_of(network, directions=(), **facts):
     if network.fingerprint not in made:
         made[network.fingerprint] = network_files(network)
-    about = {**describe(network, directions, None), **facts}
+    about = {**describe(network, directions, ("--network", "my run")), **facts}
     files = {**made[network.fingerprint], "network.json": json.dumps(about).encode()}
     return {**files, **runtime_files()}
 
@@ -169,7 +169,7 @@ def test_a_network_with_styles(make_network, open_page, name, c_dim):
         page.moves(page.page.get_by_label(f"layer {last}", exact=True).check)
         mixed = replace_layers(network.ws([5]), network.ws([9]), [last])
         page.shows(network.images_of_ws(mixed))
-        line = f"fastgan mix --network {name} --rows 5 --cols 9 --styles {last}"
+        line = f"fastgan mix --network 'my run' --rows 5 --cols 9 --styles {last}"
         assert page.page.inner_text("#line") == line
 
 
@@ -189,7 +189,7 @@ def test_a_network_without_styles(make_network, open_page, name):
         page.page.get_by_label("First picture: class").select_option("0")
         page.set("blend", 0)
         page.shows(network.images_of_z(network.z([3]), network.conditions([3], 0)))
-        line = f"fastgan generate --network {name} --seeds 3 --class 0"
+        line = "fastgan generate --network 'my run' --seeds 3 --class 0"
         assert page.page.inner_text("#line") == line
 
 

@@ -17,8 +17,8 @@ HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"
 def test_numbers_of_a_network_with_styles(make_network):
     network = make_network("light_skip_gan", c_dim=3)
     directions = factorize(network, count=2, layers=[1])
-    facts = json.loads(json.dumps(describe(network, [directions], "runs/a b")))
-    assert facts["network"] == "runs/a b"
+    facts = json.loads(json.dumps(describe(network, [directions], ("--network", "runs/a b"))))
+    assert facts["options"] == ["--network", "runs/a b"]
     assert facts["shape"] == list(network.image_shape)
     assert (facts["z_dim"], facts["c_dim"]) == (network.G.z_dim, 3)
     styles = facts["styles"]
@@ -33,16 +33,16 @@ def test_numbers_of_a_network_with_styles(make_network):
 
 
 def test_numbers_of_a_network_without_styles(make_network):
-    facts = describe(make_network("dcgan", c_dim=2), [], None)
-    assert (facts["styles"], facts["c_dim"], facts["network"]) == (None, 2, "dcgan")
+    facts = describe(make_network("dcgan", c_dim=2), [])
+    assert (facts["styles"], facts["c_dim"], facts["options"]) == (None, 2, [])
 
 
 def test_only_large_networks_get_threads(make_network, monkeypatch):
     network = make_network("mlp")
-    assert describe(network, [], None)["threads"] == 1
+    assert describe(network, [])["threads"] == 1
     size = sum(p.numel() for p in network.G.parameters())
     monkeypatch.setattr("fastgan.explore.exported_network._LARGE", size)
-    assert describe(network, [], None)["threads"] == 4
+    assert describe(network, [])["threads"] == 4
 
 
 @pytest.mark.slow

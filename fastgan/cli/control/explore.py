@@ -56,7 +56,10 @@ def command(ctx, network, files, num_directions, port, is_opened, fetch_runtime,
         if num_directions and steerable.has_styles:
             found.append(factorize(steerable, count=min(num_directions, steerable.w_dim)))
         click.echo("fastgan: writing the network as ONNX ...")
-        of_network = network_files(steerable, directions=found, name=network)
+        options = ["--network", network]
+        if ctx.get_parameter_source("runs") is click.core.ParameterSource.COMMANDLINE:
+            options += ["--runs", str(runs)]
+        of_network = network_files(steerable, directions=found, options=options)
     try:
         server = PageServer(steerable, {**of_network, **shipped}, port or 0)
     except OSError as error:

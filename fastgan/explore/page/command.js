@@ -16,7 +16,7 @@ export function ranges(numbers) {
 }
 
 export function commandOf(network, { a, b, blend, psi, mixed, strengths }) {
-  const words = ["--network", quoted(network.network)];
+  const words = network.options.map(quoted);
   const isMixed = mixed.size > 0;
   const isPlain = strengths.every((x) => x === 0) && (blend === 0 || (blend === 1 && !isMixed));
   const hasOneClass = !isMixed || a.label === b.label;

@@ -222,6 +222,7 @@ function start(network) {
   if (network.styles) words.push(`${network.styles.layers} layers with styles`);
   if (network.c_dim) words.push(`${network.c_dim} classes`);
   $("name").textContent = network.name;
+  $("command").hidden = network.options.length === 0;
   $("facts").textContent = words.join(", ");
   document.title = `${network.name} - fastgan explore`;
   $("message").hidden = true;

@@ -18,8 +18,8 @@ def stopped(monkeypatch):
     """
     seen = {}
 
-    def network_files(network, *, directions, name):
-        seen.update(network=network, directions=directions, name=name)
+    def network_files(network, *, directions, options):
+        seen.update(directions=directions, options=options)
         return {"network.json": b"{}"}
 
     def serve_forever(self):
@@ -50,9 +50,10 @@ def test_it_serves_the_page_until_ctrl_c(cli, styled, network, stopped, monkeypa
     assert not opened
     assert stopped["answer"] == b"{}"
     assert [len(found.names) for found in stopped["directions"]] == [2, 3]
-    assert stopped["name"] == str(styled)
+    assert stopped["options"] == ["--network", str(styled)]
 
-    cli("explore", styled, "--num-directions", 0, "--open")
+    cli("explore", "latest", "--runs", styled.parent, "--num-directions", 0, "--open")
+    assert stopped["options"] == ["--network", "latest", "--runs", str(styled.parent)]
     assert stopped["directions"] == []
     assert len(opened) == 1
 
