@@ -273,8 +273,8 @@ def check(
 
 
 def check_clean(plan: Plan, drivers: Drivers, seeds: Sequence[int]) -> dict[str, list[str]]:
-    """What the detectors find, under all of `seeds`, in the cases in which they look for bugs,
-    where there is no bug.
+    """What the detectors find in the cases in which they look for bugs, where there is no bug:
+    under all of `seeds` where results may depend on them.
     """
     cases: dict[tuple[str, Detector], set[str]] = {}
     for mutation, detectors in plan.items():
@@ -283,7 +283,9 @@ def check_clean(plan: Plan, drivers: Drivers, seeds: Sequence[int]) -> dict[str,
     found: dict[str, list[str]] = {}
     for (op, d), names in sorted(cases.items(), key=lambda item: (item[0][0], item[0][1].name)):
         driver = drivers[op, d.sanitize]
-        found.setdefault(d.name, []).extend(run(driver, d, seed, sorted(names)) for seed in seeds)
+        # An access that a sanitizer flags is wrong in any order of threads.
+        those = seeds if d.order == "random" and d.sanitize is None else seeds[:1]
+        found.setdefault(d.name, []).extend(run(driver, d, seed, sorted(names)) for seed in those)
     return found
 
 
