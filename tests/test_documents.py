@@ -266,6 +266,7 @@ def test_readme_builds_and_installs_a_wheel(tmp_path):
         cwd=target,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.stdout.split() == ["cpu"], done.stderr
 
@@ -273,7 +274,7 @@ def test_readme_builds_and_installs_a_wheel(tmp_path):
 def run_pip(words, folder):
     assert words[0] == "pip"
     line = [sys.executable, "-m", *words]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr
 
 

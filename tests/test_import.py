@@ -184,7 +184,8 @@ def test_a_command_names_the_missing_extra(missing, arguments, said):
     code = BLOCKED.format(blocked=missing) + f"sys.argv[1:] = {arguments}\n"
     code += "from fastgan.__main__ import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 def test_every_case_file_is_in_its_suite():
     command = [sys.executable, "-m", "pytest", "benchmarks", "--collect-only", "-q"]
     options = ["--every-case", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for kind in KINDS:
         found = [line for line in done.stdout.splitlines() if f"bench_{kind}.py::" in line]

@@ -127,8 +127,9 @@ def checkout(tmp_path):
 
 def test_train_generate_factorise(checkout):
     plain = subprocess.run(
-        [sys.executable, "train.py", "g.pt"], cwd=checkout, capture_output=True, text=True
-    )
+        [sys.executable, "train.py", "g.pt"], cwd=checkout, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
     assert "ninja: build stopped" in plain.stderr
     done = run(checkout, "all.py", "train.py g.pt --local-rank=0", "generate.py g.pt",
                "factorize.py g.pt")  # fmt: skip

@@ -376,7 +376,8 @@ def test_the_harm_is_real(tmp_path):
     for kind in ("os.system", "eval", "INST", "OBJ", "pickle in a storage"):
         (tmp_path / "x.pkl").write_bytes(files[kind])
         line = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"
-        subprocess.run([sys.executable, "-c", line, tmp_path / "x.pkl"], capture_output=True)
+        command = [sys.executable, "-c", line, tmp_path / "x.pkl"]
+        subprocess.run(command, capture_output=True, timeout=120)
         assert (tmp_path / "ran").exists(), kind
         (tmp_path / "ran").unlink()
 

@@ -112,7 +112,7 @@ def test_global_generator_is_not_touched():
         "random.seed(7); p.render(p.draw_attributes(0, 0), 8); a = random.random();"
         "random.seed(7); assert a == random.random()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_drawing_needs_no_torch():
@@ -123,8 +123,9 @@ def test_drawing_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], input=job.encode(), capture_output=True, check=True
-    )
+        [sys.executable, "-P", "-c", code], input=job.encode(), capture_output=True, check=True,
+        timeout=120,
+    )  # fmt: skip
     assert done.stdout[4:8] == b"\x89PNG"
 
 

@@ -160,4 +160,4 @@ def endpoint():
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(60)

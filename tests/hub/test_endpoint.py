@@ -34,6 +34,7 @@ def test_push_generate_and_the_cache(run, tmp_path):
             result = subprocess.run(
                 [sys.executable, "-m", "fastgan", *map(str, arguments)],
                 env=os.environ | own | changes, capture_output=True, text=True, check=False,
+                timeout=300,
             )  # fmt: skip
             assert result.returncode == code, result.stdout + result.stderr
             return result.stdout + result.stderr

@@ -226,7 +226,7 @@ def test_temporary_files_of_killed_processes_go(tiny, config, tmp_path):
 def dead_process():
     """The number of a process that has ended."""
     process = subprocess.Popen(["true"])
-    process.wait()
+    process.wait(60)
     return process.pid
 
 
