@@ -23,10 +23,11 @@ __all__ = ["Directions", "edit", "factorize", "learn_directions", "log_odds"]
 
 _FORMAT = 1
 _RIDGE = 1.0  # of the mean variance of w
-_STEPS, _IMAGES, _RATE = 60, 48, 0.03  # of Adam
+_STEPS, _IMAGES, _RATE = 180, 48, 0.03  # of Adam
 _REACH = 3.0  # deviations, over which answers are to rise
 _OTHERS = 0.25  # weight of the answers that are to stay
-_SURE = 4.0  # a difference of log-odds that counts almost fully
+_SURE = 4.0  # a change of another answer's log-odds that counts almost fully
+_CLEAR, _SLIGHT = 8.0, 0.5  # the same of the answer that is to rise: half for each
 _SCALE_SEEDS = 1000
 _PART = 256  # images of which a classifier is asked at once
 
@@ -218,9 +219,11 @@ def learn_directions(
     For each question a small classifier is trained on the images, and asked about generated ones.
     The direction begins as the ridge regression of the ranks of its log-odds on w. Adam then turns
     it so that along it the log-odds rise in as many images as possible: it maximises the mean of
-    tanh((o(t2) - o(t1)) / 4) over images and pairs of strengths t1 < t2 in [-3, 3], a smooth form
-    of Kendall's rank correlation of strength and answer, less a quarter of the mean of its square
-    for each other question, whose answer is to stay. Positive strengths are towards "yes".
+    (tanh(d / 8) + tanh(2 d)) / 2 with d = o(t2) - o(t1), over images and pairs of strengths t1 < t2
+    in [-3, 3], a smooth form of Kendall's rank correlation of strength and answer, less a quarter
+    of the mean of tanh(d / 4)² for each other question, whose answer is to stay. The first half
+    wants answers that turn; the second also wants those of images to rise that are sure of theirs,
+    such as red hair that becomes black where both are dark. Positive strengths are towards "yes".
 
     Args:
         network: with styles.
@@ -353,9 +356,10 @@ def _refined(
             moved = torch.cat([w[rows] + t[:, None] * step for t in (low, high)])
             ws = moved[:, None].expand(-1, network.num_ws, -1)
             x = network.G.synthesis(ws, noise_mode="const").clamp(-1, 1)
-            loss = -_rise(classifier, x).mean()
+            rise = _rise(classifier, x)
+            loss = -((rise / _CLEAR).tanh() + (rise / _SLIGHT).tanh()).mean() / 2
             for other in others:
-                loss = loss + _OTHERS * _rise(other, x).square().mean()
+                loss = loss + _OTHERS * (_rise(other, x) / _SURE).tanh().square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         optimizer.step()
@@ -363,10 +367,10 @@ def _refined(
 
 
 def _rise(classifier: nn.Module, x: Tensor) -> Tensor:
-    """How much surer a classifier is of "yes" in the second half of x than in the first."""
+    """How much the log-odds of "yes" are higher in the second half of x than in the first."""
     logits = classifier(x)
     before, after = (logits[:, 1] - logits[:, 0]).chunk(2)
-    return ((after - before) / _SURE).tanh()
+    return after - before
 
 
 def _regression(w: Tensor, wanted: Tensor) -> Tensor:

@@ -61,9 +61,10 @@ def _held_out(index):
 
 
 @pytest.mark.slow
-def test_another_classifier_agrees_with_learnt_directions(trained, faces):
-    """Rank correlation of strength and log-odds, judged by a classifier that had no part in finding
-    the direction: the median of 64 seeds, since images that are sure of their answer get no surer.
+def test_other_classifiers_agree_with_learnt_directions(trained, faces):
+    """Rank correlation of strength and log-odds of 64 seeds, by two judges that had no part in
+    finding the direction. The mean is that of both: log-odds of an image that is sure of its answer
+    move by tenths, each judge's in its own way, so that one judge's mean is known to 0.1 only.
     """
     images = torch.from_numpy(np.stack([faces[i][0] for i in range(len(faces))]))
     attributes = read_attributes(faces)
@@ -71,14 +72,19 @@ def test_another_classifier_agrees_with_learnt_directions(trained, faces):
     found = learn_directions(trained, images, answers)
     ws = trained.ws(range(10_000, 10_064))
     for name in found.names:
-        judge, _ = attribute_classifier(images, answers[name], name=name, seed=1)
         made = [
             trained.images_of_ws(edit(ws, found, {name: float(s)})).clamp(-1, 1) for s in STRENGTHS
         ]
-        odds = torch.stack([log_odds(judge, x) for x in made])
-        correlation = _spearman(odds).median().item()
-        print(name, correlation)
-        assert correlation >= 0.8, name
+        each = []
+        for seed in (1, 2):
+            judge, _ = attribute_classifier(images, answers[name], name=name, seed=seed)
+            odds = torch.stack([log_odds(judge, x) for x in made])
+            each.append(_spearman(odds))
+            yes = [round((odds[i] > 0).double().mean().item(), 2) for i in (0, 6, 12)]
+            low = (each[-1] < 0.5).double().mean().item()
+            print(name, seed, each[-1].median().item(), each[-1].mean().item(), low, yes)
+        assert torch.stack(each).median(1).values.min() >= 0.8, name
+        assert torch.stack(each).mean() >= 0.75, name
 
 
 @pytest.mark.slow
