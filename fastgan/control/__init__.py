@@ -1,10 +1,11 @@
 """Steering a trained generator: interpolation, style mixing, projection, directions, edits."""
 
 from fastgan.control.attributes import AVATAR_QUESTIONS, Question, read_attributes
-from fastgan.control.directions import Directions, edit, factorize, learn_directions
+from fastgan.control.directions import Directions, edit, factorize
 from fastgan.control.interpolation import interpolate
 from fastgan.control.keyframes import video_frames
 from fastgan.control.latent_files import load_ws, save_ws
+from fastgan.control.learnt_directions import learn_directions
 from fastgan.control.projection import PerceptualDistance, Projection, nearest_of_samples, project
 from fastgan.control.steerable import SteerableGenerator
 from fastgan.control.styles import mix, parse_layers, replace_layers

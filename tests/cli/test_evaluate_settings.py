@@ -147,6 +147,14 @@ def test_a_class_that_the_data_lack_is_named(images, labelled):
         OneClass(ImageDataset(labelled, use_labels=True), 5)
 
 
+def test_data_with_other_labels_are_refused_in_words(cli, labelled):
+    make_faces(cli.folder, c_dim=3)
+    output = cli("evaluate", "--network", "faces", "--data", labelled, code=2).output
+    assert "imported stylegan2 takes labels of 3 numbers" in " ".join(
+        output.replace("│", " ").split()
+    )
+
+
 @pytest.mark.slow
 def test_two_processes_find_the_values_of_one(cli, images):
     """Through torchrun's launcher and gloo, in parts of three."""

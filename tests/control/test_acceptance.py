@@ -20,7 +20,7 @@ from fastgan.control import (
     project,
     read_attributes,
 )
-from fastgan.control.directions import attribute_classifier, log_odds
+from fastgan.control.learnt_directions import attribute_classifier, log_odds
 from fastgan.data import avatar_painter, default_dataset, open_images
 from fastgan.metrics import Evaluator
 

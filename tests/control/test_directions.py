@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastgan.control import Directions, edit, factorize, learn_directions
-from fastgan.control import directions as module
+from fastgan.control import learnt_directions as module
 
 
 def _rows(network, layers):

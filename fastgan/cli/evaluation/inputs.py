@@ -31,7 +31,17 @@ def open_dataset(config: "TrainConfig", data: str | None, class_index: int | Non
     if config.is_image_model:  # other images are resized to the model's size
         changes["resolution"] = (config.model.img_height, config.model.img_width)
     modality = load_modality(config.data.modality)
-    dataset = modality.data.open_data(config.with_changes(data=changes).data, config.model)
+    try:
+        dataset = modality.data.open_data(config.with_changes(data=changes).data, config.model)
+    except ValueError as error:
+        c_dim = getattr(config.model, "c_dim", 0)
+        if c_dim and data is not None and "label_dim" in str(error):
+            raise click.BadParameter(
+                f"{config.name} takes labels of {c_dim} numbers, which the images of {data} do not "
+                "have; name images with such labels or classes in dataset.json",
+                param_hint="--data",
+            ) from error
+        raise
     if class_index is None:
         return dataset
     return OneClass(getattr(dataset, "held_out", dataset), class_index)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from fastgan.control import Directions, factorize, load_ws
-from fastgan.control import directions as module
+from fastgan.control import learnt_directions as module
 
 
 def test_directions_of_the_weights(cli, styled, network):
