@@ -1,17 +1,19 @@
 """A small image GAN for processors: style-modulated skip generator, strided discriminator.
 
-G: mapping(z, c) -> ws; a learned constant at the base, then per size one modulated 3 × 3
-   convolution with leaky ReLU and one modulated 1 × 1 convolution to the image. The map is doubled
-   by repetition, the sum of the images bilinearly; both are cropped to the next size.
+G: mapping(z, c) -> ws; a learned constant at the base, then per size one or more modulated 3 × 3
+   convolutions with leaky ReLU and one modulated 1 × 1 convolution to the image. The map is doubled
+   by repetition before the first of them, or within it by a transposed convolution and a low-pass
+   filter; the sum of the images bilinearly. Both are cropped to the next size.
 D: a 4 × 4 convolution of stride 2 with leaky ReLU per halving, minibatch standard deviation, a
    3 × 3 convolution, and two linear layers; plus <embed(c), h> / sqrt(C) when conditional.
-The last doubling of G and the first halving of D are a single strided convolution between the
-image and the maps of the size below, so that no feature map of the image's own size exists: most
-of the time of a small GAN would go there. Outside the minibatch statistic D is piecewise linear.
+The first halving of D is a single strided convolution between the image and the maps of the size
+below, and so is the last doubling of G unless it has maps of the image's own size: much of the time
+of a small GAN goes there. Outside the minibatch statistic D is piecewise linear.
 Source: modulation, image skips and equalised weights, Karras et al. 2020 (StyleGAN2); strided
 convolutions, Radford et al. 2016; projection, Miyato and Koyama 2018.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastgan.models._checks import check_config, check_ws
+from fastgan.models._checks import check_choice, check_config, check_ws
 from fastgan.models._config import PyramidConfig
 from fastgan.models._network import SampleDiscriminator, StyleGenerator
 from fastgan.models._pyramid import channels_at, pad_to_even
@@ -31,6 +33,7 @@ __all__ = ["Config", "Discriminator", "Generator"]
 
 BILINEAR = (0.5, 1.5, 1.5, 0.5)  # bilinear doubling as a transposed convolution, times 2
 BLUR = (0.25, 0.5, 0.25)
+DOUBLINGS = ("repeated", "filtered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,14 @@ class Config(PyramidConfig):
         mapping_layers: layers of the mapping network.
         mapping_lr_multiplier: learning rate of the mapping network over that of the rest, above 0.
         mbstd_group: samples that D compares in its minibatch standard deviation.
+        g_doubling: how G doubles its maps. "repeated" (default): every pixel becomes 2 × 2 equal
+            ones, which are convolved. "filtered": a transposed convolution of stride 2, then the
+            low-pass filter [1, 3, 3, 1], as StyleGAN2; a quarter of the multiplications, and no
+            pattern of squares.
+        g_convs: convolutions of G per size of map, at least 1; default 1. The base and the image's
+            own size have one.
+        g_has_full_size: whether G has maps of the image's own size. Default False: its last
+            doubling makes the image itself.
 
     Raises:
         ValueError: for a field that is out of its range, with the range.
@@ -60,11 +71,15 @@ class Config(PyramidConfig):
     mapping_layers: int = 2
     mapping_lr_multiplier: float = 0.1
     mbstd_group: int = 4
+    g_doubling: str = "repeated"
+    g_convs: int = 1
+    g_has_full_size: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_config(self, w_dim=1, g_channel_base=1, d_channel_base=1, channel_max=1)
-        check_config(self, mapping_layers=1, mbstd_group=1)
+        check_config(self, mapping_layers=1, mbstd_group=1, g_convs=1)
+        check_choice(self, g_doubling=DOUBLINGS)
         if not self.mapping_lr_multiplier > 0:
             raise ValueError(
                 f"Config: mapping_lr_multiplier must be > 0, got {self.mapping_lr_multiplier!r}"
@@ -82,6 +97,13 @@ class Config(PyramidConfig):
         sizes = self.sizes[:-1] or self.sizes
         return [channels_at(size, base, self.channel_max) for size in sizes]
 
+    @property
+    def g_widths(self) -> list[int]:
+        """Channels of G's maps at every size that has any, from the base on."""
+        if self.g_has_full_size:
+            return [channels_at(s, self.g_channel_base, self.channel_max) for s in self.sizes]
+        return self.widths(self.g_channel_base)
+
 
 class Generator(StyleGenerator):
     """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, img_height, img_width].
@@ -93,21 +115,31 @@ class Generator(StyleGenerator):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.sizes = config.sizes
-        widths = config.widths(config.g_channel_base)
+        self._filters = config.g_doubling == "filtered"
+        widths = config.g_widths
         self._add_mapping(len(widths), w_avg_beta=0.99)
         self.const = nn.Parameter(torch.randn(widths[0], *self.sizes[0]))
-        ins = [widths[0], *widths[:-1]]
-        self.convs = nn.ModuleList(
-            ModulatedConv2d(i, o, 3, config.w_dim, activation="lrelu", resample_filter=None)
-            for i, o in zip(ins, widths, strict=True)
-        )
+        self.convs = nn.ModuleList()  # of one size after the other
+        inner = range(1, len(self.sizes) - 1)
+        self._counts = [config.g_convs if i in inner else 1 for i in range(len(widths))]
+        channels = widths[0]
+        for i, (width, count) in enumerate(zip(widths, self._counts, strict=True)):
+            for j in range(count):
+                doubles = self._filters and i > 0 and j == 0
+                self.convs.append(
+                    ModulatedConv2d(
+                        channels, width, 3, config.w_dim, up=1 + doubles, activation="lrelu",
+                        resample_filter=(1, 3, 3, 1) if doubles else None,
+                    )  # fmt: skip
+                )
+                channels = width
         self.to_images = nn.ModuleList(
             ModulatedConv2d(
                 o, config.img_channels, 1, config.w_dim, demodulate=False, resample_filter=None
             )
             for o in widths
         )
-        if len(self.sizes) > 1:
+        if len(self.sizes) > len(widths):
             self.to_images[-1] = _DoublingToImage(widths[-1], config.img_channels, config.w_dim)
 
     def synthesis(self, ws: torch.Tensor, *, noise_mode: str = "random") -> torch.Tensor:
@@ -127,13 +159,15 @@ class Generator(StyleGenerator):
         check_ws("Generator", ws, self.num_ws, self.w_dim)
         x = self.const.to(ws.dtype).expand(ws.shape[0], -1, -1, -1)  # [N, C, H, W]
         x = x.contiguous(memory_format=torch.channels_last)
-        image = None
-        for i, (conv, to_image) in enumerate(zip(self.convs, self.to_images, strict=True)):
+        image, convs = None, iter(self.convs)
+        for i, (count, to_image) in enumerate(zip(self._counts, self.to_images, strict=True)):
             w = ws[:, i]
             if i > 0:
-                x = _double(x, self.sizes[i], "nearest")
                 image = _double(image, self.sizes[i], "bilinear")
-            x = conv(x, w)
+                if not self._filters:
+                    x = _double(x, self.sizes[i], "nearest")
+            for conv in itertools.islice(convs, count):
+                x = conv(x, w, self.sizes[i] if conv.up == 2 else None)
             if isinstance(to_image, _DoublingToImage):
                 image = None if image is None else _double(image, self.sizes[-1], "bilinear")
                 y = to_image(x, w, self.sizes[-1])

@@ -15,15 +15,16 @@ FIELDS_AT_16 = {
     "d_channel_base": 64,
     "channel_max": 8,
 }
+FILTERED = {"g_doubling": "filtered", "g_convs": 2, "g_has_full_size": True}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (33, 50), (7, 9), (8, 1), (1, 3)])
 @pytest.mark.parametrize("c_dim", [0, 3])
-def test_any_image_size(size, c_dim):
+@pytest.mark.parametrize("fields", [{}, FILTERED], ids=["repeated", "filtered"])
+def test_any_image_size(size, c_dim, fields):
     torch.manual_seed(0)
-    config = Config(
-        img_height=size[0], img_width=size[1], img_channels=2, c_dim=c_dim, **FIELDS_AT_16
-    )
+    fields = FIELDS_AT_16 | fields
+    config = Config(img_height=size[0], img_width=size[1], img_channels=2, c_dim=c_dim, **fields)
     c = torch.eye(3)[:2] if c_dim else None
     x = Generator(config)(torch.randn(2, 4), c)
     assert x.shape == (2, 2, *size)
@@ -43,9 +44,29 @@ def test_config_survives_json():
     assert Config(**json.loads(json.dumps(asdict(config)))) == config
 
 
+def test_maps_of_the_full_size_are_a_size_more():
+    sizes = {"img_height": 32, "img_width": 32}
+    fields = FIELDS_AT_16 | sizes
+    without, full = Generator(Config(**fields)), Generator(Config(**fields, **FILTERED))
+    assert (without.num_ws, full.num_ws) == (3, 4)
+    assert without.to_images[-1].weight.shape == (4, 3, 4, 4)  # doubles the map of 16 × 16
+    assert full.to_images[-1].weight.shape == (3, 2, 1, 1)
+    shapes = [tuple(conv.weight.shape[:2]) for conv in full.convs]  # of outputs and inputs
+    assert shapes == [(8, 8), (8, 8), (8, 8), (4, 8), (4, 4), (2, 4)]
+    assert [conv.up for conv in full.convs] == [1, 2, 1, 2, 1, 2]
+    assert Config(img_height=7, img_width=7, **FILTERED).g_widths == [64]
+
+
+def test_filtered_doubling_makes_no_pattern_of_period_two():
+    torch.manual_seed(0)
+    G = Generator(Config(img_height=16, img_width=16, g_doubling="filtered", **FIELDS_AT_16))
+    y = G.convs[1](torch.ones(1, 8, 8, 8), torch.randn(1, 6), (16, 16))[:, :, 3:-3, 3:-3]
+    torch.testing.assert_close(y, y[:, :, :1, :1].expand_as(y))
+
+
 def test_every_parameter_of_g_and_d_is_trained():
     torch.manual_seed(0)
-    config = Config(img_height=17, img_width=16, c_dim=3, **FIELDS_AT_16)
+    config = Config(img_height=17, img_width=16, c_dim=3, **FIELDS_AT_16 | FILTERED)
     G, D = Generator(config), Discriminator(config)
     D(G(torch.randn(4, 4), torch.eye(3)[[0, 1, 2, 0]]), torch.eye(3)[[0, 1, 2, 0]]).sum().backward()
     for network in (G, D):
@@ -128,7 +149,14 @@ def test_odd_maps_are_padded_at_the_right_and_bottom():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("channel_max", 0), ("mapping_lr_multiplier", 0.0), ("z_dim", 1.5)]
+    ("field", "value"),
+    [
+        ("channel_max", 0),
+        ("mapping_lr_multiplier", 0.0),
+        ("z_dim", 1.5),
+        ("g_convs", 0),
+        ("g_doubling", "linear"),
+    ],
 )
 def test_wrong_config_is_refused(field, value):
     with pytest.raises(ValueError, match=f"Config: {field} must be"):
