@@ -16,7 +16,9 @@ def make_run(folder, cfg, c_dim=0, **model):
     return folder
 
 
-SMALL = {"z_dim": 8, "w_dim": 12, "g_channel_base": 64, "d_channel_base": 64}
+SMALL = {
+    "z_dim": 8, "w_dim": 12, "g_channel_base": 64, "d_channel_base": 64, "g_has_full_size": False,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
