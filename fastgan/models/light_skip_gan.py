@@ -126,12 +126,11 @@ class Generator(StyleGenerator):
         for i, (width, count) in enumerate(zip(widths, self._counts, strict=True)):
             for j in range(count):
                 doubles = self._filters and i > 0 and j == 0
-                self.convs.append(
-                    ModulatedConv2d(
-                        channels, width, 3, config.w_dim, up=1 + doubles, activation="lrelu",
-                        resample_filter=(1, 3, 3, 1) if doubles else None,
-                    )  # fmt: skip
-                )
+                conv = ModulatedConv2d(
+                    channels, width, 3, config.w_dim, up=1 + doubles, activation="lrelu",
+                    resample_filter=(1, 3, 3, 1) if doubles else None,
+                )  # fmt: skip
+                self.convs.append(conv)
                 channels = width
         self.to_images = nn.ModuleList(
             ModulatedConv2d(

@@ -23,8 +23,8 @@ def recipe(
 ) -> TrainConfig:
     """RpGAN with lazy R1 (Huang et al. 2024, arXiv 2501.05441, without its R2), a small modulated
     network and a high learning rate: chosen by experiment for the first ten CPU-minutes. G doubles
-    its maps through a low-pass filter, up to the image's own size: maps doubled by repetition left a
-    pattern of squares in flat backgrounds (benchmarks/results/faces)."""
+    its maps through a low-pass filter, up to the image's own size: doubling by repetition left a
+    pattern of squares in every surface (benchmarks/results/faces)."""
     height, width = resolution
     adam = OptimizerConfig(lr=6e-3, betas=(0.0, 0.99))
     config = TrainConfig(
