@@ -121,6 +121,12 @@ def test_every_loss_takes_every_augmentation(cli, images, name):
             assert (config["augment"]["mode"], config["augment"]["groups"]) == (mode, pipe)
 
 
+def test_diffaug_is_applied_to_every_image_where_no_p_is_given(cli, images):
+    for flags, p in (((), 1), (("--p", 0.5), 0.5)):
+        given = ("--cfg", "dcgan", "--aug", "fixed", "--augpipe", "diffaug", *flags)
+        assert dry_run(cli, images, *given)[0]["augment"]["p"] == p
+
+
 def test_gamma_without_a_penalty_is_refused():
     config = load_recipe("mlp")(resolution=(8, 8)).with_changes(r1_gamma=0.0, r2_gamma=0.0)
     with pytest.raises(click.BadParameter, match="--r1, --r2 and --gp add one to every --cfg"):

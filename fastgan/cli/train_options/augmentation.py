@@ -46,8 +46,10 @@ def augment_of(config: "TrainConfig", options: Mapping[str, Any]) -> "AugmentCon
     p = options.get("p", config.augment.p if mode == config.augment.mode else 0.0)
     is_scheduled = mode == config.augment.mode and "p" not in options
     is_scheduled &= config.schedule.augment_p_end is not None
+    groups = options.get("augpipe", config.augment.groups)
+    if mode == "fixed" and "p" not in options and p == 0 and groups == "diffaug":
+        p = 1.0  # the paper's, and the group's meaning
     if mode == "fixed" and p == 0 and not is_scheduled:
         raise click.BadParameter("fixed needs a probability; add --p 0.2", param_hint="--aug")
     target = options.get("target", config.augment.target)
-    groups = options.get("augpipe", config.augment.groups)
     return dataclasses.replace(config.augment, mode=mode, p=p, target=target, groups=groups)
