@@ -8,6 +8,7 @@ import torch
 
 from fastgan.data import BatchLoader, ImageDataset
 from fastgan.data.batch_loader import packing_advice
+from fastgan.data.epoch_order import Balanced
 
 
 class Numbered:
@@ -260,6 +261,13 @@ def test_rare_classes_are_shown_more_often(balance, places, on_device):
     x, c = make(16, part=(1, 2)).batch_at(16)
     assert (x[:, 0, 0, 0] * 127.5 + 127.5).round().tolist() == (6 * epochs[1][1::2]).tolist()
     assert c.argmax(1).tolist() == np.array(CLASSES)[epochs[1][1::2]].tolist()
+
+
+def test_a_class_is_shown_in_another_order_each_time():
+    order = Balanced(3, np.array(CLASSES), 1.0)  # 5 of the 12 pictures of class 0 in an epoch
+    first, later = (sorted(i for i in order(epoch) if i < 12) for epoch in (0, 12))
+    assert len(first) == len(later) == 5
+    assert first != later  # both begin a round
 
 
 def test_classes_are_needed_to_balance_them():
