@@ -88,7 +88,8 @@ def test_the_perceptual_distance():
     a, b = (torch.rand(1, 3, 16, 16, generator=generator) * 2 - 1 for _ in range(2))
     near = (a + 0.05 * b).clamp(-1, 1).requires_grad_()
     values = distance(torch.cat([a, near, b]), a)
-    assert values[0] == 0
+    # with several threads torch computes one image and three by other kernels: rounding, squared
+    assert 0 <= values[0] < 1e-11
     assert 0 < values[1] < values[2]
     values[1].backward()
     assert near.grad.abs().max() > 0
