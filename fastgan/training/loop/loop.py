@@ -32,6 +32,7 @@ from fastgan.training.loop.health_policy import GO_BACK, ON_COLLAPSE, STOP, Heal
 from fastgan.training.loop.held_out import hold_out
 from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
+from fastgan.training.loop.owner import RunFolderInUse, owned
 from fastgan.training.loop.quality import regression_of_run
 from fastgan.training.loop.run_files import fakes_name
 from fastgan.training.loop.sampling import make_evaluator, measure, sample_grid
@@ -44,6 +45,7 @@ from fastgan.training.loop.source import (
     open_dataset,
     step_input,
 )
+from fastgan.training.loop.ticks import is_tick_due
 from fastgan.training.needs.recompute import choose_recompute
 from fastgan.training.step.backends import backend_settings
 from fastgan.training.step.health.readings import SAMPLES
@@ -55,24 +57,14 @@ __all__ = [
     "Alarm",
     "FaultPolicy",
     "Observer",
+    "RunFolderInUse",
     "RunInfo",
     "Snapshot",
     "Tick",
     "TrainingDiverged",
-    "is_tick_due",
     "sample_grid",
     "train",
 ]
-
-FIRST_TICK_STEPS = 3  # so that a user soon sees that the run works
-
-
-def is_tick_due(nimg: int, batch: int, tick_kimg: float) -> bool:
-    """Whether a tick ends with the step that reached nimg: at step 3, then every tick_kimg."""
-    if nimg == FIRST_TICK_STEPS * batch:
-        return True
-    tick_nimg = tick_kimg * 1000
-    return nimg // tick_nimg > (nimg - batch) // tick_nimg
 
 
 def train(
@@ -126,6 +118,7 @@ def train(
         ValueError: when data and model, batch and ranks, or `config.init_from` and model do not
             fit, or on_collapse is another word.
         CheckpointError: when a checkpoint can't be read or written.
+        RunFolderInUse: when another process is training in run_dir.
         TrainingDiverged: when there are more NaN than `faults` allows.
 
     Example:
@@ -137,6 +130,26 @@ def train(
             f"train: on_collapse must be one of {', '.join(ON_COLLAPSE)}, got {on_collapse!r}"
         )
     require("safetensors", "train")  # now, and not at the first checkpoint
+    is_first = ranks is None or ranks.is_first
+    with owned(run_dir) if is_first else contextlib.nullcontext():
+        return _train(
+            config, run_dir, resume, observers, loader, faults or FaultPolicy(), on_collapse,
+            words or Words.of_config(), ranks, workers,
+        )  # fmt: skip
+
+
+def _train(
+    config: TrainConfig,
+    run_dir: Path,
+    resume: Path | None,
+    observers: Sequence[Observer],
+    loader: Loader | None,
+    faults: FaultPolicy,
+    on_collapse: str,
+    words: Words,
+    ranks: Ranks | None,
+    workers: int | None,
+) -> TrainState:
     modality = load_modality(config.data.modality)
     dataset = open_dataset(config) if loader is None else None
     grid = None if dataset is None else modality.grid(dataset, GRID_SIZE)
@@ -182,13 +195,12 @@ def train(
         loader = CopyingLoader(loader, state.device)
     events = Events(observers if rank == 0 else (), state.device)
     health = HealthPolicy(
-        state, words or Words.of_config(), on_collapse, is_first=rank == 0,
+        state, words, on_collapse, is_first=rank == 0,
         held_out=held_out_batch(state, SAMPLES) if rank == 0 and dataset is not None else None,
         num_samples=info.dataset_size, notify=partial(events.tell, "on_alarm"),
     )  # fmt: skip
     if document is not None:
         health.restore(document.get("health", {}), regression_of_run(run_dir, config.metrics))
-    faults = faults or FaultPolicy()
     with backend_settings(config, state.device):
         return _Run(state, loader, evaluator, run_dir, events, health, faults, ranks).run(info)
 
@@ -230,7 +242,6 @@ class _Run:
 
     def run(self, info: RunInfo) -> TrainState:
         reason = "failed"
-        self.run_dir.mkdir(parents=True, exist_ok=True)
         with stop_requests() as stop:
             try:
                 self.events.tell("on_start", info)

@@ -19,6 +19,7 @@ from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.run import DataConfig, TrainConfig
 from fastgan.training.loop import loop, sampling
 from fastgan.training.loop.observer import Observer
+from fastgan.training.loop.ticks import is_tick_due
 from fastgan.training.report.log import RunLog
 
 
@@ -59,7 +60,7 @@ class Watch(Observer):
     [(4, False), (8, False), (12, True), (28, False), (32, True), (36, False), (64, True)],
 )
 def test_first_tick_is_early_then_they_are_regular(nimg, is_due):
-    assert loop.is_tick_due(nimg, 4, 0.032) == is_due
+    assert is_tick_due(nimg, 4, 0.032) == is_due
 
 
 def test_time_spent_in_the_loader_is_told_per_tick(config, tiny, tmp_path, monkeypatch):
@@ -88,7 +89,7 @@ def test_time_spent_in_the_loader_is_told_per_tick(config, tiny, tmp_path, monke
 
 
 def test_ticks_that_do_not_divide_into_batches():
-    due = [n for n in range(5, 105, 5) if loop.is_tick_due(n, 5, 0.033)]
+    due = [n for n in range(5, 105, 5) if is_tick_due(n, 5, 0.033)]
     assert due == [15, 35, 70, 100]
 
 
