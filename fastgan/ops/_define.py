@@ -110,13 +110,13 @@ def _eager(
     """`op` with the same autograd, but not through the dispatcher's Autograd key.
 
     What `register_autograd` makes costs 20 microseconds a call, more than a small op: arguments
-    turn into Python objects and back twice. torch.compile needs it all the same, and gets it. Under
-    a transform of torch.func the reference is used: see `_is_transformed`. A call that needs no
-    gradient starts below autograd. The `count` tensors come first; the other arguments are handed
-    over as one tuple, since autograd looks at each that it is given.
+    turn into Python objects and back twice. torch.compile and torch.jit.trace need it all the same,
+    and get it. Under a transform of torch.func the reference is used: see `_is_transformed`. A call
+    that needs no gradient starts below autograd. The `count` tensors come first; the other
+    arguments are handed over as one tuple, since autograd looks at each that it is given.
     """
     below_autograd = torch._C._AutoDispatchBelowAutograd
-    is_compiling = torch.compiler.is_compiling
+    is_compiling, is_tracing = torch.compiler.is_compiling, torch._C._is_tracing
     any_requires_grad = torch._C._any_requires_grad
 
     def forward(ctx: Any, *tensors_and_rest: Any) -> Any:
@@ -137,7 +137,7 @@ def _eager(
     )
 
     def call(*args: Any) -> Any:
-        if is_compiling():
+        if is_compiling() or is_tracing():
             return op(*args)
         if _is_transformed():
             return reference(*args)

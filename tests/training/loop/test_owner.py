@@ -22,15 +22,12 @@ with owned(Path(sys.argv[1])):
 def test_a_second_run_in_a_folder_is_refused_and_writes_nothing(tiny, tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     pipe = subprocess.PIPE
-    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-    try:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout.readline() == "has it\n"
         with pytest.raises(RunFolderInUse, match=r"another process is training in .*/run"):
             loop.train(tiny.config(), tmp_path / "run")
         assert list((tmp_path / "run").iterdir()) == []
-    finally:
         other.kill()  # the lock is its process's
-        other.wait(30)
     with owned(tmp_path / "run"):
         pass
 
@@ -44,7 +41,8 @@ def test_a_folder_that_stays_empty_is_removed_and_one_with_files_is_not(tmp_path
     assert (tmp_path / "a" / "x").exists()
 
 
-def test_one_call_of_train_owns_its_folder_until_it_ends(tiny, tmp_path):
+def test_one_call_of_train_owns_its_folder_until_it_ends(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "build_state", tiny.state)
     seen = []
 
     class Second(Observer):
