@@ -16,9 +16,11 @@ def taps_of(f: torch.Tensor) -> tuple[int, int]:
 
 
 def _whole(value: int | Sequence[int], count: int) -> tuple:
-    """A sequence as a tuple, anything else `count` times; NumPy's integers as int."""
+    """A sequence as a tuple, anything else `count` times; NumPy's integers as int, and the sizes of
+    torch.jit.trace, which are tensors (a trace keeps the numbers that it saw)."""
     values = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,) * count
-    return tuple(int(v) if isinstance(v, np.integer) else v for v in values)
+    plain = (np.integer, torch.Tensor) if torch._C._is_tracing() else np.integer
+    return tuple(int(v) if isinstance(v, plain) else v for v in values)
 
 
 def pair_of(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:

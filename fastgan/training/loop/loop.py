@@ -130,8 +130,7 @@ def train(
             f"train: on_collapse must be one of {', '.join(ON_COLLAPSE)}, got {on_collapse!r}"
         )
     require("safetensors", "train")  # now, and not at the first checkpoint
-    is_first = ranks is None or ranks.is_first
-    with owned(run_dir) if is_first else contextlib.nullcontext():
+    with owned(run_dir) if ranks is None or ranks.is_first else contextlib.nullcontext():
         return _train(
             config, run_dir, resume, observers, loader, faults or FaultPolicy(), on_collapse,
             words or Words.of_config(), ranks, workers,
