@@ -1,5 +1,9 @@
-"""The dtypes that the ops take and compute in, and two checks that most of them make."""
+"""The dtypes and numbers that the ops take, and two checks that most of them make."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 
 
@@ -20,3 +24,13 @@ def check_device(op: str, name: str, t: torch.Tensor, x: torch.Tensor, like: str
     """ValueError where `t` is not where `x`, which the op's user knows as `like`, is."""
     if t.device != x.device:
         raise ValueError(f"{op}: {name} must be on {x.device} like {like}, got {t.device}; move it")
+
+
+def plain_numbers(values: Sequence[Any]) -> tuple[Any, ...]:
+    """NumPy's integers as int, and the sizes of torch.jit.trace, which are tensors there.
+
+    A trace keeps the numbers that it saw.
+    """
+    is_traced = not torch.compiler.is_compiling() and torch._C._is_tracing()
+    kinds = (np.integer, torch.Tensor) if is_traced else np.integer
+    return tuple(int(v) if isinstance(v, kinds) else v for v in values)

@@ -10,7 +10,7 @@ LAYERS = {
     "Blur": lambda: nn.Blur([1, 3, 3, 1]),
     "Upsample": lambda: nn.Upsample([1, 3, 3, 1]),
     "EqualConv2d and MinibatchStdDev": lambda: torch.nn.Sequential(
-        nn.EqualConv2d(4, 4, 3), nn.MinibatchStdDev(2)
+        nn.EqualConv2d(4, 4, 3), nn.MinibatchStddev(2)
     ),
 }
 

@@ -16,6 +16,7 @@ from fastgan import environment
 from fastgan.autocast import autocast_type
 from fastgan.ops._backend import native_module, reference_is_forced
 from fastgan.ops._layout import dense_format
+from fastgan.ops._operands import plain_numbers
 from fastgan.ops._torch_conv import convolve
 from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.winograd_conv2d import winograd_conv2d
@@ -75,7 +76,7 @@ class _Facts(NamedTuple):
 
 
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    pair = plain_numbers(value if isinstance(value, tuple | list) else (value, value))
     if len(pair) != 2 or not all(isinstance(v, int) and v >= 0 for v in pair):
         raise ValueError(f"conv2d: {name} must be an int ≥ 0 or a pair of them, got {value!r}")
     return pair

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops._operands import check_device, check_floating, compute_dtype, plain_numbers
 
 _SEPARABLE_FROM_TAPS = 8
 
@@ -16,11 +16,9 @@ def taps_of(f: torch.Tensor) -> tuple[int, int]:
 
 
 def _whole(value: int | Sequence[int], count: int) -> tuple:
-    """A sequence as a tuple, anything else `count` times; NumPy's integers as int, and the sizes of
-    torch.jit.trace, which are tensors (a trace keeps the numbers that it saw)."""
-    values = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,) * count
-    plain = (np.integer, torch.Tensor) if torch._C._is_tracing() else np.integer
-    return tuple(int(v) if isinstance(v, plain) else v for v in values)
+    """A sequence as a tuple, anything else `count` times, of `plain_numbers`."""
+    is_sequence = isinstance(value, Sequence | np.ndarray)
+    return plain_numbers(tuple(value) if is_sequence else (value,) * count)
 
 
 def pair_of(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
