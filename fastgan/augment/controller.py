@@ -110,7 +110,13 @@ class AdaController(nn.Module):
         self.held_out, self.labels = images, labels
 
     def draw_held_out(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """n of the images that `hold` was given, drawn by `fastgan.sample_rng`, and their labels.
+        """Some of the images that `hold` was given, drawn by `fastgan.sample_rng`, with labels.
+
+        Args:
+            n: number of images.
+
+        Returns:
+            The images [n, C, H, W] and their labels [n, c_dim], None where there are none.
 
         Raises:
             ValueError: when there are none.
