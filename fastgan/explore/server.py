@@ -88,7 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60  # seconds that a connection may be silent
 
     def do_GET(self) -> None:
-        target = urlsplit(self.path)
+        try:
+            target = urlsplit(self.path)
+        except ValueError:  # such as //[
+            self._answer(400, "this is no address")
+            return
         if not _HOST.fullmatch(self.headers.get("Host", "")):
             self._answer(403, "this server answers to 127.0.0.1 and localhost only")
         elif target.path == "/z":

@@ -63,6 +63,10 @@ def test_nothing_but_the_list_of_files(ask, path):
     assert ask(path)[0] == 404
 
 
+def test_what_is_no_address_is_refused(ask):
+    assert ask("http://[")[0] == 400
+
+
 def test_only_requests_for_this_machine_are_answered(ask):
     port = ask.server.server_port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", "LOCALHOST:8000"):
