@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             target = urlsplit(self.path)
-        except ValueError:  # such as //[
+        except ValueError:  # such as x://[/
             self._answer(400, "this is no address")
             return
         if not _HOST.fullmatch(self.headers.get("Host", "")):

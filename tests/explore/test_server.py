@@ -64,7 +64,7 @@ def test_nothing_but_the_list_of_files(ask, path):
 
 
 def test_what_is_no_address_is_refused(ask):
-    assert ask("http://[")[0] == 400
+    assert ask("x://[/")[0] == 400
 
 
 def test_only_requests_for_this_machine_are_answered(ask):
