@@ -51,7 +51,7 @@ def test_one_call_of_train_owns_its_folder_until_it_ends(tiny, tmp_path, monkeyp
                 loop.train(tiny.config(), info.run_dir)
             seen.append(True)
 
-    config = tiny.config()
+    config = tiny.config(total_kimg=0.008)
     loop.train(config, tmp_path, observers=[Second()], loader=tiny.Loader(config))
     assert seen == [True]
     with owned(tmp_path):
