@@ -230,7 +230,7 @@ def _name(config: "TrainConfig") -> str:
 def _refuse(
     G: Any, config: "TrainConfig", class_index: int | None, noise_mode: str | None, trunc: float
 ) -> None:
-    from fastgan.models._network import StyleGenerator
+    from fastgan.training.loop.generator_call import accepts
 
     name, c_dim = _name(config), getattr(G, "c_dim", 0)
     if class_index is not None and c_dim == 0:
@@ -244,7 +244,7 @@ def _refuse(
         raise click.BadParameter(
             f"has no effect: {name} has no noise inputs; leave it out", param_hint="--noise-mode"
         )
-    if trunc != 1 and not isinstance(G, StyleGenerator):
+    if trunc != 1 and not accepts(G, "truncation_psi"):
         raise click.BadParameter(
             f"has no effect: {name} has no truncation; leave it out", param_hint="--trunc"
         )

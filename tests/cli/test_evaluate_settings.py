@@ -11,7 +11,7 @@ import torch
 
 from fastgan import metrics
 from fastgan.cli.evaluation.inputs import OneClass, part_sampler
-from fastgan.cli.evaluation.settings import Settings
+from fastgan.cli.evaluation.settings import Settings, read_settings
 from fastgan.data import ImageDataset, convert
 from fastgan.metrics import Evaluator
 from fastgan.models import mlp, stylegan2
@@ -133,13 +133,17 @@ def test_settings_that_do_not_suit_the_network_are_refused(cli, images, flags, w
     assert words in " ".join(output.replace("│", " ").split())
 
 
-def test_networks_without_styles_refuse_a_truncation(cli, images):
+def test_networks_without_styles_have_no_layers_to_truncate(cli, images):
+    """Their truncation is of z, as in `fastgan generate`."""
     model = mlp.Config(img_channels=3, img_height=8, img_width=8)
     state = build_state(TrainConfig(name="mlp", architecture="mlp", model=model))
     checkpoint.save(state, cli.folder / "plain")
     flags = ["--network", "plain", "--data", images, "--trunc", "0.5"]
-    output = cli("evaluate", *flags, code=1).output
-    assert "--trunc: mlp (architecture mlp) has no styles" in " ".join(output.split())
+    output = cli("evaluate", *flags, "--trunc-cutoff", 1, code=1).output
+    assert "--trunc-cutoff: mlp (architecture mlp) has no styles" in " ".join(output.split())
+    assert read_settings(state.G_ema, state.config, [0.5], None, None, None) == [
+        Settings(truncation_psi=0.5)
+    ]
 
 
 def test_a_class_that_the_data_lack_is_named(images, labelled):

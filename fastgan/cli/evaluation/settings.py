@@ -92,6 +92,7 @@ def read_settings(
         click.ClickException: the network makes no images of noise.
     """
     from fastgan.control import SteerableGenerator
+    from fastgan.training.loop.generator_call import accepts
 
     is_plain = all(psi == 1 for psi in psis) and cutoff is class_index is label is None
     if is_plain:
@@ -105,9 +106,13 @@ def read_settings(
             f"noise; {name} is none; leave them out"
         ) from error
     asked = label_of(network, class_index, label)
-    if cutoff is not None or any(psi != 1 for psi in psis):
+    if cutoff is not None:
         with as_messages():
-            network.require_styles("--trunc-cutoff" if cutoff is not None else "--trunc")
+            network.require_styles("--trunc-cutoff")
+    if any(psi != 1 for psi in psis) and not accepts(G, "truncation_psi"):
+        raise click.BadParameter(
+            f"has no effect: {name} has no truncation; leave it out", param_hint="--trunc"
+        )
     if all(psi == 1 for psi in psis):
         truncation(network, 1, cutoff)  # refuses a cut-off
     found = []

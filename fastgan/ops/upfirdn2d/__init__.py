@@ -27,14 +27,73 @@ from fastgan.ops.upfirdn2d._arguments import (
     filter_of,
     padding_of,
     pair_of,
-    setup_filter,
     taps_of,
 )
 from fastgan.ops.upfirdn2d._definition import output_size, upfirdn2d_op, upfirdn2d_ref
 
 __all__ = ["downsample2d", "filter2d", "setup_filter", "upfirdn2d", "upsample2d"]
 
+_SEPARABLE_FROM_TAPS = 8
 _MOST_SAMPLES = 2**31 - 1  # along one axis: kernels count them in 32 bits
+
+
+def setup_filter(
+    f: torch.Tensor | Sequence | float | None,
+    device: torch.device | str | None = None,
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+    separable: bool | None = None,
+) -> torch.Tensor:
+    """Prepare a filter for `upfirdn2d` and the functions built on it.
+
+    Args:
+        f: taps as a tensor or sequence, [taps] or [taps_y, taps_x]; a number or None is one tap.
+        device: where the result lives; None keeps f's.
+        normalize: divide by the sum, so that a constant image keeps its value.
+        flip_filter: reverse the taps once here.
+        gain: overall factor: a 1-D result, which is applied twice, is scaled by √gain.
+        separable: keep a 1-D f 1-D (True) or make it its outer product (False); None keeps 8 taps
+            or more 1-D, where two passes are cheaper.
+
+    Returns:
+        [taps] or [taps_y, taps_x], float32.
+
+    Raises:
+        ValueError: f has another shape or sums to 0 where normalised, separable=True with a 2-D f,
+            or gain < 0 with a 1-D result.
+    """
+    f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
+    if f.dim() > 2 or f.numel() == 0:
+        raise ValueError(
+            f"setup_filter: f must be a number, [taps] or [taps_y, taps_x], got {tuple(f.shape)}"
+        )
+    if f.dim() == 0:
+        f = f.reshape(1)
+    if separable is None:
+        separable = f.dim() == 1 and f.numel() >= _SEPARABLE_FROM_TAPS
+    if f.dim() == 1 and not separable:
+        f = f.outer(f)
+    if separable and f.dim() == 2:
+        raise ValueError(
+            "setup_filter: separable=True needs a 1-D f, got shape "
+            f"{tuple(f.shape)}; pass the taps of one axis"
+        )
+    if normalize:
+        total = f.sum()
+        words = "setup_filter: the taps sum to 0; pass normalize=False"
+        if torch.compiler.is_compiling():  # where a branch on a value would break the graph
+            torch._assert_async(total != 0, words)
+        elif not f.is_meta and not bool(total):
+            raise ValueError(words)
+        f = f / total
+    if flip_filter:
+        f = f.flip(list(range(f.dim())))
+    if gain < 0 and f.dim() == 1:
+        raise ValueError(
+            "setup_filter: a separable filter cannot have a gain < 0; pass it to the op"
+        )
+    return f * gain ** (f.dim() / 2)
 
 
 def _named(op, x, up, padding):
