@@ -15,7 +15,7 @@ from fastgan.data.epoch_order import Balanced, indices_at, seeded, shuffled
 from fastgan.data.image_dataset import ImageDataset
 from fastgan.data.packed_dataset import PackedDataset
 from fastgan.data.resident_images import normalised, one_hot, placement, resident
-from fastgan.data.shared_pixels import Machine, decode_once
+from fastgan.data.shared_pixels import Machine, decode_once, known_labels
 
 DEFAULT_RAM_LIMIT = 4 * 2**30
 
@@ -248,6 +248,9 @@ class WholeBatches:
 
 def _classes(dataset: ImageDataset | PackedDataset) -> np.ndarray:
     """int64 [N]: the class of each image; ValueError where labels are not one-hot."""
+    known = known_labels(dataset)
+    if known is not None and known.ndim == 1:
+        return known.numpy()
     labels = np.stack([dataset.label(index) for index in range(len(dataset))])
     if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
         raise ValueError(

@@ -53,15 +53,16 @@ class ImageDataset:
         self.name = self.path.stem
         self.resolution = parse_resolution(resolution, "ImageDataset")
         self._source = open_source(self.path)
-        self.file_names = spread(self._source.names, max_images, "ImageDataset")
+        names = self._source.names
+        kept = spread_indices(len(names), max_images, "ImageDataset")
+        self.file_names = list(names) if kept is None else [names[i] for i in kept]
         self.unread = self._source.unread
         self.labels = np.zeros((len(self.file_names), 0), dtype=np.float32)
         if use_labels:
-            names = self._source.names  # all of them: max_images must not change label_dim
+            # of all images: max_images must not change label_dim
             document, folder = label_document(self._source)
             self.labels = label_table(parse_labels(document, names, self.path, folder=folder))
         self.label_dim = label_dim_of(self.labels)
-        kept = spread_indices(len(self._source.names), max_images, "ImageDataset")
         if use_labels and kept is not None:
             self.labels = self.labels[kept]
         self._channels = None

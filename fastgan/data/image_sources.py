@@ -22,19 +22,15 @@ class FolderSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._files = _by_normal_name(_files_under(path), path)
-        self.names = image_names_of(self._files)
-        self.unread = unread_suffixes(self._files)
+        self.files = _by_normal_name(_files_under(path), path)
+        self.names = image_names_of(self.files)
+        self.unread = unread_suffixes(self.files)
 
     def read(self, name: str) -> bytes:
-        return (self.path / self._files[name]).read_bytes()
+        return (self.path / self.files[name]).read_bytes()
 
     def has(self, name: str) -> bool:
-        return name in self._files
-
-    def files_called(self, name: str) -> list[str]:
-        """Files of this name at any depth."""
-        return _called(name, self._files)
+        return name in self.files
 
 
 class ZipSource:
@@ -49,23 +45,19 @@ class ZipSource:
         self.path = path
         self._forget()
         entries = dict.fromkeys(e.filename for e in self._archive().infolist() if not e.is_dir())
-        self._files = _by_normal_name(entries, path)
-        self.names = image_names_of(self._files)
-        self.unread = unread_suffixes(self._files)
+        self.files = _by_normal_name(entries, path)
+        self.names = image_names_of(self.files)
+        self.unread = unread_suffixes(self.files)
 
     def read(self, name: str) -> bytes:
         try:
-            return self._archive().read(self._files[name])
+            return self._archive().read(self.files[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
             # RuntimeError is what zipfile raises for an encrypted entry.
             raise ValueError(f"{name} in {self.path} can't be read from the zip: {e}") from e
 
     def has(self, name: str) -> bool:
-        return name in self._files
-
-    def files_called(self, name: str) -> list[str]:
-        """Entries of this name at any depth."""
-        return _called(name, self._files)
+        return name in self.files
 
     def _archive(self) -> zipfile.ZipFile:
         if self._owner != os.getpid():
@@ -157,7 +149,7 @@ def label_document(source: Source) -> tuple[object | None, str]:
         return read_json(source, _DOCUMENT), ""
     if isinstance(source, TarSource) and (beside := source.sidecar_labels()) is not None:
         return beside, ""
-    for name in source.files_called(_DOCUMENT):
+    for name in sorted(f for f in source.files if f.rpartition("/")[2] == _DOCUMENT):
         folder = name.removesuffix(_DOCUMENT)
         if all(image.startswith(folder) for image in source.names):
             return read_json(source, name), folder
@@ -189,7 +181,3 @@ def _by_normal_name(names: Iterable[str], path: Path) -> dict[str, str]:
                 f"systems; rename or remove one"
             )
     return found
-
-
-def _called(name: str, files: Iterable[str]) -> list[str]:
-    return sorted(f for f in files if f.rpartition("/")[2] == name)

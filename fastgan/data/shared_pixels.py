@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fastgan.data.image_dataset import ImageDataset
+from fastgan.data.image_part import ImagePart
 from fastgan.data.packed_dataset import PackedDataset
 
 __all__ = ["Machine", "decode_once"]
@@ -55,8 +56,8 @@ def decode_once(
         progress: called with (done, total) of this process's images.
 
     Returns:
-        uint8 [N, C, H, W], and the labels: int64 [N] where an ImageDataset or a PackedDataset has
-        classes, else float32 [N, label_dim].
+        uint8 [N, C, H, W], and the labels: int64 [N] where an ImageDataset, a PackedDataset or a
+        part of one has classes, else float32 [N, label_dim].
 
     Raises:
         OSError: when there is too little memory, or another process's can't be opened.
@@ -86,6 +87,9 @@ def decode_once(
 
 def known_labels(dataset: Any) -> Tensor | None:
     """The labels that our data sets keep: int64 [N] or float32 [N, label_dim]; None for others."""
+    if isinstance(dataset, ImagePart):
+        whole = known_labels(dataset.dataset)
+        return None if whole is None else whole[torch.from_numpy(dataset.indices)]
     if not isinstance(dataset, ImageDataset | PackedDataset):
         return None
     labels = dataset.labels

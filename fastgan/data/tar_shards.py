@@ -31,19 +31,19 @@ class TarSource:
 
     def __init__(self, path: Path, tars: Sequence[Path]) -> None:
         self.path = path
-        self._members: dict[str, tuple[Path, int, int]] = {}
+        self.files: dict[str, tuple[Path, int, int]] = {}
         for tar in tars:
             prefix = f"{tar.name}/" if len(tars) > 1 else ""
             index = index_path(tar)
             members = read_index(tar) if index.is_file() else scan(tar)
-            self._members |= {
+            self.files |= {
                 prefix + normal_name(name): (tar, at, size) for name, at, size in members
             }
-        self.names = image_names_of(self._members)
-        self.unread = unread_suffixes(self._members)
+        self.names = image_names_of(self.files)
+        self.unread = unread_suffixes(self.files)
 
     def read(self, name: str) -> bytes:
-        tar, offset, size = self._members[name]
+        tar, offset, size = self.files[name]
         file = os.open(tar, os.O_RDONLY)
         try:
             data = os.pread(file, size, offset)
@@ -57,11 +57,7 @@ class TarSource:
         return data
 
     def has(self, name: str) -> bool:
-        return name in self._members
-
-    def files_called(self, name: str) -> list[str]:
-        """Members of this name in any folder."""
-        return sorted(m for m in self._members if m.rpartition("/")[2] == name)
+        return name in self.files
 
     def sidecar_labels(self) -> dict[str, list] | None:
         """dataset.json's form of KEY.cls (an int) or the "label" of KEY.json; None: there is none.

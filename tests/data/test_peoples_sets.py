@@ -14,7 +14,9 @@ from PIL import Image
 
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, convert, pack
 from fastgan.data.image_codec import decode
+from fastgan.data.image_part import ImagePart
 from fastgan.data.labels import folder_labels
+from fastgan.data.shared_pixels import known_labels
 
 
 def picture(seed=0, form="png"):
@@ -178,6 +180,10 @@ def test_classes_are_kept_as_one_number_an_image(tmp_path):
         assert c.argmax(1).tolist() == [250 * i for i in order]
         assert (held.batch_at(0)[1] == c).all()
         assert (held.batch_at(0)[0] == x).all()
+        assert known_labels(ImagePart(dataset, [2, 0])).tolist() == [500, 0]
+    dataset.label = None  # balancing asks for no label vector
+    balanced = BatchLoader(dataset, 4, seed=0, class_balance=1.0).batch_at(0)[1]
+    assert sorted(balanced.argmax(1).tolist()) == [0, 250, 500, 750]
 
 
 def test_a_file_does_not_choose_among_all_decoders(monkeypatch):
