@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # README's two commands are `make demo` and `make test`; the rest is listed by `make help`.
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,7 +38,7 @@ help:
 	@echo "bench           pytest-benchmark over the quick cases of fastgan bench; BENCH_FLAGS=--every-case for all"
 	@echo "docs            the site of docs/ and the docstrings, into build/site; warnings are errors"
 	@echo "kernels         compile what changed in csrc/ since the last time"
-	@echo "lint, format    ruff and clang-format: check, or rewrite"
+	@echo "lint, format    ruff, clang-format and the line of the licence in each file: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
 	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: an hour"
@@ -139,11 +140,13 @@ $(VENV)/.linters: pyproject.toml $(VENV)/.installed
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/supply_chain/spdx.py
 	git ls-files 'csrc/*' | xargs $(BIN)/clang-format --dry-run -Werror
 
 format: $(VENV)/.linters
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tests/supply_chain/spdx.py --write
 	git ls-files 'csrc/*' | xargs $(BIN)/clang-format -i
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.installed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ahead-of-time build of the kernels; everything else is in pyproject.toml.
 
 The kernels are built where torch is installed (README: `pip install --no-build-isolation`).

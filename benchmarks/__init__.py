@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Suites for pytest-benchmark, other measurements, and results; `fastgan bench` measures."""

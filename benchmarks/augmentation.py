@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.augmentation`: ADA against no augmentation, by images that no run has seen.
 
     fastgan data earth earth.zip --resolution 32 --holdout held-out.zip

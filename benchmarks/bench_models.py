@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks of `fastgan bench models` under pytest-benchmark."""
 
 KIND = "models"

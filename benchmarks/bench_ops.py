@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ops of `fastgan bench ops` under pytest-benchmark: every mode and variant is a test."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training steps of `fastgan bench step` under pytest-benchmark."""
 
 KIND = "steps"

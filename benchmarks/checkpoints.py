@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a checkpoint holds a step up: python -m benchmarks.checkpoints [--resolution 64]
 
 Times of the StyleGAN2 recipe's whole state (networks, average, both optimisers): the staging copy,

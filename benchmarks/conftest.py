@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pytest-benchmark over the cases of `fastgan bench`: checked first, on the same clock.
 
 torch.compile is left to `fastgan bench`, and so are ratios between variants: tests run one after

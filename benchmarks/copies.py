@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.copies RUN...`: whether a run of few images gives copies of them.
 
 Of each sample it looks for the nearest among the training images and as many images that were held

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.data`: images per second of a data set in each form in which it may lie.
 
 The same pictures (drawn faces with 8 levels of grain, PNG) as a folder, a zip, a tar and its index,

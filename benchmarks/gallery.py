@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.gallery`: each recipe trained for minutes, and one page of all samples.
 
 Trained is every recipe that is sized for a processor: every file of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of docs/what-a-run-needs.md: predictions beside the published figures.
 
     python -m benchmarks.needs

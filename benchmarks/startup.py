@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.startup`: what importing fastgan adds to importing torch, and what building
 the CPU kernels takes. Whole processes, in turns; medians."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.tables`: the tables of benchmarks/README.md, made from results/*.json.
 
 A file holds what `fastgan bench ... --json` wrote. Of ops, a row is the range over all shapes of a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fastgan._C: build facts and CPU features. Importing it also runs the registration of every op
 // that is linked into the same library.
 #include <pybind11/pybind11.h>

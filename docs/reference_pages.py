@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MkDocs hook: `::: fastgan.PACKAGE` on a page of the API reference, module by module.
 
 A function such as `fastgan.ops.bias_act` is hidden, for tools that read sources, by the module of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small DCGAN in an ordinary PyTorch loop, whose layers are fastgan's.
 
     python examples/dcgan.py            # fused kernels

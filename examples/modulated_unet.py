@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's layers in a U-Net: a denoiser that is modulated by the level of the noise.
 
     python examples/modulated_unet.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training loop of your own on any number of processes, with the same result for each number.
 
     python examples/own_loop.py

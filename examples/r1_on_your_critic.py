@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R1 on a critic of your own, exactly and without a second-order graph.
 
     python examples/r1_on_your_critic.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVIDIA's own stylegan3 training script on fastgan's kernels, with no file of it changed.
 
     python examples/run_stylegan3.py CHECKOUT --outdir out --cfg stylegan3-t --data faces.zip \

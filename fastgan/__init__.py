@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fastgan: fused, twice-differentiable GAN kernels for PyTorch, and what is built on them.
 
 `fastgan.ops` holds functions on tensors, `fastgan.nn` modules, `fastgan.models` whole networks,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `fastgan` command, also as `python -m fastgan`."""
 
 import sys

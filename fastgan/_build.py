@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles csrc/ into `_C` (CPU kernels) and `_C_cuda`, with ninja: the project's one build.
 
 setup.py calls it at installation, `fastgan build` on request, tests/native_build.py for what only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages that only an extra of pyproject.toml installs, imported at their first use.
 
 `import fastgan` and every layer, model, loss and training step need torch and numpy alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees of tensors: a tensor, or dicts, tuples, lists and registered dataclasses of trees.
 
 Samples, conditions and latents of a training step are trees whose tensors all have N rows. What is

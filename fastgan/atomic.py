@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files and folders that are either the old ones or the new ones, never half of one.
 
 Everything is written under a temporary name beside its place and then renamed. A reader, or a run

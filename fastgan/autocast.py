@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autocast of a tensor's device, 'meta' included.
 
 torch has no autocast for tensors on 'meta', which have shapes and no values. The state of the CPU's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every `FASTGAN_*` environment variable, read here and nowhere else.
 
 The table for users is in docs/environment.md, and a test compares it with this file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks in repositories of the Hugging Face Hub: how these are named, and how they are fetched.
 
 A repository that `fastgan.hub.push_to_hub` wrote holds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kaiser's window of the length of a filter, from the attenuation A in dB of its stop band.
 
     β = 0.1102·(A - 8.7)                          A > 50

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep freed CPU memory in the process, instead of returning it and page-faulting it in again.
 
 glibc returns every freed block above its mmap threshold (32 MiB at most) to the kernel at once. A

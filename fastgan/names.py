@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said where names are missing or unknown: weights of a network, fields of a Config."""
 
 from collections.abc import Iterable

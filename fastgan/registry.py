@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules that are found by name: a new one is a new file in its package, and no list is edited."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random numbers that belong to a sample: a pure function of (seed, step, phase, sample index).
 
 Within `sample_stream` every sample has its own sequence of 64-bit words, and each draw uses the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values, gradients and gradients of a gradient of one function against another's, in float64."""
 
 import torch

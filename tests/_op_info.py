@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sample inputs of an op, after PyTorch's OpInfo: ops/test_contract.py runs on them.
 
 `OP_INFO` of ops/test_<op>.py is the only place that lists them.

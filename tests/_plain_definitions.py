@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documented semantics of the systems that we replace, step by step in plain torch.
 
 Written from their documentation and sharing nothing with the package: what an op or a shim must

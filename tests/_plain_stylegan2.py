@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's published networks, written again in plain float64 from their papers.
 
 `Generator(**arguments)` and `Discriminator(**arguments)` take the arguments of the published

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3's published generator, written again in plain float64 from its paper.
 
 `Generator(**arguments)` takes the arguments of the published constructor. It has `modules`, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A processor on which torch's 16-bit convolutions of small maps are garbage: Intel's with AMX.
 
 Its faults as they were seen with torch 2.13, planted into torch on whatever processor runs this:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN in plain PyTorch, in the dtype of its weights: from the paper and the names in its files.
 
 c: anything with the fields of `fastgan.models.r3gan.Config` that are used; s: {name: weight}.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published training step of StyleGAN2-ADA and StyleGAN3, written plainly in float64.
 
 Only the networks are fastgan's. Losses, penalties, lazy regularisation, Adam, moving averages,

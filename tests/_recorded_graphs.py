@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Graphs for a CPU that record a phase's operators, with their tensors, and run them again.
 
 What a phase does in Python happens once, as on a GPU.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small Config of every image architecture, at 16 × 16, conditional or not; sizes of recipes.
 
 Its fields are `FIELDS_AT_16` of the architecture's own test file, tests/models/test_<name>.py: a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one table of numerical limits, and the comparison that uses it.
 
 An error is |got - want| in units of eps·scale + tiny, element by element: `want` comes from an

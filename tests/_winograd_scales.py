@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the rounding of Winograd's F(4×4, 3×3) is relative to: the magnitudes that it adds up."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--backend`, `--quick`: what runs on which kernels; the fixtures that every op test shares."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds what only tests use: the CUDA kernels for the emulator, and libraries under sanitizers.
 
 Everything is kept in build/native/tests/, and only what changed is compiled again. The kernel

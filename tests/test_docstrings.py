@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every public callable has a docstring in Google form that names what its signature names.
 
 Public is what the `__all__` of a package lists, and the same of each module that it lists; the

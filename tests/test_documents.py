@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """README and the pages under docs/: their code runs, their links lead somewhere, their facts agree.
 
 Python blocks are executed, one after another in one namespace per page. Of shell blocks each line

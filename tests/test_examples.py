@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scripts of examples/ do what they say: each runs for a few steps."""
 
 import importlib.util

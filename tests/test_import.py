@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`import fastgan` is cheap and asks nothing of the machine."""
 
 import os

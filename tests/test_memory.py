@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policy that keeps freed memory: process-global, so each test that sets it has a process."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The public names, frozen: a change here is a change for users and belongs in CHANGELOG.md."""
 
 import importlib

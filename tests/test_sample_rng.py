@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fastgan.sample_rng: torch's generator outside a stream; inside, numbers of the sample alone."""
 
 import math

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses and penalties compared on handwritten digits: `python -m benchmarks.losses`."""

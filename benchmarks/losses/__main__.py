@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.losses`: train the rows that the results lack, and print the table.
 
 `--accept` trains "relativistic pairing, R1, R2" with 5 seeds and 800 kimg, and ends

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of the comparison: a file with one line for each run, and the table made from it."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of the comparison: what each changes in the recipe mlp.
 
 Networks, batch, latents and moving average are the recipe's (`fastgan train --cfg mlp`) in every

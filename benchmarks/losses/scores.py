@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How near generated samples are to held-out real ones, and what real ones would get."""
 
 from collections.abc import Callable

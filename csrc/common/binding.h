@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For <op>.cpp only: what the host side of every op needs of torch, through its stable ABI.
 // The same binding is compiled for the CPU library and for the CUDA library.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For <op>_cpu.cpp only: the namespace of the instruction set it is compiled for, storage types and
 // their conversion to the type they are computed in. Everything here is internal to one object
 // file: an inline function shared between files of different instruction sets would let the linker

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For <op>_cpu.cpp only: elementary functions that the compiler can vectorise, which libm's cannot
 // be. float32 within 2 units in the last place; float64 goes to libm.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For <op>_cpu.cpp only: a vector of kLanes floats, as wide as the instruction set has, where loops
 // that the compiler vectorises cannot say what is meant: lanes shifted between registers, tables
 // turned over, 16-bit numbers two to a word. Written with the vector extension of GCC and Clang.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For <op>_cpu.cpp only: two vectors at a time, of float32 or bfloat16 numbers that lie one after
 // another. Of bfloat16 they are the even and the odd elements, which are had of one load by a shift
 // and a mask and make one register of 16-bit numbers again without a shuffle.

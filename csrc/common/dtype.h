@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element types that every kernel takes. No torch, no CUDA.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a launcher reaches the machine: a stream on a GPU, torch's thread pool on a CPU.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CPU instruction set that kernels are chosen for, asked once and only ever lowered.
 #pragma once
 

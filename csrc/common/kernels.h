@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One table of launchers per op and instruction set, and the choice between them.
 //
 // <op>_cpu.cpp is compiled once per instruction set, each time into its own namespace; <op>_cuda.cu

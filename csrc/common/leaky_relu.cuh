@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // clamp(gain · leaky_relu(u), ±clamp) in four instructions for an element, for alpha ≤ 1, where
 // leaky_relu(u) = max(u, alpha · u). Relu and linear are among them.
 #pragma once

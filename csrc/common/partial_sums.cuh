@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums per channel in two stages, in an order that the shape alone fixes: each block leaves its
 // part of some columns in one row of scratch, and column_sums_kernel adds the rows.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The only header that tells nvcc from the emulator: launches, shared memory, flat indices and
 // 16-byte memory access. Kernel files include this and their own header, and no torch header.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums over a block, in an order that is the same every time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A run: kN adjacent elements that one thread handles. More than one travel in 16-byte accesses:
 // the address must allow them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The step of the counter that the words of a sample are made from. No torch, no CUDA.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The words of a sample, and the numbers that are made of one: fastgan/ops/sample_random.py says
 // how.
 #pragma once

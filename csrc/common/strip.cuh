@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the kernels that add a bias per channel go over [outer, channels, inner]: a thread owns a
 // channel (channels innermost: kN adjacent ones), so that what depends on the channel is read once,
 // and walks a strip of runs that lie one stride apart. No index is divided inside the walk.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 32-bit words of one or two elements: what lies in a register between a load and its use.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The emulator's NarrowIndex: an unsigned 32-bit index whose every result is checked, under a limit
 // that a test lowers. A kernel that took the narrow path for a tensor above the limit, or that
 // multiplies in 32 bits what needs 64, fails here on a small tensor.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Test-only: the CUDA language and runtime as far as the kernels use it, so that the shipped .cu
 // files, unchanged, are built by a C++ compiler and run on the CPU. One block at a time, one fiber
 // per CUDA thread; scheduler.h says in what order. half and bfloat16 are NVIDIA's own headers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A fiber: a stack and a place to go on from. The switches are told to the address and the thread
 // sanitizer, to which each fiber is a thread of its own.
 #pragma once

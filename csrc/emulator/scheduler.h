@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs a grid on the CPU: blocks one after another, a block's threads as fibers that change places
 // at barriers and warp operations only.
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adaptive discriminator augmentation (Karras et al. 2020, arXiv:2006.06676).
 
 `AugmentPipe` changes images before they reach the discriminator, real and generated ones alike,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image-space filtering (Karras et al. 2020, appendix B): random gains of frequency bands."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A blur of what D sees that fades out at the start of a run (StyleGAN3, arXiv 2106.12423)."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colour transforms (Karras et al. 2020, appendix B): a random matrix on homogeneous RGB."""
 
 import torch

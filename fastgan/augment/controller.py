@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The adaptive strength of the augmentation (Karras et al. 2020, section 3)."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image-space corruptions (Karras et al. 2020, appendix B): additive noise and cutout."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): color, translation and cutout of each image."""
 
 import torch

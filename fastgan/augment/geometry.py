@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pixel blitting and general geometric transforms (Karras et al. 2020, appendix B).
 
 Coordinates are pixels with the origin at the image's centre, x to the right and y down. Every

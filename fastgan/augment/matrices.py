@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The matrices of the geometric and of the colour transforms, drawn for a batch of images."""
 
 from functools import partial

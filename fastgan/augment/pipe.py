@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stochastic discriminator augmentation (Karras et al. 2020, section 2 and appendix B)."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random parameters of the transforms: one value per image, neutral where the transform is not
 executed.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reflect padding without limits: an image continues for ever as its mirror image.
 
 The outer pixels are not repeated, as in NumPy's "reflect".

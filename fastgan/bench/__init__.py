@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checked measurements on the user's own machine: what `fastgan bench` runs and prints.
 
 ops/        cases of ops, one file per op, with the bytes that any implementation must move

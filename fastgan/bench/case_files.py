@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds cases: a public file in `fastgan/bench/{ops,models,steps}` with `cases()`, by its name."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases of `fastgan bench models`: a GAN's two networks, or one module by itself."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpCase: one op at one shape, and the three modes in which it is measured."""
 
 from collections.abc import Callable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step as a StepCase: the phases of `fastgan.training`, in every variant.
 
 It is the step that `fastgan train` runs: each sample draws random numbers of its own (`replicate`).

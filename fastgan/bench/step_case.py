@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StepCase: one training step, the phases it is made of, and the variants that compute it.
 
 A file `fastgan/bench/steps/<name>.py` or `models/<name>.py` has a function `cases()` that returns

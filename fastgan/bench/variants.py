@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The variants in which fastgan's networks and steps are computed: native, reference, compile."""
 
 from collections.abc import Callable, Iterator, Sequence

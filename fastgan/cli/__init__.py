@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `fastgan` command. A command's module is imported only when that command is called.
 
 A file of this folder, or of a folder of it, is a command if its docstring begins with

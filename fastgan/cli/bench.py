@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan bench`: Measure the speed of the kernels, models and training steps on this machine."""
 
 import contextlib

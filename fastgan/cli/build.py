@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan build`: Compile the native kernels for this machine."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan data`: Convert, pack, index, inspect or make data sets."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan doctor`: Show which backend each op uses on this machine, and why."""
 
 import importlib.util

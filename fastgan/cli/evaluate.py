@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan evaluate`: Compute metrics of a trained network against a data set."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan export`: Write a run's weights in the format of another project."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan generate`: Write samples that a trained network generates."""
 
 from collections.abc import Callable, Iterable, Iterator

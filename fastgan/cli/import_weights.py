@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan import`: Convert the trained weights of another project into a run folder."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words of NVIDIA's and R3GAN's training commands that `fastgan train` has another way for."""
 
 import re

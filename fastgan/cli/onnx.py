@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan onnx`: Write a trained generator as ONNX, or as a compiled package."""
 
 from pathlib import Path

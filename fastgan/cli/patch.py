@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan patch`: Run another project's command with its ops replaced by fastgan's."""
 
 import os

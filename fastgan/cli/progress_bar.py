@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is shown while something long runs: rich on a terminal, plain lines elsewhere."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run folders: number new ones, find old ones and their checkpoints."""
 
 import re

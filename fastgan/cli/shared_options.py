@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options, arguments and types that several commands share."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train`: Train a GAN; without options, on cartoon faces drawn on this machine."""
 
 import contextlib

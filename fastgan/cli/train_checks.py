@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan train` checks before it starts, and what it prints of the machine."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan train` chose where the options leave it open, and why, in lines of plain words."""
 
 from collections.abc import Mapping

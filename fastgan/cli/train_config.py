@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of a run: of a new one from the options and the data, of a resumed one."""
 
 import contextlib

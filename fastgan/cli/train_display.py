@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress of a training run: a live display on a terminal, one line per tick elsewhere."""
 
 import signal

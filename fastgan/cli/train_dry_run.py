@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan train --dry-run` prints: the configuration, and what a run of it needs."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --help --cfg NAME`: the options with the defaults of that configuration."""
 
 import copy

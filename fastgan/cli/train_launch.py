@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --gpus N`: start N processes with torchrun, and find the run that they share.
 
 A run folder's `launch.json` names the launch (torchrun's run id) that works in it, so that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--logger` of `fastgan train`: the programs that a run may also be logged to."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other projects' code on fastgan's ops, without changing that code.
 
 `nvlabs`, `rosinality`, `basicsr`, `mmcv` and `bigvgan` are the replacements of the ops, each with

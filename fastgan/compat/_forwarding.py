@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops of fastgan under another project's signature: a switch for the backend, other names."""
 
 import contextlib

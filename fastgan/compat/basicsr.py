@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`basicsr.ops`: StyleGAN2's two ops as BasicSR, GFPGAN and Real-ESRGAN call them, on our ops.
 
 They are rosinality's, and the module always has a bias. The environment variables BASICSR_EXT and

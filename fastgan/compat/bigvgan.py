@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BigVGAN's anti-aliased activation, `Activation1d`, fused in training as well as in inference.
 
 Source: Lee et al., "BigVGAN: A Universal Neural Vocoder with Large-Scale Training" (2023).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes of modules and classes that can be undone."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the modules of a code base define, read from their sources: nothing is executed."""
 
 import ast

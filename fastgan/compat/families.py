@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which ops the projects define, and which modules of ours replace them."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`mmcv.ops`: the ops of StyleGAN2 and 3 as mmcv names them, on our ops.
 
 2.x follows NVIDIA's semantics with names of its own; 1.x called `upfirdn2d` as rosinality does,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`patch`: fastgan's ops in the places where a project's own code imports its ops.
 
 The modules are found by what they define, anywhere below the packages of the family. One that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `patch` would replace in a code base, and the words on what it would not."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steering a trained generator: interpolation, style mixing, projection, directions, edits."""
 
 from fastgan.control.attributes import AVATAR_QUESTIONS, Question, read_attributes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Questions about labelled images, and their answers: whether a face has glasses, say."""
 
 import json

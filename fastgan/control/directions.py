@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Directions of the style space along which images change, and the edits that they make.
 
 Here they are found of the weights alone (Shen and Zhou 2021, "Closed-Form Factorization of Latent

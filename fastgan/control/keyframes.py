@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Videos: images on a path through latents or styles, frame by frame."""
 
 from collections.abc import Iterator, Sequence

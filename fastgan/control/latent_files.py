@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of styles and of directions: NumPy's .npz, which holds plain arrays and runs no code."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Directions that labelled images teach: those along which a classifier's answers change.
 
 After Shen et al. 2020, "Interpreting the Latent Space of GANs", arXiv 1907.10786.

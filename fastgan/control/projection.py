@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the styles of a picture: optimisation of w under a perceptual distance.
 
 The distance is that of deep features (Zhang et al. 2018, arXiv 1801.03924) of EfficientNet-Lite0,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained generator that is steered: its latents, its styles, and its images of them."""
 
 import hashlib

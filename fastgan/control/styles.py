@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which layers take which style: single layers, grids of mixed styles."""
 
 import re

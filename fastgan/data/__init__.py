@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets: folders, archives and packed files of images, batches of samples, and drawn faces."""
 
 from fastgan.data.avatars import default_dataset

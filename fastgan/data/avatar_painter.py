@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draw one cartoon face from (seed, index), and serve such drawings to another process.
 
 The parts are drawn by python-avatars (MIT; art "Avataaars") and turned into pixels by resvg-py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The default data set: cartoon faces drawn on this machine, so that nothing is downloaded."""
 
 import contextlib

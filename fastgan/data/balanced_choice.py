@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Some images of many whose means of simple statistics are near those of all."""
 
 import numpy as np

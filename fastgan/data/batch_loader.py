@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches as a function of (seed, position), so that resuming needs only the position."""
 
 import math

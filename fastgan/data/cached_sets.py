@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets that this machine makes once, as zips in the cache, and then reuses."""
 
 import json

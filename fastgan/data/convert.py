@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert a folder, zip or tars of images into one zip in the StyleGAN layout."""
 
 from collections.abc import Callable

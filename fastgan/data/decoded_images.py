@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images of a source, decoded to one shape in the order of their names, with their labels."""
 
 from collections.abc import Callable, Generator, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of host tensors to a device; on CUDA they run beside what the device computes.
 
 A copy on the current stream begins when the GPU has computed all that was queued before it, so that

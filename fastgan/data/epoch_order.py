@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In which order a run sees its samples: a function of (seed, epoch), drawn by numpy alone.
 
 An epoch shows each sample once, or, where classes are balanced, those of rare classes more often.

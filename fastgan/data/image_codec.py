@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decode the bytes of one image to a uint8 array, and encode such an array as PNG."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and labels of a folder, zip or tars, one at a time."""
 
 from collections.abc import Callable

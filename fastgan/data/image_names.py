@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which file names are images, and when two names are the same."""
 
 import unicodedata

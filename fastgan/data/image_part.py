@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Some of the images of a data set, as a data set of its own."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the encoded images of a data set come from: a folder, a zip or tars."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dataset.json of the StyleGAN layout: {"labels": [[name, label], …]}."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open the data set at a path, whatever kind it is."""
 
 from pathlib import Path

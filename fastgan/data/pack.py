@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack a folder, zip or tars of images into one file, which training maps without decoding."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a packed data set, `.fgpack`: raw pixels between a hashed preamble and hashed tables.
 
     0       preamble, 4096 bytes: magic "fgpack\\r\\n", version u32, length u32 of the JSON,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packed data set, mapped into memory: opening it reads one page, an image costs one copy."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A data set as uint8 in the memory of a device, where batches are gathered and normalised."""
 
 import math

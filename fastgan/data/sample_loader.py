@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches of samples of any kind, in the order in which `BatchLoader` shows images."""
 
 from functools import lru_cache, partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoded images that the processes of one machine hold once, in memory that they share."""
 
 import contextlib

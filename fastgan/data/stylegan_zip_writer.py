@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a data set as a zip in the StyleGAN layout; the file appears whole or not at all."""
 
 import contextlib

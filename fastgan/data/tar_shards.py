@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images in uncompressed tars, webdataset's layout: KEY.png (or .jpg, …) beside KEY.cls or .json.
 
 A tar has no directory, but its members lie in one piece each, so a list of offsets gives random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A page in the browser on which a generator is explored: `fastgan explore`.
 
 The generator runs in the browser, as ONNX in onnxruntime-web. A server on 127.0.0.1 gives the page

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page gets of a network: ONNX files, and the numbers around them as JSON."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """onnxruntime-web, which runs ONNX files in a browser: where it is kept, and how it gets there.
 
 It is Microsoft's, under the MIT licence. No package for Python carries it, so one version of npm's

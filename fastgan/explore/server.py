@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server of the page: a fixed list of files, on 127.0.0.1 alone."""
 
 import re

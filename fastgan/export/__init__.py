@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generators for programs that have no fastgan: torch.export, ONNX, AOTInductor.
 
 Every op of fastgan is lowered to plain torch operators first, so that the file needs nothing but

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A generator compiled ahead of time, to run from C++ or from Python."""
 
 import tempfile

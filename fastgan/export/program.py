@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A generator as a graph of plain torch operators."""
 
 import torch

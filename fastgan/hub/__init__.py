@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained generator as a repository of the Hugging Face Hub, with a card that describes it.
 
 Reading one needs nothing of this: `from_pretrained("user/name")`, `fastgan.load("hf://user/name")`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The card of a repository, README.md: what the generator is, and how it was trained and scored."""
 
 import json

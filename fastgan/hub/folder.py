@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`write_folder`: everything that a push uploads, as a local folder that can be looked at."""
 
 import json

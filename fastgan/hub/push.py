@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`push_to_hub`: a run's generator, as one commit of a repository of the Hugging Face Hub."""
 
 import tempfile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run's settings without what names the machine or the person that trained it."""
 
 import getpass

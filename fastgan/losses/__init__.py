@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objectives of D and G, and the regularisers that go with them.
 
 `load_objective` finds an adversarial objective of `fastgan.losses.adversarial` by its name, with

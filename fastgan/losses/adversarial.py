@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adversarial objectives: what D and G minimise, as functions of D's logits.
 
 A new one is a subclass of `Adversarial` and an entry of `OBJECTIVES`, both in this file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradient penalties for any critic and any input: R1, R2, WGAN-GP, DRAGAN and the general form.
 
     g[n] = ∂ Σ D(x, c) / ∂x[n]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Judgement`: what a discriminator says of its samples, whichever of three forms D returns.
 
 D(x) -> logits                  a tensor, of any shape whose first dimension is N

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Objective`: what D and G minimise, by name, as functions of samples and of D's judgement."""
 
 from typing import Any

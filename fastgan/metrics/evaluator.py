@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compute metrics of a generator against a data set: features once, then every metric."""
 
 from collections.abc import Mapping, Sequence

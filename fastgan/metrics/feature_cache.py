@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`FeatureCache`: features of data sets, in files found by a hash of what they are of.
 
 A name is the SHA-256 of the extractor's weights and name, of its resizing, and of the pixels of

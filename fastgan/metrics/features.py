@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feature extractor of the metrics: EfficientNet-Lite0, whose weights come in a package."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fréchet distance between Gaussians fitted to two sets of features."""
 
 import torch

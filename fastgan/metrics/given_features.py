@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of features, and how features that are already computed reach torchmetrics."""
 
 from torch import Tensor, nn

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernel distance (KID) between two sets of features."""
 
 import warnings

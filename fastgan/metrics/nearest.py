@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nearest training images: whether a generator repeats what it was trained on."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`PartEvaluator`: metrics of samples that are made in parts, which several processes may share."""
 
 import difflib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Perceptual distance of images, on maps of EfficientNet-Lite0, which comes in a package."""
 
 import torch.nn.functional as F

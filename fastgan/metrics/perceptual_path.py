@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Perceptual path length: how evenly images change along paths between styles."""
 
 from collections.abc import Callable, Sequence

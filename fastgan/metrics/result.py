@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`MetricResult`: a metric's value with what it depends on, and its line of metric-NAME.jsonl."""
 
 from collections.abc import Callable, Mapping, Sequence

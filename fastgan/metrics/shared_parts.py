@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of a matrix that several processes compute together, in parts of one size."""
 
 from collections.abc import Callable, Sequence

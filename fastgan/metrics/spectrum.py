@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Radially averaged power spectra of images: where generated ones lack or repeat detail."""
 
 import torch

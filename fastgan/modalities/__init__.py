@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modalities: kinds of samples that a run may be of, such as images.
 
 A modality is a folder of this package with three files, which `load_modality` finds by its name:

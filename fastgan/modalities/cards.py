@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pieces of report.html for samples: files by relative path, all text escaped.
 
 The newest snapshot has earlier ones beside it, in `<template>` elements: the page's slider

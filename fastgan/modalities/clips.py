@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips as animations: .gif files, and .mp4 where PyAV is installed (the extra "video")."""
 
 import importlib.util

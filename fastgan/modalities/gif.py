@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """progress.gif: one frame per grid of fakes, the amount of training printed below each."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that a person gives to a generator that takes a picture or a sound."""
 
 from collections.abc import Collection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Modality`: the three files of a kind of samples, found by the name of their folder."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures: of a data set, given by a person, and written as PNG that are never half a file."""
 
 import io

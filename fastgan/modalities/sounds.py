@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waveforms as .wav files, and pictures of them: what a run of sounds writes."""
 
 import io

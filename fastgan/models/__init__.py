@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Architectures: each has a ``Config``, a ``Generator(config)`` and a ``Discriminator(config)``.
 
 An architecture is a file or folder of this package that exists; ``load_architecture`` finds it by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that every architecture makes once, on its Config and at the entry of G and D."""
 
 from collections.abc import Sequence

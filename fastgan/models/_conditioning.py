@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a discriminator takes the condition c: four kinds.
 
 concatenation          c is part of the input, beside x (Mirza and Osindero 2014, arXiv 1411.1784)

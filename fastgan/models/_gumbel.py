@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws of categories, with the gradient of a softmax."""
 
 import torch

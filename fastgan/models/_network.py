@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What networks share: how G and D begin, are kept in a folder and read back.
 
 `save_pretrained` and `from_pretrained` keep a network as a folder:

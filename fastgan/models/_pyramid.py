@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image sizes from the base of a network to its output, for any height and width."""
 
 import torch

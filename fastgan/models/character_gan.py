@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GAN of words: G draws one letter for each place by the straight-through Gumbel softmax.
 
 G: z -> Linear -> residual convolutions over the places -> one logit for each letter -> one-hot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CycleGAN: two generators that translate pictures between the domains a and b, and two judges.
 
 G({"a": pictures of a, "b": pictures of b}) translates both ways, and back again:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DCGAN for any image size.
 
 G: [z, embed(c)] -> base map -> (transposed conv k4 s2, batch norm, ReLU)* -> tanh.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A light GAN for few images: skip-layer excitation in G, a D that also decodes what it sees.
 
 G: [z, c] -> base map -> (doubling, 3 × 3 convolution, batch norm, gated linear unit)* -> 3 × 3

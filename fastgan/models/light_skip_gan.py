@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small image GAN for processors: style-modulated skip generator, strided discriminator.
 
 G: mapping(z, c) -> ws; a learned constant at the base, then per size one or more modulated 3 × 3

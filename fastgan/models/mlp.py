@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fully connected GAN on data of any shape.
 
 G: [z, c] -> (Linear, optional batch norm, leaky ReLU 0.2)* -> Linear -> tanh or identity.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GAN of molecule graphs: G draws the skeleton, then elements and kinds of bonds.
 
 G: z -> Linear -> one vector for each of n places -> blocks that mix places and channels -> the

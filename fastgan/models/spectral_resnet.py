@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SNGAN, SAGAN and BigGAN: residual networks with spectral norm, for any image size.
 
 G: Linear -> base map -> (residual block that doubles the map by repetition)* -> batch norm, ReLU,

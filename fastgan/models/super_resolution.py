@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Super-resolution: G adds to a bicubic enlargement what a residual network draws.
 
 G works at the low resolution and enlarges by pixel shuffling, without batch norm; its last layer is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small GAN of transformers: both networks are attention over patches of the image.
 
 G: [z, c] -> Linear -> one token for each patch, plus a learnt place -> blocks -> the pixels, tanh.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GAN of short clips: what a clip shows, a path of its frames, and how fast they follow it.
 
 G: z -> content [C, 4, 4], the same in all frames;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GAN of short voiced sounds with classes, whose samples are waveforms.
 
 G: a network from z and c gives the gains of two sources, a pulse train and a noise, for each mel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that own parameters: the parts of a GAN, each usable alone in an existing model.
 
 Every layer casts its parameters to the dtype of its input, works under ``torch.autocast`` and in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that make a tensor again in the backward pass instead of keeping it for that pass.
 
 A product y = x · w keeps both x and w for its backward pass. Two of them need not stay:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shape checks that the layers share; each error names the layer and says what to do."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch's convolution modules, with maps too small for 16 bits guarded as in fastgan.ops.
 
 Parameters, state dict, initialisation and results are those of the torch.nn modules of the same

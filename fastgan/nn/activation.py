@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bias and leaky ReLU in one pass."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Self-attention with an exact second derivative, so that a gradient penalty may pass through."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolution with an equalised learning rate, and its fusion with FIR resampling."""
 
 import math

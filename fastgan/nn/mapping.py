@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mapping network from noise and condition to intermediate latents."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logarithmic mel spectrograms of waveforms: what vocoders are given, and what they are trained by.
 
 The waveform is reflected by (n_fft - hop) / 2 at both ends, so that T samples have T / hop frames.

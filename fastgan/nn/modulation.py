@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Style-modulated convolution with weight demodulation."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Molecules as graphs of tensors: heavy atoms, and a bond for each pair of them.
 
 A molecule of at most n atoms is {"atoms": one-hot [N, n, 1 + K], "bonds": one-hot [N, P, 4]}. Kind

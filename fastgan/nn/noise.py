@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Per-pixel noise, the source of stochastic detail."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FIR resampling to exact sizes: functions on a filter, and the layers that hold one."""
 
 from collections.abc import Sequence

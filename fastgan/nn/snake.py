@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Periodic activations of signals: Snake, SnakeBeta, and either of them without aliasing."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Style mixing: two latents in one image, split at a layer drawn per sample."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fused GAN kernels as functions on tensors: no parameters, no state. One module per op."""
 
 import fastgan.ops.augment_matrices

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backend is used: loads the native libraries once and remembers why one is not loaded."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`define_op`: schema, reference, fake kernel and autograd of one op in one call.
 
 The schema lives in Python, so that an op exists with no compiler. A native library only adds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory format that an op's output takes: the same rule for reference, fake and native."""
 
 import torch

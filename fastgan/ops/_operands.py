@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dtypes and numbers that the ops take, and two checks that most of them make."""
 
 from collections.abc import Sequence

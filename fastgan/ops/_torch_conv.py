@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch's own convolutions, with the maps that some processors compute wrongly in 16 bits guarded.
 
 On Intel processors with AMX, torch 2.13's bfloat16 and float16 convolution (oneDNN) reads memory

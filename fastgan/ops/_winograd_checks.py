@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `winograd_conv2d`, `winograd_strided_conv2d`, its transpose and `grouped_conv2d` refuse."""
 
 import torch

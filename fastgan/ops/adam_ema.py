@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """adam_ema_: Adam and the moving average of the parameters, in place over flat buffers.
 
     g = grad_scale·grad + weight_decay·param        t = step + 1

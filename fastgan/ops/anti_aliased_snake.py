@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """anti_aliased_snake: up-sample, Snake, down-sample a signal, in one pass.
 
 For each channel c of x [N, C, T], with taps f of up_filter (F of them), g of down_filter (H of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """augment_matrices: the random matrices of discriminator augmentation, of every image at once.
 
     blit      inverse [N, 3, 3] of x-flip, quarter turns and whole translation

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """augment_pixel_index and augment_warp_grid: where the pixels of moved images come from.
 
 `pixel_index_ref` and `warp_grid_ref` define them. Coordinates are pixels with the origin at the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act: y = clamp(gain · act(x + b), ±clamp), in one pass.
 
     u = x + b                     b runs along one dimension of x

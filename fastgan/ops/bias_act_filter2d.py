@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act_filter2d: a leaky ReLU and the low-pass filter after it, in one pass on a GPU.
 
     u = x + b                                     b runs along dimension 1

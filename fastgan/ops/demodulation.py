@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """demodulation: the factors that give each output channel of a modulated convolution unit variance.
 
     e[o, i] = Σ_k w[o, i, k]²                            k runs over the taps

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """filtered_lrelu: StyleGAN3's activation between an up- and a down-sampling filter, in one pass.
 
     u = x + b                                     b runs along dimension 1

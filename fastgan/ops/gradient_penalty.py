@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gradient_penalty: the penalty on per-sample gradient norms, as one deterministic reduction.
 
     s[n] = Σ_i Σ_j g_i[n, j]²                   over all gradient tensors and all their elements

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """grouped_conv2d: 3×3 convolution of stride 1 in groups of channels by Winograd's F(4×4, 3×3).
 
     y[n, k, i, j] = Σ_c Σ_r Σ_s x[n, g·C/G + c, i + r - py, j + s - px] · w[k, c, r, s]

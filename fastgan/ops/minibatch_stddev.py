@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """minibatch_stddev: how much the samples of a group differ, one number per sample and channel run.
 
     G = largest divisor of N that is at most group_size (None: N), M = N / G, F = num_channels

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """modulate: y[n, c, ...] = x[n, c, ...] · s[n, c], and channel_dot, its derivative in s.
 
     modulate(x, s)[n, c, p]  = x[n, c, p] · s[n, c]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """noise_bias_act: the epilogue of a StyleGAN2 layer in one pass.
 
     u[n,c,s] = scale[n,c] · x[n,c,s] + strength · noise[n,s] + b[c]     s: a position in space

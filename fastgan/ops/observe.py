@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """observe_: adds the mean of a tensor to the running sums of one statistic, on its device.
 
     m = Σ values / values.numel()                                in float32 (float64 for float64)

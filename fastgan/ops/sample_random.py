@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random numbers that belong to a sample: a pure function of a key, the sample and a counter.
 
     w(s, j) = mix(k(s) + j·γ)                    word j = 0, 1, … of sample s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """winograd_conv2d: 3×3 convolution of stride 1 by Winograd's F(4×4, 3×3), float32 on a CPU.
 
     y[n, k, i, j] = Σ_c Σ_r Σ_s x[n, c, i + r - py, j + s - px] · w[k, c, r, s]

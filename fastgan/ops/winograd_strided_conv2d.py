@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """winograd_strided_conv2d: 3×3 convolution of stride 2 and its adjoint, float32 on a CPU.
 
     y[n, k, i, j] = Σ_c Σ_r Σ_s x[n, c, 2·i + r - py, 2·j + s - px] · w[k, c, r, s]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training: configurations, the step, the loop, checkpoints, logs and recipes.
 
 `load_recipe(name)` gives a function that makes a `TrainConfig`; `train(config, run_dir)` runs it;

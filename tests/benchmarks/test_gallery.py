@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gallery trains what is missing; its page shows each recipe's samples by relative paths."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`benchmarks.losses`: the comparison of losses on digits, and its acceptance run."""
 
 import importlib.util

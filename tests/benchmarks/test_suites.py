@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pytest-benchmark suites take every case file by its name, so that none has to be listed."""
 
 import os

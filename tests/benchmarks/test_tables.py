@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of benchmarks/README.md: made from the committed results, without wrong rows."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lint runs in processes of its own: its fake CUDA device must be there before torch is."""
 
 import json

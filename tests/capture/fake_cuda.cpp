@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lets a CPU-only torch run autograd on FakeTensorMode's 'cuda' tensors. No GPU code runs.
 //
 // A fake tensor computes shapes only, yet autograd asks for a device guard, a stream and the CUDA

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds fake_cuda.cpp once per torch version and loads it, before torch is imported.
 
 A CPU build of torch aborts when autograd meets a fake 'cuda' tensor; fake_cuda.cpp says why and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a phase finds when it starts and must leave in place: the tensors and host values that are
 reachable from given objects.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The capture lint: proof, without a GPU, that a phase of training could be a CUDA graph.
 
 A graph replays kernels with the arguments, addresses and order that they had when it was captured.

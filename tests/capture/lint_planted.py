@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints, as JSON, what the capture lint says of `toy.clean` and of every planted violation."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints what the capture lint says of every shipped recipe, phase by phase.
 
     python tests/capture/lint_table.py [--all] [--markdown FILE] [--json]

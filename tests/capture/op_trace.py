@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records every op of one run of a phase, and what about it a CUDA graph could not take.
 
 Works under FakeTensorMode on fake 'cuda' tensors: shapes, dtypes and devices are computed, values

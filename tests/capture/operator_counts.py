@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints how many operators every phase of every recipe runs on CUDA, and which of them launch.
 
     python tests/capture/operator_counts.py [--recipe NAME] [--variant NAME] [--names] [--update]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Phases that no CUDA graph could hold, each with the words in which the lint must refuse it.
 
 Every function is the body of a phase over a `Toy`. What stands in `@caught(kind, message, line)`

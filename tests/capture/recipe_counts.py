@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many operators each phase of each shipped recipe runs, and how many of them launch work.
 
 Runs the phases once on fake 'cuda' tensors, as `fastgan train` runs them (every sample draws random

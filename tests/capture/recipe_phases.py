@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lint over every phase of every shipped recipe: the shipped phases, not a copy.
 
 The published configurations are run as they are, with small images: the same networks, wider.

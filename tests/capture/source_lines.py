@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which line of the project or of its user an op came from."""
 
 import functools

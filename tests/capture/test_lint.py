@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lint finds every planted violation, in its words, and nothing in a clean phase."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators that launch work on CUDA, per phase: none may become more than the ceilings say."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every phase of every shipped recipe could be captured; by default, one recipe of each network."""
 
 import pytest

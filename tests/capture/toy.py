@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A critic so small that one violation stands out: the state of the planted phases."""
 
 from dataclasses import dataclass, field

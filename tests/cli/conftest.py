@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A data set of eight 8 px images, and a run of a few steps on it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan bench`: exit codes, what is printed and written; no test here looks at a time."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan evaluate --trunc`, `--class`, `--label` and `--gpus`."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands for NVIDIA's and R3GAN's train.py, as people paste them."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan train` chose and why, in its output and in log.txt."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --gpus 2 --on-collapse`: two processes and a collapse that both of them have."""
 
 import json

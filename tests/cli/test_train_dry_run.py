@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan train --dry-run` prints after the configuration."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --help --cfg NAME`: the defaults of that configuration."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --gpus 2` on a CPU: two processes that torchrun starts, stops and starts again."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --logger`: which observers follow a run; the real packages in a slow test."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options of `fastgan train` that choose the loss, the penalties, the optimiser and the average."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan train --init-from`: a new run with the weights of another one."""
 
 import dataclasses

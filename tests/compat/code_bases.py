@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small code bases in the style of those that `patch` is for, written here.
 
 Their op modules do what the real ones do today: fail on import, compile, or are slow. Only names

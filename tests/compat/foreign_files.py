@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files in the forms of other projects, made here from our networks' random weights."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fixes of `fastgan.compat.legacy_apis` without a code base."""
 
 import contextlib

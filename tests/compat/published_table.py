@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A table of files of the original projects: what an import of each gives.
 
     python tests/compat/published_table.py --folder tests/compat/published

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile of networks in the style of the originals, whose ops are replaced: one graph each.
 
 The networks are written here; `patch` makes the modules that they import.

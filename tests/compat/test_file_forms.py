@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms in which files come: wrapped names, one network of several, a generator alone, dill, what
 `export` writes, other pickle protocols; and what is said of a file that is something else."""
 

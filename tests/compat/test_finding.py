@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`patch` finds the ops of a code base by what its modules define, and says what it did not find.
 
 No test here would pass if `patch` went by the names of the modules.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators from `torch._C._jit_get_operation`, called as older code calls them."""
 
 import textwrap

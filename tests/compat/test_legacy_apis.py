@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each older API works under its fix, fails without it, and is gone after it.
 
 A package that is not installed here, or that still has the API, is replaced by a stand-in of the

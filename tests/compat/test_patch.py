@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small code bases in the style of those that `patch` is for, under it and after it."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published R3GAN files: what their networks answer, and every argument of their constructors."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan import` and `export` of rosinality's files and of those that hold its generator."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scripts in the style of rosinality's, under `fastgan patch`: train, generate, factorise.
 
 They are written here. What they share with the originals is how they use today's packages: options

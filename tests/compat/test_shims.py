@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every op of every shim against the semantics that its project documents, in both orders.
 
 The definitions are plain torch (tests/_plain_definitions.py); what differs between the projects

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's files: those of the original project, and each setting of its constructors."""
 
 import copy

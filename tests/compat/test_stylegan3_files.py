@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3's files: one of the original project, and each setting of its constructor."""
 
 import copy

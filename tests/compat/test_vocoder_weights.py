@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan import` and `export` of HiFi-GAN's and BigVGAN's generators."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan import` and `export`: files in the others' forms, what they give, what is refused."""
 
 import dataclasses

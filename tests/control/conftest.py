@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small generators with random weights: with styles of three kinds, and one without."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Control of a trained network, by the measures of docs/control.md; twenty minutes of one core."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A static report on the kernels' machine code: `python -m tests.cuda_report [LIBRARY ...]`.
 
 With `--source csrc/ops/OP/OP_cuda.cu` that file alone is compiled, for sm_90, and its rows are

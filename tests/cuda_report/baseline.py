@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checked-in figures of every kernel, and what has become worse since.
 
 The figures hold for one version of nvcc. A library that another one compiled is not compared.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instructions per output element, the share of a copy's bandwidth that they allow, and ceilings.
 
 Each row is an op in a case (`work/`): Σ over its kernels of the instructions that a thread issues

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPUs that the report speaks of: what a multiprocessor holds, and how fast memory is."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many instructions a thread of a kernel issues: basic blocks, loops and the way through them.
 
 What runs how often is not in machine code, so two things are given or assumed. Given (Work, in

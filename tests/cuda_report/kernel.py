@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernel: what one kernel's machine code for one architecture says about it."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads what cuobjdump and nvdisasm print, and makes Kernels and Flows of it."""
 
 import re

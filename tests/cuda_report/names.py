@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short names of kernels: `bias_act/forward_kernel<half, Swish, 8, unsigned int>`."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles one kernel file and says what changed, in seconds: for whoever writes that kernel."""
 
 import subprocess

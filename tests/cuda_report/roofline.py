@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model, not a measurement: the time of an op whose only cost is the memory that it moves.
 
 time = bytes / (0.9 · bandwidth) + launches · 3 µs

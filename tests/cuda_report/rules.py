@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules that hold for every kernel, whatever the baseline says.
 
 1. No local memory: no LDL or STL, no stack. Spills and indexed local arrays cost bandwidth.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads machine code as nvdisasm lists it: opcodes, callees, and vectors stored in pieces."""
 
 import re

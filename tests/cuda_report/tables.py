@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report's tables, in Markdown."""
 
 from collections import defaultdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instructions per output element: loops, ways through the code, ceilings that only fall."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Against the baseline: what became worse fails, what became better is named."""
 
 import dataclasses

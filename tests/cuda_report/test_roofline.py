@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The roofline model takes bytes and launches from the bench files."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The static report flags each planted weakness, from recorded output of NVIDIA's tools.
 
 `planted/` holds the source and what `cuobjdump -res-usage`, `cuobjdump -elf` and `nvdisasm -c`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds and runs cuobjdump, nvdisasm and c++filt, which take machine code apart."""
 
 import importlib.metadata

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA streams for a CPU, which record who copied and who reads, and raise where no order is kept.
 
 Each stream counts its work. An event takes over what its stream knows, and a stream that waits for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies to a GPU on a stream of their own; their order is checked without a GPU."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets as people have them: names of other systems, folders around them, odd labels."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pixels kept on the device: the same batches as a loader's, and when they are kept there."""
 
 import numpy as np

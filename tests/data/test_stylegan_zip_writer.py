@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small generators with random weights, and a server of the page of one in a thread."""
 
 import contextlib

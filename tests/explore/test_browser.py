@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page in a browser: sliders move pixels, which are those that torch computes, and no request
 leaves the machine. Needs Playwright for Python, a Chromium, onnxscript and onnxruntime-web.
 """

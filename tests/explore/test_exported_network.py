@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page gets of a network: numbers as JSON, and ONNX files that compute what torch does."""
 
 import importlib.util

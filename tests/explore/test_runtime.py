@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """onnxruntime-web: where it is looked for, how it is fetched, and what is refused."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server of the page: what it gives, to whom, and what it refuses."""
 
 import http.client

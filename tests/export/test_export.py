@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generators without fastgan: the same pictures, for any batch, by standard operators alone."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that only a machine with a GPU can show: `make gpu-check`.
 
     python -m tests.gpu --out build/gpu-check           # all of it: an hour or more

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tests.gpu [--quick] [--only STEP[,STEP]] [--out DIR] [--dry-run]`."""
 
 import argparse

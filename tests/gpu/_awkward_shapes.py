@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every op's kernels once, at shapes that break them: `python -m tests.gpu._awkward_shapes`.
 
 A short program for compute-sanitizer. The samples come from the bench cases: each size above 4 is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `benchmarks`: the ops (`_ops.py`), then whole training steps (`_training.py`)."""
 
 import time

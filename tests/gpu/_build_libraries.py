@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `build`: the CPU and the CUDA library, unless they are there."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training phase recorded as a CUDA graph, and the comparison that such a recording must pass.
 
 `record` turns phase(state, batch) into something that is called without arguments, again and again:

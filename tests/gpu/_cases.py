@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bench cases at sizes, dtypes and layouts that say something about a GPU."""
 
 import dataclasses

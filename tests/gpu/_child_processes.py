@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work through a list of items in child processes, so that one item that crashes costs only itself.
 
 The child (`serve`) writes a line when it begins an item and a line with the result when it ends it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: how many tests ran on the device, and how many never asked for it.
 
 A test runs on the device of `--backend` only if it takes the fixture `device`. The mark travels in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPU day: what is most unproven, in 15 minutes of one GPU, the most unproven first.
 
 Each step drives items in child processes (`_ops.py`, `_whole_steps.py`) or pytest, keeps to its own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `environment`: what the numbers of this run belong to, and the speed of a copy."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """results.json as tables that a person reads."""
 
 from collections.abc import Iterable, Mapping, Sequence

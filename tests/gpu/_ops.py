@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measurements of the ops on a GPU: each variant checked first, then all of a row interleaved.
 
 Large cases: native, eager reference, torch.compile and a copy of x, each as a CUDA graph whose

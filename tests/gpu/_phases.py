@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `capture`: every phase of every recipe, captured against eager."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of `make gpu-check` in their order, and how long each may take."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `sanitizer`: compute-sanitizer's four tools over `_awkward_shapes.py`, all at once."""
 
 import concurrent.futures

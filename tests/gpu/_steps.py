@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a step is, what comes out of one, and how one is run: in a process of its own.
 
 A CUDA error that a kernel causes stays in the process for good, and a step that hangs must end. So

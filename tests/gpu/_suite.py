@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Step `suite`: the tests with `--backend cuda`."""
 
 import importlib.util

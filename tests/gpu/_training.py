@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images per second of whole training steps, eager and as CUDA graphs, for every recipe."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole training steps at the size that people train, as `fastgan train` runs them on a GPU.
 
 steps    seconds per 1,000 images and peak memory, as CUDA graphs

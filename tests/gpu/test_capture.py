@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captured against eager, on the CPU: eager against itself, and against recordings that froze."""
 
 import argparse

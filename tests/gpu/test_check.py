@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make gpu-check` without a GPU: its plan, what it reads, what it concludes, how it fails."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPU day on a CPU: its items, its records and its page."""
 
 import argparse

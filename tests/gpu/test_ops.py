@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPU measurements on the CPU: cases, checks, rows and tables; the GPU's clock by a fake."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GPU check's steps and items are processes: what crashes or hangs costs only itself."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run of a few steps, whose settings name folders of a person's, and a Hub in memory."""
 
 import getpass

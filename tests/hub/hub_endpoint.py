@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tiny Hugging Face Hub in memory: `Store`, and an HTTP endpoint with the parts that we use."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules in the place of huggingface_hub and its errors, for the default suite.
 
 Functions have the parameters that fastgan gives, as test_endpoint.py compares with the package's.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """huggingface_hub itself against an endpoint on loopback: `pip install huggingface_hub`."""
 
 import inspect

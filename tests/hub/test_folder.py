@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a push uploads: files, card, and no word about the machine or its user."""
 
 import getpass

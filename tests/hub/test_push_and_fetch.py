@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Uploads and downloads, with a Hub in memory in the place of huggingface_hub."""
 
 import json

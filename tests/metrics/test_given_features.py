@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every metric does with features that no statistic can be computed of, and with few."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inception's metrics with a TorchScript stand-in: the real weights are in no package."""
 
 import hashlib

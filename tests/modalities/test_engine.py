@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training step, loop and optimisers name no recipe, no architecture and no modality."""
 
 import ast

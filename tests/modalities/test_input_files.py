@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that a person gives to `fastgan generate --input`."""
 
 import pytest

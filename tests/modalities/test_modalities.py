@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every modality has, whoever adds it: names, files and an error for a name that is none."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile(fullgraph=True) of every G and D, and of a whole phase of D with R1."""
 
 import pytest

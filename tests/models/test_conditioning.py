@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The four ways in which the discriminators of mlp and dcgan take a condition."""
 
 import json

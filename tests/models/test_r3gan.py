@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN against its description in plain float64; its keys, its start, a few steps of training."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of rosinality's call that pictures alone do not show; values are in tests/compat."""
 
 import pytest

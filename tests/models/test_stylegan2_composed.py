@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fastgan.models.stylegan2 against the composition of plain ops that official code makes of it."""
 
 import pytest

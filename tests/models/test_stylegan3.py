@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3 against its formulas in plain float64, its keys, and what it was designed for."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HiFi-GAN and BigVGAN: values by a second spelling, every form of their weights, training."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/adam_ema/adam_ema.h"
 
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/anti_aliased_snake/anti_aliased_snake.h"
 
 #include <algorithm>

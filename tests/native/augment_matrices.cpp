@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/augment_matrices/augment_matrices.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/augment_positions/augment_positions.h"
 
 #include <algorithm>

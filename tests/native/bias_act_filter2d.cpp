@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/bias_act_filter2d/bias_act_filter2d.h"
 
 #include <algorithm>

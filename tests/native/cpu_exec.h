@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A parallel_for on std::thread, for CPU kernels in the driver: torch's needs torch, and
 // ThreadSanitizer does not know libgomp's synchronisation.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // driver [--list] [--isas] [--once] [--only TEXT]... [--isa baseline|avx2|avx512]
 //
 // --list names the cases, --isas the instruction sets that this processor has. Otherwise:

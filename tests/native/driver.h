@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The torch-free driver of the kernels: cases that fill arrays, call an op's kernel table and
 // compare with a plain loop in double. It runs where Python cannot be: under ThreadSanitizer, and
 // in the mutation check, where building it costs seconds.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/filtered_lrelu/filtered_lrelu.h"
 
 #include <algorithm>

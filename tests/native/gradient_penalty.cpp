@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/gradient_penalty/gradient_penalty.h"
 
 #include <array>

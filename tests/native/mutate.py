@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mutation check: bugs planted in the ops, each of which a detector must see.
 
     python tests/native/mutate.py [--fast] [--every-detector] [--only TEXT] [--per-op N] [--list]

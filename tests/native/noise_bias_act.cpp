@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/noise_bias_act/noise_bias_act.h"
 
 #include <array>

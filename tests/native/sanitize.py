@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels under sanitizers: whatever one of them finds, fails.
 
     python tests/native/sanitize.py [CHECK]...

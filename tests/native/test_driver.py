@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The op cases of the torch-free driver, without sanitizers: `make sanitize` runs them with."""
 
 import os

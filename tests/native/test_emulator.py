@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator names each fault, with source lines, and finds none in what is right."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mutation check, of one bug of each op, under one seed and without sanitizers; `make
 mutation-check` runs all of it."""
 

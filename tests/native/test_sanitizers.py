@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels under sanitizers; each check is also a command, see sanitize.py."""
 
 import subprocess

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "../../csrc/ops/upfirdn2d/upfirdn2d.h"
 
 #include <string>

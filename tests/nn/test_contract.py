@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every layer promises: dtypes, autocast, memory format, and two orders of derivative."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mel front end against a plain float64 writing of its definition."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch.jit.trace` of layers as they are made, with parameters that need gradients."""
 
 import pytest

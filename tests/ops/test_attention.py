@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import _plain_definitions as plain_definitions
 import pytest
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's matrices are those of the definition, whose numbers tests/augment looks at."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels' positions are those of the definition, which tests/augment looks at in images."""
 
 import pytest

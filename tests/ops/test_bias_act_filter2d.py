@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act_filter2d against bias_act and upfirdn2d one after the other.
 
 The tests call the op of one pass wherever the tensors are: the public function takes it on a GPU

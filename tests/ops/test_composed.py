@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d_resample, modulated_conv2d and filtered_lrelu: ops made of ops, against plain torch."""
 
 import _plain_definitions as plain

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every op must do, on the samples of every op: see `_op_info`.
 
 The values are compared with an oracle in each op's own test file.

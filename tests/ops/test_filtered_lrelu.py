@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """filtered_lrelu as an op: sizes, slope codes, layouts, dtypes, torch's checks.
 
 Its values at StyleGAN3's factors, also with filters of two dimensions: test_composed.py.

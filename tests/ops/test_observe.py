@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The running sums of a statistic: against sums in float64, bit for bit where nothing is added."""
 
 import math

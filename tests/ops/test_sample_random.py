@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws in one operator give the numbers of words and torch's functions."""
 
 import math

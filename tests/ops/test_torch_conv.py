@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """16-bit convolutions of small maps, in both orders of derivative, against float64.
 
 On an Intel processor with AMX torch's own are wrong, and this file fails there without the guard.

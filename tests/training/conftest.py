@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny networks and data: a training step in about a millisecond."""
 
 from dataclasses import dataclass

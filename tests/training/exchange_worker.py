@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One of two ranks that train the same tiny networks with every way to exchange gradients.
 
 python exchange_worker.py CASE …, with torchrun's environment. It fails where two ways differ that

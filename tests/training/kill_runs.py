@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kill -9 at random times, over and over: python tests/training/kill_runs.py --kills 100
 
 A small run is killed and resumed until it ends, and begun again, until so many kills are done.

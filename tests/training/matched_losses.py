@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether training in 16 bits follows the losses of training in float32, within the noise of seeds.
 
     python tests/training/matched_losses.py --steps 400 --seeds 3 --out matched.json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One process of some runs of the tiny networks: python rank_worker.py SETTINGS.json
 
 Settings, a list with those of each run: config (changes of Tiny.config), model (of TinyConfig),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Digests of the first steps of every recipe: equal ones show that a change moved no number.
 
     python tests/training/step_digests.py --out before.json       # on the old code

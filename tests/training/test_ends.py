@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way out of a run destroys its CUDA graphs at once, and leaves nothing to the collector.
 
 A process group that has graphs does not end (`fastgan.training.distributed.ending`). The graphs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kill -9: see kill_runs.py, which runs in a process of its own."""
 
 import os

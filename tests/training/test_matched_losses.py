@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of 16-bit with float32 runs by their losses: it must see what it is for."""
 
 import sys

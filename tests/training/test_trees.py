@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees of tensors: their functions, and training steps of samples, conditions and latents that
 are trees, with a D of several outputs."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of trees: graphs with a mask, latents of two kinds, two critics with features.
 
 Everything that the engine promises of single tensors is tested with them, too.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of both Winograd ops: tensors to parameters, allocation, launches. Arguments are
 // validated in Python; the checks here only guard memory.
 #pragma once

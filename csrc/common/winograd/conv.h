@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Convolution: the weights are transformed once; then each block of tiles goes through all three
 // stages (input transform, a matrix product per position, output transform) while it is in the
 // cache.

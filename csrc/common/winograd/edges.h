@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiles of an adjoint overlap: the last row and column that a tile yields are the first ones of its
 // neighbours. Each tile keeps them apart, [tile, pixel, k], and they are added when all tiles are
 // done, in an order that no number of threads changes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The 1-D transforms of F(4, 3) on the points 0, ±a, ±b, ∞, and their 2-D use on one tile.
 //
 //   y = Aᵀ[(G w Gᵀ) ⊙ (Bᵀ d B)]A        d [6, 6] input tile, w [3, 3], y [4, 4]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The register-blocked matrix product: kRows × kVectors vectors of sums that stay in registers.
 #pragma once
 

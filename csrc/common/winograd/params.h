@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What crosses from the bindings of winograd_conv2d and winograd_strided_conv2d to the kernels.
 #pragma once
 

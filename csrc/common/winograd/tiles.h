@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiles of maps: which pixels they cover, and the transforms of all their channels.
 //
 // A Winograd scheme is a struct with, in one dimension,

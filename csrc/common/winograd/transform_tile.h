@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every Winograd kernel transforms tiles with.
 #pragma once
 

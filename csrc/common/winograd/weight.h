@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weight gradient: a task is a part of the tiles and a block of channels on either side; it sums
 // a product per transformed tap over its tiles and transforms the sums back; the parts are added in
 // order.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of adam_ema_: tensors to parameters, scratch, launch. Arguments are validated in
 // fastgan/ops/adam_ema.py; the checks here only guard memory.
 #include "adam_ema.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // adam_ema_: one Adam step and one step of an exponential moving average over flat buffers.
 // What crosses from the binding to the kernels.
 #pragma once

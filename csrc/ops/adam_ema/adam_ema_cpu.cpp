@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of adam_ema_: a pass over the gradient that counts what is not finite, then the
 // update. Every operation is rounded by itself, in the order of the reference, whose bits these
 // are: a product contracted into a fused multiplication and addition would give others.

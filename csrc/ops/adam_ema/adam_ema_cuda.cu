@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of adam_ema_: a pass over the gradient that counts what is not finite, then the
 // update, which every block of it enters or skips by the same count. Flat indices are 64-bit: there
 // is no division to save, and all passes wait for memory.

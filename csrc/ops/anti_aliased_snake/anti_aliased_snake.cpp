@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of anti_aliased_snake: tensors to parameters, allocation, launch. Arguments are
 // validated in fastgan/ops/anti_aliased_snake.py; the checks here only guard memory.
 #include "anti_aliased_snake.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // anti_aliased_snake: y = down(snake(up(x))) along time. What crosses from the binding to the
 // kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of anti_aliased_snake: a tile of a signal at a time, all of it in L1 between one read
 // and one write. Compiled once per instruction set.
 #include "anti_aliased_snake.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of anti_aliased_snake: x is read once and y written once, and the up-sampled signal
 // stays on the chip. Each launch has a block for each tile of each row.
 #include "../../common/partial_sums.cuh"

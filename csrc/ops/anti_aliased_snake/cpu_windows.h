@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For anti_aliased_snake_cpu.cpp only: FIR filters over windows of a signal in L1, whose samples
 // lie in planes by their index modulo the ratio, so that no filter has to step over samples.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any ratios and filters: a block holds the up-sampled samples that its outputs need; everything
 // else is read where it lies. A sample is a thread's.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // sin w and cos w, both times (-1)^n with n = w/π rounded: what sin² and sin·cos need. No table and
 // no slow path: 1/π in two parts gives the phase w/π to within a rounding and |w|·eps².
 #pragma once

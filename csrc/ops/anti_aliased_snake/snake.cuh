@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The activation on one up-sampled sample, and its derivatives.
 #pragma once
 

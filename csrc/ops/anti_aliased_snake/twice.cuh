@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ratios of 2 and filters of 12 taps, those of the published models, backward: the up-sampled
 // signal and its gradient are made anew. Samples lie in two planes of shared memory, even and odd
 // ones, a run of kRun at a time is a thread's, and a filter slides over a stretch of a plane that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ratios of 2 and filters of 12 taps, forward. A warp walks along a stretch of one row, 32 runs a
 // step. A lane makes the even samples from kAhead places after the first of its run on, and the odd
 // ones from one place less: all that these need is its own run of x and kBeyond values after it,

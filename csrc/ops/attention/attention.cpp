@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of attention: tensors to parameters, allocation, launches. Arguments are validated in
 // fastgan/ops/attention/__init__.py; the checks here only guard memory.
 #include "attention.h"

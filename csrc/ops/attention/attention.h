@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // attention: o = softmax(scale · q kᵀ) v, its gradient and the gradient of that. What crosses from
 // the binding to the kernels. Formulas and letters: fastgan/ops/attention/__init__.py.
 #pragma once

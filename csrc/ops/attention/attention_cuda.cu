@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of attention. No matrix of queries by keys is kept: a block has one tile of it at a
 // time, made again from q, k and lse. Whoever owns queries makes what belongs to queries, and the
 // same with keys, so that no two blocks add to one element. More channels of an output than a tile

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The gradient of attention's gradient: first what belongs to grad_o, with two numbers of each
 // query that the kernels after it need, then q, then k and v.
 #pragma once

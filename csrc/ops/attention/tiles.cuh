@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernels of attention are made of. A block of 256 threads owns kTile rows of one side,
 // queries or keys, and walks along the rows of the other, kTile at a time. A thread has kN × kN
 // elements of a tile: rows `down() + 16 i`, columns `across() + 16 j`; of an output, channels

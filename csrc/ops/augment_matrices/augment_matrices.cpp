@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of augment_matrices: tensors to parameters, allocation, launch. Arguments are made in
 // fastgan/ops/augment_matrices.py; the checks here only guard memory.
 #include "augment_matrices.h"

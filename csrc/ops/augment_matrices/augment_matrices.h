@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // augment_matrices: the random matrices of discriminator augmentation, of every image at once. What
 // crosses from the binding to the kernels. fastgan/ops/augment_matrices.py defines them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernel of augment_matrices: a thread draws the numbers of one image and makes its matrices.
 // A batch is a few images, so that what counts is that there is one launch.
 #include "augment_matrices.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of augment_positions: tensors to parameters, allocation, launches. Arguments are made
 // in fastgan/ops/augment_positions.py; the checks here only guard memory.
 #include "augment_positions.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // augment_positions: where the pixels of moved images come from, of the inverse matrices of the
 // transforms. What crosses from the binding to the kernels; fastgan/ops/augment_positions.py
 // defines them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of augment_positions: a thread computes one position, and only results go through
 // memory.
 #include "augment_positions.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The nine activations and their slopes on the device, before the gain, and the sets of them among
 // which a kernel chooses at run time: the branch is the same for all threads.
 #pragma once

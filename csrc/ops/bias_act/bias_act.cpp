@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of bias_act: tensors to parameters, allocation, launch. Arguments are validated in
 // fastgan/ops/bias_act.py; the checks here only guard memory.
 #include "bias_act.h"

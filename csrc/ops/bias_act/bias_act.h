@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // bias_act: y = clamp(gain · act(x + b), ±clamp). What crosses from the binding to the kernels.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of bias_act: one pass over memory, compiled once per instruction set.
 // Piecewise-linear activations in float32 and bfloat16 have loops of their own; everything else is
 // done in blocks, which are loaded, computed in float32 (float64 for float64) and stored.

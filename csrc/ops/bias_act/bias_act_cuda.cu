@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of bias_act. Memory-bound: what counts is 16-byte accesses, no 64-bit division, and
 // the bias gradient out of the pass that makes dx.
 #include "../../common/leaky_relu.cuh"

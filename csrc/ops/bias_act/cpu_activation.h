@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For bias_act_cpu.cpp only: the nine activations and their slopes, over blocks in the type that is
 // computed in. A block is long enough that the choice between them, made once a block, costs
 // nothing: each is compiled once for float32 and once for float64, whatever the storage types.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For bias_act_cpu.cpp only: linear, relu and lrelu in float32 and bfloat16, where a pass costs
 // little more than its memory traffic only if no operation is wasted. Two vectors at a time: of
 // bfloat16, the even and the odd elements, which are had of one load by a shift and a mask.

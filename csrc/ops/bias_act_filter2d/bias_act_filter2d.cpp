@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of bias_act_filter2d: tensors to parameters, allocation, launch. Arguments are
 // validated in fastgan/ops/bias_act_filter2d.py; the checks here only guard memory.
 #include "bias_act_filter2d.h"

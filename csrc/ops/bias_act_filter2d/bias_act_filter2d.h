@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // bias_act_filter2d: leaky ReLU of x + b, then 4 × 4 taps, in one pass; its gradient, and the
 // gradient of that. What crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of bias_act_filter2d: those of upfirdn2d for channels_last maps, with the activation
 // where pixels enter and with slopes where they enter or leave.
 #include "bias_act_filter2d.h"

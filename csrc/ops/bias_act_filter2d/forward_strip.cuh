@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forward pass along a strip of kColumns columns, from the top down: each value is activated as
 // it enters, and kept in the compute type. Wider strips activate a value less often.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of demodulation: tensors to parameters, allocation, launch. Arguments are validated in
 // fastgan/ops/demodulation.py; the checks here only guard memory.
 #include "demodulation.h"

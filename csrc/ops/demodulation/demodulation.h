@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // demodulation: d[n, o] = 1 / √(Σ_i s[n, i]² · e[o, i] + eps) with e[o, i] = Σ_k w[o, i, k]², and
 // its backward pass. What crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of demodulation and its backward pass: each reads the weights once. Compiled once per
 // instruction set.
 #include "../../common/cpu_math.h"

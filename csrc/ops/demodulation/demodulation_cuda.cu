@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of demodulation and its backward pass: each reads w once, and the modulated weights
 // never exist.
 #include "demodulation.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For filtered_lrelu_cpu.cpp only: sums of weighted stretches of rows, which every filter here is,
 // the activation of a row, and its slope codes.
 #pragma once

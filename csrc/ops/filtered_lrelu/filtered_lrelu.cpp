@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of filtered_lrelu: tensors to parameters, allocation, launch. Arguments are validated
 // in fastgan/ops/filtered_lrelu.py; the checks here only guard memory.
 #include "filtered_lrelu.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // filtered_lrelu: up-sample and filter, leaky ReLU and clamp (or the slopes that an earlier pass
 // kept), filter and down-sample. What crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel of filtered_lrelu: a plane is worked through from top to bottom, and of its
 // up-sampled rows those that the next output row needs are in a ring, which stays in the cache.
 // Compiled once per instruction set.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of filtered_lrelu: x is read once (but for the filters' reach between tiles), y and
 // the slope codes are written once, and the up-sampled map stays on the chip.
 #include "general.cuh"

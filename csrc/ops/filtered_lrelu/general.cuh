@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any factors and filters, separable or of two dimensions: a thread makes one number at a time.
 #pragma once
 

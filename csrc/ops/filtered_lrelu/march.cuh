@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernels of fixed factors share: how a block walks down its tiles.
 //
 // `lanes` threads side by side have a tile of one plane's outputs, four columns of v each, and walk

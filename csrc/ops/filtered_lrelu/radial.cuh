@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A filter of 12 × 12 taps that is radially symmetric: f[i][j] = f[11-i][j] = f[i][11-j] = f[j][i].
 // 21 numbers tell it, and columns that it weighs alike are added before they are multiplied.
 #pragma once

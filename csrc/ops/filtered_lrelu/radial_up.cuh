@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A radial filter of 12 × 12 taps first, with up = 2, and a separable one after the slopes that an
 // earlier pass kept: the adjoint of StyleGAN3-R's layers.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A separable filter first, of factors and taps that are known when compiled: those of StyleGAN3-T
 // and of their adjoints, and, with a radial second filter, those of StyleGAN3-R.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a block of filtered_lrelu holds on the chip, and the steps that are the same whatever the
 // filters: loading x, the activation with its slope codes, storing y.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of gradient_penalty: tensors to parameters, allocation, launches. Arguments are
 // validated in fastgan/ops/gradient_penalty.py; the checks here only guard memory.
 #include "gradient_penalty.h"

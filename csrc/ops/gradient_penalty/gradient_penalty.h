@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // gradient_penalty: per-sample squared norms of gradients and the penalty on them, in two stages.
 // What crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of gradient_penalty, compiled once per instruction set.
 #include "gradient_penalty.h"
 

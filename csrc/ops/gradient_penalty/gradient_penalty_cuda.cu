@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of gradient_penalty: partial sums per (sample, chunk), then one sum per sample.
 // Short samples share a block: a power of two of its threads takes one sample each.
 #include "../../common/partial_sums.cuh"

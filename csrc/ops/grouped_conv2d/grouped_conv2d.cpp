@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of grouped_conv2d: tensors to parameters, allocation, launches. Arguments are validated
 // in fastgan/ops/grouped_conv2d.py; the checks here only guard memory.
 #include "grouped_conv2d.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // grouped_conv2d: 3×3 convolution of stride 1 in groups of channels by Winograd's F(4×4, 3×3), on
 // channels_last maps. What crosses from the binding to the kernels.
 #pragma once

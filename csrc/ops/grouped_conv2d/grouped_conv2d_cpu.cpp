@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of grouped_conv2d, compiled once per instruction set.
 //
 // Convolution: the weights are transformed once; then each block of tiles goes through all three

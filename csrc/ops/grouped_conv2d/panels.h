@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What both passes share: element types, the panels that outputs are computed in, tiles of pixels.
 //
 // A panel is one vector of output channels together with all input channels that its groups read:

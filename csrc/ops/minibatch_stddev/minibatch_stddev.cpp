@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of minibatch_stddev: tensors to parameters, allocation, launches. Arguments are
 // validated in fastgan/ops/minibatch_stddev.py; the checks here only guard memory.
 #include "minibatch_stddev.h"

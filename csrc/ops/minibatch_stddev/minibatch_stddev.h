@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // minibatch_stddev: how much the samples of a group differ, averaged over runs of channels. What
 // crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of minibatch_stddev. One thread looks at one place (kN adjacent ones) in all samples
 // of a group: the deviation needs no sum over threads, only its mean over a run does.
 #include "minibatch_stddev.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of modulate and channel_dot: tensors to parameters, allocation, launches. Arguments are
 // validated in fastgan/ops/modulate.py; the checks here only guard memory.
 #include "modulate.h"

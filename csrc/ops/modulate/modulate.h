@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // modulate: y[n, c, ...] = x[n, c, ...] · s[n, c]. channel_dot: z[n, c] = Σ x·y over the rest, in
 // two stages. What crosses from the binding to the kernels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of modulate and channel_dot: one pass over memory each, compiled once per instruction
 // set.
 #include "../../common/cpu.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of modulate and channel_dot. Memory-bound: 16-byte accesses in both layouts, also
 // where planes start off a 16-byte boundary, and no 64-bit division below 2^31 elements.
 #include "modulate.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // dx, and with it what each block has of the sums for scale, strength and b.
 #pragma once
 

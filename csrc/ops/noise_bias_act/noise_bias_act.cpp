@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of noise_bias_act: tensors to parameters, allocation, launch. Arguments are validated
 // in fastgan/ops/noise_bias_act.py; the checks here only guard memory.
 #include "noise_bias_act.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // noise_bias_act: u = scale·x + strength·noise + b, y = clamp(gain·act(u), ±clamp), act piecewise
 // linear. What crosses from the binding to the kernels.
 #pragma once

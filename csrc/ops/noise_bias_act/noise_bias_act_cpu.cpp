@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of noise_bias_act: one pass over memory forward and one backward, the sums for scale,
 // strength and b out of the pass that makes dx. Compiled once per instruction set.
 #include "../../common/cpu.h"

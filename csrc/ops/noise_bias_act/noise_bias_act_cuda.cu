@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of noise_bias_act: the epilogue of a layer in one pass forward and one backward, the
 // sums for scale, strength and b out of the pass that makes dx.
 #include "backward.cuh"

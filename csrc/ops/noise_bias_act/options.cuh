@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Slope, gain and clamp in the type that T is computed in.
 #pragma once
 

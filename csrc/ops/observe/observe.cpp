@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of observe_: tensors to parameters, launch. Arguments are made in
 // fastgan/ops/observe.py; the checks here only guard memory.
 #include "observe.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // observe_: adds the mean of a tensor to two running sums of one statistic, or counts it where it
 // is not finite. What crosses from the binding to the kernels.
 #pragma once

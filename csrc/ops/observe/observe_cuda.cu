@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernel of observe_: one block, since what is observed is a loss or a batch of logits, and
 // the sums of two blocks would need a second launch.
 #include "observe.h"

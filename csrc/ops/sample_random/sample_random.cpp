@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of sample_random: tensors to parameters, allocation, launches. Arguments are made in
 // fastgan/ops/sample_random.py; the checks here only guard memory.
 #include "sample_random.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // sample_random: random numbers that belong to a sample, counted, not stepped: word j of sample s
 // is mix(k(s) + j·γ) with k(s) = mix(key + offset + s·γ), modulo 2^64. What crosses from the
 // binding to the kernels.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel of sample_random: the words alone. What torch's functions make of them has their bits.
 #include "../../common/cpu.h"
 #include "sample_random.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of sample_random: one launch per draw. A thread makes its words from the key and its
 // own place alone, so nothing but the results goes through memory.
 #include "../../common/sample_words.cuh"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // NHWC: a thread takes 16 bytes of channels of a strip of kX columns, from the top down.
 // Neighbouring threads take neighbouring channels, then neighbouring strips of a row, whose common
 // input pixels come out of the L1 cache. Channels that are no multiple of 16 bytes, or a misaligned

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For upfirdn2d_cpu.cpp only: rows of pixels by a four-tap filter where channels vary fastest;
 // lanes are channels.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For upfirdn2d_cpu.cpp only: the vertical half of a four-tap filter, in registers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For upfirdn2d_cpu.cpp only: which taps meet which samples, and the filter made ready for that.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For upfirdn2d_cpu.cpp only: separable filters of 4 taps, by 2 up, 2 down or neither, in float32
 // and bfloat16, all in registers. Each sample of an output row is first summed over the input rows
 // that it meets (`Columns`), and neighbours of these sums make the row: along vectors of pixels in

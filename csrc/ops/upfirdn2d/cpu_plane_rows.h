@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For upfirdn2d_cpu.cpp only: rows of a plane by a four-tap filter; lanes are pixels, two vectors
 // of them at a time (Two).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Any factors, taps and dtype: one thread per output sample, which visits only the taps that meet
 // a sample.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Planes (NCHW): a thread makes a strip of outputs of 16 bytes across (of 8 where it reads twice as
 // much), from the top down, and reads its input in words of 4 bytes, which neighbouring threads
 // find in the L1 cache.

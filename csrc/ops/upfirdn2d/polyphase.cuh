@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The arithmetic of zero insertion that is known when a kernel is compiled, and the taps.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 4 × 4 taps along a strip of outputs that one thread makes from the top down: a row of input is
 // read once, and adds its part to every row of output that it meets. Those wait in registers.
 #pragma once

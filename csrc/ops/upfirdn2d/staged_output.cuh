@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of outputs that leaves through shared memory.
 //
 // Rows of GANs are often odd (2H + 1 before a blur, H + 1 after one), so neither their width nor

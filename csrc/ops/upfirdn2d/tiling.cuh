@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the planes of a tensor are cut into tiles, one per block, and tiles into strips, one per
 // thread. Decided by the shape alone.
 #pragma once

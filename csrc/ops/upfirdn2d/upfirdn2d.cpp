@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of upfirdn2d: tensors to parameters, allocation, launch. Arguments are validated in
 // fastgan/ops/upfirdn2d.py; the checks here only guard memory.
 #include "upfirdn2d.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // upfirdn2d: zero-insert, pad or crop, filter, scale, decimate. What crosses from the binding to
 // the kernels.
 #pragma once

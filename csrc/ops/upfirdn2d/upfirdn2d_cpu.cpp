@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernel of upfirdn2d, compiled once per instruction set.
 //
 // An output row is the sum over filter rows of a horizontally filtered input row. A separable

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CUDA kernels of upfirdn2d and the choice between them: 4 taps by 2 up, 2 down or neither, and
 // separable 12 taps by 2 up or 2 down, are specialised; the rest takes the general kernel.
 #include "upfirdn2d.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 12 taps along planes (NCHW), the wavelets of augmentation: a block stages the input of a tile of
 // outputs in shared memory, each thread filters a strip of kX × kY outputs, and the tile leaves
 // again through shared memory. The strips, which read single elements, step over what stands before

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // winograd_conv2d: 3×3 convolution of stride 1 by Winograd's F(4×4, 3×3) on channels_last maps.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CPU kernels of winograd_conv2d, compiled once per instruction set.
 #include "winograd_conv2d.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The 1-D transforms of a convolution of stride 2 by three taps, 4 outputs at a time.
 //
 //   y[i] = e[i] w[0] + o[i] w[1] + e[i + 1] w[2]      e, o: the even and the odd pixels of d [9]

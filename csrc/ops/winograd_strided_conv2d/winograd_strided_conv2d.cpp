@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Host side of winograd_strided_conv2d: the checks that guard memory. What both Winograd ops do is
 // in common/winograd/binding.h.
 #include "winograd_strided_conv2d.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // winograd_strided_conv2d: 3×3 convolution of stride 2 on channels_last maps, its adjoint and its
 // weight gradient, with 81 products where the definition has 144.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The optimiser's part of a step as official code has it: parameter by parameter."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small convolutional GAN of the kind of R3GAN, written once over two sets of ops.
 
 Residual blocks without normalisation, x + conv1(act(conv3 in groups of 16(act(conv1(x))))), twice a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 composed of plain PyTorch ops, as its official code computes it: a baseline.
 
 The same functions of the same parameters as `fastgan.models.stylegan2` (its state_dict loads), made

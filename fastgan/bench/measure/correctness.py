@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The check that every number must pass first: forward and both orders of gradient in float64."""
 
 import torch

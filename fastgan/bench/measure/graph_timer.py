@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times on CUDA without the host: replays of CUDA graphs whose calls rotate over sets of buffers.
 
 A call that the GPU finishes sooner than the host launches it would be timed by its launch, and one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that a number depends on: printed above every table, stored beside it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a call does to memory: peak live tensor bytes, and page faults after warm-up.
 
 The resident size of a process says neither: it keeps what the allocator keeps, and peaks of what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check every variant of an op, then measure: no number from a wrong result."""
 
 import dataclasses

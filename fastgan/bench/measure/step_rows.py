@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check every phase of every variant of a step, then measure them in turns."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interleaved timing: every round times every variant once, so that load hits all of them alike."""
 
 import gc

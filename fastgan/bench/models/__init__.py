@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases of networks, one file per architecture, found by its name: each has `cases()`."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BigVGAN's generator on a training segment of 8192 samples, and one of its activations alone."""
 
 import torch

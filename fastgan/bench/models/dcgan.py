@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DCGAN at 64×64 without batch norm in D, which a per-sample penalty does not go with."""
 
 from fastgan.bench.network_cases import gan_case

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's pair at 64×64, as the recipe `faces` has it; and the default one, twice as wide."""
 
 from fastgan.bench.network_cases import gan_case

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 at 64×64, at two widths that a processor can train."""
 
 from fastgan.bench.network_cases import gan_case

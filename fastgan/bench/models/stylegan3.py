@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3's synthesis: one layer of configuration T, and a small generator."""
 
 import torch

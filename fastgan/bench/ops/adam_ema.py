@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """adam_ema_ over flat buffers of GAN size: Adam with β1 = 0 and the moving average.
 
 Every call must find the values of the first, so that its result can be checked: β1 = β2 = 0, lr 0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """anti_aliased_snake with SnakeBeta and BigVGAN's filters, at the stages of its generator."""
 
 import math

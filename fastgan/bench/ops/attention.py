@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """attention at the sizes of small transformers, of SAGAN's maps, and of padded sequences' lengths.
 
 What the kernels move is little: on a GPU it is the products that take the time, and the roofline

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """augment_matrices of a batch of images: what counts is the number of launches.
 
 The tensor that a case takes says the number of images alone. A CPU makes the words of the numbers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """augment_warp_grid of a batch of images: two coordinates for each sample of the doubled image."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act as StyleGAN2 calls it: bias, activation, gain √2, clamp 256."""
 
 import math

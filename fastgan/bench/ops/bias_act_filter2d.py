@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act_filter2d between two convolutions of StyleGAN2's discriminator.
 
 On a CPU it is bias_act and upfirdn2d, one after the other, in all that is measured here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """demodulation at the sizes of StyleGAN2's synthesis layers: 3 × 3 taps, float32 weights."""
 
 import math

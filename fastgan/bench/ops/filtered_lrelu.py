@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """filtered_lrelu at layers of StyleGAN3: T's and, with a radial filter, R's."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gradient_penalty on image gradients (R1: target 0, WGAN-GP: target 1) and on a vector's."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d in groups, as it chooses, against torch's at sizes of R3GAN in float32."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """minibatch_stddev as StyleGAN2's discriminator calls it: groups of 4 at 4 × 4, and a large map."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """modulate and channel_dot at the sizes of StyleGAN2's synthesis layers."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """noise_bias_act as StyleGAN2 calls it: demodulation, noise, bias, leaky ReLU, clamp 256."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """observe_ of a batch of logits: what counts is the number of launches.
 
 Every call adds the same to sums that start anew, so that its result can be checked.

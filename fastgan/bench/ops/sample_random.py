@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sample_random at the noise of StyleGAN2's largest layers: one map per sample, float32.
 
 The tensor that a case takes says the shape alone. On a CPU both sides make the words in one kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """upfirdn2d with StyleGAN2's [1, 3, 3, 1]: up-sample by 2, down-sample by 2, and filter alone."""
 
 import math

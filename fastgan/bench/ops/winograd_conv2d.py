@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d, as it chooses, against torch's at sizes of StyleGAN2, StyleGAN3 and R3GAN in float32."""
 
 import math

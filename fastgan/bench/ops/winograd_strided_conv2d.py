@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d of stride 2 and conv_transpose2d, as they choose, against torch's, in float32.
 
 Sizes of StyleGAN2: D halves, G doubles.

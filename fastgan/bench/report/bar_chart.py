@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ratios as a PNG of horizontal bars, drawn with Pillow."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of ops as a table and as JSON."""
 
 import statistics

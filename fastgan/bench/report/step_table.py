@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of steps and networks as a table, as JSON and as bars."""
 
 from collections.abc import Sequence

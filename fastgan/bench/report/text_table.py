@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of numbers as aligned text."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The step of the recipe `dcgan` at 64×64, with the recipe's batch and lazy penalties."""
 
 from fastgan.bench.recipe_case import recipe_case

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A critic's step with R1, or R1 and R2, by each way to compute the penalties.
 
     linearised       on the objective's forward passes, without a second-order graph

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training step of a GAN of the kind of R3GAN: relativistic loss, R1 and R2 at every step.
 
 Native is `fastgan.training.step.phases` with the penalty method that it chooses; the composed side

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The step of the recipe `stylegan2-small` at 64×64, small, with path length; and twice as wide.
 
 Against plain PyTorch of the same algorithm. Against the algorithm as it is usually composed see the

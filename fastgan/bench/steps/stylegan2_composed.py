@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training step of StyleGAN2: fastgan's own against the composed one of the official code.
 
     step = G + D + G path length / 4 + D R1 / 16 + moving average      (Karras et al. 2020)

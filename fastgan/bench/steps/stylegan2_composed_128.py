@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`stylegan2_composed` at 128 × 128."""
 
 from collections.abc import Sequence

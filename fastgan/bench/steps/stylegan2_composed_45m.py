@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`stylegan2_composed` with 45 million parameters."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan directions`: Find directions along which images change in one respect."""
 
 from pathlib import Path

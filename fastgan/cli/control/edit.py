@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan edit`: Change one respect of images, along a direction."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan explore`: Steer a generator by sliders, in a page in your browser."""
 
 import webbrowser

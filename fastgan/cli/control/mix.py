@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan mix`: Draw a table of images that have the styles of two seeds each."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan project`: Find the styles of a picture."""
 
 from pathlib import Path

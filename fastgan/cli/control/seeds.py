@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seeds on the command line: whole numbers and ranges."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of edits: one row for each direction or seed, one column for each strength."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options of the commands that steer a generator, and what they mean for a network."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan video`: Write a video that moves from seed to seed."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan evaluate` does.
 
 names      which metrics were asked for, and whether they can be computed here

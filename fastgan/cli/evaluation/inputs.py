@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data set and the generated samples of `fastgan evaluate`."""
 
 from collections.abc import Callable

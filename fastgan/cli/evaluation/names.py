@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which metrics `fastgan evaluate` was asked for, and whether they can be computed here."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `fastgan evaluate --spectrum` and `--nearest` write into the run folder."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """With which truncation and labels `fastgan evaluate` generates samples."""
 
 from collections.abc import Sequence

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands on repositories of the Hugging Face Hub."""

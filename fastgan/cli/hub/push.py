@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan push`: Upload a run's generator to the Hugging Face Hub, with a card."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `fastgan train`: what they are, and what each changes in a TrainConfig.
 
 names         names that the other files share, found without importing torch

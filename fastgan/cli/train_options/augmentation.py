@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What --aug, --augpipe, --p and --target make of the augmentation of --cfg."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `fastgan train`.
 
 A new option is declared in `OPTIONS`. Where it sets a field of the configuration, the field is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each option of `fastgan train` changes in a TrainConfig.
 
 Whether an option has an effect is read from the configuration itself: a model option needs its

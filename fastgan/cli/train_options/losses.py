@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss, the penalties, the optimisers and the moving average that options choose.
 
 Every option here works with every --cfg, but --gamma, which needs a penalty to change, and --pl and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names that the options of `fastgan train` share, found without importing torch."""
 
 import re

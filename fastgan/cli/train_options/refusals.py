@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options that contradict the configuration, the weights, or each other: refused by name."""
 
 from collections.abc import Callable, Mapping

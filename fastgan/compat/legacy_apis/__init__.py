@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Older APIs of Python packages that training code uses and that newer versions have removed.
 
 `FIXES` holds one entry for each of them. Each does nothing where the API still exists, and none

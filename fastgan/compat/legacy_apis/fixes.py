@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of fixes, and how they are installed and undone."""
 
 import importlib.abc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that older code gets from `torch._C._jit_get_operation`, callable as it calls them.
 
 rosinality's `non_leaking.py` gets "aten::grid_sampler_2d_backward" so and calls the result. Newer

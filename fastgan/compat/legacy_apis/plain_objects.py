@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch.load` of files that hold the options of a run beside its tensors."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """setuptools, and distutils, which is part of it since Python 3.12."""
 
 import re

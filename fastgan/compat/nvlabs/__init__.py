@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.ops` of stylegan2-ada-pytorch, stylegan3 and what was built on them, on our ops.
 
 Signatures and semantics are theirs, `impl=` included; on CPU tensors our CPU kernels are used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.ops.bias_act`."""
 
 from types import SimpleNamespace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.ops.conv2d_gradfix`: torch's convolutions are twice differentiable by themselves.
 
 `enabled` and `weight_gradients_disabled` may be set and have no effect: autograd does not compute

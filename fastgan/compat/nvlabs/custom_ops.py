@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.custom_ops`: nothing is compiled at run time."""
 
 from typing import Any, NoReturn

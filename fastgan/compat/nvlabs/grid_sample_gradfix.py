@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.ops.grid_sample_gradfix`: grid_sample, twice differentiable in `input`.
 
 torch's own is twice differentiable from 2.13 on. In older versions its backward pass has no

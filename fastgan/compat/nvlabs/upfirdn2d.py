@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`torch_utils.ops.upfirdn2d`: pairs are [x, y], a filter convolves unless it is flipped."""
 
 from collections.abc import Sequence

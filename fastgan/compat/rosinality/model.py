@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`model`: rosinality's networks and layers with its constructors, on our ops."""
 
 from collections.abc import Sequence

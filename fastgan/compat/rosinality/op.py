@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`op`: fused_leaky_relu and upfirdn2d as rosinality's code calls them.
 
 The differences from NVIDIA's: `upfirdn2d` takes a 2-D kernel and no gain, and a pair as `pad` is

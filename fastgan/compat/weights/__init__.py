@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trained weights of other projects, read without running any code in their files.
 
 `read_weights(path)` reads a file in a separate process and returns tensors and plain values;

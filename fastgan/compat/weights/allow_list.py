@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An unpickler that accepts only what weights consist of.
 
 A pickle is a program: each global that it names is looked up in the tables of this file, and

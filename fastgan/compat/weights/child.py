@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m fastgan.compat.weights.child FILE FOLDER`: the process that reads a file of weights.
 
 Writes FOLDER/tensors.safetensors ("G_ema/mapping.w_avg", ...) and FOLDER/about.json. If the

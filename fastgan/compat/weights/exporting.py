@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write weights of a run in the formats of other projects."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks that a file holds: which one is which, under the plain names of their weights."""
 
 import re

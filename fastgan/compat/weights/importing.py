@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert weights of other projects into run folders."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a file of weights in a separate process, which returns tensors and plain values."""
 
 import hashlib

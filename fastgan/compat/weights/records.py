@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the records of `allow_list` hold: tensors by name, attributes, plain values."""
 
 import argparse

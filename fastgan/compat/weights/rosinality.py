@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names and shapes of StyleGAN2's weights: ours, which are NVIDIA's, and rosinality's.
 
 ours                              rosinality                    change

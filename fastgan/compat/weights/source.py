@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where an imported run comes from: what its file held, so that it can be written back exactly."""
 
 import json

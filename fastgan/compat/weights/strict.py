@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load weights into a network: every name and shape must fit, or an error lists the differences."""
 
 from collections.abc import Iterable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A vocoder's generator: from published weights and the `config.json` beside them, and back."""
 
 import dataclasses

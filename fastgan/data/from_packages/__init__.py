@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets of images that are made of the files of installed packages.
 
 digits   handwritten digits of the Python package scikit-learn

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Handwritten digits of scikit-learn, as arrays and as a data set of images.
 
 1,797 grey pictures of 8×8 pixels of 17 levels, by 13 writers: half of the "Optical Recognition of

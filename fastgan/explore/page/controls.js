@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sliders, seeds and layers: elements of the page, and what they say.
 
 let made = 0;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What happens between the latents of two seeds and the picture. Arrays are Float32Array.
 
 export function lerp(a, b, t) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The network as the page asks for it: latents of seeds from the server, the rest from the worker.
 import { lerp, oneHot, slerp, stylesOf } from "/latents.js";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page: sliders make a state, and the newest state is drawn as soon as the network is free.
 import { layerBoxes, seedControl, slider } from "/controls.js";
 import { toPixels } from "/latents.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The network, off the page's own thread: it computes one request after another.
 import * as ort from "/ort.wasm.bundle.min.mjs";
 

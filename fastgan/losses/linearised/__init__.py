@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradient penalties of a piecewise-linear critic with no second-order graph, exactly.
 
 With D piecewise linear in x (l counts the layers, A_l their linear maps, M_l the masks that the

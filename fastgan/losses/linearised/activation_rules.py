@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of piecewise-linear activations, each with the slope that autograd takes at a kink."""
 
 import torch

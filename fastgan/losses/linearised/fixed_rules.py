@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of operators that are linear in their only tensor that depends on x and learn nothing.
 
 The tangent takes the same call. Each is listed with a test of its arguments for whether samples

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records a critic, and runs the tangent and the weight-gradient pass over what was recorded."""
 
 import weakref

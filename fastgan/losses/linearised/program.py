@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tape becomes: the operators of the tangent and the weight-gradient pass."""
 
 from collections.abc import Callable, Sequence

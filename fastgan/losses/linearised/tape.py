@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tape: what x flows through in one forward pass, and whether that is linear.
 
 A `TorchDispatchMode` sees every ATen or fastgan operator of D with its tensors, below autograd.

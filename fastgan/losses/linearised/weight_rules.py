@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of operators that join a value with weights, constants or another value."""
 
 import torch

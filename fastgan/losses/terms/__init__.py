@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses that any adversarial objective can add, one file each, whose name is the loss' name.
 
 A file exports `Term`, an `Objective` whose first argument is its weight.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Auxiliary classifier (AC-GAN): D also says which class a sample is of. A loss of D and of G.
 
     L_D = −E[log P(c | x)] − E[log P(c | G(z, c))]

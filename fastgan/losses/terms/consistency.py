@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Balanced consistency regularisation (bCR): D shall not see an augmentation. A loss of D.
 
     L = E[(D(x) − D(T(x)))²] + E[(D(G(z)) − D(T(G(z))))²]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle consistency and identity, for two generators that translate between two domains. Of G.
 
     weight · Σ over domains d of E |F(G(x)) − x|      x of d, translated to the other one and back

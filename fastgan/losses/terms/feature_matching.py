@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Feature matching: D's features of fakes shall be those of real samples. A loss of G.
 
     "mean"   Σ over maps ‖E f(x) − E f(G(z))‖²      Salimans et al. 2016, arXiv 1606.03498, section

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LeCam regularisation: D's outputs shall stay near moving averages of the other kind. A loss of D.
 
     R = E[(D(x) − α_F)²] + E[(D(G(z)) − α_R)²]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The L1 distance of logarithmic mel spectrograms: what is spoken shall stay. A loss of G.
 
     weight · E |mel(x) − mel(G(c))|        between each fake and the real sample of its condition

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The L1 distance of pixels, for a G that is given what the real sample was made of. A loss of G.
 
     weight · E |x − G(c)|        between each fake and the real sample of its condition

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Self-supervision of D: it decodes real samples from its own maps. A loss of D.
 
     weight · E |decoded − seen|        at the real samples, as D sees them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Valence: generated molecules shall have no more bonds at an atom than its element allows.
 
 A loss of G:

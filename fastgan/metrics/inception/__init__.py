@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics on Inception features: FID and others, where this machine has the weights.
 
 names      NAMES, and which kind of metric each is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`InceptionEvaluator`: FID and others of a generator against a data set."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inception, trained in 2015 on ImageNet: the network of FID, from a file of the person's own."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the metrics on Inception features."""
 
 __all__ = ["KINDS", "NAMES"]

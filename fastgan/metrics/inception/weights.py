@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which file has Inception's weights. No package carries them, and fastgan downloads nothing."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images: what a data set tells a recipe, the data set, its labels, and its loader."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grids of images: how many tiles, how large, and the picture itself."""
 
 from collections.abc import Sequence

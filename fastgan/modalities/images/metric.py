@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of images: `fastgan.metrics`, and whether images of classes are of the wanted class."""
 
 from collections.abc import Sequence

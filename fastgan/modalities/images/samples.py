@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images of a run: reals.png, fakes<kimg>.png and progress.gif, and their place in the report."""
 
 import dataclasses

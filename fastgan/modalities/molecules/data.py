@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Molecules of a file of SMILES, or the drug-like ones of the package molsets (ZINC)."""
 
 import csv

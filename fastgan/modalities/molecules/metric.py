@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of molecules, by RDKit.
 
 valid    share of generated graphs that are molecules: one piece, valences that RDKit accepts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In which order the atoms of a molecule stand, and where the double bonds of its rings are.
 
 A molecule has many orders of atoms, and a ring of alternating bonds has two ways to write them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Molecules of a run: sheets of drawings (.svg), with their SMILES beside them (.smi)."""
 
 from collections.abc import Callable, Collection, Sequence

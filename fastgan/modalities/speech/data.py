@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spoken prompts: a folder of .wav files, or those of Debian's asterisk-core-sounds-en-wav."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of vocoders, which need no package.
 
 mel_l1            mean distance of the logarithmic mel spectrograms of generated speech from those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speech of a run: a .wav file of each held-out prompt, and a picture of their spectrograms."""
 
 from collections.abc import Callable, Collection, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spoken digits: .wav files named DIGIT_VOICE_ANYTHING.wav, or made by espeak-ng."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of spoken digits, by a small classifier that is trained on the held-out voices.
 
 recognised       share of generated sounds in which it hears the digit that they were made for

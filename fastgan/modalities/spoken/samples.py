@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spoken digits of a run: each snapshot is a .wav file, and a picture of spectrograms."""
 
 from collections.abc import Callable, Collection, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unpaired pictures of two domains, of any images with two classes, or of the avatars."""
 
 import json

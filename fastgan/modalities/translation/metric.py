@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of translation between two domains, of held-out pictures.
 
 cycle_l1_a        mean |A→B→A − a| over pixels in [-1, 1]; cycle_l1_b likewise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a run: both domains, translated, and translated back; and the report's section."""
 
 from collections.abc import Callable, Collection, Sequence

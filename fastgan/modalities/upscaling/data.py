@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of a picture and its low-resolution picture, of any images that `open_images` reads."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of super-resolution, of held-out pictures.
 
 psnr           peak signal-to-noise ratio in dB: the mean over pictures of 10 log10(4 / mean square

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a run: low resolution, bicubic, generated and real side by side, and the report."""
 
 from collections.abc import Callable, Collection, Sequence

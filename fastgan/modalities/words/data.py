@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words of a text file, one a line, or of the dictionary of the Debian package wamerican."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of words, which need no package.
 
 bigram_js      Jensen-Shannon divergence, in bits, of the pairs of neighbouring letters, beginning

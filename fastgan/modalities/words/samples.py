@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words of a run: reals.txt and fakes<kimg>.txt, one word a line, and their place in the report."""
 
 from collections.abc import Callable, Collection, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN: residual blocks without normalisation, for a relativistic loss with R1 and R2.
 
 G: [z, embed(c)] -> 4 × 4 basis -> stages of residual blocks, each but the last followed by a

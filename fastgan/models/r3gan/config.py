@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of R3GAN."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of R3GAN, with the names of the published models' parameters."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 with the layers, names and call of rosinality's stylegan2-pytorch.
 
 For code bases and checkpoints of that family; the state_dict keys are theirs one to one. Networks

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of rosinality's StyleGAN2."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layers of rosinality's stylegan2-pytorch, on our ops, with its names of parameters.
 
 Everywhere a weight is drawn from N(0, 1) (over lr_mul) and multiplied at run time by 1 / √fan-in

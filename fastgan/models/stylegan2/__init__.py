@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 for any image size.
 
 G = synthesis(mapping(z, c)); blocks b{size} double the map from a learned constant to the image.

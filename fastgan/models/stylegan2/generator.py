@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's generator: the layers, blocks and network of its synthesis half, and the whole."""
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3, configurations T (translation) and R (translation and rotation).
 
 G = synthesis(mapping(z, c)): sines of a learned rotation and translation pass 14 layers whose

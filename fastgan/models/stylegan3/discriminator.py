@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3's discriminator, which is StyleGAN2's."""
 
 from fastgan.models.stylegan2.discriminator import Discriminator as StyleGAN2Discriminator

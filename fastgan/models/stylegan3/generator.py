@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3's generator: Fourier features, layers, the network of its synthesis half, the whole.
 
 Band limits are in cycles per image of the longer side R; a map of sampling rate s has s samples

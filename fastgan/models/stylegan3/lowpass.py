@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kaiser-windowed low-pass filters, separable and radial.
 
 With t = (i - (taps - 1) / 2) / fs the places of the taps in seconds, c the cutoff and Δ the width

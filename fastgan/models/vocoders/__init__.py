@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Vocoders, one file each: ``Config``, ``Generator(config)`` and ``Discriminator(config)``.
 
 A vocoder's generator maps mel spectrograms [N, num_mels, T] to waveforms [N, 1, T · hop], where the

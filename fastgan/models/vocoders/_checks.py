@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that every vocoder makes once, at the entry of G and D."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fields that the Config of every vocoder has."""
 
 import math

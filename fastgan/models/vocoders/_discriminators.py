@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sub-discriminators of vocoders: by periods, scales and resolutions."""
 
 import itertools

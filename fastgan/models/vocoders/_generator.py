@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the vocoders' generators share: stages of an up-sampling and residual blocks, their mean."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions under weight or spectral norm that load every form in which their weight is saved.
 
 Forms of a weight-normed convolution's weight in a state dict, each read by any of our networks,

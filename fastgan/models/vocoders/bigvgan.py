@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BigVGAN: mel spectrogram to waveform, with periodic activations that do not alias.
 
 G: conv_pre 7 -> (transposed convolution ×rate, half the channels -> mean of the blocks of each

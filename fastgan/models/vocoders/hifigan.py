@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HiFi-GAN: mel spectrogram to waveform.
 
 G: conv_pre 7 -> (leaky ReLU 0.1 -> transposed convolution ×rate, half the channels -> mean of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d: torch.nn.functional.conv2d, with Winograd's algorithm where it is measured to be faster.
 
 The choice depends on nothing but shapes, dtypes, device, autocast, instruction set and number of

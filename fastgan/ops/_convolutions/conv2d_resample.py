@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv2d_resample: a convolution joined with FIR up- and down-sampling, on any padding.
 
 With p = padding + the filter's centring pads, in up-sampled pixels:

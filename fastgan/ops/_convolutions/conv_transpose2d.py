@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """conv_transpose2d: torch.nn.functional.conv_transpose2d, by Winograd where that is faster.
 
 Chosen as the convolution is whose adjoint it is: see `conv2d`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """modulated_conv2d: a convolution whose weights every sample scales by its own styles.
 
     w'[n, o, i] = w[o, i] · s[n, i]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """attention: softmax attention that differentiates twice and keeps no matrix of queries by keys.
 
     s[i, j] = scale · q[i] · k[j]

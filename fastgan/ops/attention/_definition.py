@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The definition of softmax attention in differentiable PyTorch: it keeps the whole matrix P."""
 
 import torch

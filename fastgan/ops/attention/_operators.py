@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three operators of attention: the pass, its gradient, and the gradient of that."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention, its gradient and the gradient of that in plain PyTorch, one tile of P at a time.
 
 A tile holds some rows of the batch, some of their queries and all keys, so that its probabilities

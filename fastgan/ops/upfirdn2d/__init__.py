@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """upfirdn2d: up-sample by zero insertion, pad or crop, filter, scale, down-sample, in one pass.
 
 For each plane of x [N, C, H, W]:

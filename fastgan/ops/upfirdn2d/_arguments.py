@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What callers of upfirdn2d pass, checked: filters, factors and paddings."""
 
 from collections.abc import Sequence

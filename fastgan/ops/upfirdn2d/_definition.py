@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """upfirdn2d as an op of torch: its definition in PyTorch, its adjoint and its derivative."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: a run continues bit for bit, and a crash loses no older one.
 
 checkpoint    save, load, latest and load_generator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Background`: runs one piece of work at a time in a thread."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`changes_since`: the differences between a resumed run and the one that was saved."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saves a run so that it continues bit for bit; loads all of it, or its generator alone."""
 
 import os

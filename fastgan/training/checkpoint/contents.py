@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Contents`: all that a checkpoint holds of a `TrainState`, copied at one moment or written back.
 
 contents = stage(state)        # between two steps: a copy in host memory

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint on disk: NAME.safetensors with every tensor, NAME.json with the rest.
 
 The JSON holds the tensor file's size and SHA-256, a hash of itself, and a version per field. Both

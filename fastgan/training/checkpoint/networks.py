@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan.load`: the networks of a run, imported weights or a vocoder, and their settings."""
 
 import json

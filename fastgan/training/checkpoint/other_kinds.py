@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was not trained here: imported weights, and paths that are no run, in words."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of a published generator: what `fastgan.hub.push_to_hub` writes, and anybody may."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The global random generators: torch's on the CPU and on the run's device, Python's, numpy's.
 
 The step draws from torch alone; a user's own modules and loaders may draw from any of them.

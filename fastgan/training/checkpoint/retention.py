@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which checkpoints of a run are kept: the newest, the best, one of every tenth of the run."""
 
 import json

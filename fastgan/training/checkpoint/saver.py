@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Saver`: writes checkpoints in the background while the run goes on."""
 
 from pathlib import Path

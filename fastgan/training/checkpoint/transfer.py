@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts a new run from the weights of another one, or of an imported folder: transfer learning.
 
 config = start_from(config, "faces")   # the model is that of the weights, the rest is config's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of a run: frozen dataclasses that go to JSON and back.
 
 step            StepConfig: losses, penalties, optimisers and moving average of one step

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published rule for R1's weight by image size and batch."""
 
 __all__ = ["auto_r1_gamma"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frozen dataclasses to JSON values and back, strictly: no unknown key, no missing key."""
 
 import dataclasses

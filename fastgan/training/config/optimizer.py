@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`OptimizerConfig`, and the two that say how its results are averaged and its settings change."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dtypes in which the networks of a run compute, chosen for a whole configuration and shown.
 
 A network's design says which of its maps may be 16 bits: StyleGAN's largest sizes, where conv_clamp

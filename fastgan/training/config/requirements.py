@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`require`: ValueError that says what was expected of a setting, what came, and the way out."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`TrainConfig`: a training run as frozen dataclasses, which raise for impossible combinations.
 
 `TrainConfig` names one run completely: with the same data, machine and thread count it gives the

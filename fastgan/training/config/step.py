@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`StepConfig`: the losses, penalties, optimisers and moving average of one training step.
 
 It fits any two networks; `fastgan.training.config.run.TrainConfig` adds a run's data, model and

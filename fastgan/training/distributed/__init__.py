@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes, launched by torchrun, that train the same networks.
 
 ranks       the ranks of a run: all_reduce, broadcast, barrier, comparison

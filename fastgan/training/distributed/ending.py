@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a process group ends without keeping the process: in a limited time, or not at all.
 
 From 2.26 on NCCL waits in ncclCommDestroy and in ncclCommAbort until every CUDA graph that captured

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`GradientExchange`: the mean of a flat gradient over ranks, also in parts in a backward pass.
 
 With one bucket (the default) the whole flat gradient is averaged by one all_reduce after the last

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fingerprint`: one number by which ranks compare the bits of a tensor."""
 
 import torch

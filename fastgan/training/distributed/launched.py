@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What torchrun's environment variables say of a process that it started."""
 
 import os

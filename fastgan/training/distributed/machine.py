@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`MachineRanks`: the ranks of a run that are processes of one machine."""
 
 from collections.abc import Callable, Sequence

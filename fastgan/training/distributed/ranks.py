@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data-parallel training: how the ranks of one run, launched by torchrun, communicate.
 
     rank r of W has rows r, r + W, … of every batch, and draws the random numbers that those

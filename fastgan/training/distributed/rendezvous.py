@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A part of torchrun's store that only this start of the processes uses.
 
 torchrun's store outlives a restart, with everything that the ended processes wrote into it: a

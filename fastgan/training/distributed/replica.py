@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes a `TrainState` one of several that train the same networks, or the only one."""
 
 import torch

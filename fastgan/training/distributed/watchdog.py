@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ends a run in which one rank waits too long for another, and names the rank that is late."""
 
 import json

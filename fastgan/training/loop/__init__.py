@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training loop around the step.
 
 loop       train: steps, ticks and snapshots

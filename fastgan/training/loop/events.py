@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Events`: tells the observers of a run what happens."""
 
 from collections.abc import Sequence

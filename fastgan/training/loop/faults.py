@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run does about NaN and infinite numbers: it skips, rolls back, and in the end stops.
 
 1. The optimisers skip an update whose gradient is not finite, on the device, and count its elements

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls of a generator outside of a training step, and their results put together."""
 
 import inspect

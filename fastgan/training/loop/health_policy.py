@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`HealthPolicy`: looks at a run's health between its steps; what the run does about it."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images that a run does not train on, by which ADA measures overfitting."""
 
 from typing import Any

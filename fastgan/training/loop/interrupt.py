@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`stop_requests`: a run ends between two steps after Ctrl-C or a scheduler's SIGTERM."""
 
 import signal

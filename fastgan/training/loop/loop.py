@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`train`: the training loop, with its ticks and snapshots.
 
 What may go wrong has files of its own: `faults` (NaN), `health_policy` (what is no NaN),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Observer`: what a training run reports to log files, progress bars, pictures and pages."""
 
 from collections.abc import Callable

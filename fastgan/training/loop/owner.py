@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One process trains in a run folder at a time."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the samples of a run get worse, by a metric of its snapshots, beyond its uncertainty."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`read_run`: the options, statistics, scores and samples of a run folder."""
 
 import json

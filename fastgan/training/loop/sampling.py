@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples of a run for its snapshots and metrics; its random generators stay as they are."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Loader`, the data set of a run's configuration, and what a step gets of them."""
 
 from typing import Any, Protocol

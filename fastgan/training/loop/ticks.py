@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a tick of a run ends."""
 
 __all__ = ["is_tick_due"]

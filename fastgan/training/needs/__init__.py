@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run needs, before anything is loaded.
 
 flops           operations of one operator, by its arguments

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Floating-point operations of single operators, by their arguments.
 
 A multiplication and an addition count as two. Counted are

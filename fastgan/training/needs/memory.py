@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Peak memory of one process of a run, and the largest batch_gpu that fits in it.
 
     state        parameters, gradients, moments, the average of G, buffers, the batch

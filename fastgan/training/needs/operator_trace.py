@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`OperatorTrace`: the operators that run inside, their work, and the memory that lives."""
 
 import weakref

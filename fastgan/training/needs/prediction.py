@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`predict`: parameters, floating-point operations and memory of a run, before anything is loaded.
 
 Nothing is computed: one step runs on 'meta' tensors (`step_on_meta`), in about a second.

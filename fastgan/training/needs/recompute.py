@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether layers keep what a cheap pass made, or leave it to the backward pass to make it again.
 
 What is meant are modulated maps and scaled or cast weights (`fastgan.nn._recompute`). Making them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step on 'meta' tensors, which have shapes and no memory: what it runs and keeps.
 
 The phases are those that `train_step` runs (`fastgan.training.step.phases`). Operators take the way

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds per thousand images by a roofline: a prediction that no GPU has confirmed.
 
 An operator takes the longer of two times and a launch:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimisation of one network over flat buffers.
 
 flat_parameters  parameters and gradients as views of two flat buffers

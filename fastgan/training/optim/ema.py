@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moving average of G's weights: the network that is sampled, measured and exported.
 
 θ_ema ← β·θ_ema + (1 - β)·θ,  β = 0.5^(batch / half_life_nimg)

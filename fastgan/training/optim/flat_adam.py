@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`FlatAdam`: Adam and AdamW over flat buffers, with the moving average in the same pass.
 
 Adam's update is `fastgan.ops.adam_ema_`: Kingma and Ba's algorithm 1. AdamW (Loshchilov and Hutter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the layers of one network make of its parameters in a phase, made once and for all at once.
 
 A layer takes w·gain (equalised learning rate), rounded to the dtype that it computes in, in each of

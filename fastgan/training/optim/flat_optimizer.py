@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`FlatOptimizer`: what optimisers of one network over flat buffers share.
 
 A step whose gradient has a NaN or an infinite element anywhere in the network is not applied, on

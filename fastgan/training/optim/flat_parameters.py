@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trainable parameters of one network, and their gradients, as views of two flat buffers.
 
     values       [n]        every p.data is a view of it, with p's shape and strides

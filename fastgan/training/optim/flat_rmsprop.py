@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`FlatRMSprop`: RMSprop over flat buffers, with the moving average of the parameters.
 
     v ← α·v + (1 - α)·g²        square_avg

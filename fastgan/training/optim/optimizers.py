@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The optimiser of one network as its configuration says, and a network that is not trained."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run writes for people: observers that make logs, pictures and a page.
 
 log       RunLog: log.txt, stats.jsonl, logits.jsonl, metric-*.jsonl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small line charts as SVG text: no script, colours from the page's CSS variables."""
 
 import math

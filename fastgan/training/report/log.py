@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RunLog`: training_options.json, log.txt, stats.jsonl and metric-*.jsonl of a run folder."""
 
 import json

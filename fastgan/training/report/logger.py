@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Logger`: base of the observers that pass a run's numbers, texts and samples to another program.
 
 The samples are the files that the run's modality writes, so that a new modality needs nothing here:

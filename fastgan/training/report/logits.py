@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Histograms of D's logits at each look that logits.jsonl has."""
 
 from bisect import bisect_left, bisect_right

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """report.html: one static page about one run, rewritten at every tick from the run's own files.
 
 The page needs no network: pictures by relative path, charts as inline SVG. It opens from file://

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Samples`: what a run generates, written by its modality: reals and fakes<kimg> files."""
 
 from pathlib import Path

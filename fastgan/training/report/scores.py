@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What report.html shows of metric-*.jsonl: a chart of each metric."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The script of report.html: the slider over snapshots. It asks for nothing from elsewhere."""
 
 SCRIPT = """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`TensorBoard`: a run's numbers, texts and samples as TensorBoard's event files."""
 
 import wave

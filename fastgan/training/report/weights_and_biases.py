@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`WeightsAndBiases`: a run's numbers, texts and samples as a run of Weights & Biases."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training step: plain functions of a state and a batch, eager or as CUDA graphs.
 
 batch           Batch, and how it is split over ranks and micro-batches

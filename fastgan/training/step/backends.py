@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How CUDA computes: TF32, cuDNN's choice of algorithms, determinism. Set here and nowhere else.
 
     TrainConfig.tf32             matrix products and convolutions of float32 tensors round their

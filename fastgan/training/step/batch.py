@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A batch of real samples, and how it is split over ranks and micro-batches.
 
 Rank r of W has samples r, r + W, …; micro-batch a of A takes every A-th of those, from the a-th

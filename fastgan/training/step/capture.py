@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the phases of a step are run: eagerly, or each as one CUDA graph after a warm-up.
 
 On CUDA, with capture="auto", a phase (forward, backward, double backward, all_reduce, Adam, EMA,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raises `CaptureError`, which names the module, for code that a CUDA graph can't contain.
 
 A graph replays kernels with the shapes and arguments that they had when it was captured. So a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile of the networks in the phases without a penalty: StepConfig.compile.
 
 d_step and g_step take first derivatives only. In them G and D are called as torch.compile made

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`StepContext`: how the phases of a state are run in this process.
 
 A checkpoint holds none of it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`FaultRecord`: what was decided about NaN and infinite numbers so far, a part of the state."""
 
 from dataclasses import asdict, dataclass

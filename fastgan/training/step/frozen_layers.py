@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Freeze-D: layers of D near the image that keep the weights that a run starts with.
 
 D's first layers hold what images of all kinds share, so that a transfer to few images overfits less

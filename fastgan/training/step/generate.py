@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples of G as a training step makes them: trees of tensors [N, ...], most often one tensor."""
 
 from typing import Any

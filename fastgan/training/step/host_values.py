@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the phases of a step read on the host, by name: a CUDA graph keeps it as it was captured.
 
 Configuration, the optimisers' numbers, each module's numbers (its `training` flag, a fade-in's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses of a training step's phases, of one micro-batch each, with their statistics.
 
 share: the micro-batch's part of the whole batch, for the statistics.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Means over micro-batches and ranks of buffers that a forward pass updates, such as w_avg.
 
 Each part starts from the buffers that the phase started from, and the parts' results are averaged:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training step as plain functions of (state, batch), for any G(z, c) and D(x, c).
 
     d_step            objective of D on real and generated samples

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Picks`: a batch given by the places of its images in a data set that the device holds."""
 
 from collections.abc import Callable, Collection, Hashable

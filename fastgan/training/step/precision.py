@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dtype in which the networks of a phase compute: StepConfig.precision.
 
 "fp32"  their own dtype (float64 networks stay in float64).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Device scalars that change from step to step, written by the host before each of them."""
 
 from fastgan import sample_rng

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`TrainState`: what a training run consists of at one moment, and what a checkpoint holds."""
 
 from collections.abc import Callable, Iterator

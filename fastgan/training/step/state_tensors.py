@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one list of the tensors that a state consists of.
 
 It is read from the dataclass itself: a field that is a tensor, a module, a `FlatOptimizer` or a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Means of losses and logits on the device: since the last tick, and of each of the last steps."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`TrainStep`: the training step for a user's own loop and networks."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every phase does with its losses: backward, the mean over ranks, one optimiser pass."""
 
 from collections.abc import Callable, Iterator

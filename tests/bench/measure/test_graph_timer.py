@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Graphs over rotating buffers without a GPU: graphs and the GPU's clock are stand-ins."""
 
 import gc

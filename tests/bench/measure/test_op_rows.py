@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The runner measures right results only, interleaved, and reports all that a number depends on."""
 
 import os

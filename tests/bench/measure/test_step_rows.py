@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps: a wrong phase gets words and no number, sums follow the schedule, bytes are counted."""
 
 import dataclasses

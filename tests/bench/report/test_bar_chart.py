@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The PNG: a bar per ratio, on its side of 1, as long as the logarithm says."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs of networks with random weights: faces with styles, of three classes, and one without."""
 
 import pytest

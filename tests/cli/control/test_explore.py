@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`fastgan explore`: its options, and what it says where something is missing."""
 
 import http.client

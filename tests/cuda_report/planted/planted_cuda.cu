@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels with one planted weakness each, and sound ones. The text files beside this are what
 // cuobjdump and nvdisasm say of them; test_static_report.py reads those.
 #include <cuda_fp16.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one thread of each kernel does in a case: the part of a count that no machine code tells.
 
 A file per op, each with `WORK`, a tuple of Work. A kernel whose loops change in number needs its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """adam_ema_ on 30 million parameters, beta1 = 0, with the moving average; per parameter."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

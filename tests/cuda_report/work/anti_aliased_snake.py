@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """anti_aliased_snake on [32, 24, 8192]: ratios of 2, 12 taps; steps as in twice_forward.cuh."""
 
 from tests.cuda_report.work import ITEM_BYTES, WARP, Part, Work

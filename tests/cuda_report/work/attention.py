@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """attention of 1024 queries to 1024 keys with 64 channels, outputs counted as elements of o.
 
 Every loop is one of two: a product of rows along the channels, or one of a tile with rows.

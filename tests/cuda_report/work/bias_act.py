@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act on [32, 128, 128, 128]: lrelu with a bias and a clamp."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

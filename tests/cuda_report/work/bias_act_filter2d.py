@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bias_act_filter2d on [32, 128, 128, 128] channels_last: lrelu with a bias and a clamp, 4 taps.
 
 The taps are an outer product, the padding is that of StyleGAN2's discriminator. A thread takes four

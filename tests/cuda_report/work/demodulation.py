@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backward pass of demodulation for w [512, 512, 3, 3] in channels_last and 32 samples, outputs
 counted as elements of dw. Some of the blocks make dw, the others ds."""
 

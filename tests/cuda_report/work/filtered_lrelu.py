@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """filtered_lrelu at StyleGAN3's layers of 148 × 148, 512 channels, batch 4, made from 84 × 84.
 
 Slope codes are written, or read where the kernel is an adjoint. What a tile makes for its edges is

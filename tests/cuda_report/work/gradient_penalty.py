@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gradient_penalty on [32, 3, 256, 256]: the squares of 24 chunks a sample; backward, a scale."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """minibatch_stddev on [32, 512, 16, 16] in groups of 4, outputs counted as elements of x."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

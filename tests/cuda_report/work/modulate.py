@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backward pass of modulate on [32, 128, 128, 128]: dx = dz·s and ds = Σ dz·x in one kernel."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

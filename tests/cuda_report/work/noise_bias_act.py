@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """noise_bias_act on [32, 128, 128, 128]: scale, noise shared by the samples, bias, lrelu, clamp."""
 
 from tests.cuda_report.work import ITEM_BYTES, Part, Work

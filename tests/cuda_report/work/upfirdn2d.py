@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """upfirdn2d with 4 taps on [32, 128, 128, 128], padded to the same, twice or half the size.
 
 The taps are an outer product, as those of every published network. Rows of strips and threads of

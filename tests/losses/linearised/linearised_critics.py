@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Critics for the tests of `linearised`, and the comparison with autograd's double backward."""
 
 import torch

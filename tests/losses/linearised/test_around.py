@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linearised` and what changes between or around two calls: nothing of D is remembered."""
 
 import contextlib

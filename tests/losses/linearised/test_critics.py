@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linearised` on whole critics, against double backward."""
 
 import copy

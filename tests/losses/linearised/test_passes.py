@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`linearised`: its passes, its memory, and the ways in which gradients leave it."""
 
 import gc

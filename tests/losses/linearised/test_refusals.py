@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `linearised` refuses, in which words, and that "auto" then is double backward."""
 
 import copy

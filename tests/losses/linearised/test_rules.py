@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each operator that `linearised` knows, inside a small critic, against double backward."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The acceptance run of docs/few-shot.md, about 2 CPU-minutes."""
 
 import json

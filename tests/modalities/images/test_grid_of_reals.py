@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which real images stand beside the snapshots of a conditional model."""
 
 import numpy as np

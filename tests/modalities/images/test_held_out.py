@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images that a run never trains on, by which its discriminator's overfitting is seen."""
 
 import numpy as np

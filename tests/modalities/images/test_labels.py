@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The acceptance runs of docs/conditional.md."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Molecules from a file of SMILES to the report, in seconds; the acceptance run is slow."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vocoder's commands, from .wav files to the report, in seconds; the acceptance run is slow."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spoken digits: from .wav files to the report in seconds; the acceptance run is slow."""
 
 import json

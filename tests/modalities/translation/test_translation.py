@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Translation between two domains: data, metrics, networks and commands; one run is slow."""
 
 import dataclasses

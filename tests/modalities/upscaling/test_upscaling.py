@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Super-resolution: data, metrics, networks and the commands, in seconds; one run is slow."""
 
 import json

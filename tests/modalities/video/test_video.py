@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips from a folder of films to the report, in seconds; the acceptance run is slow."""
 
 import importlib.util

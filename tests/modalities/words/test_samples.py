@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands on words, from a text file to the report, in seconds; the acceptance run is slow."""
 
 import json

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels that are wrong on purpose, one fault each, and what the emulator must say of them; and a
 // few that are right. `faults NAME` runs one: exit 3 and the message, or exit 0.
 #include <cstdio>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a checkpoint holds is what a run is: all of it, and nothing that does not matter."""
 
 import random

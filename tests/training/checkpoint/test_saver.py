@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints written beside the training, and disks that refuse."""
 
 import os

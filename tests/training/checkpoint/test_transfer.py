@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that starts with other weights: what is copied, what is new, what is refused."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dtypes that a configuration chooses for its networks, and the line that shows them."""
 
 import pytest

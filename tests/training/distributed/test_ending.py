@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a run's process group: graphs first, and never for longer than a limit."""
 
 import atexit

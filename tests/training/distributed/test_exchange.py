@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients exchanged in parts: one process whose ranks are counted, and two on gloo."""
 
 import sys

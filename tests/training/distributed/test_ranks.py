@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two processes on gloo against one: the same training, whatever the batch is cut into."""
 
 import json

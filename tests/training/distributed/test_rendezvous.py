@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ranks as threads on one store that still holds what the dead of an earlier start wrote."""
 
 from concurrent.futures import ThreadPoolExecutor

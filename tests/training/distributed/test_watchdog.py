@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ranks' watchdogs in one process, on one store and a clock that is set; nothing ends a process."""
 
 import threading

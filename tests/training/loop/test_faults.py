@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NaN and infinities put into a run, everywhere: it goes on, or stops and says so."""
 
 import copy

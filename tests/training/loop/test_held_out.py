@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images that are not trained on, by which ADA measures overfitting under some objectives."""
 
 import numpy as np

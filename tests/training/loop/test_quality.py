@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples that get worse are told, by intervals of the first metric of several snapshots."""
 
 import dataclasses

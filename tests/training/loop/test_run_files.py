@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import json
 
 from fastgan.training.loop.run_files import fakes_name, flatten, list_fakes, read_lines, read_run

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees of samples and conditions, from a data set to snapshots, metrics and a resumed run.
 
 Modality and architecture are files that the test writes: what a vocoder has, in small. G(c) makes x

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations against sums that are written here from the papers' layers, and by hand."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The predicted peak against that of real steps on the CPU: live tensors, and resident memory."""
 
 import dataclasses

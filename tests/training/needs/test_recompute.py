@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether maps are made again is chosen by what `predict` says and by the memory of the device."""
 
 import functools

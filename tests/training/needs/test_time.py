@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The roofline of one operator, and of a step, by hand."""
 
 import pytest

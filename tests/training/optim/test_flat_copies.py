@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of parameters that are made all at once give the numbers of those that layers make."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all optimisers share, by AdamW and RMSprop; their steps against torch's."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules in the place of tensorboard and wandb: they write down what they are asked to log."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorBoard and Weights & Biases, with stand-ins for the packages, which the tests do without.
 
 The real ones are in slow tests, here and in tests/cli/test_train_loggers.py.

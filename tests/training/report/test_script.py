@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page's slider in a browser, where there is one."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The switches of PyTorch that a run on CUDA sets; they can be set and read without a GPU."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a batch is cut, and what is refused."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capture without a GPU, with the graphs of tests/_recorded_graphs.py."""
 
 import contextlib

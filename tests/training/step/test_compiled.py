@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StepConfig.compile: d_step and g_step with networks that torch.compile made."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Freeze-D: the frozen layers of D keep their bits, and everything else trains as without them."""
 
 import copy

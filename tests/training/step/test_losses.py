@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objectives of one's own, several outputs of D, and G without latents."""
 
 import copy

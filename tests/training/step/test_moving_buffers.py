@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which buffers count as updated, and their means over micro-batches."""
 
 import pytest

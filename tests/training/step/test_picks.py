@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches that a step gathers itself: the same training as with the batches of a loader."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """precision="bf16": networks compute in bfloat16, everything around them in float32."""
 
 import functools

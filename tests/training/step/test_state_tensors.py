@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A state's tensors stand in one list: whoever adds one to a state forgets it nowhere."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The architectures whose files are read, and what marks each."""
 
 from fastgan.compat.weights.configs.r3gan import r3gan_config

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the arguments that published constructors take."""
 
 from collections.abc import Mapping

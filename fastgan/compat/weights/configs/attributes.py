@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the attributes of a file's modules with the network that their Config makes.
 
 A Config is inferred from some of the attributes. Whether it says all that the file's network

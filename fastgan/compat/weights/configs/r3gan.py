@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN's Config from a file.
 
 Sizes are those of the weights. The modules say what weights do not: the dtype of each stage, and

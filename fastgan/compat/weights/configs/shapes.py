@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of a network from the names and shapes of its weights."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's Config from a file, and D's and the mapping's parts of it, which StyleGAN3 shares.
 
 What a network computes stands in its weights and in the attributes of its pickled modules. Each

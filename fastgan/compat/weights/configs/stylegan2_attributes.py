@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What attributes StyleGAN2's pickled modules have in the network that a Config makes."""
 
 from fastgan.compat.weights.configs.attributes import Attributes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published configurations of R3GAN (Huang et al. 2024, arXiv 2501.05441)."""
 
 from typing import Any

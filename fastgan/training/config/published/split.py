@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many images a process computes at once, and how many of them D compares."""
 
 from fastgan.ops.minibatch_stddev import largest_group

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published configurations of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676)."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published configurations of StyleGAN3, T and R (Karras et al. 2021, arXiv 2106.12423)."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes: settings that are known to work together, one file each, a folder for each modality.
 
 Each file holds `recipe(..., gpus=1, **overrides) -> TrainConfig`, where gpus is the number of

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a training is healthy: readings of it, rules over them, and alarms in plain words."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Reading`: what one look at a training state says, and `Probe`, which takes it.
 
 A look costs one pass of G and two of D over at most SAMPLES samples, without gradients, and one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules: pure functions of the readings so far, which say in words what is wrong.
 
 A rule speaks when its condition held in each of its last `looks` readings, so that one odd batch is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`HealthWatch`: looks at a training every LOOK_EVERY steps, and says when something is wrong."""
 
 from collections.abc import Collection

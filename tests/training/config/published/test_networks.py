@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every parameter of the published networks has the name and the shape that is published.
 
 The shapes are written here from the layer rules of the papers: arXiv 1912.04958 (figure 7),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images that a process computes at once, and the minibatch-stddev group that fits them."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps of the published configurations of StyleGAN3 against plain ones in float64."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every recipe can have every schedule, which ends where a constant setting is."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults planted in real trainings, and healthy trainings: which alarms come, and when.
 
     python tests/training/step/health/planted.py --seeds 1 --data avatars digits emoji

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A resumed training remembers the looks before it; its numbers do not depend on them."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a look at a training reads, and that it changes nothing."""
 
 import copy

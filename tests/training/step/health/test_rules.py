@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules name planted faults in the right words, and are silent over a healthy training."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults planted in a training are told by `TrainStep` and by a run, and act as asked."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BigGAN (Brock et al. 2018) at a width for a CPU: SAGAN whose blocks each take a part of z."""
 
 from typing import Any

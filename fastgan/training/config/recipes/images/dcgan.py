@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DCGAN (Radford et al. 2016) with the non-saturating objective, Adam as in the paper."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo, cartoon faces in minutes on a processor: a small modulated network, RpGAN and R1."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """At most some 200 images: a light GAN with skip-layer excitation, under DiffAugment."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fully connected networks with the relativistic objective, for vectors and small images."""
 
 from typing import Any

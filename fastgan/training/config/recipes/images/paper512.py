@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2-ADA's settings for 512×512 images (arXiv 2006.06676)."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN's published configurations, one for each of its data sets (arXiv 2501.05441)."""
 
 from typing import Any

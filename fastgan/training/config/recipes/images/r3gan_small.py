@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """R3GAN (Huang et al. 2024, arXiv 2501.05441) at a width that a processor can train."""
 
 from typing import Any

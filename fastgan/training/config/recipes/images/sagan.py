@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAGAN (Zhang et al. 2018): the recipe sngan with self-attention, and spectral norm in G too."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SNGAN (Miyato et al. 2018): residual networks, hinge, spectral norm in D; widths for a CPU."""
 
 from typing import Any

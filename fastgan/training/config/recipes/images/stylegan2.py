@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2's configuration F, as in stylegan2-ada-pytorch (arXiv 1912.04958)."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) at a width that a processor can train."""
 
 from typing import Any

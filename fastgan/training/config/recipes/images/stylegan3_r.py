@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3-R, which is equivariant to translation and rotation (arXiv 2106.12423)."""
 
 from functools import partial

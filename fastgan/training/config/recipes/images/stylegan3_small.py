@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """StyleGAN3-T (Karras et al. 2021, arXiv 2106.12423) at a width that a processor can train."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Molecule graphs by the straight-through Gumbel softmax, with RpGAN, R1 and R2."""
 
 from typing import Any

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes for speech: `recipe(*, gpus=1, **overrides)`."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the published vocoders' recipes have in common: 22 kHz, 80 mels, hop 256, AdamW."""
 
 from typing import Any

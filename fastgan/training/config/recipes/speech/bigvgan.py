@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BigVGAN (base) as published: 22 kHz, 80 mels, one million steps of 32 segments, for a GPU."""
 
 from dataclasses import replace

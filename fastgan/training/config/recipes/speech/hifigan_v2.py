@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HiFi-GAN V2 as published: 22 kHz, 80 mels, 2.5 million steps of 16 segments, for a GPU."""
 
 from typing import Any

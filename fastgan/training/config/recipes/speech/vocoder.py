@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small HiFi-GAN at 8 kHz for a processor: the published losses, a narrower G and D."""
 
 from typing import Any

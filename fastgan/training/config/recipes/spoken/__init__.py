@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes for spoken digits: `recipe(*, c_dim, gpus=1, **overrides)`."""

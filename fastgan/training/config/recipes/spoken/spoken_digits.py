@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Spoken digits without a spectrogram: hinge loss, projection and spectral norm."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Translation between two kinds of pictures: CycleGAN (arXiv 1703.10593), small."""
 
 from typing import Any

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes for upscaling: `recipe(*, height, width, gpus=1, **overrides)`."""

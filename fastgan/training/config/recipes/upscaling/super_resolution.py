@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of four times the size: RpGAN and R1 (arXiv 2501.05441) with the term pixel."""
 
 from typing import Any

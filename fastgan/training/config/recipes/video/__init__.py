@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes for video: `recipe(*, size, frames, gpus=1, **overrides)`."""

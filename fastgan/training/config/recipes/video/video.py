@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips of a content, a path and a speed, with RpGAN, R1 and R2 (arXiv 2501.05441)."""
 
 from typing import Any

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recipes for words: `recipe(*, alphabet, length, gpus=1, **overrides)`."""

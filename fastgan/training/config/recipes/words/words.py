@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words by the straight-through Gumbel softmax, with RpGAN, R1 and R2 (arXiv 2501.05441)."""
 
 from typing import Any
