@@ -13,11 +13,11 @@ import filecmp
 import hashlib
 import importlib
 import importlib.util
+import json
 import os
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 OLDEST_TORCH = "0x020b000000000000"  # 2.11: the oldest torch that the library runs on
 # A100 and, by the same code, 8.6 and 8.9; H100 and H200; B200 and B300; RTX 50. The driver compiles
@@ -261,7 +261,7 @@ def make(folder: Path, targets: Sequence[Target], *, force: bool = False) -> lis
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(Path(_build_tool("ninja").BIN_DIR) / "ninja"), "--quiet", f"-j{os.cpu_count()}"]
-    with _locked(folder) as lock:
+    with locked(folder) as lock:
         if force:
             for path in folder.glob("*.o"):
                 path.unlink()
@@ -270,7 +270,7 @@ def make(folder: Path, targets: Sequence[Target], *, force: bool = False) -> lis
             done = subprocess.run(
                 command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 check=False, timeout=BUILD_TIMEOUT_SECONDS,
-                pass_fds=[lock.fileno()],  # compilers that outlive this process keep the lock
+                pass_fds=[lock],  # compilers that outlive this process keep the lock
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise BuildError(
@@ -300,16 +300,54 @@ def build(name: str, output: Path, *, force: bool = False) -> None:
     """
     file = f"{name}{library_suffix()}"
     targets = _cuda_library(file) if name == "_C_cuda" else [cpu_library(file)]
-    made = make(build_folder(name), targets, force=force)[-1]
+    folder = build_folder(name)
+    if not is_recorded(folder / file):
+        (folder / file).unlink(missing_ok=True)  # ninja would take a torn one to be made already
+    made = make(folder, targets, force=force)[-1]
+    record(made)
     if output.is_file() and filecmp.cmp(made, output, shallow=False):
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     copy = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         shutil.copy(made, copy)
+        _sync(copy)
         copy.replace(output)
     finally:
         copy.unlink(missing_ok=True)
+
+
+def record(library: Path) -> None:
+    """Write size and SHA-256 of a library beside it, on the disk when this returns."""
+    _sync(library)
+    path = _manifest(library)
+    copy = path.with_name(f"{path.name}.{os.getpid()}")
+    copy.write_text(json.dumps(_facts(library)) + "\n", encoding="utf-8")
+    _sync(copy)
+    copy.replace(path)
+
+
+def is_recorded(library: Path) -> bool:
+    """Whether a library is the one that `record` wrote about."""
+    try:
+        return json.loads(_manifest(library).read_bytes()) == _facts(library)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _manifest(library: Path) -> Path:
+    return library.with_name(f"{library.name}.json")
+
+
+def _facts(library: Path) -> dict[str, object]:
+    with library.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": library.stat().st_size, "sha256": digest}
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def cuda_is_wanted(setting: str) -> bool:
@@ -317,12 +355,6 @@ def cuda_is_wanted(setting: str) -> bool:
     if setting != "auto":
         return setting == "1"
     return nvcc() is not None and (_torch_folder() / "lib" / "libtorch_cuda.so").exists()
-
-
-def installed_library(name: str) -> Path | None:
-    """The library that installation put into the package, if it is there."""
-    path = Path(__file__).resolve().parent / f"{name}{library_suffix()}"
-    return path if path.is_file() else None
 
 
 def cache_folder() -> Path:
@@ -333,27 +365,23 @@ def cache_folder() -> Path:
     return environment.cache_dir() / "build" / f"{source_hash()[:16]}-{tag}"
 
 
-def cached_library(name: str) -> Path | None:
-    """A library that `fastgan build` made from these very sources, if it is there and is ours."""
-    path = cache_folder() / f"{name}{library_suffix()}"
-    if not path.is_file():
-        return None
-    for owned in (path, path.parent):
-        info = owned.stat()
-        if hasattr(os, "getuid") and info.st_uid != os.getuid():
-            return None
-        if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return None
-    return path
-
-
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[TextIO]:
-    """An advisory lock that the system drops when its holder dies; waiting for it has an end."""
+def locked(folder: Path) -> Iterator[int]:
+    """An advisory lock that the system drops when its holder dies; waiting for it has an end.
+
+    Yields the file descriptor of the file "lock", which is never followed where it is a link.
+    """
     import fcntl
 
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    with (folder / "lock").open("w") as handle:
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise BuildError(
+            f"build: {folder / 'lock'} can't be opened as a file ({error.strerror}); remove it, or "
+            "set FASTGAN_CACHE_DIR to another folder"
+        ) from error
+    try:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -366,14 +394,5 @@ def _locked(folder: Path) -> Iterator[TextIO]:
                     ) from None
                 time.sleep(0.2)
         yield handle
-
-
-def build_cached(name: str = "_C", *, force: bool = False) -> Path:
-    """Bring `name` in the per-user cache (folder mode 0700) up to date; returns its path."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
-    output = folder / f"{name}{library_suffix()}"
-    build(name, output, force=force)
-    output.chmod(0o700)
-    return output
+    finally:
+        os.close(handle)

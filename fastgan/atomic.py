@@ -4,12 +4,14 @@
 Everything is written under a temporary name beside its place and then renamed. A reader, or a run
 that is killed, sees the old or the new content at any time. What is `is_durable` is also forced to
 the disk (fsync) before the rename; without it a power cut may leave neither.
+
+What others may read and write is decided by the person's umask, as for any new file.
 """
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -73,18 +75,15 @@ def open_atomic(
         FileExistsError: `path` exists at the start or at the end, and `overwrite` is False.
     """
     _refuse_existing(path, overwrite)
+    temporary = _beside(path)
     with _naming(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    file = temporary.open("r+b")
+        file = temporary.open("x+b")
     try:
         yield file
         file.flush()
         if is_durable:
             os.fsync(file.fileno())
         file.close()
-        temporary.chmod(0o644)
         _refuse_existing(path, overwrite)
         temporary.replace(path)
         if is_durable:
@@ -93,6 +92,11 @@ def open_atomic(
         with contextlib.suppress(OSError):  # a full disk refuses the last buffer again
             file.close()
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder that no other process takes; long names are shortened."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -113,11 +117,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         The temporary folder that the block fills; it is deleted after an exception.
     """
     make_parents(path)
+    scratch = _beside(path)
     with _naming(path):
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        scratch.mkdir()
     try:
         yield scratch
-        scratch.chmod(0o755)
         scratch.replace(path)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

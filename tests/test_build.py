@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastgan import _build
+from fastgan import _build, _build_cache
 
 
 @pytest.fixture
@@ -23,50 +23,12 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def library(cache):
-    """A file where `fastgan build` puts the CPU library."""
-    path = cache / f"_C{_build.library_suffix()}"
-    path.write_bytes(b"")
-    path.chmod(0o700)
-    return path
-
-
-@pytest.fixture
 def sources(tmp_path, monkeypatch):
     """A copy of csrc/ that a test may change."""
     copy = tmp_path / "csrc"
     shutil.copytree(_build.source_root(), copy)
     monkeypatch.setattr(_build, "source_root", lambda: copy)
     return copy
-
-
-def test_no_library_is_no_library(cache):
-    assert _build.cached_library("_C") is None
-
-
-def test_a_library_of_ours_is_taken(library):
-    assert _build.cached_library("_C") == library
-    assert _build.cached_library("_C_cuda") is None
-
-
-@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702], ids=oct)
-@pytest.mark.parametrize("which", ["file", "folder"])
-def test_what_others_can_write_is_refused(library, which, mode):
-    (library if which == "file" else library.parent).chmod(mode)
-    assert _build.cached_library("_C") is None
-
-
-def test_what_belongs_to_another_is_refused(library, monkeypatch):
-    mine = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
-    assert _build.cached_library("_C") is None
-
-
-def test_changed_sources_do_not_find_the_old_library(library, sources):
-    assert _build.cached_library("_C") == library
-    path = sources / "ops" / "bias_act" / "bias_act_cpu.cpp"
-    path.write_text(path.read_text() + "\n")
-    assert _build.cached_library("_C") is None
 
 
 @pytest.mark.parametrize("end", [".cpp", ".cu", ".h", ".cuh"])
@@ -101,18 +63,18 @@ def test_waiting_for_another_build_ends(cache, monkeypatch):
         fcntl.flock(held, fcntl.LOCK_EX)
         with (
             pytest.raises(_build.BuildError, match=r"another build has held .*lock for 0 s; end"),
-            _build._locked(cache),
+            _build.locked(cache),
         ):
             pass
-    with _build._locked(cache):  # its holder is gone
+    with _build.locked(cache):  # its holder is gone
         pass
 
 
 def test_a_missing_compiler_is_named(cache, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent/g++")
     with pytest.raises(_build.BuildError, match=r"build: /nonexistent/g\+\+ does not run"):
-        _build.build_cached("_C")
-    assert _build.cached_library("_C") is None
+        _build_cache.build_cached("_C")
+    assert _build_cache.cached_library("_C") is None
 
 
 def test_no_compiler_at_all(monkeypatch, tmp_path):
@@ -219,7 +181,7 @@ def test_an_interrupted_build_resumes(program, tmp_path):
     (tmp_path / "source" / "quick").unlink()
     code = f"""
 from pathlib import Path, PosixPath
-from fastgan import _build
+from fastgan import _build, _build_cache
 _build.make({folder!r}, [_build.Target(*{tuple(program)!r})])
 """
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -340,12 +302,12 @@ def test_the_kernels_compile_for_the_architectures_that_the_report_does_not_read
 
 @pytest.mark.slow
 def test_a_real_build(cache):
-    path = _build.build_cached("_C")
-    assert path == _build.cached_library("_C")
+    path = _build_cache.build_cached("_C")
+    assert path == _build_cache.cached_library("_C")
     assert path.stat().st_mode & 0o777 == 0o700
     assert path.parent.stat().st_mode & 0o777 == 0o700
     made = path.stat().st_mtime_ns
-    assert _build.build_cached("_C").stat().st_mtime_ns == made  # it is there already
+    assert _build_cache.build_cached("_C").stat().st_mtime_ns == made  # it is there already
     code = (
         "import sys; sys.modules['fastgan._C'] = None\n"
         "from fastgan import ops; print(ops.library_facts()['cpu_library'])"

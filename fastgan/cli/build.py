@@ -15,17 +15,17 @@ def command(cuda: bool, force: bool) -> None:
     This needs a C++ compiler and what `pip install 'fastgan[build]'` installs. It takes seconds,
     and compiles only what changed since the last time.
     """
-    from fastgan import _build
+    from fastgan import _build, _build_cache
 
     for name in ("_C", "_C_cuda") if cuda else ("_C",):
-        installed = _build.installed_library(name)
+        installed = _build_cache.installed_library(name)
         if installed is not None and not force:
             click.echo(f"{installed} is part of the installation; --force builds another library")
             continue
         click.echo(f"building {name} ...")
         start = time.monotonic()
         try:
-            path = _build.build_cached(name, force=force)
+            path = _build_cache.build_cached(name, force=force)
         except (_build.BuildError, OSError) as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"{path} ({time.monotonic() - start:.1f} s)")

@@ -46,15 +46,20 @@ def _load_cpu() -> tuple[ModuleType | None, str | None]:
 def _find_cpu() -> tuple[ModuleType | None, str | None]:
     if environment.backend() == "reference":
         return None, "FASTGAN_BACKEND=reference is set; unset it"
-    from fastgan import _build
+    from fastgan import _build_cache
 
     why = "the kernels are not built; run `fastgan build`"
-    if importlib.util.find_spec("fastgan._C") is not None:
+    installed = importlib.util.find_spec("fastgan._C")
+    if installed is not None and _build_cache.is_cut_short(Path(installed.origin)):
+        why = f"{installed.origin} is cut short; run `fastgan build --force`"
+    elif installed is not None:
         try:
             return importlib.import_module("fastgan._C"), None
         except ImportError as error:
             why = f"the installed library does not load ({error}); run `fastgan build --force`"
-    cached = _build.cached_library("_C")
+    if fault := _build_cache.cache_fault("_C"):
+        why = f"{fault}; then run `fastgan build`"
+    cached = _build_cache.cached_library("_C")
     if cached is not None:
         try:
             return _import_file("fastgan._C", cached), None
@@ -68,10 +73,12 @@ def _load_cuda() -> tuple[Path | None, str | None]:
         return None, "FASTGAN_BACKEND=reference is set; unset it"
     if torch.version.cuda is None:
         return None, "this torch has no CUDA; install a CUDA build of torch"
-    from fastgan import _build
+    from fastgan import _build_cache
 
     why = "the CUDA kernels are not built; run `fastgan build --cuda`"
-    for path in (_build.installed_library("_C_cuda"), _build.cached_library("_C_cuda")):
+    if fault := _build_cache.cache_fault("_C_cuda"):
+        why = f"{fault}; then run `fastgan build --cuda`"
+    for path in (_build_cache.installed_library("_C_cuda"), _build_cache.cached_library("_C_cuda")):
         if path is None:
             continue
         try:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fastgan import _build
+from fastgan import _build, _build_cache
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ def test_build_calls_the_builder_and_prints_the_path(cli, monkeypatch, flags, bu
         calls.append((name, force))
         return Path("somewhere") / name
 
-    monkeypatch.setattr(_build, "build_cached", build_cached)
-    monkeypatch.setattr(_build, "installed_library", lambda name: None)
+    monkeypatch.setattr(_build_cache, "build_cached", build_cached)
+    monkeypatch.setattr(_build_cache, "installed_library", lambda name: None)
     output = cli("build", *flags).output
 
     assert calls == built
@@ -30,8 +30,10 @@ def test_build_calls_the_builder_and_prints_the_path(cli, monkeypatch, flags, bu
 
 
 def test_what_came_with_the_installation_is_not_built_again(cli, monkeypatch):
-    monkeypatch.setattr(_build, "installed_library", lambda name: Path("installed") / name)
-    monkeypatch.setattr(_build, "build_cached", lambda name, *, force: pytest.fail("was built"))
+    monkeypatch.setattr(_build_cache, "installed_library", lambda name: Path("installed") / name)
+    monkeypatch.setattr(
+        _build_cache, "build_cached", lambda name, *, force: pytest.fail("was built")
+    )
 
     output = cli("build").output
 
@@ -43,7 +45,7 @@ def test_a_failed_build_is_an_error_in_words(cli, monkeypatch):
     def build_cached(name, *, force):
         raise _build.BuildError("build: no C++ compiler found; install g++")
 
-    monkeypatch.setattr(_build, "build_cached", build_cached)
-    monkeypatch.setattr(_build, "installed_library", lambda name: None)
+    monkeypatch.setattr(_build_cache, "build_cached", build_cached)
+    monkeypatch.setattr(_build_cache, "installed_library", lambda name: None)
 
     assert "Error: build: no C++ compiler found" in cli("build", code=1).output

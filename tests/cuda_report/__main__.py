@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fastgan import _build
+from fastgan import _build_cache
 from tests.cuda_report import baseline, counts, listing, one_source, roofline, rules, tables
 from tests.cuda_report.device import DEVICES
 from tests.cuda_report.toolkit import ToolError
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _own_library() -> Path:
     """`_C_cuda` of the build cache, made of these very sources, else of the installation."""
-    found = _build.cached_library("_C_cuda") or _build.installed_library("_C_cuda")
+    found = _build_cache.cached_library("_C_cuda") or _build_cache.installed_library("_C_cuda")
     if found is None:
         raise ToolError(
             "cuda-report: there is no CUDA library of these sources; run "

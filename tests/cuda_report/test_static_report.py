@@ -281,8 +281,8 @@ def test_what_cannot_be_read_is_refused_in_words(recorded, tmp_path, capsys, mon
     monkeypatch.setattr(listing, "_usage", lambda line: usage | {"REG": next(registers)})
     with pytest.raises(toolkit.ToolError, match="two different kernels are called planted/"):
         listing.read_libraries(twice, DEVICES)
-    monkeypatch.setattr(command._build, "cached_library", lambda name: None)
-    monkeypatch.setattr(command._build, "installed_library", lambda name: None)
+    monkeypatch.setattr(command._build_cache, "cached_library", lambda name: None)
+    monkeypatch.setattr(command._build_cache, "installed_library", lambda name: None)
     assert command.main([]) == 2
     assert "run `fastgan build --cuda`, or name a library" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -6,7 +6,7 @@ import sys
 from tests.gpu._steps import FAILED, PASSED, Outcome, Session, run_logged
 
 # One library a process: the CUDA library needs no Python headers, and must not fail for them.
-BUILD = "import sys; from fastgan import _build; print(_build.build_cached(sys.argv[1]))"
+BUILD = "import sys; from fastgan._build_cache import build_cached as b; print(b(sys.argv[1]))"
 LIBRARIES = {"cuda": "_C_cuda", "cpu": "_C"}
 
 

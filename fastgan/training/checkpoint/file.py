@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +218,12 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
     """(size, SHA-256) of the new file at path, which is on the disk."""
     try:
         # Unlike safetensors' save, which makes one bytes object, this leaves the GIL to others.
+        path.touch()  # with the person's umask, which safetensors would not keep
+        mode = stat.S_IMODE(path.stat().st_mode)
         safetensors_torch.save_file(tensors, path)
     except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
-    path.chmod(0o644)
+    path.chmod(mode)
     _sync_file(path)
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
