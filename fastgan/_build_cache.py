@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The libraries that are there: in the package, and in the cache folder of `fastgan build`.
 
 A library from anywhere but this user, or one that a power cut or a full disk tore, is not loaded:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which libraries are loaded: those of this user that are whole, and no others."""
 
 import os

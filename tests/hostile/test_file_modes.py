@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may read and write the files of a run is decided by the person's umask alone."""
 
 import os
