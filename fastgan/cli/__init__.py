@@ -28,7 +28,7 @@ def command_files() -> dict[str, tuple[str, str]]:
     folder = Path(__file__).parent
     for path in (*folder.glob("[!_]*.py"), *folder.glob("[!_]*/[!_]*.py")):
         with path.open(encoding="utf-8") as file:
-            match = _HEAD.match(file.readline())
+            match = _HEAD.match(next((line for line in file if not line.startswith("#")), ""))
         if match is not None:
             module = ".".join(path.relative_to(folder).with_suffix("").parts)
             found[match["name"]] = (f"fastgan.cli.{module}", match["summary"])
