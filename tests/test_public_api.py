@@ -14,9 +14,10 @@ NAMES = {
         nn ops sample_rng training
     """,
     "fastgan.nn": """
-        AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU LogMel
-        MappingNetwork MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm SelfAttention
-        SelfAttention2d Snake SnakeBeta Upsample mel_filters mix_styles sample_cutoff
+        Acceleration AntiAliasedActivation Blur Downsample EqualConv2d EqualLinear FusedLeakyReLU
+        LayerRow LogMel MappingNetwork MinibatchStddev ModulatedConv2d NoiseInjection PixelNorm
+        SelfAttention SelfAttention2d Snake SnakeBeta Upsample accelerate mel_filters mix_styles
+        sample_cutoff undo_accelerate
     """,
     "fastgan.explore": """
         PageServer RuntimeMissingError fetch_runtime install_runtime network_files runtime_files

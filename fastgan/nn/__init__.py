@@ -5,6 +5,7 @@ Every layer casts its parameters to the dtype of its input, works under ``torch.
 float64, keeps channels-last maps channels-last, and is twice differentiable.
 """
 
+from fastgan.nn.acceleration import Acceleration, LayerRow, accelerate, undo_accelerate
 from fastgan.nn.activation import FusedLeakyReLU
 from fastgan.nn.attention import SelfAttention, SelfAttention2d
 from fastgan.nn.conv import EqualConv2d
@@ -20,12 +21,14 @@ from fastgan.nn.stddev import MinibatchStddev
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 
 __all__ = [
+    "Acceleration",
     "AntiAliasedActivation",
     "Blur",
     "Downsample",
     "EqualConv2d",
     "EqualLinear",
     "FusedLeakyReLU",
+    "LayerRow",
     "LogMel",
     "MappingNetwork",
     "MinibatchStddev",
@@ -37,7 +40,9 @@ __all__ = [
     "Snake",
     "SnakeBeta",
     "Upsample",
+    "accelerate",
     "mel_filters",
     "mix_styles",
     "sample_cutoff",
+    "undo_accelerate",
 ]

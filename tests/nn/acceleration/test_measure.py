@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How `fastgan.nn.accelerate` times."""
+
+import pytest
+import torch
+from torch import nn
+
+from fastgan.nn.acceleration import measure
+from fastgan.nn.acceleration.record import record
+
+
+def test_the_ratio_is_of_before_over_after(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(measure, "_clock", lambda: lambda: clock[0])
+
+    def taking(seconds):
+        def work():
+            clock[0] += seconds
+
+        return work
+
+    assert measure.times_as_fast(taking(0.3), taking(0.1)) == pytest.approx(3)
+    assert measure.times_as_fast(taking(1e-4), taking(2e-4)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("has_backward", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_recorded_call_can_be_repeated(has_backward, bias, monkeypatch):
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, 3, 2, 1, bias=bias), nn.ConvTranspose2d(6, 4, 3, 2, 1, 1, bias=bias)
+    )
+    x = torch.randn(1, 4, 9, 8).expand(3, -1, -1, -1)
+    calls, _ = record(model, lambda: model(x))
+    done = []
+    monkeypatch.setattr(measure, "times_as_fast", lambda a, b: done.append((a(), b())) or 2.0)
+    for layer in model:
+        (call,) = calls[layer]
+        assert measure.conv_gain(call, has_backward=has_backward) == 2
+    for before, after in done:
+        before, after = (r if has_backward else (r,) for r in (before, after))
+        assert len(before) == (2 + bias if has_backward else 1)
+        for a, b in zip(before, after, strict=True):
+            torch.testing.assert_close(a, b)
