@@ -6,8 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastgan.nn import EqualConv2d, ModulatedConv2d
+from fastgan.nn import EqualConv2d, ModulatedConv2d, modulation
 from fastgan.nn.modulation import modulated_conv2d_and_scale
+
+
+@pytest.fixture
+def _grouped(monkeypatch):
+    """`fused` means one grouped convolution on a CPU, too."""
+    monkeypatch.setattr(modulation, "_groups_the_batch", lambda x: True)
 
 
 def build(fused=False, **options):
@@ -17,6 +23,7 @@ def build(fused=False, **options):
     return layer, x, torch.randn(2, 5, dtype=torch.float64)
 
 
+@pytest.mark.usefixtures("_grouped")
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("demodulate", [False, True])
 def test_each_sample_has_its_own_weights(fused, demodulate):
@@ -34,6 +41,7 @@ def test_each_sample_has_its_own_weights(fused, demodulate):
         torch.testing.assert_close(layer(x, w)[n : n + 1], expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.usefixtures("_grouped")
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize(("up", "size"), [(1, None), (2, None), (2, (9, 12)), (3, None)])
 def test_fused_and_unfused_agree_in_value_and_gradient(up, size, demodulate):
@@ -45,6 +53,17 @@ def test_fused_and_unfused_agree_in_value_and_gradient(up, size, demodulate):
         results.append([y, *torch.autograd.grad(y.square().sum(), list(layer.parameters()))])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_on_a_cpu_fused_is_the_way_that_is_faster_there():
+    layer, x, w = build(up=2)
+    x = x.cpu().contiguous(memory_format=torch.channels_last)
+    layer, w = layer.cpu(), w.cpu()
+    want = layer(x, w)
+    layer.fused = True
+    got = layer(x, w)
+    assert torch.equal(got, want)
+    assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_unit_styles_reduce_to_an_equalised_convolution():
@@ -101,6 +120,7 @@ def test_the_epilogue_rounds_bfloat16_once():
     assert ours < 0.6 * theirs
 
 
+@pytest.mark.usefixtures("_grouped")
 @pytest.mark.parametrize("fused", [False, True])
 def test_float16_does_not_overflow(fused):
     """x · styles and their sums over channels would be beyond 65504."""
@@ -130,6 +150,7 @@ class WidestTensor(TorchDispatchMode):
         return out
 
 
+@pytest.mark.usefixtures("_grouped")
 @pytest.mark.parametrize(("fused", "dims"), [(False, 4), (True, 5)])
 def test_only_the_fused_path_builds_weights_per_sample(fused, dims):
     layer, x, w = build(fused)

@@ -71,7 +71,8 @@ class Config(PyramidConfig):
         conv_clamp: bound on every activation (256 for half precision), above 0; None: none.
         resample_filter: taps of the low-pass filter that up- and down-sampling use.
         skip_filter: taps of the filter that up-samples G's sum of images; None: resample_filter.
-        fused_modconv: modulate by grouped convolution instead of scaling activations.
+        fused_modconv: modulate by grouped convolution instead of scaling activations, but on a CPU,
+            where that is slower; the values are the same up to rounding.
         half_dtype: "bfloat16" or "float16": the dtype of the maps of the ``half_sizes`` largest
             sizes, but the base, in G and D; styles, demodulation, image sums and D's last block
             keep the dtype of the latents or the image. None: that dtype everywhere. Wants a
