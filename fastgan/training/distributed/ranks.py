@@ -36,7 +36,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
-from fastgan.training.distributed.ending import HoldsGraphs, abort, ends_in_time
+from fastgan.training.distributed.ending import HoldsGraphs, RaisedByAllRanks, ends_in_time, leave
 from fastgan.training.distributed.fingerprint import fingerprint
 from fastgan.training.distributed.launched import RankInfo, rank_info
 from fastgan.training.distributed.machine import MachineRanks
@@ -95,8 +95,8 @@ def join(
     ranks = Ranks(info, store, device, limits=limits, compare_every=compare_every)
     try:
         yield ranks
-    except BaseException:
-        ranks.close(is_failing=True)
+    except BaseException as error:
+        ranks.close(error)
         raise
     ranks.close()
 
@@ -135,6 +135,7 @@ class Ranks:
             limit_sec=limits[0], first_limit_sec=limits[1],
         )  # fmt: skip
         self._pending: tuple[dist.Work, Tensor] | None = None
+        self._started: set[dist.Work] = set()  # and not waited for, without the pending one
         self._step = "the first step"
         self._has_average = False  # known from `connect` on
         self._holders: list[weakref.ref[HoldsGraphs]] = []
@@ -216,28 +217,51 @@ class Ranks:
         """`close` calls `holder.release()` first. The holder is not kept alive for that."""
         self._holders.append(weakref.ref(holder))
 
-    def close(self, *, is_failing: bool = False) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Waits for every rank, also while rank 0 still writes, and ends the process group.
 
         The graphs that captured collectives are destroyed before, for which NCCL waits (`ending`).
         A group that does not end within `step_limit_sec` ends the process, with HANG_EXIT_CODE.
 
-        is_failing: waits for nobody: another rank may be inside a collective. A gloo group is left
-            to the end of the process; NCCL's is aborted (`ending.abort`).
+        Args:
+            error: that ends the run on this rank. Unless it is one that all ranks raise, nobody is
+                waited for: another rank may be inside a collective (`ending.leave`).
+
+        Raises:
+            RankError: naming the ranks that did not arrive within `start_limit_sec`.
         """
         for held in filter(None, (holder() for holder in self._holders)):
             held.release()
-        self._watchdog.stop()
-        if is_failing:
-            if self._device.type == "cuda" and dist.is_initialized():
-                abort(dist.group.WORLD)
-            return
-        if self._pending is not None:
-            self._pending[0].wait()
-        self.barrier("the end")
-        if dist.is_initialized():
+        is_together = error is None or isinstance(error, RaisedByAllRanks)
+        try:
+            self._watchdog.stop()  # the barrier has a limit, and so has what follows it
+            if is_together:
+                self._barrier_at_end()
+        except BaseException:
+            self._leave()
+            raise
+        if not is_together:
+            self._leave()
+        elif dist.is_initialized():
             with ends_in_time("the process group", self._step_limit_sec):
+                if self._pending is not None:
+                    self._pending[0].wait()  # every rank has started it
+                    self._pending = None
                 dist.destroy_process_group()
+
+    def _barrier_at_end(self) -> None:
+        """Rank 0 leaves it last: its process may be the store's."""
+        self.barrier("the end")
+        others = [f"left/{rank}" for rank in range(1, self.world_size)]
+        if not self.is_first:
+            self._store.set(others[self.rank - 1], "")
+            return
+        self._wait(others, "the end", range(1, self.world_size))
+
+    def _leave(self) -> None:
+        if dist.is_initialized():
+            pending = () if self._pending is None else self._pending[:1]
+            leave({*self._started, *pending}, self._device)
 
     def all_reduce_mean_(self, tensor: Tensor) -> None:
         """Replaces a tensor, such as a flat gradient, by its mean over the ranks, in place."""
@@ -256,10 +280,12 @@ class Ranks:
             on a CPU the calling thread.
         """
         work = dist.all_reduce(tensor, op=self._mean_or_sum, async_op=True)
+        self._started.add(work)
 
         def finish() -> None:
             self._watchdog.reached(f"an all_reduce of {self._step}")
             work.wait()
+            self._started.discard(work)
             self._divide(tensor)
 
         return finish

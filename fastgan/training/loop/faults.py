@@ -30,6 +30,7 @@ from fastgan.training.checkpoint.contents import (
     fill,
     stage,
 )
+from fastgan.training.distributed.ending import RaisedByAllRanks
 from fastgan.training.loop.observer import Alarm
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.state import TrainState
@@ -39,7 +40,7 @@ __all__ = ["FaultGuard", "FaultPolicy", "TrainingDiverged"]
 _LAG = 2  # steps after which a GPU's counters are read: by then the copy has ended
 
 
-class TrainingDiverged(FloatingPointError):
+class TrainingDiverged(RaisedByAllRanks, FloatingPointError):
     """Losses or weights became NaN or infinite again and again; nothing was saved since."""
 
 

@@ -3,8 +3,10 @@
 
 import atexit
 import os
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,11 @@ from fastgan.training.distributed import ending
 from fastgan.training.distributed.launched import RankInfo
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.watchdog import HANG_EXIT_CODE
+
+LEAVING_WORKER = Path(__file__).parents[1] / "leaving_worker.py"
+sys.path.insert(0, str(LEAVING_WORKER.parent))
+from leaving_worker import OWN_CODE  # noqa: E402
+from rank_processes import start_ranks  # noqa: E402
 
 
 class Holder:
@@ -76,16 +83,16 @@ def test_a_failing_rank_aborts_after_its_graphs_and_waits_for_a_limited_time(
     monkeypatch.setattr(type(dist.group), "WORLD", Group(seen, may_end))
     ranks, holder = one_rank("cuda"), Holder(seen)
     ranks.release_before_close(holder)
-    ranks.close(is_failing=True)
+    ranks.close(ValueError("of this rank"))
     may_end.set()
     assert seen == ["graphs", "abort"] + is_stuck * ["_exit_without_destructors"]
 
 
-def test_a_failing_rank_on_the_cpu_leaves_its_group(seen):
+def test_a_failing_rank_on_the_cpu_ends_its_group(seen):
     ranks, holder = one_rank(), Holder(seen)
     ranks.release_before_close(holder)
-    ranks.close(is_failing=True)
-    assert seen == ["graphs"]
+    ranks.close(ValueError("of this rank"))
+    assert seen == ["graphs", "group"]
 
 
 def test_a_group_that_does_not_end_ends_the_process(monkeypatch, capsys):
@@ -98,3 +105,11 @@ def test_a_group_that_does_not_end_ends_the_process(monkeypatch, capsys):
     with ending.ends_in_time("the process group", 60):
         pass
     assert codes == [HANG_EXIT_CODE]
+
+
+@pytest.mark.parametrize("way", ["diverged", "error", "stuck"])
+def test_no_process_is_aborted_at_its_end(way):
+    """Each ends with its own code, whichever rank leaves first (`leaving_worker`)."""
+    outputs, codes = start_ranks([sys.executable, str(LEAVING_WORKER), way])
+    assert codes[1] == OWN_CODE, outputs[1]
+    assert codes[0] == (OWN_CODE if way == "diverged" else 1), outputs[0]
