@@ -28,8 +28,15 @@ class AdaController(nn.Module):
         r_v = (E[D(x)] - E[D(v)]) / (E[D(x)] - E[D(G(z))])
 
     which no constant added to D, nor any factor, changes: 0 where D says the same of images that
-    it was trained on and of others, and 1 where others are to it as generated ones are. p rises
-    where E[D(x)] - E[D(v)] exceeds target·(E[D(x)] - E[D(G(z))]).
+    it was trained on and of others, and 1 where others are to it as generated ones are. M images v
+    stand for all that training does not show, so that E[D(v)] has a standard error, s / √M with
+    the standard deviation s of D(v). p rises where
+
+        E[D(x)] - E[D(v)] > target·max(E[D(x)] - E[D(G(z))], 0) + s / √M
+
+    and falls elsewhere. Without the error, p stays where it is or drifts where D hardly tells real
+    images from generated ones, since r_v is then a ratio of two small, noisy numbers; with it, p
+    falls until D tells them apart again.
 
     Call `accumulate` in every discriminator step, and `update(pipe, num_images)` every few steps (4
     in the paper). Both work in place on the device, read nothing back and can be captured. With W
@@ -37,13 +44,15 @@ class AdaController(nn.Module):
     global num_images: p is then the same in all processes, and equal to that of one process.
 
     Args:
-        target: of the measure, in (-1, 1). Default: 0.6 for r_t, as in the paper, and 0.2 for r_v.
+        target: of the measure, in (-1, 1). Default: 0.6 for r_t, as in the paper, and 0.5 for r_v,
+            where D puts images v half-way between those that it was trained on and generated ones.
         ada_kimg: thousands of real images in which p can go from 0 to 1; > 0; 500 in the paper.
         boundary: b, the `boundary` of the `fastgan.losses.Objective`; None: r_v.
 
     Attributes:
-        sums: float32 buffer of what was read since the last update: the sum of signs and their
-            number [2], or the sums of the logits of x, G(z) and v, and their number [4].
+        sums: buffer of what was read since the last update: float32, the sum of signs and their
+            number [2]; or float64, the sums of the logits of x, G(z) and v and of the squares of
+            those of v, and their number [5].
         r_t: 0-dim float32 buffer, the measure at the last update; NaN before the first.
         held_out: the images v [M, C, H, W], or None; not saved in a checkpoint.
         labels: their conditions [M, c_dim], or None; not saved either.
@@ -81,8 +90,9 @@ class AdaController(nn.Module):
         self.target = float(target)
         self.ada_kimg = float(ada_kimg)
         self.boundary = boundary
-        size = 4 if boundary is None else 2
-        self.register_buffer("sums", torch.zeros(size, dtype=torch.float32))
+        # float64, as a variance is a small difference of squares where D has a large constant
+        size, dtype = (5, torch.float64) if boundary is None else (2, torch.float32)
+        self.register_buffer("sums", torch.zeros(size, dtype=dtype))
         self.register_buffer("r_t", torch.tensor(math.nan, dtype=torch.float32))
         self.register_buffer("held_out", None, persistent=False)
         self.register_buffer("labels", None, persistent=False)
@@ -161,7 +171,7 @@ class AdaController(nn.Module):
                 f"shape of real, {tuple(real.shape)}, got {got[0]} and {got[1]}"
             )
         else:
-            found = [real, fake, held_out]
+            found = [real, fake, held_out, held_out.to(self.sums.dtype).square()]
         for total, values in zip(self.sums, found, strict=False):
             total.add_(values.sum(dtype=self.sums.dtype), alpha=weight)
         self.sums[-1].add_(weight * real.numel())
@@ -188,9 +198,12 @@ class AdaController(nn.Module):
         if self.boundary is not None:
             measure, goal = self.r_t.copy_(means[0]), self.target
         else:
-            real, fake, held_out = means
-            self.r_t.copy_((real - held_out) / (real - fake))
-            measure, goal = real - held_out - self.target * (real - fake), 0.0
+            real, fake, held_out, squares = means
+            gap = real - fake
+            self.r_t.copy_((real - held_out) / gap)
+            num_held_out = self.sums[-1] if self.held_out is None else len(self.held_out)
+            error = (squares - held_out.square()).clamp(min=0.0).div(num_held_out).sqrt()
+            measure, goal = real - held_out, self.target * gap.clamp(min=0.0) + error
         # NaN compares false to everything, and so moves p neither up nor down.
         direction = (measure > goal).to(pipe.p) - (measure < goal).to(pipe.p)
         pipe.p.add_(direction, alpha=num_images / (1000 * self.ada_kimg)).clamp_(0.0, 1.0)
@@ -202,4 +215,4 @@ class AdaController(nn.Module):
 
 def default_target(boundary: float | None) -> float:
     """The `target` of an `AdaController` where none is given."""
-    return 0.2 if boundary is None else 0.6
+    return 0.5 if boundary is None else 0.6

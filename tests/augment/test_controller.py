@@ -89,23 +89,31 @@ def test_a_restored_controller_continues_as_the_first():
     assert set(first.state_dict()) == {"sums", "r_t"}
 
 
-def held_out_controller(**options):
+def held_out_controller(num=3, **options):
     controller = AdaController(ada_kimg=2, boundary=None, **options)
-    controller.hold(torch.zeros(3, 1, 2, 2))
+    controller.hold(torch.zeros(num, 1, 2, 2))
     return controller
 
 
 @pytest.mark.parametrize(
     ("held_out", "r_v", "p"),
-    [(1.0, 0.0, 0.25), (0.25, 0.25, 0.25), (0.0, 1 / 3, 0.35), (-2.0, 1.0, 0.35), (4.0, -1, 0.25)],
+    [
+        (1.0, 0.0, 0.25),
+        (0.25, 0.25, 0.25),
+        (-0.3, 0.4333, 0.25),
+        (-0.5, 0.5, 0.35),
+        (-2.0, 1.0, 0.35),
+        (4.0, -1, 0.25),
+    ],
 )
 @pytest.mark.parametrize("constant", [0.0, 100.0])
 @pytest.mark.parametrize("factor", [1.0, 20.0])
 def test_p_follows_what_is_said_of_images_that_are_not_trained_on(
     held_out, r_v, p, constant, factor
 ):
-    """Neither a constant nor a factor in D changes it."""
-    controller, pipe = held_out_controller(target=0.3), AugmentPipe(p=0.3)
+    """Neither a constant nor a factor in D changes it. The standard error is (3.5 / 14)^0.5, so
+    that the boundary is at 0.3 + 0.5 / 3."""
+    controller, pipe = held_out_controller(14, target=0.3), AugmentPipe(p=0.3)
     means = {"real": 1.0, "fake": -2.0, "held_out": held_out}
     spread = torch.tensor([[-3.0], [1.0], [2.0], [0.0]])
     logits = {name: factor * (mean + spread) + constant for name, mean in means.items()}
@@ -113,20 +121,57 @@ def test_p_follows_what_is_said_of_images_that_are_not_trained_on(
     controller.update(pipe, 100)
     assert controller.r_t.item() == pytest.approx(r_v, abs=1e-4)
     assert pipe.p.item() == pytest.approx(p, abs=1e-6)
-    assert controller.sums.tolist() == [0.0, 0.0, 0.0, 0.0]
+    assert controller.sums.tolist() == [0.0] * 5
 
 
-@pytest.mark.parametrize(("held_out", "p"), [(-1.0, 0.35), (1.5, 0.25)])
-def test_a_discriminator_that_prefers_fakes_is_judged_by_the_same_inequality(held_out, p):
+@pytest.mark.parametrize(("held_out", "p"), [(-1.0, 0.35), (0.1, 0.25), (1.5, 0.25)])
+def test_a_discriminator_that_prefers_fakes_overfits_where_it_prefers_trained_images(held_out, p):
     controller, pipe = held_out_controller(), AugmentPipe(p=0.3)
     controller.accumulate(torch.zeros(4), torch.ones(4), torch.full((4,), held_out))
     controller.update(pipe, 100)
     assert pipe.p.item() == pytest.approx(p, abs=1e-6)
 
 
+def drifted(gap, r_v, num=30, updates=150, p=0.2):
+    """p after updates of 256 logits each of a D whose logits have a standard deviation of 1."""
+    controller, pipe = held_out_controller(num), AugmentPipe(p=p)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(updates):
+        x, v, fake = torch.randn(3, 256, generator=draw)
+        controller.accumulate(x, fake - gap, v - r_v * gap)
+        controller.update(pipe, 12)
+    return pipe.p.item()
+
+
+def test_p_falls_where_real_and_generated_images_are_hardly_told_apart():
+    """The ratio of two small differences is not taken for overfitting, whatever it is; where D
+    tells images apart, the same ratio is."""
+    assert drifted(gap=0.1, r_v=0.9) < 0.05
+    assert drifted(gap=0.1, r_v=0.5) < 0.05
+    assert drifted(gap=0.0, r_v=0.0) < 0.05
+    assert drifted(gap=2.0, r_v=0.9) > 0.9
+    assert drifted(gap=1.0, r_v=0.4) < 0.05  # 300 photographs whose KID still falls
+
+
+def test_more_held_out_images_say_it_with_a_smaller_error():
+    """0.6 of a gap of 1 exceeds the target by 0.1: less than 1 / √30, more than 1 / √256."""
+    assert drifted(gap=1.0, r_v=0.6) < 0.05
+    assert drifted(gap=1.0, r_v=0.6, num=256) > 0.3
+
+
+@pytest.mark.parametrize(("mean", "p"), [(-0.4, 0.25), (-0.6, 0.35)])
+def test_where_no_images_were_given_each_logit_is_taken_for_one(mean, p):
+    """The boundary is at 0.5 · 2 + 1 / √4 below the mean of real images."""
+    controller, pipe = AdaController(ada_kimg=2, boundary=None), AugmentPipe(p=0.3)
+    held_out = mean + torch.tensor([1.0, -1.0, 1.0, -1.0])
+    controller.accumulate(torch.ones(4), -torch.ones(4), held_out)
+    controller.update(pipe, 100)
+    assert pipe.p.item() == pytest.approx(p, abs=1e-6)
+
+
 def test_default_targets():
     assert (AdaController().target, AdaController(boundary=0.5).target) == (0.6, 0.6)
-    assert AdaController(boundary=None).target == 0.2
+    assert AdaController(boundary=None).target == 0.5
 
 
 def test_held_out_images_come_with_their_labels():

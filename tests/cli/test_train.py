@@ -138,6 +138,7 @@ def test_a_dry_run_writes_nothing(cli):
         (["--cfg", "dcgan", "--p", 0.5], "--p: has no effect with --aug noaug"),
         (["--cfg", "dcgan", "--aug", "fixed"], "--aug: fixed needs a probability"),
         (["--aug", "fixed", "--p", 0.5, "--target", 0.6], "--target: has no effect"),
+        (["--aug", "ada", "--target", 1], "1.0 is not in the range 0<=x<1"),
         (["--metrics", "fid"], "fid is computed by `fastgan evaluate` alone"),
         (["--metrics", "fid50k_full"], "there is no metric 'fid50k_full'"),
         (["--device", "cuda"], "sees no CUDA device"),

@@ -137,7 +137,7 @@ OPTIONS = (
                  "c cutout; or diffaug, DiffAugment's, for --p 1."),
     _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
             help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
-    _option("--target", type=click.FloatRange(0, 1), shown=OF_CFG,
+    _option("--target", type=click.FloatRange(0, 1, max_open=True), shown=OF_CFG,
             help="With --aug ada: p rises above this measure of D's overfitting. It is the mean "
                  "sign of D's logits of real images, or for a --loss that compares real and "
                  "generated images how far D takes images that are held out for generated ones."),

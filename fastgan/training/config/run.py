@@ -108,7 +108,7 @@ class AugmentConfig:
             (`fastgan.augment.AdaController`). Objectives that read differences of logits alone,
             such as the relativistic one, need `held_out_share` of the images for it.
         p: probability in [0, 1]; default 0.
-        target: of ADA, in (-1, 1); default None: 0.6, or 0.2 where images are held out.
+        target: of ADA, in (-1, 1); default None: 0.6, or 0.5 where images are held out.
         groups: kinds of transforms, one of `fastgan.augment.GROUPS`; default "bgc".
         ada_kimg: thousands of real images over which ADA moves p by at most 1, > 0; default 500.
         held_out_share: of the images, in (0, 0.5]: so many, but at most 256, are not trained on,
@@ -136,7 +136,7 @@ class AugmentConfig:
         require(self.groups in GROUPS, "augment.groups", f"one of {', '.join(GROUPS)}",
                 self.groups, "bgc is the paper's")  # fmt: skip
         require(self.target is None or -1 < self.target < 1, "augment.target",
-                "a number in (-1, 1)", self.target, "0.6 is the paper's")  # fmt: skip
+                "a number in (-1, 1)", self.target, "leave it out for the default")  # fmt: skip
         require(self.ada_kimg > 0, "augment.ada_kimg", "a positive number", self.ada_kimg,
                 "500 is the paper's")  # fmt: skip
         require(0 < self.held_out_share <= 0.5, "augment.held_out_share", "a number in (0, 0.5]",

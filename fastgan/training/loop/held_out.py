@@ -12,6 +12,7 @@ from fastgan.data.image_part import ImagePart
 from fastgan.data.resident_images import normalised
 from fastgan.training.config.run import MOST_HELD_OUT
 from fastgan.training.distributed.ranks import Ranks
+from fastgan.training.step.health.rules import Words
 from fastgan.training.step.state import TrainState
 
 __all__ = ["hold_out"]
@@ -19,7 +20,9 @@ __all__ = ["hold_out"]
 _CANDIDATES = 4 * MOST_HELD_OUT
 
 
-def hold_out(state: TrainState, dataset: Any, ranks: Ranks | None = None) -> tuple[Any, str]:
+def hold_out(
+    state: TrainState, dataset: Any, ranks: Ranks | None = None, words: Words | None = None
+) -> tuple[Any, str]:
     """Takes images away from those for training, and gives them to the state's ADA.
 
     They are chosen by `fastgan.data.balanced_choice` of at most `_CANDIDATES` images that are
@@ -29,6 +32,7 @@ def hold_out(state: TrainState, dataset: Any, ranks: Ranks | None = None) -> tup
         state: of the run; nothing is done where its ADA needs no such images.
         dataset: of the run; None for a loader of the user's.
         ranks: the processes that train together; None for one.
+        words: the names of settings in errors; default: those of `TrainConfig`.
 
     Returns:
         The images for training, and a line that says what is held out; the data set itself and ""
@@ -40,7 +44,11 @@ def hold_out(state: TrainState, dataset: Any, ranks: Ranks | None = None) -> tup
     config, ada = state.config, state.ada
     if ada is None or ada.boundary is not None:
         return dataset, ""
-    needs = f"augment.mode='ada' with objective={config.objective!r} needs images to hold out"
+    words = words or Words.of_config()
+    needs = (
+        f"{words.with_value(words.augment, 'ada')} with "
+        f"{words.with_value(words.objective, config.objective)} needs images to hold out"
+    )
     if dataset is None:
         raise ValueError(
             f"train: {needs}, and a loader of one's own shows all; use config.data, "
@@ -49,7 +57,11 @@ def hold_out(state: TrainState, dataset: Any, ranks: Ranks | None = None) -> tup
     count = len(dataset)
     num = min(max(round(count * config.augment.held_out_share), 1), MOST_HELD_OUT)
     if num >= count:
-        raise ValueError(f"train: {needs}, and {dataset.path} has {count}; give more images")
+        fixed = words.with_value(words.augment, "fixed")
+        raise ValueError(
+            f"train: {needs}, and {dataset.path} has {count}; give more images ({words.data}), or "
+            f"take {fixed}, which holds none out"
+        )
     candidates = spread_indices(count, _CANDIDATES, "train") or list(range(count))
     chosen = candidates
     if ranks is None or ranks.is_first:

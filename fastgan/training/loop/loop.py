@@ -162,7 +162,7 @@ def _train(
     if resume is not None and rank == 0:
         retention.set_aside_newer(run_dir, state.nimg)
     whole = loader
-    trained, held_out_note = hold_out(state, dataset, ranks)
+    trained, held_out_note = hold_out(state, dataset, ranks, words)
     if dataset is not None:
         loader = modality.make_loader(
             trained, config, part=(rank, world_size), workers=workers,

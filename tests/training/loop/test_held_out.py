@@ -9,6 +9,7 @@ from fastgan.data import BatchLoader
 from fastgan.training.config.run import MOST_HELD_OUT, AugmentConfig
 from fastgan.training.loop.held_out import hold_out
 from fastgan.training.loop.source import held_out_batch
+from fastgan.training.step.health.rules import Words
 
 
 class Numbered:
@@ -82,8 +83,21 @@ def test_nothing_is_held_out_where_ada_needs_nothing(tiny):
     assert hold_out(tiny.state(tiny.config()), None) == (None, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            None,
+            "train: augment.mode='ada' with objective='relativistic' needs .* take augment.mode=",
+        ),
+        (Words.of_command_line(), "train: --aug ada with --loss relativistic needs .* --aug fixed"),
+    ],
+)
+def test_one_image_is_refused_in_the_words_of_the_layer(tiny, words, told):
+    with pytest.raises(ValueError, match=told):
+        hold_out(state_of(tiny), Numbered(1), words=words)
+
+
 def test_what_has_nothing_to_hold_out_is_refused(tiny):
-    with pytest.raises(ValueError, match="needs images to hold out, and numbered has 1; give more"):
-        hold_out(state_of(tiny), Numbered(1))
     with pytest.raises(ValueError, match=r"a loader of one's own shows all; use config\.data"):
         hold_out(state_of(tiny), None)

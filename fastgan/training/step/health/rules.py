@@ -44,13 +44,18 @@ class Words:
     batch: str
     data: str
     augment: str
+    objective: str
+
+    def with_value(self, name: str, value: str) -> str:
+        """A setting, which is one of the fields here, with its value: `--aug ada`, or `x='ada'`."""
+        return f"{name} {value}" if name.startswith("--") else f"{name}={value!r}"
 
     @classmethod
     def of_train_step(cls) -> "Words":
         """The arguments of `TrainStep`."""
         return cls(
             gamma="r1_gamma", g_lr="g_optimizer's lr", d_lr="d_optimizer's lr", batch="batch",
-            data="x", augment="augment=AugmentPipe(...)",
+            data="x", augment="augment=AugmentPipe(...)", objective="objective",
         )  # fmt: skip
 
     @classmethod
@@ -58,7 +63,7 @@ class Words:
         """The fields of `TrainConfig`."""
         return cls(
             gamma="r1_gamma", g_lr="g_optimizer.lr", d_lr="d_optimizer.lr", batch="batch",
-            data="data.path", augment="augment.mode",
+            data="data.path", augment="augment.mode", objective="objective",
         )  # fmt: skip
 
     @classmethod
@@ -66,7 +71,7 @@ class Words:
         """The options of `fastgan train`."""
         return cls(
             gamma="--gamma", g_lr="--glr", d_lr="--dlr", batch="--batch", data="--data",
-            augment="--aug",
+            augment="--aug", objective="--loss",
         )  # fmt: skip
 
 
