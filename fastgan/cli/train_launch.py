@@ -18,6 +18,7 @@ import click
 
 from fastgan.atomic import write_atomic
 from fastgan.cli.run_folders import create_run, list_runs, newest_checkpoint, run_of
+from fastgan.json_forms import FormError, parse, table
 
 if TYPE_CHECKING:
     from fastgan.training.distributed.ranks import Ranks
@@ -152,8 +153,8 @@ def _status(code: int) -> str:
 
 def _read(run_dir: Path) -> dict:
     try:
-        return json.loads((run_dir / "launch.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return parse((run_dir / "launch.json").read_bytes(), table())
+    except (FileNotFoundError, FormError):
         return {}
 
 

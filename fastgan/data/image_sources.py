@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the encoded images of a data set come from: a folder, a zip or tars."""
 
-import json
 import os
 import threading
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from fastgan.data.image_names import SUFFIXES, image_names_of, normal_name, unread_suffixes
 from fastgan.data.tar_shards import TarSource, tars_of
+from fastgan.json_forms import FormError, parse
 
 _DOCUMENT = "dataset.json"
 
@@ -135,8 +135,8 @@ def read_json(source: Source, name: str) -> object | None:
     if not source.has(name):
         return None
     try:
-        return json.loads(source.read(name))
-    except (ValueError, RecursionError) as error:
+        return parse(source.read(name))
+    except FormError as error:
         raise ValueError(f"{name} in {source.path} is not valid JSON: {error}") from error
 
 

@@ -76,7 +76,7 @@ def parse_labels(
                 f"{names[0]} is {_shown(labels[0])}; all must be ints, or all lists of one length"
             )
     if isinstance(labels[0], int) and not is_renumbered:
-        _require_dense(labels, path)
+        require_dense(labels, path)
     return labels
 
 
@@ -134,8 +134,12 @@ def folder_labels(names: Sequence[str], path: str | Path) -> tuple[list[int], li
     return [index[f[level]] for f in folders], classes
 
 
-def _require_dense(labels: Sequence[int], path: str | Path) -> None:
-    largest, num_classes = max(labels), len(set(labels))
+def require_dense(labels: Sequence[int] | np.ndarray, path: str | Path) -> None:
+    """ValueError for classes that are far apart, and would make one-hot labels too long."""
+    largest = int(np.max(labels))
+    if largest < MOST_SPARSE_IDS:
+        return
+    num_classes = len(np.unique(labels))
     if largest < MOST_SPARSE_IDS or largest < 10 * num_classes:
         return
     raise ValueError(

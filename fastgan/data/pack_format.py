@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastgan.data.labels import Label
+from fastgan.data.labels import Label, require_dense
+from fastgan.json_forms import FormError, anything, fields, one_of, parse, rows, text, whole
 
 SUFFIX = ".fgpack"
 MAGIC = b"fgpack\r\n"  # a transfer in text mode breaks it
@@ -32,6 +33,21 @@ VERSION = 1
 PREAMBLE = 4096  # a page, so that the pixels begin on one
 _HEAD = struct.Struct("<8sII32s")
 _BLOCK_BYTES = 4 * 2**20
+_PARTS = ("pixels", "blocks", "names", "labels")
+_PART = {"offset": whole(PREAMBLE), "size": whole()}
+_FORM = fields(
+    {
+        "shape": rows(whole(1, 2**40), length=4),
+        "block": whole(1),
+        "label_kind": one_of("none", "classes", "vectors"),
+        "label_dim": whole(0, 2**31),
+        "sections": fields({
+            name: fields(_PART if name == "pixels" else _PART | {"sha256": text(64)})
+            for name in _PARTS
+        }),
+    }
+)  # fmt: skip
+_NAMES_FORM = fields({"names": rows(text()), "label_names": anything})
 
 
 @dataclass(frozen=True)
@@ -91,9 +107,9 @@ def write_pack(
         "label_dim": int(table.max(initial=-1)) + 1 if kind == "classes" else table.shape[1],
         "sections": sections,
     }
-    text = json.dumps(facts, sort_keys=True).encode()
+    line = json.dumps(facts, sort_keys=True).encode()
     file.seek(0)
-    file.write(_HEAD.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()) + text)
+    file.write(_HEAD.pack(MAGIC, VERSION, len(line), hashlib.sha256(line).digest()) + line)
 
 
 def read_layout(file: BinaryIO, path: Path) -> Layout:
@@ -115,10 +131,14 @@ def read_layout(file: BinaryIO, path: Path) -> Layout:
             f"{path} is a packed data set of version {version}, and this fastgan reads up to "
             f"{VERSION}; update fastgan, or pack the images again"
         )
-    text = page[_HEAD.size : _HEAD.size + length]
-    if hashlib.sha256(text).digest() != sha256:
+    line = page[_HEAD.size : _HEAD.size + length]
+    if hashlib.sha256(line).digest() != sha256:
         raise ValueError(f"{path} is damaged: its preamble doesn't match its SHA-256; {again}")
-    facts = json.loads(text)
+    try:
+        facts = parse(line, _FORM)
+        _check_sizes(facts)
+    except FormError as error:
+        raise ValueError(f"{path} is not a packed data set that can be used: {error}") from error
     layout = Layout(
         shape=tuple(facts["shape"]),
         block=facts["block"],
@@ -134,6 +154,48 @@ def read_layout(file: BinaryIO, path: Path) -> Layout:
             f"to; {again}"
         )
     return layout
+
+
+def _check_sizes(facts: dict[str, Any]) -> None:
+    """FormError where the parts have not the sizes and places that the shape gives them."""
+    (count, *image), kind, dim = facts["shape"], facts["label_kind"], facts["label_dim"]
+    wanted = {
+        "pixels": count * math.prod(image),
+        "blocks": 32 * -(-count // facts["block"]),
+        "labels": 4 * count * {"none": 0, "classes": 1, "vectors": dim}[kind],
+    }
+    end = PREAMBLE
+    for name in _PARTS:
+        part = facts["sections"][name]
+        if part["offset"] != end or part["size"] != wanted.get(name, part["size"]):
+            raise FormError(f"sections.{name} is not where a data set of this shape has it")
+        end += part["size"]
+
+
+def read_names(file: BinaryIO, layout: Layout, path: Path) -> list[str]:
+    """Names of the images; ValueError where they are damaged, or others than the layout says."""
+    try:
+        names = parse(read_section(file, layout, "names", path), _NAMES_FORM)["names"]
+    except FormError as error:
+        raise ValueError(f"names in {path} can't be used: {error}") from error
+    if len(names) != layout.shape[0]:
+        raise ValueError(f"{path} has {layout.shape[0]} images and {len(names)} names of images")
+    return names
+
+
+def read_labels(file: BinaryIO, layout: Layout, path: Path) -> np.ndarray:
+    """int32 [N], the classes, or float32 [N, label_dim]; ValueError where they can't be labels."""
+    data = read_section(file, layout, "labels", path)
+    if layout.label_kind == "vectors":
+        vectors = np.frombuffer(data, dtype="<f4").reshape(-1, layout.label_dim)
+        if not np.isfinite(vectors).all():
+            raise ValueError(f"labels in {path} have numbers that are NaN or infinite")
+        return vectors
+    classes = np.frombuffer(data, dtype="<i4")
+    if classes.min(initial=0) < 0 or classes.max(initial=-1) >= layout.label_dim:
+        raise ValueError(f"labels in {path} must be classes from 0 to {layout.label_dim - 1}")
+    require_dense(classes, path)
+    return classes
 
 
 def read_section(file: BinaryIO, layout: Layout, name: str, path: Path) -> bytes:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packed data set, mapped into memory: opening it reads one page, an image costs one copy."""
 
-import json
 import mmap
 from collections.abc import Callable
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from fastgan.data.image_dataset import parse_resolution, spread_indices
 from fastgan.data.labels import NO_LABELS_FIX, encoded
-from fastgan.data.pack_format import read_layout, read_section
+from fastgan.data.pack_format import read_labels, read_layout, read_names, read_section
 
 
 class PackedDataset:
@@ -119,7 +118,7 @@ class PackedDataset:
     def file_names(self) -> list[str]:
         """Names of the images that were packed."""
         with self.path.open("rb") as file:
-            names = json.loads(read_section(file, self.layout, "names", self.path))["names"]
+            names = read_names(file, self.layout, self.path)
         return names if self._kept is None else [names[row] for row in self._kept]
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -164,10 +163,7 @@ class PackedDataset:
         if self.layout.label_kind == "none":
             raise ValueError(f"{self.path} was packed without labels; {NO_LABELS_FIX}")
         with self.path.open("rb") as file:
-            data = read_section(file, self.layout, "labels", self.path)
-        if self.layout.label_kind == "classes":
-            return np.frombuffer(data, dtype="<i4")
-        return np.frombuffer(data, dtype="<f4").reshape(-1, self.layout.label_dim)
+            return read_labels(file, self.layout, self.path)
 
     def _announce(self, rows: list[int]) -> None:
         """Ask the system to read all of these images now; a page fault waits for one page."""

@@ -17,11 +17,17 @@ from pathlib import Path, PurePosixPath
 from fastgan.atomic import write_atomic
 from fastgan.data.image_names import image_names_of, normal_name, unread_suffixes
 from fastgan.data.labels import Label
+from fastgan.json_forms import FormError, entries, fields, one_of, parse, rows, text, whole
 
 FORMAT = "fastgan-tar-index-1"
 _BLOCK = 512  # bytes of a member's header
 
 Member = tuple[str, int, int]  # name, offset, size
+_FORM = fields({
+    "format": one_of(FORMAT),
+    "tar_bytes": whole(),
+    "members": rows(entries(text(), whole(_BLOCK), whole())),
+})  # fmt: skip
 
 
 class TarSource:
@@ -77,8 +83,8 @@ class TarSource:
 
     def _label(self, name: str) -> Label | None:
         try:
-            value = json.loads(self.read(name))
-        except (ValueError, RecursionError) as error:
+            value = parse(self.read(name))
+        except ValueError as error:
             raise ValueError(
                 f'{name} in {self.path} holds no label ({error}), expected an int or {{"label": '
                 f"int or list of numbers}}; leave labels off, or write the tars again"
@@ -140,13 +146,14 @@ def read_index(tar: Path) -> list[Member]:
     index = index_path(tar)
     fix = f"make it again with `fastgan data index {tar}`, or remove it"
     try:
-        document = json.loads(index.read_bytes())
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']!r}, expected {FORMAT!r}")
-        size, members = document["tar_bytes"], document["members"]
-    except (ValueError, KeyError, TypeError) as error:
+        document = parse(index.read_bytes(), _FORM)
+    except FormError as error:
         raise ValueError(f"{index} is not a tar's index ({error}); {fix}") from error
+    size, members = document["tar_bytes"], document["members"]
+    is_within = all(offset + length <= size for _, offset, length in members)
     if size != tar.stat().st_size or (members and not _has_header(tar, members[-1])):
+        is_within = False
+    if not is_within:
         raise ValueError(f"{index} does not belong to {tar.name} as it is now; {fix}")
     return members
 

@@ -26,6 +26,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from fastgan._extras import Extra
 from fastgan.atomic import write_atomic
 from fastgan.hub_files import local_folder
+from fastgan.json_forms import parse
 from fastgan.models._checks import check_condition, check_latents, check_samples
 from fastgan.names import refuse_names
 from fastgan.nn import MappingNetwork
@@ -264,7 +265,7 @@ def _check_shapes(cls: type, config: Any, state: dict[str, torch.Tensor], folder
     """
     what = f"from_pretrained: {folder}"
     try:
-        with torch.device("meta"), _at_most(2 * len(state) + 100):
+        with torch.device("meta"), at_most(2 * len(state) + 100):
             made = cls(config)
     except Exception as error:
         raise ValueError(
@@ -286,7 +287,7 @@ def _check_shapes(cls: type, config: Any, state: dict[str, torch.Tensor], folder
 
 
 @contextlib.contextmanager
-def _at_most(most: int) -> Iterator[None]:
+def at_most(most: int) -> Iterator[None]:
     """ValueError where more parameters than that are made in this thread: a million layers, say."""
     thread, count = threading.get_ident(), 0
 
@@ -313,8 +314,8 @@ def _read_document(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_JSON:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, at most {_MOST_JSON:,}")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = parse(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ValueError(f"from_pretrained: {path}: {error}") from error
     if not isinstance(document, dict) or document.keys() != _KEYS:
         raise ValueError(f"from_pretrained: {path} was not written by fastgan")
@@ -323,4 +324,6 @@ def _read_document(folder: Path) -> dict[str, Any]:
             f"from_pretrained: {folder} has format {document['fastgan']}, this fastgan reads "
             f"{FORMAT}; load it with the fastgan that wrote it"
         )
+    if not isinstance(document["architecture"], str) or not isinstance(document["network"], str):
+        raise ValueError(f"from_pretrained: {path} does not name its network")
     return document

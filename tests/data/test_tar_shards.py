@@ -101,7 +101,7 @@ def test_an_index_of_another_tar_is_refused(shards):
     for bad, words in (
         ("{", "not a tar's index"),
         ("[]", "not a tar's index"),
-        (good.replace("index-1", "index-2"), "expected 'fastgan-tar-index-1'"),
+        (good.replace("index-1", "index-2"), 'format must be "fastgan-tar-index-1"'),
         (good.replace(str(tar.stat().st_size), "7"), "does not belong to 0.tar"),
         (good.replace(str(members[-1][1]), str(members[-1][1] + 512)), "does not belong"),
     ):

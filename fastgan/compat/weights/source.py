@@ -11,8 +11,11 @@ from torch import Tensor
 
 from fastgan.atomic import write_atomic
 from fastgan.compat.weights.found_networks import FoundNetworks
+from fastgan.json_forms import FormError, fields, one_of, parse, table, text
 
 _FILE = "imported.json"
+_DTYPE = one_of("float16", "bfloat16", "float32", "float64")
+_FORM = fields({"kind": text(64), "sha256": text(64), "dtypes": table(table(_DTYPE))})
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Source:
             ValueError: the file about it is broken.
         """
         try:
-            return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
+            return cls(**parse((folder / _FILE).read_bytes(), _FORM))
         except FileNotFoundError:
             return None
-        except TypeError as error:
+        except FormError as error:
             raise ValueError(f"{folder / _FILE}: {error}") from error
 
     def restored(self, role: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 """A vocoder's generator: from published weights and the `config.json` beside them, and back."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from fastgan._extras import Extra
 from fastgan.compat.weights.reading import WeightsError
 from fastgan.compat.weights.strict import refuse_names
+from fastgan.json_forms import FormError, parse, table
 from fastgan.models.vocoders import load_vocoder
 
 safetensors_torch = Extra("safetensors.torch", "train")
@@ -110,8 +110,8 @@ def _refuse_shapes(path: Path, network: nn.Module, weights: Mapping[str, Tensor]
 
 def _read_json(config: Path) -> dict[str, Any]:
     try:
-        document = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+        document = parse(config.read_bytes())
+    except FormError as error:
         raise WeightsError(f"import_weights: {config} is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise WeightsError(f"import_weights: {config} must hold a JSON object, as a config.json")
@@ -149,7 +149,7 @@ def published_generator(folder: Path, kind: str) -> dict[str, Tensor]:
     """
     where = f"export_weights: {folder}"
     try:
-        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        document = parse((folder / "config.json").read_bytes(), table())
         found = f"{document['architecture']}'s {document['network']}"
         state = safetensors_torch.load((folder / "model.safetensors").read_bytes())
     except (OSError, ValueError, KeyError, TypeError) as error:

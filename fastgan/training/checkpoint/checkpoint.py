@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fastgan.models import load_architecture
+from fastgan.models._network import at_most, check_numbers
 from fastgan.training.checkpoint import file, retention
 from fastgan.training.checkpoint.contents import Contents, all_tensors, fill, stage
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.checkpoint.other_kinds import advice_on
 from fastgan.training.checkpoint.published import is_published, load_published
-from fastgan.training.config.run import TrainConfig, load_model_config
+from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.fault_record import FaultRecord
 from fastgan.training.step.state import TrainState
 from fastgan.training.step.state_tensors import counters, mismatches
@@ -165,7 +166,9 @@ def _look(folder: Path) -> tuple[Path | None, list[str], bool]:
                 has_vanished = True
     for _, _, path in sorted(found, reverse=True):
         try:
-            file.verify(path)
+            document = file.verify(path)
+            if is_known(document["config"]["architecture"]):
+                config_of(path, document["config"])
         except CheckpointError as error:
             if os.path.lexists(path):
                 broken.append(str(error))
@@ -188,7 +191,18 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         CheckpointError: when the file can't be read or is damaged.
     """
-    return TrainConfig.from_dict(file.read_document(path)["config"])
+    return config_of(path, file.read_document(path)["config"])
+
+
+def config_of(path: Path, values: dict[str, Any]) -> TrainConfig:
+    """The configuration in a checkpoint that may come from anybody; CheckpointError otherwise."""
+    try:
+        check_numbers("its model", values["model"])
+        return TrainConfig.from_dict(values)
+    except ValueError as error:
+        raise CheckpointError(
+            f"checkpoint: {path} does not have the configuration of a run: {error}"
+        ) from error
 
 
 def checkpoint_of(path: Path | str) -> Path:
@@ -242,14 +256,46 @@ def load_generator(
     path = checkpoint_of(path_or_run_dir)
     document = file.read_document(path)
     config = document["config"]
-    prefix = "G_ema." if ema else "G."
     saved = file.read_tensors(path, document)
+    model = config_of(path, config).model
+    kind = load_architecture(config["architecture"]).Generator
+    return filled(kind, model, "G_ema" if ema else "G", path, saved, device), config
+
+
+def filled(
+    kind: type[nn.Module],
+    model: Any,
+    name: str,
+    path: Path,
+    saved: dict[str, Tensor],
+    device: torch.device | str,
+) -> nn.Module:
+    """A network of the Config `model` with the tensors `NAME.…` of a checkpoint.
+
+    CheckpointError where they do not fit, before the network takes memory.
+    """
+    prefix = f"{name}."
     weights = {n.removeprefix(prefix): t for n, t in saved.items() if n.startswith(prefix)}
-    model = load_model_config(config["architecture"], config["model"])
-    G = load_architecture(config["architecture"]).Generator(model)
-    check_tensors(path, weights, G.state_dict())
-    G.load_state_dict(weights, strict=True)
-    return G.to(device).eval().requires_grad_(False), config
+    try:
+        with torch.device("meta"), at_most(2 * len(weights) + 100):
+            wanted = kind(model).state_dict()
+    except Exception as error:  # what a network computes of numbers that nobody expects
+        raise CheckpointError(
+            f"checkpoint: no {name} can be made of the configuration in {path}: {error}"
+        ) from error
+    check_tensors(path, weights, wanted)
+    network = kind(model)
+    network.load_state_dict(weights, strict=True)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def is_known(architecture: str) -> bool:
+    """Whether fastgan has it; networks of one's own have configurations of their own."""
+    try:
+        load_architecture(architecture)
+    except ValueError:
+        return False
+    return True
 
 
 def check_device(where: str, device: torch.device | str) -> None:

@@ -7,18 +7,30 @@ checkpoint exists when its JSON does. After a kill or a power cut at any moment 
 checkpoints are intact. Neither file can run code.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from fastgan._extras import Extra
 from fastgan.atomic import sync_folder
+from fastgan.json_forms import (
+    FormError,
+    anything,
+    fields,
+    number,
+    one_of,
+    parse,
+    table,
+    text,
+    whole,
+)
 
 safetensors = Extra("safetensors", "train")
 safetensors_torch = Extra("safetensors.torch", "train")
@@ -60,6 +72,21 @@ _DOCUMENT_KEYS = {"format", "fields", "tensors", "sha256"} | _VALUES
 # training's health so far, which have a version of their own.
 _OPTIONAL = {"health"}
 _SCRATCH = ".writing-"
+_MOST_JSON = 2**26
+_FORM = fields(
+    {
+        "format": one_of(FORMAT),
+        "fields": table(whole()),
+        "tensors": fields({"size": whole(), "sha256": text(64)}),
+        "sha256": text(64),
+        "config": fields({"architecture": text(), "model": table()}, others=anything),
+        "counters": fields({"nimg": whole(), "elapsed_sec": number(0)}, others=whole()),
+        "faults": table(whole()),
+        "environment": fields({"device": text()}, others=anything),
+    },
+    {"health": table()},
+    others=anything,  # named as unknown by `read_document`
+)
 
 
 class CheckpointError(RuntimeError):
@@ -135,14 +162,14 @@ def read_document(path: Path) -> dict[str, Any]:
     """The JSON, checked: its own hash, the format, and that every field's version is known."""
     path = json_of(path)
     try:
-        document = json.loads(path.read_bytes())
+        document = parse(_read_plain(path, _MOST_JSON))
     except OSError as error:
         raise CheckpointError(
             f"checkpoint: can't read {path}: {error.strerror}; a checkpoint is a .safetensors "
             "file with its .json beside it"
         ) from error
-    except ValueError as error:
-        raise CheckpointError(f"checkpoint: {path} is not valid JSON ({error})") from error
+    except FormError as error:
+        raise CheckpointError(f"checkpoint: {path} is not valid JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint: {path} is no {FORMAT} file")
     if document.get("sha256") != _document_hash(document):
@@ -151,6 +178,12 @@ def read_document(path: Path) -> dict[str, Any]:
             "use an older checkpoint"
         )
     _check_same(path, "JSON key", document.keys() - _OPTIONAL, _DOCUMENT_KEYS)
+    try:
+        _FORM(document, "")
+    except FormError as error:
+        raise CheckpointError(
+            f"checkpoint: {path} is not what a run writes: {error}; use an older checkpoint"
+        ) from error
     _check_same(path, "field", document["fields"].keys(), FIELDS.keys())
     for name, version in document["fields"].items():
         if version != FIELDS[name]:
@@ -166,8 +199,8 @@ def verify(path: Path) -> dict[str, Any]:
     document = read_document(path)
     tensor_path = json_of(path).with_suffix(".safetensors")
     try:
-        size = tensor_path.stat().st_size
-        with tensor_path.open("rb") as file:
+        with _open_plain(tensor_path) as file:
+            size = os.fstat(file.fileno()).st_size
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"checkpoint: can't read {tensor_path}: {error.strerror}") from error
@@ -179,7 +212,7 @@ def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
     """All tensors, on the CPU, made from the same bytes whose hash was checked."""
     tensor_path = json_of(path).with_suffix(".safetensors")
     try:
-        blob = tensor_path.read_bytes()
+        blob = _read_plain(tensor_path)
     except OSError as error:
         raise CheckpointError(f"checkpoint: can't read {tensor_path}: {error.strerror}") from error
     _check_hash(tensor_path, document, len(blob), hashlib.sha256(blob).hexdigest())
@@ -189,6 +222,24 @@ def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"checkpoint: {tensor_path} is no safetensors file: {error}"
         ) from error
+
+
+def _read_plain(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file."""
+    with _open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, at most {most:,} are read")
+        return file.read()
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    """A regular file, open; OSError for a pipe or a device, whose reading might never end."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a folder, and no file")
+    return file
 
 
 def _check_hash(path: Path, document: dict[str, Any], size: int, digest: str) -> None:

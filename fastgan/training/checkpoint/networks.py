@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fastgan.load`: the networks of a run, imported weights or a vocoder, and their settings."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastgan.hub_files import local_folder
+from fastgan.json_forms import parse
 from fastgan.models import load_architecture
-from fastgan.models._network import check_numbers
 from fastgan.models.vocoders import load_vocoder
 from fastgan.training.checkpoint import file
-from fastgan.training.checkpoint.checkpoint import check_device, check_tensors, checkpoint_of
+from fastgan.training.checkpoint.checkpoint import (
+    check_device,
+    checkpoint_of,
+    config_of,
+    filled,
+)
 from fastgan.training.checkpoint.file import CheckpointError
-from fastgan.training.checkpoint.other_kinds import has_no_discriminator
+from fastgan.training.checkpoint.other_kinds import NETWORK_FORM, has_no_discriminator
 from fastgan.training.config.run import TrainConfig
 
 __all__ = ["LoadedNetworks", "load"]
@@ -105,10 +108,10 @@ def load(
     path = checkpoint_of(path)
     document = file.read_document(path)
     saved = file.read_tensors(path, document)
-    config = _config_of(path, document["config"])
+    config = config_of(path, document["config"])
     architecture = load_architecture(config.architecture)
     networks = {
-        name: _filled(kind, config.model, name, path, saved, device)
+        name: filled(kind, config.model, name, path, saved, device)
         for name, kind in (
             ("G", architecture.Generator),
             ("G_ema", architecture.Generator),
@@ -128,7 +131,7 @@ def load(
 def _single(folder: Path, device: torch.device | str) -> LoadedNetworks:
     """The network of a folder of `save_pretrained`."""
     try:
-        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        document = parse((folder / "config.json").read_bytes(), NETWORK_FORM)
         architecture, network = document["architecture"], document["network"]
         kind, _, name = architecture.rpartition(".")
         module = load_vocoder(name) if kind == "vocoders" else load_architecture(architecture)
@@ -140,31 +143,3 @@ def _single(folder: Path, device: torch.device | str) -> LoadedNetworks:
         ) from error
     made = getattr(module, network).from_pretrained(folder, device=device).requires_grad_(False)
     return LoadedNetworks(path=folder, architecture=architecture, **{field: made})
-
-
-def _config_of(path: Path, values: Any) -> TrainConfig:
-    """The configuration of a checkpoint that may come from anybody."""
-    try:
-        check_numbers("its model", values["model"])
-        return TrainConfig.from_dict(values)
-    except Exception as error:  # what a Config computes of a value of another type may raise any
-        raise CheckpointError(
-            f"checkpoint: {path} does not have the configuration of a run: {error}"
-        ) from error
-
-
-def _filled(
-    kind: type[nn.Module],
-    model: Any,
-    name: str,
-    path: Path,
-    saved: dict[str, Tensor],
-    device: torch.device | str,
-) -> nn.Module:
-    prefix = f"{name}."
-    weights = {n.removeprefix(prefix): t for n, t in saved.items() if n.startswith(prefix)}
-    with torch.device("meta"):  # without memory: what it needs is not known to be sensible yet
-        check_tensors(path, weights, kind(model).state_dict())
-    network = kind(model)
-    network.load_state_dict(weights, strict=True)
-    return network.to(device).eval().requires_grad_(False)

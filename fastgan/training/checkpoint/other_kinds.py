@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was not trained here: imported weights, and paths that are no run, in words."""
 
-import json
 import re
 from pathlib import Path
 
 from fastgan._extras import Extra
+from fastgan.json_forms import FormError, anything, fields, parse, table, text
 from fastgan.training.checkpoint.file import CheckpointError
 
 safetensors = Extra("safetensors", "train")
 
-__all__ = ["advice_on", "has_no_discriminator"]
+__all__ = ["NETWORK_FORM", "advice_on", "has_no_discriminator"]
+
+# config.json of save_pretrained, of which these say what the network is
+NETWORK_FORM = fields({"architecture": text(256), "network": text(256)}, others=anything)
 
 _OF_OTHERS = (".pkl", ".pt", ".pth", ".ckpt", ".bin")
 _VOCODER_FILE = re.compile(r"(g|do)_\d+")
@@ -28,10 +31,11 @@ def has_no_discriminator(checkpoint: Path) -> bool:
     """Whether the file of imported weights had no D, so that the checkpoint's is a random one."""
     path = checkpoint.parent.parent / "imported.json"
     try:
-        return "D" not in json.loads(path.read_text(encoding="utf-8"))["dtypes"]
+        form = fields({"dtypes": table(table(text()))}, others=anything)
+        return "D" not in parse(path.read_bytes(), form)["dtypes"]
     except FileNotFoundError:
         return False
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, FormError) as error:
         raise CheckpointError(
             f"checkpoint: {path} is not what `fastgan import` writes ({error}); import the file "
             "again"
@@ -41,12 +45,12 @@ def has_no_discriminator(checkpoint: Path) -> bool:
 def _of_pretrained(folder: Path) -> str:
     """On a folder of `save_pretrained`, as `fastgan import` writes it for vocoders."""
     try:
-        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architecture, network = document["architecture"], document["network"]
-    except (OSError, ValueError, KeyError, TypeError):
+        document = parse((folder / "config.json").read_bytes(), NETWORK_FORM)
+    except (OSError, FormError):
         return ""
+    architecture, network = document["architecture"], document["network"]
     what = f"{network} of {architecture}"
-    if str(architecture).startswith("vocoders."):
+    if architecture.startswith("vocoders."):
         what = f"vocoder ({what}), which makes sound of spectrograms and has no images"
     return (
         f"{folder} is the folder of a {what}, and not a run; load it in Python: fastgan.load("

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a published generator: what `fastgan.hub.push_to_hub` writes, and anybody may."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from fastgan.json_forms import parse, table
 from fastgan.models import load_architecture
 from fastgan.training.checkpoint.file import CheckpointError
+from fastgan.training.checkpoint.other_kinds import NETWORK_FORM
 from fastgan.training.config.json_dataclass import to_json
 from fastgan.training.config.run import TrainConfig
 
@@ -42,10 +43,10 @@ def load_published(
     """
     path = folder / OPTIONS
     try:
-        network = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        network = parse((folder / "config.json").read_bytes(), NETWORK_FORM)
         architecture = network["architecture"]
         module = load_architecture(architecture)
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint: {folder}/config.json is not one that save_pretrained wrote ({error})"
         ) from error
@@ -53,7 +54,7 @@ def load_published(
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse(path.read_bytes(), table())
         if values["architecture"] != architecture:
             raise ValueError(f"they are of {values['architecture']}, the network of {architecture}")
         config = TrainConfig.from_dict(values | {"model": to_json(G.config)})

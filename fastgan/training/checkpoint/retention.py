@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastgan.atomic import write_atomic
+from fastgan.json_forms import FormError, boolean, fields, maybe, number, parse, rows, table, text
 from fastgan.training.checkpoint import file
 from fastgan.training.checkpoint.file import CheckpointError
 
 __all__ = ["Score", "age", "best", "free_name", "note_score", "prune", "scores", "set_aside_newer"]
 
 _SCORES = "scores.json"
+_SCORES_FORM = fields(
+    {"metric": maybe(text()), "scores": table(number())},
+    {
+        "lower_is_better": boolean,
+        "kimg": table(number(0)),
+        "intervals": table(maybe(rows(number(), length=2))),
+    },
+)
 _LOWER_IS_BETTER = ("kid", "fd")  # in a file that does not say so
 
 
@@ -104,8 +113,10 @@ def scores(folder: Path, written: Path | None = None) -> tuple[str | None, list[
     known = _scores(folder)
     found = []
     for name, kimg in known["kimg"].items():
+        if name not in known["scores"]:
+            continue
         if (folder / f"{name}.json").exists() or (written is not None and name == written.stem):
-            interval = known["intervals"][name]
+            interval = known["intervals"].get(name)
             found.append(Score(kimg, known["scores"][name], interval and tuple(interval)))
     return known["metric"], sorted(found, key=lambda score: score.kimg), known["lower_is_better"]
 
@@ -139,7 +150,7 @@ def _nimg_of(path: Path) -> int | None:
 def _scores(folder: Path) -> dict:
     path = folder / _SCORES
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = parse(path.read_bytes(), _SCORES_FORM)
         is_lower = str(known["metric"]).startswith(_LOWER_IS_BETTER)
         return {
             "metric": known["metric"],
@@ -150,7 +161,7 @@ def _scores(folder: Path) -> dict:
         }
     except FileNotFoundError:
         return {"metric": None, "scores": {}, "lower_is_better": False, "kimg": {}, "intervals": {}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, FormError) as error:
         raise CheckpointError(
             f"checkpoint: {path} is not a file that this fastgan writes ({error}); delete it; the "
             "best checkpoint so far is then no longer protected"

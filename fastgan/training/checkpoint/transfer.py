@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from fastgan.models import load_architecture
 from fastgan.training.checkpoint import file
-from fastgan.training.checkpoint.checkpoint import checkpoint_of
+from fastgan.training.checkpoint.checkpoint import checkpoint_of, config_of
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.checkpoint.other_kinds import has_no_discriminator
-from fastgan.training.config.run import InitConfig, TrainConfig, load_model_config
+from fastgan.training.config.run import InitConfig, TrainConfig
 from fastgan.training.step.state import TrainState
 
 __all__ = ["CopiedWeights", "copy_weights", "plan_copy", "start_from"]
@@ -105,7 +105,7 @@ def start_from(config: TrainConfig, path: Path | str) -> TrainConfig:
             f"start_from: {path} holds weights of {saved['architecture']}, and the configuration "
             f"{config.name} is of {config.architecture}; take one of the same architecture"
         )
-    model = _model_for(path, config, load_model_config(saved["architecture"], saved["model"]))
+    model = _model_for(path, config, config_of(path, saved).model)
     return dataclasses.replace(
         config,
         model=model,

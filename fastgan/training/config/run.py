@@ -16,7 +16,7 @@ from fastgan.data.resident_images import MODES
 from fastgan.losses import Objective, load_objective
 from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
-from fastgan.training.config.json_dataclass import from_json, to_json
+from fastgan.training.config.json_dataclass import config_values, from_json, to_json
 from fastgan.training.config.optimizer import EmaConfig, OptimizerConfig, ScheduleConfig
 from fastgan.training.config.requirements import require, require_whole
 from fastgan.training.config.step import StepConfig
@@ -384,10 +384,10 @@ class TrainConfig(StepConfig):
             The configuration.
 
         Raises:
-            ValueError: naming a key that is unknown or missing, and its place.
+            ValueError: naming a key that is unknown, missing or of another type, and its place.
         """
-        values = dict(values)
-        if isinstance(values.get("model"), dict) and "architecture" in values:
+        values = config_values(values)
+        if "model" in values and "architecture" in values:
             values["model"] = load_model_config(values["architecture"], values["model"])
         config = from_json(cls, values | {"metrics": ()}, "TrainConfig")
         metrics = values.get("metrics", ())

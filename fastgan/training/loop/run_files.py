@@ -1,14 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """`read_run`: the options, statistics, scores and samples of a run folder."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastgan.json_forms import (
+    Form,
+    FormError,
+    anything,
+    fields,
+    maybe,
+    number,
+    parse,
+    rows,
+    table,
+    text,
+)
 from fastgan.modalities import Modality, load_modality
 
+_ROW = table()
+_ALARM = fields({"alarm": text(), "kimg": number(), "message": text()}, others=anything)
+_LOGITS = fields(
+    {"kimg": number(), "real": rows(number()), "fake": rows(number())}, others=anything
+)
+_SCORE = fields(
+    {"kimg": number(), "results": table(number())},
+    {"interval": maybe(rows(number(), length=2))},
+    others=anything,
+)
 _COUNT = re.compile(r"(\d+)(?:_(\d{3}))?")
 
 
@@ -39,15 +60,23 @@ class RunFiles:
         return load_modality(data.get("modality", "images") if isinstance(data, dict) else "images")
 
 
-def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a .jsonl file, [] where there is none.
+def read_lines(path: Path, form: Form = _ROW) -> list[dict]:
+    """The JSON objects of a .jsonl file that have a form, [] where there is no file.
 
     A last line without its newline is being written, or was cut off by a crash: it is left out.
+    So is a damaged line: a report is not worth a run.
     """
     if not path.exists():
         return []
-    complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [json.loads(line) for line in complete.splitlines() if line.strip()]
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [row for line in lines if (row := _row_of(line, form)) is not None]
+
+
+def _row_of(line: bytes, form: Form) -> dict | None:
+    try:
+        return parse(line, form)
+    except FormError:
+        return None
 
 
 def flatten(values: Mapping[str, object], prefix: str = "", sep: str = ".") -> dict[str, object]:
@@ -65,7 +94,9 @@ def _numbers(row: Mapping[str, object]) -> dict[str, float]:
     """The numeric entries of a record, nested ones with their keys joined by "/"."""
     flat = flatten(row, sep="/")
     return {
-        k: float(v) for k, v in flat.items() if isinstance(v, int | float) and type(v) is not bool
+        k: float(v)
+        for k, v in flat.items()
+        if isinstance(v, float) or (type(v) is int and abs(v) <= 2**53)
     }
 
 
@@ -73,7 +104,7 @@ def _scores(run_dir: Path) -> dict[str, list[dict]]:
     scores: dict[str, list[dict]] = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         name = path.stem.removeprefix("metric-")
-        for row in read_lines(path):
+        for row in read_lines(path, _SCORE):
             numbers = _numbers(row)
             if f"results/{name}" in numbers and "kimg" in numbers:
                 scores.setdefault(name, []).append(row)
@@ -83,15 +114,18 @@ def _scores(run_dir: Path) -> dict[str, list[dict]]:
 def read_run(run_dir: Path) -> RunFiles:
     """Read options, statistics, scores and the list of samples of the run in `run_dir`."""
     path = run_dir / "training_options.json"
-    options = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        options = parse(path.read_bytes(), table()) if path.exists() else {}
+    except FormError as error:
+        raise FormError(f"{path} is not what a run writes: {error}") from error
     suffix = RunFiles(name="", options=options).modality.samples.SUFFIX
-    rows = read_lines(run_dir / "stats.jsonl")
+    stats = run_dir / "stats.jsonl"
     return RunFiles(
         name=run_dir.name,
         options=options,
-        stats=[_numbers(row) for row in rows if "alarm" not in row],
-        alarms=[row for row in rows if "alarm" in row],
-        logits=read_lines(run_dir / "logits.jsonl"),
+        stats=[_numbers(row) for row in read_lines(stats) if "alarm" not in row],
+        alarms=read_lines(stats, _ALARM),
+        logits=read_lines(run_dir / "logits.jsonl", _LOGITS),
         scores=_scores(run_dir),
         fakes=[(kimg, path.name) for kimg, path in list_fakes(run_dir, suffix)],
         folder=run_dir,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`RunLog`: training_options.json, log.txt, stats.jsonl and metric-*.jsonl of a run folder."""
 
+import contextlib
 import json
 import math
 import time
@@ -12,6 +13,7 @@ import torch
 
 from fastgan._version import __version__
 from fastgan.atomic import write_atomic
+from fastgan.json_forms import FormError, anything, fields, number, parse
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.precision import precision_note
 from fastgan.training.distributed.exchange import exchange_note
@@ -23,6 +25,7 @@ from fastgan.training.step.health.readings import Logits
 __all__ = ["RunLog", "format_tick", "format_time"]
 
 
+_RECORD = fields({}, {"kimg": number()}, others=anything)
 _NOT_NUMBERS = ("losses", "scheduled", "logits")  # fields of Tick
 
 
@@ -214,11 +217,8 @@ def _software_and_device(device: torch.device, processes: int) -> str:
 
 def _cut(path: Path, kimg: float) -> None:
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # incomplete, because a process was killed
-        if isinstance(record, dict) and record.get("kimg", 0) <= kimg:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(FormError):  # incomplete, because a process was killed, or damaged
+            if parse(line, _RECORD).get("kimg", 0) <= kimg:
+                kept.append(line + b"\n")
+    write_atomic(path, b"".join(kept))

@@ -7,6 +7,8 @@ from functools import partial
 from math import isfinite, nan
 from typing import Any
 
+from fastgan import json_forms
+from fastgan.json_forms import FormError
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.health.readings import Logits, Probe, Reading
 from fastgan.training.step.health.rules import RULES, Words
@@ -144,7 +146,14 @@ class HealthWatch:
                 depends on it.
         """
         names = {f.name for f in fields(Reading)}
-        if history.get("version") != _VERSION or history["readings"].keys() != names:
+        try:
+            _FORM(history, "")
+        except FormError:
+            return
+        lengths = {len(values) for values in history["readings"].values()}
+        if history["readings"].keys() != names or len(lengths) != 1:
+            return
+        if any(type(step) is not int for step in history["readings"]["step"]):
             return
         columns = [[nan if v is None else v for v in values]
                    for values in history["readings"].values()]  # fmt: skip
@@ -160,6 +169,20 @@ class HealthWatch:
         self._probe = self._make_probe()
         self.readings = [r for r in self.readings if r.step < self._state.step]
         self._last_seen.clear()
+
+
+def _of_a_look(value: Any, where: str) -> None:
+    """The form of a number that `_to_json` gives."""
+    if type(value) is not bool:
+        json_forms.maybe(json_forms.number())(value, where)
+
+
+_FORM = json_forms.fields({
+    "version": json_forms.one_of(_VERSION),
+    "looks": json_forms.whole(),
+    "last_seen": json_forms.table(json_forms.whole()),
+    "readings": json_forms.table(json_forms.rows(_of_a_look)),
+})  # fmt: skip
 
 
 def _to_json(value: float) -> float | None:
