@@ -14,6 +14,7 @@ from pathlib import Path
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 WINOGRAD = ("auto", "0", "1")
+SMALL_CALLS = ("auto", "0")
 
 
 def _flag(name: str) -> bool:
@@ -72,6 +73,11 @@ def isa() -> str:
 def winograd() -> str:
     """`FASTGAN_WINOGRAD`: `auto` (where `conv2d` is faster with it), `0` never, `1` if possible."""
     return _choice("FASTGAN_WINOGRAD", WINOGRAD, "auto")
+
+
+def small_calls() -> str:
+    """`FASTGAN_SMALL_CALLS`: `auto` (ops on few elements on a CPU run as plain torch) or `0`."""
+    return _choice("FASTGAN_SMALL_CALLS", SMALL_CALLS, "auto")
 
 
 def rank_timeout() -> float:

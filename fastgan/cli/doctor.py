@@ -37,6 +37,7 @@ def examine() -> dict[str, dict]:
 
     from fastgan import _build, environment, memory, ops
     from fastgan._version import __version__
+    from fastgan.ops._small_calls import small_calls_setting
     from fastgan.training.config.run import TrainConfig
     from fastgan.training.step.backends import current_settings
 
@@ -58,6 +59,7 @@ def examine() -> dict[str, dict]:
             else ["cpu"],
             "threads": torch.get_num_threads(),
             "instruction set of torch": torch.backends.cpu.get_cpu_capability(),
+            "small calls": small_calls_setting(),
             "memory policy": str(memory.policy()),
             "cache folder": str(environment.cache_dir()),
         },

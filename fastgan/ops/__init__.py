@@ -10,6 +10,7 @@ from fastgan.ops._convolutions.conv2d import Conv2dChoice, conv2d, conv2d_choice
 from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
 from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d, conv_transpose2d_choice
 from fastgan.ops._convolutions.modulated_conv2d import modulated_conv2d
+from fastgan.ops._small_calls import use_small_calls
 from fastgan.ops.adam_ema import adam_ema_
 from fastgan.ops.anti_aliased_snake import anti_aliased_snake, kaiser_sinc_filter
 from fastgan.ops.attention import attention
@@ -61,6 +62,7 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
     "use_backend",
+    "use_small_calls",
     "use_winograd",
     "winograd_conv2d",
     "winograd_strided_conv2d",

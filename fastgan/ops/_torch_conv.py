@@ -56,7 +56,7 @@ def map_is_too_small(
 
 def _narrow_dtype(x: torch.Tensor) -> torch.dtype | None:
     """The 16-bit dtype that torch would compute a convolution of x in on a CPU, or None."""
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         return None
     dtype = x.dtype
     if torch.is_autocast_enabled("cpu") and dtype != torch.float64:

@@ -33,6 +33,7 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import check_device, check_floating
+from fastgan.ops._small_calls import is_small
 
 __all__ = ["bias_act"]
 
@@ -262,6 +263,32 @@ _op = define_op(
 )
 
 
+_lrelu_into = torch._C._nn.leaky_relu_
+
+
+def _small(x, b, dim, act, alpha, gain):
+    """A small call without clamp, in few operators; None where it is for the checks and the op."""
+    if not (x.is_contiguous() or dense_format(x) == torch.channels_last):
+        return None
+    if b is None:
+        u = x
+    else:
+        shape = x.shape
+        dims = len(shape)
+        if b.shape != (shape[dim] if -dims <= dim < dims else None,) or b.dtype is not x.dtype:
+            return None
+        after = -1 - dim if dim < 0 else dims - 1 - dim
+        try:
+            u = x + (b.view(-1, *(1,) * after) if after else b)
+        except RuntimeError:  # of another device
+            return None
+        if act == "lrelu" and alpha >= 0:  # in place: the result is enough for the derivative
+            u = _lrelu_into(u, alpha)
+            return u if gain == 1 else u * gain
+    y = ACTIVATIONS[act].f(u, alpha)
+    return y if gain == 1 else y * gain
+
+
 def bias_act(
     x: torch.Tensor,
     b: torch.Tensor | None = None,
@@ -298,6 +325,13 @@ def bias_act(
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
+    spec = ACTIVATIONS[act]
+    alpha = spec.alpha if alpha is None or act != "lrelu" else float(alpha)
+    gain = spec.gain if gain is None else float(gain)
+    if clamp is None and spec.ddf is None and is_small(x):
+        y = _small(x, b, dim, act, alpha, gain)
+        if y is not None:
+            return y
     check_floating("bias_act", "x", x)
     if b is None:
         dim = 0
@@ -316,9 +350,6 @@ def bias_act(
         check_device("bias_act", "b", b, x)
         if b.dtype != x.dtype:
             b = b.to(x.dtype)
-    spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None or act != "lrelu" else float(alpha)
-    gain = spec.gain if gain is None else float(gain)
     clamp = None if clamp is None or clamp < 0 else float(clamp)
     if b is None and act == "linear" and gain == 1 and clamp is None:
         return x

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fastgan.nn import EqualLinear
+from fastgan.ops import use_small_calls
 
 
 def test_value_is_the_formula():
@@ -59,3 +60,27 @@ def test_wrong_sizes_are_refused():
         EqualLinear(0, 3)
     with pytest.raises(ValueError, match="lr_multiplier must be > 0"):
         EqualLinear(2, 3, lr_multiplier=0.0)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "lrelu", "swish"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_small_call_has_the_same_derivatives(activation, bias):
+    """Two orders, by gains that addmm takes and by the kernels."""
+    torch.manual_seed(0)
+    layer = EqualLinear(
+        5, 3, bias=bias, bias_init=0.5, lr_multiplier=0.1, activation=activation
+    ).double()
+    x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for setting in ("auto", "0"):
+        with use_small_calls(setting):
+            y = layer(x)
+            first = torch.autograd.grad(
+                y.square().sum(), [x, *layer.parameters()], create_graph=True
+            )
+            second = torch.autograd.grad(
+                sum(g.square().sum() for g in first), [x, *layer.parameters()]
+            )
+        found.append((y, *first, *second))
+    for small, kernel in zip(*found, strict=True):
+        torch.testing.assert_close(small, kernel)

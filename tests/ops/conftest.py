@@ -2,6 +2,8 @@
 import pytest
 import torch
 
+from fastgan.ops import use_small_calls
+
 
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
@@ -11,6 +13,13 @@ def poisoned_memory(monkeypatch):
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def kernels_on_small_tensors():
+    """The tests of ops are of their kernels; test_small_calls.py is of what replaces them."""
+    with use_small_calls("0"):
+        yield
 
 
 def _strided(x):

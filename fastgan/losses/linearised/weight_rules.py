@@ -105,15 +105,17 @@ def _matmul(tape, func, args, kwargs, out):
 @rule(aten.addmm.default, aten.baddbmm.default)
 def _add_matmul(tape, func, args, kwargs, out):
     bias, a, b = args[:3]
-    if set(kwargs) - {"beta", "alpha"} or any(v != 1 for v in (*args[3:], *kwargs.values())):
-        raise NotLinear("scales its operands")
     tape.require_constants(bias)
     product = aten.mm.default if func is aten.addmm.default else aten.bmm.default
-    _product(tape, product, a, b, bias, out)
+    _product(tape, product, a, b, bias, out, kwargs.get("alpha", 1), kwargs.get("beta", 1))
 
 
-def _product(tape, product, a, b, bias, out):
-    """out = a @ b + bias, one of a and b depending on x."""
+def _scaled(t, factor):
+    return t if factor == 1 else t * factor
+
+
+def _product(tape, product, a, b, bias, out, alpha=1, beta=1):
+    """out = alpha · a @ b + beta · bias, one of a and b depending on x."""
     is_first = tape.value(a) is not None
     x, w = (a, b) if is_first else (b, a)
     tape.require_constants(w)
@@ -123,7 +125,8 @@ def _product(tape, product, a, b, bias, out):
     shape = None if bias is None else bias.shape
 
     def tangent(saved, t):
-        return product(t, saved[kept_w]) if is_first else product(saved[kept_w], t)
+        y = product(t, saved[kept_w]) if is_first else product(saved[kept_w], t)
+        return _scaled(y, alpha)
 
     def gradients(saved, seeds, delta, t):
         found = []
@@ -136,13 +139,13 @@ def _product(tape, product, a, b, bias, out):
                 right = right.transpose(-1, -2)
             if w.stride(-2) == 1:  # the gradient lies as its weight does
                 left, right = right.transpose(-1, -2), left.transpose(-1, -2)
-                found.append((at_w, product(left, right).transpose(-1, -2)))
+                found.append((at_w, _scaled(product(left, right), alpha).transpose(-1, -2)))
             else:
-                found.append((at_w, product(left, right)))
-        if at_b is not None and len(shape) == 1 and delta.dim() == 2:
-            found.append((at_b, seeds.channel_sum(delta, 1)))
-        elif at_b is not None:
-            found.append((at_b, seeds.sum_to(delta, shape)))
+                found.append((at_w, _scaled(product(left, right), alpha)))
+        if at_b is not None:
+            is_row = len(shape) == 1 and delta.dim() == 2
+            db = seeds.channel_sum(delta, 1) if is_row else seeds.sum_to(delta, shape)
+            found.append((at_b, _scaled(db, beta)))
         return found
 
     mixes = not is_first and out.dim() == 2

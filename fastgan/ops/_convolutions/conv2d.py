@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from fastgan import environment
 from fastgan.autocast import autocast_type
@@ -176,6 +177,55 @@ def _facts(x, w, b, stride, padding, groups) -> _Facts:
     )
 
 
+# Finding a choice again takes a third of the time of a small convolution.
+_remembered: dict[tuple, Conv2dChoice] = {}
+_MOST_REMEMBERED = 4096
+
+
+def _is_torchs(x, w, stride, padding) -> bool:
+    """Whether PyTorch's own convolution is the answer whatever the setting and the device are."""
+    return (
+        w.shape[2:] != (3, 3)
+        and x.dtype in (torch.float32, torch.float64)
+        and type(stride) is type(padding) is int
+        and min(stride, padding) >= 0
+        and w.dim() == 4
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _remembered_choice(x, w, b, stride, padding, groups) -> Conv2dChoice:
+    """`conv2d_choice`, out of a table once it is known; the table's key is all of `_Facts`."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or not x.is_cpu:
+        return conv2d_choice(x, w, b, stride, padding, groups)
+    key = (
+        x.shape,
+        w.shape,
+        stride,
+        padding,
+        groups,
+        x.dtype,
+        w.dtype,
+        None if b is None else b.dtype,
+        torch.is_autocast_enabled("cpu"),
+        _active_isa(),
+        torch.get_num_threads(),
+        _setting.get() or environment.winograd(),
+        groups == 1 or x.dim() != 4 or dense_format(x) == torch.channels_last,
+        reference_is_forced(),
+    )
+    try:
+        found = _remembered.get(key)
+    except TypeError:  # a list, or a size that is a symbol
+        return conv2d_choice(x, w, b, stride, padding, groups)
+    if found is None:
+        found = conv2d_choice(x, w, b, stride, padding, groups)
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = found
+    return found
+
+
 def conv2d_choice(
     x: torch.Tensor,
     w: torch.Tensor,
@@ -241,10 +291,13 @@ def conv2d(
     Raises:
         ValueError: stride or padding is not an int ≥ 0 or a pair of them. PyTorch refuses the rest.
     """
-    choice = conv2d_choice(x, w, b, stride, padding, groups)
+    if _is_torchs(x, w, stride, padding):
+        return F.conv2d(x, w, b, stride, padding, 1, groups)
+    choice = _remembered_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:
         return convolve(x, w, b, stride, padding, 1, groups)
     pads = _pair("padding", padding)
+    _pair("stride", stride)  # 1.0 finds what is remembered of 1
     if choice.algorithm == "grouped_conv2d":
         y = grouped_conv2d(x, w, groups, pads)
     elif choice.algorithm == "winograd_strided_conv2d":

@@ -19,11 +19,19 @@ from fastgan.ops import (
     setup_filter,
     upfirdn2d,
     use_backend,
+    use_small_calls,
     winograd_conv2d,
     winograd_strided_conv2d,
     winograd_strided_conv_transpose2d,
 )
 from fastgan.ops.bias_act_filter2d import in_one_pass
+
+
+@pytest.fixture(autouse=True)
+def kernels_on_small_tensors():
+    """The rules of fastgan's ops, which small calls go past."""
+    with use_small_calls("0"):
+        yield
 
 
 def filtered(h, **options):
@@ -97,6 +105,13 @@ def rows_of_pixels(D, h):
     return F.linear(h.permute(0, 2, 3, 1), torch.outer(D.w, D.w), D.w).permute(0, 3, 1, 2)
 
 
+def scaled_addmm(D, h):
+    """addmm as `EqualLinear` calls it, on the channels."""
+    rows = h.permute(0, 2, 3, 1).reshape(-1, 4)
+    y = torch.addmm(D.w, rows, torch.outer(D.w, D.w + 1), beta=0.5, alpha=-0.25)
+    return y.reshape(-1, 6, 6, 4).permute(0, 3, 1, 2)
+
+
 def shared(D):
     return D.second.weight.mean((0, 2, 3), keepdim=True).expand(4, 4, 1, 1)
 
@@ -108,6 +123,7 @@ def four_by_four(D):
 
 # name: (what happens between two convolutions to h [N, 4, 6, 6], its channels)
 SAMPLEWISE = {
+    "addmm with factors": (scaled_addmm, 4),
     "relu": (lambda D, h: h.relu(), 4),
     "relu in place": (lambda D, h: F.relu(h, inplace=True), 4),
     "leaky relu": (lambda D, h: F.leaky_relu(h, 0.1), 4),
