@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small calls: plain torch in a kernel's place, with the same values, formats, derivatives, errors.
 
 The autouse fixture of conftest.py keeps other tests of this folder off this path.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small calls on a CPU: below a size, plain torch operators take the place of an op's kernel.
 
 Calling a kernel with a derivative formula takes some 20 microseconds more than calling two of
