@@ -4,6 +4,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +99,48 @@ def models(ctx: click.Context, **options: Any) -> None:
 
 @command.command()
 @_shared("STEP")
+@click.option("--module", "module_path", metavar="FILE.py", show_default="fastgan's own networks",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Measure your own networks: a Python file, which is run, with G, D, "
+              "latent_shape, image_shape and batch (docs/benchmark.md).")  # fmt: skip
 @click.pass_context
-def step(ctx: click.Context, **options: Any) -> None:
+def step(ctx: click.Context, module_path: Path | None, **options: Any) -> None:
     """Measure whole training steps.
 
     Each phase is measured, and the mean step with lazy regularization. The table also shows the
-    maximum memory of live tensors, and the page faults after warm-up.
+    maximum memory of live tensors, and the page faults after warm-up. With --module, the training
+    loop as people write it is measured against fastgan's TrainStep, with your own networks.
     """
-    _networks(ctx, "steps", options)
+    if module_path is None:
+        _networks(ctx, "steps", options)
+        return
+    if options["names"]:
+        raise click.UsageError(
+            f"--module measures the networks of {module_path} alone; leave "
+            f"{' '.join(options['names'])} out",
+            ctx,
+        )
+    _networks(ctx, "steps", options, partial(_module_cases, module_path))
 
 
-def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
+def _module_cases(path: Path) -> list[Any]:
+    """The case of `--module`; prints what accelerate swapped and left."""
+    from fastgan.bench.module_case import load_pair, module_step_case
+
+    pair = load_pair(path)
+    _say(f"{pair.name}: which layers gain")
+    case, reports = module_step_case(pair)
+    for name, report in reports.items():
+        click.echo(f"fastgan.nn.accelerate({name}): {report}\n")
+    return [case]
+
+
+def _networks(
+    ctx: click.Context,
+    kind: str,
+    options: dict[str, Any],
+    load: Callable[[], list[Any]] | None = None,
+) -> None:
     if options["device"] != "cpu":
         _refuse(
             ctx, f"{kind} are measured on the CPU only; `make gpu-check` measures them on a GPU"
@@ -116,7 +148,7 @@ def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
     if options["cache"] != "warm":
         _refuse(ctx, f"--cache cold works for ops only, {kind} are larger than a cache")
     is_compiled = _is_compiled(options)
-    with _session(ctx, kind, options) as (cases, protocol):
+    with _session(ctx, kind, options, load) as (cases, protocol):
         from fastgan.bench.measure import step_rows
         from fastgan.bench.report import step_table
 
@@ -124,7 +156,8 @@ def _networks(ctx: click.Context, kind: str, options: dict[str, Any]) -> None:
         for case in cases:
             _say(case.name)
             case = case if is_compiled else step_rows.without_compile(case)
-            data += [step_table.row_json(r) for r in step_rows.run_step_case(case, protocol)]
+            rows = step_rows.run_step_case(case, protocol, is_sized=load is None)
+            data += [step_table.row_json(row) for row in rows]
         _finish(ctx, options, protocol, step_table.table(data), data, step_table.bars(data))
 
 
@@ -135,7 +168,10 @@ def _is_compiled(options: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def _session(
-    ctx: click.Context, kind: str, options: dict[str, Any]
+    ctx: click.Context,
+    kind: str,
+    options: dict[str, Any],
+    load: Callable[[], list[Any]] | None = None,
 ) -> Iterator[tuple[list[Any], Any]]:
     """Cases and protocol, with threads, memory policy and required kernels set for the block."""
     click.echo("fastgan: loading PyTorch ...", err=True)
@@ -146,10 +182,7 @@ def _session(
     from fastgan.bench.measure.timer import Protocol
     from fastgan.ops import NativeRequiredError
 
-    try:
-        cases = load_cases(kind, options["names"], is_quick=options["quick"])
-    except ValueError as error:
-        raise click.UsageError(f"{error}", ctx) from error
+    load = load or partial(load_cases, kind, options["names"], is_quick=options["quick"])
     if options["device"] == "cuda" and options["cache"] == "cold":
         _refuse(
             ctx,
@@ -168,6 +201,10 @@ def _session(
     torch.set_num_threads(options["threads"])
     try:
         with environment.native_required(), _memory(ctx, options["memory"]):
+            try:
+                cases = load()
+            except ValueError as error:
+                raise click.UsageError(f"{error}", ctx) from error
             yield cases, protocol
     except NativeRequiredError as error:
         _refuse(ctx, str(error))

@@ -88,7 +88,7 @@ def accelerate(
     undo_accelerate(inside)
     if not example and not keywords:
         rows = [_row_without_example(n, m) for n, m in _layers(inside, ())]
-        _swap_all(inside, rows)
+        swap_rows(inside, rows)
         notes = ["No example was given: nothing was measured or compared."]
         return Acceleration(model=model, rows=rows, notes=notes, _undo=undo_accelerate)
     return _Trial(inside, example, dict(keywords or {})).run(model, measure, tolerance)
@@ -191,7 +191,13 @@ def _row_without_example(name: str, module: nn.Module) -> LayerRow:
     return _swapped(name, module, f"{choice.algorithm} where the maps are large enough")
 
 
-def _swap_all(model: nn.Module, rows: Sequence[LayerRow]) -> None:
+def swap_rows(model: nn.Module, rows: Sequence[LayerRow]) -> None:
+    """Swaps the layers that the report of a model of the same structure says were swapped.
+
+    Args:
+        model: none of whose layers is swapped.
+        rows: of `Acceleration`.
+    """
     modules = dict(model.named_modules())
     for row in rows:
         if row.is_swapped:
@@ -298,7 +304,7 @@ class _Trial:
             before = self.results()
         with unchanged(self.model):
             again = self.results()
-        _swap_all(self.model, rows)
+        swap_rows(self.model, rows)
         with unchanged(self.model):
             after = self.results()
         itself = [_difference(a, b) for a, b in zip(before, again, strict=True)]
@@ -331,7 +337,7 @@ class _Trial:
 
         def after() -> None:
             undo_accelerate(self.model)
-            _swap_all(self.model, rows)
+            swap_rows(self.model, rows)
             self.results()
 
         with unchanged(self.model):
