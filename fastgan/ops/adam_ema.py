@@ -20,6 +20,11 @@ overwrites: 12 bytes a parameter. Looking twice costs 4 bytes beside the 32 of t
 with an average and β1 = 0), and less for what stays in the second-level cache: the update begins at
 the gradient's end, where the first launch stopped. It sums the first launch's counts and computes
 1 - β^t.
+The CPU kernel looks twice for the same reason. There, what an update takes is reading: five
+buffers, and the gradient once more, which its vector code checks at the rate of memory.
+The factors that all elements share, lr / (1 - β1^t) and 1 / √(1 - β2^t), are computed in float64
+and rounded once, so that an element has one division: lr·m̂ / (√v̂ + ε) is
+(lr / (1 - β1^t))·m / (√v·(1 / √(1 - β2^t)) + ε).
 Deterministic. The CPU kernel gives the reference's bits, on every instruction set and with any
 number of threads; the CUDA kernel contracts and reorders, within a few units in the last place.
 Source: Adam: Kingma & Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1, with
@@ -64,7 +69,8 @@ def adam_ema_ref(
     count = g.isfinite().logical_not().sum()
     is_applied = count == 0
     t = step.double() + 1
-    corrections = 1 - beta1**t, 1 - beta2_now**t
+    step_size = (lr.double() / (1 - beta1**t)).to(param.dtype)
+    rescale = (1 / (1 - beta2_now**t).sqrt()).to(param.dtype)
     size = _IN_CACHE if param.device.type == "cpu" else max(param.numel(), 1)
     buffers = [buffer.split(size) for buffer in (param, g, exp_avg, exp_avg_sq)]
     averages = [None] * len(buffers[0]) if ema is None else ema.split(size)
@@ -73,10 +79,9 @@ def adam_ema_ref(
             dx = dx + weight_decay * x
         m = _toward(m_old, dx, 1 - beta1) if beta1 else dx
         v = _toward(v_old, dx * dx, 1 - beta2_now)
-        m_hat, v_hat = m / corrections[0], v / corrections[1]
         # torch's float32 root is off by a bit now and then
-        root = v_hat.double().sqrt().to(v_hat.dtype)
-        new = x - lr * m_hat / (root + eps)
+        root = v.double().sqrt().to(v.dtype)
+        new = x - step_size * m / (root * rescale + eps)
         if average is not None:
             average.copy_(torch.where(is_applied, _toward(average, new, ema_weight), average))
         for old, value in ((x, new), (m_old, m), (v_old, v)):
