@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from fastgan.nn.acceleration.functions import Arguments
 from fastgan.nn.acceleration.record import ConvCall
-from fastgan.ops import conv2d, conv_transpose2d
 
 ROUNDS, FEWEST_ROUNDS = 7, 3
 SAMPLE_SECONDS = 0.02  # that the calls of one sample fill together
@@ -49,26 +49,31 @@ def conv_gain(call: ConvCall, *, has_backward: bool) -> float:
     """How many times as fast `fastgan.ops` computes a convolution as torch does.
 
     Args:
-        call: that was recorded; its operands are drawn anew.
+        call: that was recorded; its operands are drawn anew, but for a filter of all channels.
         has_backward: whether the gradients of all operands are computed, too.
     """
+    is_filter = call.shared_filter is not None
     names = (call.x, call.w, *(() if call.b is None else (call.b,)))
-    tensors = [facts.drawn().requires_grad_(has_backward) for facts in names]
-    x, w, b = (*tensors, None)[:3]
-    geometry = (call.stride, call.padding)
+    operands = [facts.drawn() for facts in names]
+    if is_filter:
+        operands[1][:] = torch.tensor(call.shared_filter)  # one that is separable is faster
+    wanted = [t.requires_grad_(has_backward) for t in operands[: 1 if is_filter else None]]
+    geometry = {"stride": call.stride, "padding": call.padding, "groups": call.groups}
+    function = torch.conv2d
     if call.is_transposed:
-        torch_run, our_run = torch.conv_transpose2d, conv_transpose2d
-        geometry += (call.output_padding,)
-    else:
-        torch_run, our_run = torch.conv2d, conv2d
-    groups = {"groups": call.groups}
+        function, geometry["output_padding"] = torch.conv_transpose2d, call.output_padding
 
-    def work(run: Callable[..., torch.Tensor]) -> Work:
-        def forward() -> torch.Tensor:
-            return run(x, w, b, *geometry, **groups)
+    def theirs() -> torch.Tensor:
+        return function(*operands, **geometry)
 
-        return (lambda: torch.autograd.grad(forward(), tensors, dy)) if has_backward else forward
+    def ours() -> torch.Tensor:
+        return Arguments(function, operands, geometry).run()
 
     with torch.set_grad_enabled(has_backward):
-        dy = torch.randn_like(torch_run(x, w, b, *geometry, **groups))
-        return times_as_fast(work(torch_run), work(our_run))
+        if not has_backward:
+            return times_as_fast(theirs, ours)
+        dy = torch.randn_like(theirs())
+        return times_as_fast(
+            lambda: torch.autograd.grad(theirs(), wanted, dy),
+            lambda: torch.autograd.grad(ours(), wanted, dy),
+        )

@@ -17,6 +17,7 @@ from fastgan.nn.acceleration.report import Acceleration, LayerRow
 from fastgan.nn.acceleration.swapped import (
     SwappedConv2d,
     SwappedConvTranspose2d,
+    SwappedForward,
     same_padding,
     swap,
     unswap,
@@ -41,7 +42,9 @@ def accelerate(
     """Lets fastgan compute the layers of ``model`` that gain from it, and says which and why.
 
     Convolutions that fastgan computes faster here and at these sizes (3×3, of stride 1 or 2, or in
-    groups) call `fastgan.ops.conv2d` from then on; all others are left. The model is changed in
+    groups; blurs of all channels with one filter) call `fastgan.ops` from then on, those that a
+    layer's own forward calls as functions (equalised convolutions of many code bases), too; all
+    others are left. The model is changed in
     place, and only the classes of swapped layers change, to subclasses of their own: parameters,
     the keys of the state dict, hooks, parametrisations (spectral norm, weight norm) and optimisers
     stay what they are. A swapped layer can be copied, pickled, differentiated any number of times
@@ -201,7 +204,7 @@ def swap_rows(model: nn.Module, rows: Sequence[LayerRow]) -> None:
     modules = dict(model.named_modules())
     for row in rows:
         if row.is_swapped:
-            swap(modules[row.name], _kind(modules[row.name]))
+            swap(modules[row.name], _kind(modules[row.name]) or SwappedForward)
 
 
 class _Trial:
@@ -236,6 +239,7 @@ class _Trial:
     def run(self, model: nn.Module, measure: bool, tolerance: float) -> Acceleration:
         with unchanged(self.model):
             calls, called = record(self.model, self.call)
+        self.callers = set(calls)
         layers = _layers(self.model, calls)
         with torch.random.fork_rng([]):
             rows = [self.row(n, m, calls.get(m, ()), m in called, measure) for n, m in layers]
@@ -272,9 +276,7 @@ class _Trial:
         measure: bool,
     ) -> LayerRow:
         kind = _kind(module)
-        if calls and kind is None:
-            return _left(name, module, f"F.conv2d is called in {type(module).__name__}.forward")
-        if kind is None:
+        if kind is None and not calls:
             return _left(name, module, _no_kind(module))
         if not calls:
             why = "its forward is not called" if is_called else "not called with the example"
@@ -282,6 +284,8 @@ class _Trial:
         ours = [call for call in calls if call.choice.is_winograd]
         if not ours:
             return _left(name, module, calls[0].choice.reason)
+        if kind is None and (why := self.cannot_redirect(module)):
+            return _left(name, module, why)
         algorithm = ours[0].choice.algorithm
         if not measure:
             return _swapped(name, module, algorithm)
@@ -289,6 +293,15 @@ class _Trial:
         if gain < LEAST_GAIN:
             return _left(name, module, f"{algorithm} is measured {gain:.2f} times as fast as torch")
         return _swapped(name, module, f"{algorithm}, measured {gain:.2f} times as fast as torch")
+
+    def cannot_redirect(self, module: nn.Module) -> str | None:
+        """Why what its own forward calls can't be replaced, or None."""
+        if "forward" in vars(module) or "_conv_forward" in vars(module):
+            return "its forward was set on the object"
+        if any(m in self.callers for m in module.modules() if m is not module):
+            name = type(module).__name__
+            return f"{name}.forward calls F.conv2d and layers that call it, too"
+        return None
 
     def gain(self, call: ConvCall) -> float:
         key = call, bool(self.wanted)

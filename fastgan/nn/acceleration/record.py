@@ -14,16 +14,8 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
-from fastgan.ops import conv2d_choice, conv_transpose2d_choice
+from fastgan.nn.acceleration.functions import PARAMETERS, Arguments
 from fastgan.ops._convolutions.conv2d import Conv2dChoice
-
-_CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_TRANSPOSED = (
-    "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
-)  # fmt: skip
-_PARAMETERS = {torch.conv2d: _CONV, torch.conv_transpose2d: _TRANSPOSED}
-_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "groups": 1}
-_DEFAULTS |= {"dilation": 1}
 
 
 @dataclass(frozen=True)
@@ -60,55 +52,24 @@ class ConvCall:
     output_padding: Any
     groups: int
     choice: Conv2dChoice
-
-
-def _both_sides(padding: Any, w: torch.Tensor) -> Any:
-    """Padding in numbers; None where a word stands for unequal sides."""
-    if padding == "valid":
-        return 0
-    if padding == "same":
-        sides = [k - 1 for k in w.shape[2:]]
-        return None if any(side % 2 for side in sides) else tuple(side // 2 for side in sides)
-    return padding
-
-
-def _pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, Sequence) else (value, value)
-
-
-def _refused(given: Mapping[str, Any]) -> str | None:
-    """Why `fastgan.ops` has no such convolution at all, or None."""
-    if _pair(given["dilation"]) != (1, 1):
-        return "dilated"
-    if given["input"].dim() != 4:
-        return "a map without a batch dimension"
-    if _both_sides(given["padding"], given["weight"]) is None:
-        return "padding='same' of an even kernel"
-    return None
+    shared_filter: tuple[tuple[float, ...], ...] | None = None  # of all channels
 
 
 def _call_of(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]):
-    given = _DEFAULTS | dict(zip(_PARAMETERS[function], args, strict=False)) | dict(kwargs)
-    x, w, b = given["input"], given["weight"], given["bias"]
-    is_transposed = function is torch.conv_transpose2d
-    padding, groups = _both_sides(given["padding"], w), given["groups"]
-    more = (given["output_padding"],) if is_transposed else ()
-    why = _refused(given)
-    if why is not None:
-        choice = Conv2dChoice(False, why)
-    else:
-        choose = conv_transpose2d_choice if is_transposed else conv2d_choice
-        choice = choose(x, w, b, _pair(given["stride"]), _pair(padding), *map(_pair, more), groups)
+    given = Arguments(function, args, dict(kwargs))
+    choice = given.choice()
+    f = given.shared_filter() if choice.algorithm == "upfirdn2d" else None
     return ConvCall(
-        is_transposed,
-        TensorFacts.of(x),
-        TensorFacts.of(w),
-        None if b is None else TensorFacts.of(b),
-        _pair(given["stride"]),
-        None if padding is None else _pair(padding),
-        _pair(given["output_padding"]),
-        groups,
+        given.is_transposed,
+        TensorFacts.of(given.x),
+        TensorFacts.of(given.w),
+        None if given.b is None else TensorFacts.of(given.b),
+        given.stride,
+        given.padding,
+        given.output_padding,
+        given.groups,
         choice,
+        None if f is None else tuple(map(tuple, f.tolist())),
     )
 
 
@@ -120,7 +81,7 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func in _PARAMETERS and self.open:
+        if func in PARAMETERS and self.open:
             self.calls.setdefault(self.open[-1], []).append(_call_of(func, args, kwargs))
         return func(*args, **kwargs)
 

@@ -6,6 +6,8 @@ and names stay. The new class is a subclass of the old one, with its name and mo
 isinstance, `repr` and initialisers that go by the name of the class see what they saw before.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from fastgan.ops import conv2d, conv_transpose2d
+from fastgan.nn.acceleration.functions import Arguments, OurFunctions, are_plain
+from fastgan.ops import conv_transpose2d
 
-_PLAIN = (torch.Tensor, nn.Parameter)
 _ORIGINAL = "_fastgan_original_class"
 _classes: dict[tuple[type, type], type] = {}
 
@@ -30,11 +32,6 @@ def same_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
     return layer.padding
 
 
-def _are_plain(*tensors: torch.Tensor | None) -> bool:
-    """Whether no tensor belongs to a class that brings its own convolution, such as DTensor."""
-    return all(t is None or type(t) in _PLAIN for t in tensors)
-
-
 class Swapped:
     """Of a layer whose class `swap` changed."""
 
@@ -46,7 +43,7 @@ class Swapped:
         return _new, (original, kind), *state
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, accelerated"
+        return ", ".join(part for part in (super().extra_repr(), "accelerated") if part)
 
 
 class SwappedConv2d(Swapped):
@@ -57,11 +54,12 @@ class SwappedConv2d(Swapped):
     ) -> torch.Tensor:
         padding = same_padding(self)
         is_ours = padding is not None and self.dilation == (1, 1) and input.dim() == 4
-        if not is_ours or not _are_plain(input, weight, bias):
+        if not is_ours or not are_plain(input, weight, bias):
             return super()._conv_forward(input, weight, bias)
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        return conv2d(input, weight, bias, self.stride, padding, self.groups)
+        geometry = {"stride": self.stride, "padding": padding, "groups": self.groups}
+        return Arguments(torch.conv2d, (input, weight, bias), geometry).run()
 
 
 class SwappedConvTranspose2d(Swapped):
@@ -70,11 +68,29 @@ class SwappedConvTranspose2d(Swapped):
     def forward(self, input: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         weight, bias = self.weight, self.bias
         is_ours = output_size is None and self.dilation == (1, 1) and input.dim() == 4
-        if not is_ours or not _are_plain(input, weight, bias):
+        if not is_ours or not are_plain(input, weight, bias):
             return super().forward(input, output_size)
         return conv_transpose2d(
             input, weight, bias, self.stride, self.padding, self.output_padding, self.groups
         )
+
+
+class SwappedForward(Swapped):
+    """A layer whose own forward calls torch's convolutions: fastgan's are called instead.
+
+    Under torch.compile they stay torch's.
+    """
+
+
+def _redirecting(forward: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(forward)
+    def redirected(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return forward(self, *args, **kwargs)
+        with OurFunctions():
+            return forward(self, *args, **kwargs)
+
+    return redirected
 
 
 def kind_of(cls: type) -> type | None:
@@ -94,6 +110,8 @@ def _swapped_class(original: type, kind: type) -> type:
     if key not in _classes:
         names = ("__module__", "__qualname__", "__doc__")
         namespace = {name: getattr(original, name) for name in names} | {_ORIGINAL: original}
+        if kind is SwappedForward:
+            namespace["forward"] = _redirecting(original.forward)
         _classes[key] = type(original.__name__, (kind, original), namespace)
     return _classes[key]
 

@@ -2,6 +2,7 @@
 """What `fastgan.nn.accelerate` swaps, leaves, keeps and takes back."""
 
 import copy
+import inspect
 import io
 import pickle
 
@@ -42,7 +43,45 @@ class Equalised(nn.Module):
         return F.conv2d(x, self.weight * self.scale, padding=1)
 
 
+class Standardised(nn.Conv2d):
+    """A subclass with a forward of its own, by keywords."""
+
+    def forward(self, x, scale=1.0):
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(bias=self.bias, input=x, weight=w * scale, padding=self.padding)
+
+
+class EqualisedUp(nn.Module):
+    """The transposed one."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, channels, 3, 3))
+
+    def forward(self, x):
+        return F.conv_transpose2d(x, self.weight / 24, stride=2, padding=1, output_padding=1)
+
+
+class BlurPool(nn.Module):
+    """One filter, repeated for each channel, after padding by another layer."""
+
+    def __init__(self, channels, stride):
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 2.0, 1.0])  # not symmetrical
+        f = taps[:, None] * taps.square()
+        self.register_buffer("weight", f.repeat(channels, 1, 1, 1) / f.sum())
+        self.pad, self.stride = nn.ReflectionPad2d((1, 2, 1, 2)), stride
+
+    def forward(self, x):
+        return F.conv2d(self.pad(x), self.weight, stride=self.stride, groups=x.shape[1])
+
+
 LAYERS = {
+    "equalised": lambda: Equalised(64),
+    "equalised transposed": lambda: EqualisedUp(64),
+    "standardised": lambda: Standardised(64, 64, 3, padding=1),
+    "blur": lambda: BlurPool(64, 1),
+    "blur pool": lambda: BlurPool(64, 2),
     "plain": lambda: nn.Conv2d(64, 96, 3, padding=1),
     "no bias": lambda: nn.Conv2d(64, 64, 3, padding=(1, 0), bias=False),
     "same": lambda: nn.Conv2d(64, 64, 3, padding="same"),
@@ -69,7 +108,8 @@ def _gains(monkeypatch):
 
 def example(layer):
     x = torch.randn(6, 64, 19, 18)
-    is_last = layer.weight.is_contiguous(memory_format=torch.channels_last)
+    w = layer.weight
+    is_last = w.shape[1] > 1 and w.is_contiguous(memory_format=torch.channels_last)
     return x.to(memory_format=torch.channels_last) if is_last else x
 
 
@@ -96,15 +136,17 @@ def algorithms(model, x, monkeypatch):
     called = []
     module = __import__("fastgan.ops._convolutions.conv2d", fromlist=["conv2d"])
     transposed = __import__("fastgan.ops._convolutions.conv_transpose2d", fromlist=["x"])
+    functions = __import__("fastgan.nn.acceleration.functions", fromlist=["x"])
     for owner, name in (
         (module, "winograd_conv2d"),
         (module, "winograd_strided_conv2d"),
         (module, "grouped_conv2d"),
         (transposed, "winograd_strided_conv_transpose2d"),
+        (functions, "upfirdn2d"),
     ):
         run = getattr(owner, name)
         monkeypatch.setattr(
-            owner, name, lambda *a, run=run, name=name: called.append(name) or run(*a)
+            owner, name, lambda *a, run=run, name=name, **k: called.append(name) or run(*a, **k)
         )
     model(x)
     monkeypatch.undo()
@@ -135,7 +177,7 @@ def test_a_swapped_layer_computes_the_same(name, monkeypatch):
     assert torch.equal(results(model, x)["y"], before["y"])
 
 
-@pytest.mark.parametrize("name", ["plain", "subclass", "transposed", "weight norm"])
+@pytest.mark.parametrize("name", ["plain", "transposed", "weight norm", "equalised"])
 def test_a_copy_is_swapped_and_can_be_undone(name, monkeypatch):
     model = nn.Sequential(LAYERS[name]()).eval()
     x, cls = example(model[0]), type(model[0])
@@ -216,19 +258,63 @@ def test_the_table_says_why_each_layer_is_left():
 
     report = fnn.accelerate(Net(), torch.randn(4, 3, 34, 33))
     why = {row.name: row.why for row in report.rows}
-    assert report.swapped == ["body"]
+    assert report.swapped == ["body", "own"]
     assert why == {
         "first": "fewer than 64 channels",
         "down": "not a 3×3 convolution",
         "dilated": "dilated",
         "body": "winograd_conv2d, measured 2.00 times as fast as torch",
-        "own": "F.conv2d is called in Equalised.forward",
+        "own": "winograd_conv2d, measured 2.00 times as fast as torch",
         "unused": "not called with the example",
         "act": "fastgan computes it no faster",
     }
     text = str(report)
-    assert "1 of 7 layers swapped; the whole model is 1.50 times as fast" in text
+    assert "2 of 7 layers swapped; the whole model is 1.50 times as fast" in text
     assert all(row.why in text and row.layer in text for row in report.rows)
+
+
+def test_a_function_beside_layers_that_convolve_is_left():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(64, 64, 3, 3))
+            self.layer = nn.Conv2d(64, 64, 4)
+
+        def forward(self, x):
+            return self.layer(F.conv2d(x, self.weight))
+
+    model = Net()
+    report = fnn.accelerate(nn.Sequential(model), torch.randn(4, 64, 16, 16))
+    assert report.swapped == []
+    why = {row.name: row.why for row in report.rows}
+    assert why["0"] == "Net.forward calls F.conv2d and layers that call it, too"
+    assert type(model) is Net
+
+
+def test_a_forward_of_its_own_keeps_its_signature_and_compiles():
+    model = Standardised(64, 64, 3, padding=1)
+    x = example(model)
+    assert fnn.accelerate(model, x).swapped == [""]
+    assert list(inspect.signature(model.forward).parameters) == ["x", "scale"]
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, scale=2.0), model(x, scale=2.0))
+
+
+def test_filters_that_differ_or_learn_are_left():
+    model = BlurPool(64, 1)
+    model.weight[3, 0, 1, 1] += 0.1
+    x = example(model)
+    report = fnn.accelerate(model, x)
+    assert report.swapped == []
+    model = BlurPool(64, 1)
+    assert fnn.accelerate(model, x).swapped == [""]
+    model.weight[3, 0, 1, 1] += 0.1  # after the swap: each call looks
+    y = model(x)
+    fnn.undo_accelerate(model)
+    torch.testing.assert_close(model(x), y)
+    learnt = nn.Conv2d(64, 64, 3, groups=64, bias=False)
+    nn.init.constant_(learnt.weight, 0.1)
+    assert fnn.accelerate(learnt, x).swapped == []
 
 
 def test_layers_of_one_kind_share_a_line():

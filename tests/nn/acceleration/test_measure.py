@@ -41,3 +41,21 @@ def test_a_recorded_call_can_be_repeated(has_backward, bias, monkeypatch):
         assert len(before) == (2 + bias if has_backward else 1)
         for a, b in zip(before, after, strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("has_backward", [False, True])
+def test_a_filter_of_all_channels_is_measured_with_its_own_taps(has_backward, monkeypatch):
+    """One that is an outer product is faster than one that is not."""
+    model = nn.Conv2d(4, 4, 4, groups=4, bias=False).requires_grad_(False)
+    taps = torch.tensor([1.0, 3.0, 2.0, 1.0])
+    model.weight.copy_(taps[:, None] * taps)
+    x = torch.randn(2, 4, 9, 8)
+    (call,) = record(model, lambda: model(x))[0][model]
+    assert call.choice.algorithm == "upfirdn2d"
+    done = []
+    monkeypatch.setattr(measure, "times_as_fast", lambda a, b: done.append((a(), b())) or 2.0)
+    assert measure.conv_gain(call, has_backward=has_backward) == 2
+    ((before, after),) = done
+    for a, b in zip(*((r,) if torch.is_tensor(r) else r for r in (before, after)), strict=True):
+        torch.testing.assert_close(a, b)
+    assert call.shared_filter == tuple(map(tuple, (taps[:, None] * taps).tolist()))
