@@ -11,6 +11,7 @@ Everything is imported before the file is opened, so that no import depends on t
 import argparse
 import contextlib
 import json
+import math
 import sys
 import types
 import zipfile
@@ -28,6 +29,7 @@ from fastgan.compat.weights.allow_list import Record, Refused
 from fastgan.compat.weights.records import attributes, modules, plain, tensor_of
 
 REFUSED = 3
+_MOST_REPEATED = 2**20  # numbers of a tensor that is larger than its storage
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of torch.save, before it wrote zips
 _OTHER_FILES = {  # first bytes: what the file contains
     b"\xfd7zXZ": "data compressed by xz; unpack it first",
@@ -46,16 +48,19 @@ def limit(file_size: int) -> None:
     """Limit memory and processor time of this process.
 
     Memory: four times the file's size and 2 GiB, beside what torch's libraries have mapped, which
-    is gigabytes with CUDA. Processor time: five minutes.
+    is gigabytes with CUDA. Processor time: 20 s, and a second for each 4 MiB, beside what the
+    imports took: the hash of tuples in tuples, each twice, takes 2^depth steps.
     """
     try:
         import resource
     except ImportError:  # not on Windows
         return
     memory = 4 * file_size + 2 * 2**30 + _mapped()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(usage.ru_utime + usage.ru_stime) + 20 + file_size // 2**22
     limits = {
         resource.RLIMIT_AS: memory,
-        resource.RLIMIT_CPU: 300,
+        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_FSIZE: 2 * file_size + 2**24,
         resource.RLIMIT_CORE: 0,
     }
@@ -90,6 +95,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return _read_safetensors(path)
     if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
         raise Refused("the beginning of a file of torch.save alone; it was cut off, get it again")
+    if zipfile.is_zipfile(path):
+        _refuse_bomb(path)
     if zipfile.is_zipfile(path) or head[2:].startswith(_LEGACY):
         try:  # rosinality keeps its arguments beside the weights
             with torch.serialization.safe_globals(PLAIN):
@@ -109,6 +116,17 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         kind = found.class_name if isinstance(found, Record) else type(found).__name__
         raise Refused(f"an object of class {kind} instead of a dict of weights")
     return found, {}
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refused for a zip that is much larger when unpacked; torch.save compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Refused(f"no valid file of torch.save: {error}") from error
+    if unpacked > 8 * path.stat().st_size + 2**26:
+        raise Refused(f"{unpacked:,} bytes when unpacked, in a file of {path.stat().st_size:,}")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -151,6 +169,9 @@ def sort_out(found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             about["refused"][network] = str(refused)
             return
         for name, tensor in weights.items():
+            repeats = tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+            if repeats and tensor.numel() > _MOST_REPEATED:
+                raise Refused(f"a tensor {list(tensor.shape)} that is a few numbers repeated")
             tensors[f"{network}/{name}"] = tensor.detach().clone().contiguous()
 
     found = {

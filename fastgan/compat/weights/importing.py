@@ -29,6 +29,7 @@ from fastgan.compat.weights.source import Source
 from fastgan.compat.weights.strict import load_strictly
 from fastgan.compat.weights.vocoder import VOCODERS, vocoder_of
 from fastgan.models import load_architecture
+from fastgan.models._network import at_most
 from fastgan.names import refuse_names
 from fastgan.training.checkpoint import contents
 from fastgan.training.checkpoint.file import write
@@ -49,6 +50,8 @@ TERMS = {
 KINDS = ("stylegan2", "stylegan3", "r3gan", "rosinality", "basicsr", *VOCODERS)
 _ROSINALITY = ("rosinality", "basicsr")  # kinds that are converted to our stylegan2
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of weights
+# D is made anew where a file holds G alone; published Ds have at most 1.4 times G's numbers
+_MOST_TIMES = 16
 _ADAM = OptimizerConfig(lr=0.002, betas=(0.0, 0.99))
 
 
@@ -241,9 +244,10 @@ def _run_of(read: ReadWeights, kind: str, found: FoundNetworks, settings: dict[s
         d_optimizer=_ADAM,
         batch=32,
     )
-    state = build_state(config)
     given = {role: network.weights for role, network in networks.items()}
     given.setdefault("G", given["G_ema"])
+    _refuse_larger(read.path, architecture, model, given)
+    state = build_state(config)
     for role, weights in given.items():
         network = getattr(state, role)
         if kind in _ROSINALITY:
@@ -281,11 +285,37 @@ def _refuse_damage(read: ReadWeights, found: FoundNetworks) -> None:
         else:
             wrong = t.numel() - int(t.isfinite().sum())
             came = f"{wrong} of {t.numel()} numbers that are NaN or infinite" if wrong else ""
+            came = came or ("" if t.numel() else f"none in a tensor of shape {list(t.shape)}")
         if came:
             raise WeightsError(
                 f"import_weights: {name} in {read.path} must be finite floating-point numbers, "
                 f"got {came}; the file is damaged, or training had diverged: take an earlier "
                 "snapshot"
+            )
+
+
+def _refuse_larger(
+    path: Path, architecture: str, model: Any, given: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """WeightsError where the networks of a configuration are much larger than the file's weights.
+
+    A few numbers of a small file can ask for terabytes; nothing of that size is made to find out.
+    """
+    module = load_architecture(architecture)
+    held = sum(t.numel() for weights in given.values() for t in weights.values())
+    names = sum(len(weights) for weights in given.values())
+    for role, kind in (("G", module.Generator), ("D", module.Discriminator)):
+        try:
+            with torch.device("meta"), at_most(4 * names + 1000):
+                needed = sum(t.numel() for t in kind(model).state_dict().values())
+        except Exception as error:  # what a network computes of numbers that nobody expects
+            raise WeightsError(
+                f"import_weights: no {role} can be made of the sizes in {path}: {error}"
+            ) from error
+        if needed > _MOST_TIMES * held + 2**24:
+            raise WeightsError(
+                f"import_weights: {role} of the sizes in {path} has {needed:,} numbers, and the "
+                f"file holds {held:,}; its shapes are not those of one network"
             )
 
 

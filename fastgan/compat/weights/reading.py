@@ -97,6 +97,8 @@ def read_weights(path: Path | str) -> ReadWeights:
     """
     safetensors = require("safetensors.torch", "train")  # the process that reads needs it too
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise WeightsError(f"read_weights: {path} is a pipe or a device, and no file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with tempfile.TemporaryDirectory(prefix="fastgan-weights-") as folder:

@@ -32,7 +32,7 @@ __all__ = ["ABORT_LIMIT_SEC", "HoldsGraphs", "RaisedByAllRanks", "abort", "ends_
 ABORT_LIMIT_SEC = 10.0
 
 
-class RaisedByAllRanks(Exception):  # noqa: N818 - a mark of errors
+class RaisedByAllRanks(Exception):
     """Marks an error that every rank raises after the same step, such as numbers that are NaN."""
 
 
