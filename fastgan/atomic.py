@@ -42,6 +42,46 @@ def make_parents(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
 
 
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Names the file in errors of writing, in which the system does not name it.
+
+    Args:
+        path: the file.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: the disk is full, or writing failed otherwise; the message names `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_plain = error.filename is None and error.errno is not None
+        if not is_plain or error.strerror != os.strerror(error.errno):
+            raise
+        named = type(error)(
+            f"{path} cannot be written: {error.strerror}; free space there, or choose another path"
+        )
+        named.errno = error.errno
+        raise named from error
+
+
+def append(path: Path, text: str) -> None:
+    """Add text at the end of a file, which is made where it does not exist.
+
+    Args:
+        path: the file; its folder must exist.
+        text: written as UTF-8, and passed to the system before this returns.
+
+    Raises:
+        OSError: it can't be written; the message names `path`.
+    """
+    with naming_full_disk(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def write_atomic(path: Path, data: bytes | str, *, is_durable: bool = False) -> None:
     """Replace the file `path` by `data`.
 
@@ -79,11 +119,12 @@ def open_atomic(
     with _naming(path):
         file = temporary.open("x+b")
     try:
-        yield file
-        file.flush()
-        if is_durable:
-            os.fsync(file.fileno())
-        file.close()
+        with naming_full_disk(path):
+            yield file
+            file.flush()
+            if is_durable:
+                os.fsync(file.fileno())
+            file.close()
         _refuse_existing(path, overwrite)
         temporary.replace(path)
         if is_durable:

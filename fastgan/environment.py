@@ -11,6 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+
+class SettingError(ValueError):
+    """An environment variable has a value that it can't have; the message names it."""
+
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 WINOGRAD = ("auto", "0", "1")
@@ -23,13 +28,15 @@ def _flag(name: str) -> bool:
         return True
     if value in _FALSE:
         return False
-    raise ValueError(f"{name}: expected 1 or 0, got {os.environ[name]!r}; unset it for the default")
+    raise SettingError(
+        f"{name}: expected 1 or 0, got {os.environ[name]!r}; unset it for the default"
+    )
 
 
 def _choice(name: str, choices: tuple[str, ...], default: str) -> str:
     value = os.environ.get(name, "").strip().lower() or default
     if value not in choices:
-        raise ValueError(
+        raise SettingError(
             f"{name}: expected one of {', '.join(choices)}, got {os.environ[name]!r}; "
             f"unset it for the default ({default})"
         )
@@ -88,7 +95,7 @@ def rank_timeout() -> float:
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise ValueError(
+        raise SettingError(
             f"FASTGAN_RANK_TIMEOUT: expected a positive number of seconds, got {text!r}; unset it "
             "for the default (600)"
         )

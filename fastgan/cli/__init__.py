@@ -6,9 +6,11 @@ A file of this folder, or of a folder of it, is a command if its docstring begin
 commands.
 """
 
+import errno
 import importlib
 import os
 import re
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,14 @@ import click
 
 from fastgan._extras import MissingPackageError
 from fastgan._version import __version__
+from fastgan.environment import SettingError
 
+_ADVICE = {
+    errno.ENOSPC: "; free space there, or name another folder",
+    errno.EACCES: "; name a folder in which you may write and read",
+    errno.EROFS: "; name a folder in which you may write",
+}
+_HIDDEN = ("Cc", "Cf", "Cs")  # control characters, directions of text, halves of surrogates
 _HEAD = re.compile(r'"""`fastgan (?P<name>[a-z]+)`: (?P<summary>.+?\.)(?:"""|\s)')
 
 
@@ -68,12 +77,35 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except MissingPackageError as error:
+        except (MissingPackageError, SettingError) as error:
             raise click.ClickException(str(error)) from error
+        except (BrokenPipeError, ConnectionError):
+            raise  # click's own, where the reader of the output has gone
+        except OSError as error:
+            raise click.ClickException(named(error)) from error
+        except click.ClickException as error:
+            error.message = printable(error.message)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in command_files().items()])
+
+
+def named(error: OSError) -> str:
+    """The file and what the system said of it, for a person."""
+    if error.filename is None or error.strerror is None:
+        return printable(str(error))
+    advice = _ADVICE.get(error.errno, "")
+    return printable(f"{error.filename}: {error.strerror}{advice}")
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, such as those of a file's name, reach no terminal."""
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        for c in text
+    )
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

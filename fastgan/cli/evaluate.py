@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from fastgan.atomic import append
 from fastgan.cli.control.steering import label_option, trunc_cutoff_option
 from fastgan.cli.evaluation.inputs import labels_of, open_dataset, part_sampler
 from fastgan.cli.evaluation.names import check_pictures, choose, inception_weights
@@ -187,8 +188,7 @@ def _keep(
         click.echo(f"{result.name:<20} {result}")
         row = result.record(computed_by="evaluate", **facts, **vars(settings))
         row |= {"timestamp": time.time()}
-        with (run_dir / f"metric-{result.name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(run_dir / f"metric-{result.name}.jsonl", json.dumps(row) + "\n")
     if results:
         _print_settings(list(results.values()), settings, modality, noun)
 

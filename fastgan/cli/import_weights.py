@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from fastgan.cli.shared_options import FiniteRange
+
 
 def _networks(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]):
     names = tuple(name.strip() for words in given for name in words.split(","))
@@ -33,7 +35,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, given: str | Non
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               show_default="none",
               help="config.json of a vocoder: needed for hifigan and bigvgan.")  # fmt: skip
-@click.option("--lr-mlp", type=click.FloatRange(min=0, min_open=True),
+@click.option("--lr-mlp", type=FiniteRange(min=0, min_open=True),
               show_default="as in FILE, else 0.01",
               help="lr_mlp of rosinality's or BasicSR's Generator.")  # fmt: skip
 @click.option("--blur-kernel", callback=_numbers, metavar="NUMBERS",

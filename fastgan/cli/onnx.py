@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fastgan.cli.run_folders import find_checkpoint
-from fastgan.cli.shared_options import network_argument, runs_option
+from fastgan.cli.shared_options import FiniteRange, network_argument, runs_option
 
 
 @click.command()
@@ -20,7 +20,7 @@ from fastgan.cli.shared_options import network_argument, runs_option
 )
 @click.option(
     "--trunc",
-    type=click.FloatRange(0, 2),
+    type=FiniteRange(0, 2),
     default=1.0,
     show_default=True,
     help="Truncation psi; it is fixed in the file.",

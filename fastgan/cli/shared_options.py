@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options, arguments and types that several commands share."""
 
+import math
 import re
 from pathlib import Path
 
 import click
 
 __all__ = [
+    "FiniteRange",
     "Resolution",
     "default_device",
     "device_option",
@@ -28,6 +30,16 @@ class Resolution(click.ParamType):
         if match is None or int(match[1]) == 0 or int(match[2] or match[1]) == 0:
             self.fail(f"expected 64 or 64x48 (width x height, pixels), got {value!r}", param, ctx)
         return int(match[2] or match[1]), int(match[1])
+
+
+class FiniteRange(click.FloatRange):
+    """click's range of numbers, without inf and nan, which no limit keeps out."""
+
+    def convert(self, value, param, ctx) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, got {value}", param, ctx)
+        return number
 
 
 def network_option(function):

@@ -10,7 +10,7 @@ import click
 
 from fastgan.cli.control.seeds import Seeds
 from fastgan.cli.run_folders import find_checkpoint
-from fastgan.cli.shared_options import default_device
+from fastgan.cli.shared_options import FiniteRange, default_device
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ def seeds_option(default: str, text: str) -> Any:
 def trunc_option(default: float = 1.0) -> Any:
     """`--trunc`."""
     return click.option(
-        "--trunc", type=click.FloatRange(0, 2), default=default, show_default=True,
+        "--trunc", type=FiniteRange(0, 2), default=default, show_default=True,
         help="Truncation psi; below 1 the images are better on average and less varied.",
     )  # fmt: skip
 

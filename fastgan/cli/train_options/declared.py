@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fastgan.cli.shared_options import Resolution
+from fastgan.cli.shared_options import FiniteRange, Resolution
 from fastgan.cli.train_loggers import LOGGERS, check_loggers
 from fastgan.cli.train_options.names import (
     AS_CFG_HAS_IT,
@@ -41,16 +41,17 @@ class _Augmentation(click.Choice):
         return super().convert({"0": "noaug"}.get(value, value), param, ctx)
 
 
-class _Gamma(click.FloatRange):
+class _Gamma(FiniteRange):
     """--gamma: a number, or the rule by image size and batch."""
 
     def convert(self, value, param, ctx):
         return value if value == AUTO else super().convert(value, param, ctx)
 
 
-_WEIGHT = click.FloatRange(min=0)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_WEIGHT = FiniteRange(min=0)
+_POSITIVE = FiniteRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
+_BATCH = click.IntRange(1, 2**20)  # the order of each batch is drawn before the first step
 
 # fmt: off
 OPTIONS = (
@@ -77,7 +78,7 @@ OPTIONS = (
             help="With --cond true: how the discriminator takes the label: beside the image, by a "
                  "projection, or not at all, and it learns to name it; or by the last two "
                  "together."),
-    _option("--class-balance", type=click.FloatRange(0, 1), shown="0",
+    _option("--class-balance", type=FiniteRange(0, 1), shown="0",
             help="With --cond true, how far images of rare classes are shown more often: 0 shows "
                  "each image once in an epoch, 1 each class equally often, 0.5 each class in "
                  "proportion to the square root of its number of images."),
@@ -95,7 +96,7 @@ OPTIONS = (
                  "go on. stop: save and stop. rollback: go back to the last tick with half the "
                  "learning rates, at most three times. The exit code is 4 where such an alarm "
                  "stands at the end."),
-    _option("--batch", type=_COUNT, shown=OF_CFG,
+    _option("--batch", type=_BATCH, shown=OF_CFG,
             help="Images per training step, of all processes together."),
     _option("--loss", type=click.Choice(loss_names()), shown=OF_CFG,
             help="Loss of G and D. relativistic is R3GAN's, non_saturating that of StyleGAN2."),
@@ -119,7 +120,7 @@ OPTIONS = (
             help="Steps in which D is trained for one in which G is; WGAN has 5."),
     _option("--pl", type=_WEIGHT, shown=OF_CFG,
             help="Weight of StyleGAN2's path length penalty of G, such as 2; 0 removes it."),
-    _option("--style-mixing", type=click.FloatRange(0, 1), shown=OF_CFG,
+    _option("--style-mixing", type=FiniteRange(0, 1), shown=OF_CFG,
             help="Share of the generated samples whose layers take the latents of two z."),
     _option("--ema", type=_WEIGHT, shown=OF_CFG,
             help="Half-life of the moving average of G's weights, in thousands of images, all "
@@ -135,9 +136,9 @@ OPTIONS = (
     _option("--augpipe", type=click.Choice(AUGMENT_GROUPS), shown=OF_CFG,
             help="Kinds of transforms of --aug: b blit, g geometry, c colour, f filter, n noise, "
                  "c cutout; or diffaug, DiffAugment's, for --p 1."),
-    _option("--p", type=click.FloatRange(0, 1), shown=OF_CFG,
+    _option("--p", type=FiniteRange(0, 1), shown=OF_CFG,
             help="Probability of an augmentation with --aug fixed; initial one with --aug ada."),
-    _option("--target", type=click.FloatRange(0, 1, max_open=True), shown=OF_CFG,
+    _option("--target", type=FiniteRange(0, 1, max_open=True), shown=OF_CFG,
             help="With --aug ada: p rises above this measure of D's overfitting. It is the mean "
                  "sign of D's logits of real images, or for a --loss that compares real and "
                  "generated images how far D takes images that are held out for generated ones."),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fastgan._version import __version__
-from fastgan.atomic import write_atomic
+from fastgan.atomic import append, write_atomic
 from fastgan.json_forms import FormError, anything, fields, number, parse
 from fastgan.training.checkpoint.contents import digest
 from fastgan.training.config.precision import precision_note
@@ -159,13 +159,11 @@ class RunLog(Observer):
             self._say(f"training ended at kimg {self._kimg:.3f}: {reason}")
 
     def _say(self, line: str) -> None:
-        with (self._run_dir / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append(self._run_dir / "log.txt", line + "\n")
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         line = json.dumps(record | {"timestamp": time.time()})
-        with (self._run_dir / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append(self._run_dir / name, line + "\n")
 
 
 def _logits_record(logits: Logits) -> dict[str, Any]:
