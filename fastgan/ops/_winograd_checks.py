@@ -3,6 +3,17 @@
 
 import torch
 
+from fastgan.ops._operands import plain_numbers
+
+
+def pair_of_pads(value: int | tuple[int, int]) -> tuple[int, int] | None:
+    """(y, x), each 0, 1 or 2; None for anything else."""
+    pads = plain_numbers(value if isinstance(value, tuple | list) else (value, value))
+    is_pair = len(pads) == 2 and all(
+        isinstance(pad, int) and not isinstance(pad, bool) and 0 <= pad <= 2 for pad in pads
+    )
+    return pads if is_pair else None
+
 
 def checked_padding(
     op: str,
@@ -16,8 +27,8 @@ def checked_padding(
 
     transposed: w is [C, K, 3, 3], and any map will do.
     """
-    pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    if len(pads) != 2 or any(pad not in (0, 1, 2) for pad in pads):
+    pads = pair_of_pads(padding)
+    if pads is None:
         raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
     if x.dtype not in (torch.float32, torch.float64) or w.dtype != x.dtype:
         raise TypeError(
@@ -49,7 +60,8 @@ def checked_padding(
 
 
 def _check_groups(op: str, c: int, k: int, groups: int) -> None:
-    if not isinstance(groups, int) or groups < 1 or 0 in (c, k) or c % groups or k % groups:
+    is_int = isinstance(groups, int) and not isinstance(groups, bool)
+    if not is_int or groups < 1 or 0 in (c, k) or c % groups or k % groups:
         raise ValueError(
             f"{op}: groups must be an int that divides the {c} channels of x and the {k} of w, of "
             f"which there must be some, got {groups!r}"

@@ -36,6 +36,7 @@ import torch
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
+from fastgan.ops._operands import finite_number
 
 __all__ = ["adam_ema_"]
 
@@ -180,13 +181,22 @@ def adam_ema_(
             raise ValueError(
                 f"adam_ema_: {name} must have shape (), got {tuple(t.shape)}; reshape it to ()"
             )
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    beta1, second = (
+        (finite_number("adam_ema_", "betas", beta) for beta in betas)
+        if isinstance(betas, tuple | list) and len(betas) == 2
+        else (-1.0, -1.0)
+    )
+    if not (0 <= beta1 < 1 and 0 <= second < 1):
         raise ValueError(
             f"adam_ema_: betas must be two numbers in [0, 1), got {betas!r}; (0, 0.99) suits GANs"
         )
+    grad_scale = finite_number("adam_ema_", "grad_scale", grad_scale)
+    eps = finite_number("adam_ema_", "eps", eps)
+    weight_decay = finite_number("adam_ema_", "weight_decay", weight_decay)
     for name, value in (("eps", eps), ("weight_decay", weight_decay)):
         if not value >= 0:
             raise ValueError(f"adam_ema_: {name} must be ≥ 0, got {value}; 0 switches it off")
+    _refuse_shared_memory(flat | scalars)
     if torch.is_grad_enabled():
         for name, t in (flat | scalars).items():
             if t.requires_grad:
@@ -197,8 +207,33 @@ def adam_ema_(
     run = adam_ema_ref if reference_is_forced() else _op
     run(
         param, grad, exp_avg, exp_avg_sq, ema, step, nonfinite, lr, ema_weight, beta2,
-        float(betas[0]), float(betas[1]), float(eps), float(weight_decay), float(grad_scale),
+        beta1, second, eps, weight_decay, grad_scale,
     )  # fmt: skip
+
+
+_WRITTEN = ("param", "exp_avg", "exp_avg_sq", "ema", "step", "nonfinite")
+
+
+def _refuse_shared_memory(tensors: dict[str, torch.Tensor]) -> None:
+    """ValueError where one that is written to shares an element with another."""
+    if torch.compiler.is_compiling() or any(
+        type(t) not in (torch.Tensor, torch.nn.Parameter) for t in tensors.values()
+    ):
+        return  # tensors without memory, such as fake ones
+    ends = sorted(
+        (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size(), name)
+        for name, t in tensors.items()
+        if t.numel() > 0 and t.device.type != "meta"
+    )
+    for i, (_, end, name) in enumerate(ends):
+        for start, _, other in ends[i + 1 :]:
+            if start >= end:
+                break
+            if name in _WRITTEN or other in _WRITTEN:
+                raise ValueError(
+                    f"adam_ema_: {name} and {other} share memory, and one of them is written to; "
+                    "give each a tensor of its own"
+                )
 
 
 def _check_tensor(name: str, t: torch.Tensor, param: torch.Tensor) -> None:

@@ -33,7 +33,7 @@ from fastgan.autocast import autocast_type
 from fastgan.kaiser import kaiser_window
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
-from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops._operands import check_device, check_floating, compute_dtype, finite_number
 
 __all__ = ["anti_aliased_snake", "kaiser_sinc_filter"]
 
@@ -275,6 +275,8 @@ def kaiser_sinc_filter(cutoff: float, half_width: float, taps: int) -> torch.Ten
     Raises:
         ValueError: cutoff, half_width or taps is outside of that.
     """
+    cutoff = finite_number("kaiser_sinc_filter", "cutoff", cutoff)
+    half_width = finite_number("kaiser_sinc_filter", "half_width", half_width)
     if not 0 <= cutoff <= 0.5:
         raise ValueError(
             f"kaiser_sinc_filter: cutoff must be in [0, 0.5] cycles per sample, got {cutoff!r}; "

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
-from fastgan.ops._operands import check_device, check_floating
+from fastgan.ops._operands import check_device, check_floating, clamp_bound, finite_number
 from fastgan.ops._small_calls import is_small
 
 __all__ = ["bias_act"]
@@ -275,7 +275,10 @@ def _small(x, b, dim, act, alpha, gain):
     else:
         shape = x.shape
         dims = len(shape)
-        if b.shape != (shape[dim] if -dims <= dim < dims else None,) or b.dtype is not x.dtype:
+        if (
+            b.shape != (shape[dim] if type(dim) is int and -dims <= dim < dims else None,)
+            or b.dtype is not x.dtype
+        ):
             return None
         after = -1 - dim if dim < 0 else dims - 1 - dim
         try:
@@ -317,8 +320,9 @@ def bias_act(
         nothing to do (linear, no bias, gain 1, no clamp).
 
     Raises:
-        TypeError: x has no floating-point dtype.
-        ValueError: act is unknown, or dim, b's shape or b's device does not fit x.
+        TypeError: x or b has no floating-point dtype, or a number is none.
+        ValueError: act is unknown, or dim, b's shape or b's device does not fit x, or a number is
+            NaN, infinite (but for clamp), or a tensor that requires a gradient.
 
     Example:
         y = fastgan.ops.bias_act(torch.randn(8, 64, 32, 32), torch.zeros(64), act="lrelu")
@@ -326,8 +330,11 @@ def bias_act(
     if act not in ACTIVATIONS:
         raise ValueError(f"bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
     spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None or act != "lrelu" else float(alpha)
-    gain = spec.gain if gain is None else float(gain)
+    alpha = spec.alpha if alpha is None else finite_number("bias_act", "alpha", alpha)
+    if act != "lrelu":
+        alpha = spec.alpha
+    gain = spec.gain if gain is None else finite_number("bias_act", "gain", gain)
+    clamp = clamp_bound("bias_act", clamp)
     if clamp is None and spec.ddf is None and is_small(x):
         y = _small(x, b, dim, act, alpha, gain)
         if y is not None:
@@ -336,10 +343,10 @@ def bias_act(
     if b is None:
         dim = 0
     else:
-        if not -x.dim() <= dim < x.dim():
+        if type(dim) is not int or not -x.dim() <= dim < x.dim():
             raise ValueError(
-                f"bias_act: dim must be in [{-x.dim()}, {x.dim() - 1}] for x of shape "
-                f"{tuple(x.shape)}, got {dim}"
+                f"bias_act: dim must be an int in [{-x.dim()}, {x.dim() - 1}] for x of shape "
+                f"{tuple(x.shape)}, got {dim!r}"
             )
         dim %= x.dim()
         if b.dim() != 1 or b.shape[0] != x.shape[dim]:
@@ -349,8 +356,8 @@ def bias_act(
             )
         check_device("bias_act", "b", b, x)
         if b.dtype != x.dtype:
+            check_floating("bias_act", "b", b)
             b = b.to(x.dtype)
-    clamp = None if clamp is None or clamp < 0 else float(clamp)
     if b is None and act == "linear" and gain == 1 and clamp is None:
         return x
     run = bias_act_ref if reference_is_forced() else _op

@@ -22,7 +22,7 @@ from fastgan.autocast import autocast_type
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
-from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops._operands import check_device, check_floating, compute_dtype, finite_number
 from fastgan.ops.modulate import _channel_dot_op
 
 __all__ = ["demodulation"]
@@ -182,7 +182,8 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
             f"got {tuple(s.shape)}; one style per sample and input channel"
         )
     check_device("demodulation", "s", s, w, "w")
+    eps = finite_number("demodulation", "eps", eps)
     if not eps > 0:
         raise ValueError(f"demodulation: eps must be > 0, got {eps}; the default is 1e-8")
     run = demodulation_ref if reference_is_forced() else _op
-    return run(w, s.to(compute_dtype(w)), float(eps))[0]
+    return run(w, s.to(compute_dtype(w)), eps)[0]

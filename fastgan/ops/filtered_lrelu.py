@@ -26,6 +26,7 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
+from fastgan.ops._operands import check_count, check_floating, clamp_bound, finite_number
 from fastgan.ops.bias_act import bias_act
 from fastgan.ops.upfirdn2d import upfirdn2d
 from fastgan.ops.upfirdn2d._arguments import check_map, filter_of, padding_of, taps_of
@@ -255,8 +256,7 @@ def filtered_lrelu(
             gradient.
     """
     for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or factor < 1:
-            raise ValueError(f"filtered_lrelu: {name} must be an int ≥ 1, got {factor!r}")
+        check_count("filtered_lrelu", name, factor)
     check_map("filtered_lrelu", x)
     fu, fd = filter_of("filtered_lrelu", fu, x), filter_of("filtered_lrelu", fd, x)
     pads = padding_of("filtered_lrelu", padding)
@@ -274,9 +274,13 @@ def filtered_lrelu(
                 f"filtered_lrelu: x of {x.shape[2]}×{x.shape[3]} with up {up}, padding {pads} is "
                 f"smaller than the {'×'.join(map(str, taps_of(f)))} filter {which}; pad more"
             )
-    b = None if b is None else b.to(x.dtype)
-    clamp = None if clamp is None or clamp < 0 else float(clamp)
-    options = (up, down, *pads, float(gain), float(slope), clamp, flip_filter)
+    if b is not None and b.dtype != x.dtype:
+        check_floating("filtered_lrelu", "b", b)
+        b = b.to(x.dtype)
+    gain = finite_number("filtered_lrelu", "gain", gain)
+    slope = finite_number("filtered_lrelu", "slope", slope)
+    clamp = clamp_bound("filtered_lrelu", clamp)
+    options = (up, down, *pads, gain, slope, clamp, flip_filter)
     if reference_is_forced():
         return filtered_lrelu_ref(x, fu, fd, b, *options)
     wants = x.requires_grad or (b is not None and b.requires_grad)

@@ -20,7 +20,7 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
-from fastgan.ops._operands import compute_dtype
+from fastgan.ops._operands import check_floating, compute_dtype, finite_number
 
 __all__ = ["gradient_penalty", "interpolate_samples"]
 
@@ -176,13 +176,14 @@ def gradient_penalty(
                 f"gradient_penalty: grads[{i}] must be [N, ...] with N = "
                 f"{first.shape[0] if first.dim() else 'batch size'}, got shape {tuple(g.shape)}"
             )
+    target = finite_number("gradient_penalty", "target", target)
     if target < 0 or (one_sided and target == 0):
         raise ValueError(
             f"gradient_penalty: target must be ≥ 0 (> 0 when one_sided), got {target}; "
             "R1 and R2 use 0, WGAN-GP 1"
         )
     run = gradient_penalty_ref if reference_is_forced() else _op
-    return run(grads, float(target), one_sided)[0]
+    return run(grads, target, one_sided)[0]
 
 
 def interpolate_samples(real: torch.Tensor, fake: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -199,6 +200,7 @@ def interpolate_samples(real: torch.Tensor, fake: torch.Tensor, t: torch.Tensor)
         Of the shape and dtype of real.
 
     Raises:
+        TypeError: real has no floating-point dtype.
         ValueError: real and fake differ in shape or dtype, or t is not [N].
     """
     if real.shape != fake.shape or real.dtype != fake.dtype:
@@ -206,8 +208,10 @@ def interpolate_samples(real: torch.Tensor, fake: torch.Tensor, t: torch.Tensor)
             f"interpolate_samples: real and fake must be alike, got {tuple(real.shape)} "
             f"{real.dtype} and {tuple(fake.shape)} {fake.dtype}"
         )
-    if t.shape != real.shape[:1]:
+    check_floating("interpolate_samples", "real", real)
+    if t.shape != real.shape[:1] or t.is_complex():
         raise ValueError(
-            f"interpolate_samples: t must have shape ({real.shape[0]},), got {tuple(t.shape)}"
+            f"interpolate_samples: t must be real, of shape ({real.shape[0]},), got {t.dtype} of "
+            f"shape {tuple(t.shape)}"
         )
     return torch.lerp(fake, real, _per_sample(t.to(real.dtype), real))

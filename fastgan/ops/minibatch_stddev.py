@@ -26,7 +26,7 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
-from fastgan.ops._operands import check_floating
+from fastgan.ops._operands import check_count, check_floating
 
 __all__ = ["minibatch_stddev"]
 
@@ -175,8 +175,8 @@ def minibatch_stddev(
     """
     check_floating("minibatch_stddev", "x", x)
     for name, value in (("group_size", group_size), ("num_channels", num_channels)):
-        if value is not None and value < 1:
-            raise ValueError(f"minibatch_stddev: {name} must be at least 1, got {value}")
+        if value is not None or name == "num_channels":
+            check_count("minibatch_stddev", name, value)
     if x.dim() < 2 or x.shape[1] == 0 or x.shape[1] % num_channels or 0 in x.shape[2:]:
         raise ValueError(
             f"minibatch_stddev: x must be [N, C, ...] with C a multiple of num_channels="

@@ -27,7 +27,13 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
-from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops._operands import (
+    check_device,
+    check_floating,
+    clamp_bound,
+    compute_dtype,
+    finite_number,
+)
 from fastgan.ops.bias_act import ACTIVATIONS, bias_act
 from fastgan.ops.bias_act import _backward_op as _bias_act_backward_op
 from fastgan.ops.bias_act import _op as _bias_act_op
@@ -249,6 +255,8 @@ def _check(name: str, t: torch.Tensor, x: torch.Tensor, *shapes: tuple[int, ...]
             f"got {tuple(t.shape)}; reshape it"
         )
     check_device("noise_bias_act", name, t, x)
+    if t.dtype != x.dtype:
+        check_floating("noise_bias_act", name, t)
 
 
 def noise_bias_act(
@@ -315,9 +323,11 @@ def noise_bias_act(
         _check("b", b, x, (c,))
         b = b.to(dtype)
     spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None or act != "lrelu" else float(alpha)
-    gain = spec.gain if gain is None else float(gain)
-    clamp = None if clamp is None or clamp < 0 else float(clamp)
+    alpha = spec.alpha if alpha is None else finite_number("noise_bias_act", "alpha", alpha)
+    if act != "lrelu":
+        alpha = spec.alpha
+    gain = spec.gain if gain is None else finite_number("noise_bias_act", "gain", gain)
+    clamp = clamp_bound("noise_bias_act", clamp)
     below = 1.0 if act == "linear" else alpha
     run = noise_bias_act_ref if reference_is_forced() else _op
     is_affine = act == "linear" and clamp is None

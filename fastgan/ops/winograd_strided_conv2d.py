@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
-from fastgan.ops._winograd_checks import checked_padding
+from fastgan.ops._winograd_checks import checked_padding, pair_of_pads
 
 __all__ = ["winograd_strided_conv2d", "winograd_strided_conv_transpose2d"]
 
@@ -259,8 +259,8 @@ def winograd_strided_conv_transpose2d(
     """
     op = "winograd_strided_conv_transpose2d"
     pads = checked_padding(op, x, w, padding, transposed=True)
-    more = (output_padding,) * 2 if isinstance(output_padding, int) else tuple(output_padding)
-    if len(more) != 2 or any(m not in (0, 1) for m in more):
+    more = pair_of_pads(output_padding)
+    if more is None or max(more) > 1:
         raise ValueError(
             f"{op}: output_padding must be 0 or 1, or a pair (y, x), got {output_padding!r}"
         )

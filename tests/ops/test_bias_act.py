@@ -394,7 +394,7 @@ OP_INFO = OpInfo(
             lambda: bias_act(X, torch.zeros(2))),
         "dims of b": (ValueError, r"bias_act: b must have shape",
                       lambda: bias_act(X, torch.zeros(1, 3))),
-        "dim": (ValueError, r"bias_act: dim must be in \[-2, 1\].*got 2",
+        "dim": (ValueError, r"bias_act: dim must be an int in \[-2, 1\].*got 2",
                 lambda: bias_act(X, torch.zeros(3), 2)),
         "device of b": (ValueError, r"bias_act: b must be on cpu like x, got meta",
                         lambda: bias_act(X, torch.zeros(3, device="meta"))),

@@ -179,9 +179,9 @@ OP_INFO = OpInfo(
     errors={
         "integer x": (TypeError, r"minibatch_stddev: x must be .*int64; cast",
                       lambda: minibatch_stddev(X.long())),
-        "group_size": (ValueError, r"minibatch_stddev: group_size must be at least 1, got 0",
+        "group_size": (ValueError, r"minibatch_stddev: group_size must be an int ≥ 1, got 0",
                        lambda: minibatch_stddev(X, 0)),
-        "num_channels": (ValueError, r"minibatch_stddev: num_channels must be at least 1",
+        "num_channels": (ValueError, r"minibatch_stddev: num_channels must be an int ≥ 1",
                          lambda: minibatch_stddev(X, 4, 0)),
         "undivided": (ValueError, r"C a multiple of num_channels=4 .*got shape \(4, 6, 2\)",
                       lambda: minibatch_stddev(X, 4, 4)),

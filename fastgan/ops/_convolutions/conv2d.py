@@ -18,7 +18,7 @@ from fastgan import environment
 from fastgan.autocast import autocast_type
 from fastgan.ops._backend import native_module, reference_is_forced
 from fastgan.ops._layout import dense_format
-from fastgan.ops._operands import plain_numbers
+from fastgan.ops._operands import check_count, plain_numbers
 from fastgan.ops._torch_conv import convolve
 from fastgan.ops.grouped_conv2d import grouped_conv2d
 from fastgan.ops.winograd_conv2d import winograd_conv2d
@@ -77,11 +77,21 @@ class _Facts(NamedTuple):
     is_channels_last: bool = True
 
 
-def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+def pair_from_0(op: str, name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     pair = plain_numbers(value if isinstance(value, tuple | list) else (value, value))
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= 0 for v in pair):
-        raise ValueError(f"conv2d: {name} must be an int ≥ 0 or a pair of them, got {value!r}")
+    if len(pair) != 2 or not all(
+        isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in pair
+    ):
+        raise ValueError(f"{op}: {name} must be an int ≥ 0 or a pair of them, got {value!r}")
     return pair
+
+
+def whole_groups(op: str, groups: int) -> int:
+    """`groups`, of a trace too, as an int ≥ 1."""
+    if type(groups) is not int:
+        (groups,) = plain_numbers((groups,))
+        check_count(op, "groups", groups)
+    return groups
 
 
 def _choose(f: _Facts) -> Conv2dChoice:
@@ -182,12 +192,12 @@ _remembered: dict[tuple, Conv2dChoice] = {}
 _MOST_REMEMBERED = 4096
 
 
-def _is_torchs(x, w, stride, padding) -> bool:
+def _is_torchs(x, w, stride, padding, groups) -> bool:
     """Whether PyTorch's own convolution is the answer whatever the setting and the device are."""
     return (
         w.shape[2:] != (3, 3)
         and x.dtype in (torch.float32, torch.float64)
-        and type(stride) is type(padding) is int
+        and type(stride) is type(padding) is type(groups) is int
         and min(stride, padding) >= 0
         and w.dim() == 4
         and not torch.is_autocast_enabled("cpu")
@@ -196,7 +206,8 @@ def _is_torchs(x, w, stride, padding) -> bool:
 
 def _remembered_choice(x, w, b, stride, padding, groups) -> Conv2dChoice:
     """`conv2d_choice`, out of a table once it is known; the table's key is all of `_Facts`."""
-    if torch.compiler.is_compiling() or torch._C._is_tracing() or not x.is_cpu:
+    is_plain = type(groups) is int and {type(stride), type(padding)} <= {int, tuple}
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or not x.is_cpu or not is_plain:
         return conv2d_choice(x, w, b, stride, padding, groups)
     key = (
         x.shape,
@@ -248,8 +259,8 @@ def conv2d_choice(
     """
     if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
-    pairs = _pair("stride", stride), _pair("padding", padding)
-    return _choose(_facts(x, w, b, *pairs, groups))
+    pairs = pair_from_0("conv2d", "stride", stride), pair_from_0("conv2d", "padding", padding)
+    return _choose(_facts(x, w, b, *pairs, whole_groups("conv2d", groups)))
 
 
 def conv2d(
@@ -289,15 +300,16 @@ def conv2d(
         the forward pass.
 
     Raises:
-        ValueError: stride or padding is not an int ≥ 0 or a pair of them. PyTorch refuses the rest.
+        ValueError: stride or padding is not an int ≥ 0 or a pair of them, or groups no int
+            ≥ 1. PyTorch refuses the rest.
     """
-    if _is_torchs(x, w, stride, padding):
+    if _is_torchs(x, w, stride, padding, groups):
         return F.conv2d(x, w, b, stride, padding, 1, groups)
     choice = _remembered_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:
         return convolve(x, w, b, stride, padding, 1, groups)
-    pads = _pair("padding", padding)
-    _pair("stride", stride)  # 1.0 finds what is remembered of 1
+    pads = pair_from_0("conv2d", "padding", padding)
+    pair_from_0("conv2d", "stride", stride)  # 1.0 finds what is remembered of 1
     if choice.algorithm == "grouped_conv2d":
         y = grouped_conv2d(x, w, groups, pads)
     elif choice.algorithm == "winograd_strided_conv2d":

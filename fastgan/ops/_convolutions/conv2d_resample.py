@@ -21,8 +21,9 @@ from collections.abc import Sequence
 
 import torch
 
-from fastgan.ops._convolutions.conv2d import conv2d
+from fastgan.ops._convolutions.conv2d import conv2d, whole_groups
 from fastgan.ops._convolutions.conv_transpose2d import conv_transpose2d
+from fastgan.ops._operands import check_count
 from fastgan.ops.upfirdn2d import upfirdn2d
 from fastgan.ops.upfirdn2d._arguments import centred_down, centred_up, padding_of, taps_of
 
@@ -110,8 +111,8 @@ def conv2d_resample(
         ValueError: up or down is no int ≥ 1, w does not fit x and groups, or padding or f is wrong.
     """
     for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or factor < 1:
-            raise ValueError(f"conv2d_resample: {name} must be an int ≥ 1, got {factor!r}")
+        check_count("conv2d_resample", name, factor)
+    groups = whole_groups("conv2d_resample", groups)
     if x.dim() != 4 or w.dim() != 4 or x.shape[1] != groups * w.shape[1]:
         raise ValueError(
             f"conv2d_resample: w must be [groups·O, {x.shape[1] if x.dim() > 1 else 'C'} / groups, "

@@ -7,7 +7,13 @@ Chosen as the convolution is whose adjoint it is: see `conv2d`.
 import torch
 
 from fastgan.ops._backend import reference_is_forced
-from fastgan.ops._convolutions.conv2d import Conv2dChoice, _choose, _facts, _pair
+from fastgan.ops._convolutions.conv2d import (
+    Conv2dChoice,
+    _choose,
+    _facts,
+    pair_from_0,
+    whole_groups,
+)
 from fastgan.ops._torch_conv import convolve_transposed
 from fastgan.ops.winograd_strided_conv2d import winograd_strided_conv_transpose2d
 
@@ -35,8 +41,13 @@ def conv_transpose2d_choice(
     """
     if reference_is_forced():
         return Conv2dChoice(False, "use_backend('reference') is active")
-    strides, pads = _pair("stride", stride), _pair("padding", padding)
-    more = _pair("output_padding", output_padding)
+    strides, pads, more = (
+        pair_from_0("conv_transpose2d", name, value)
+        for name, value in (
+            ("stride", stride), ("padding", padding), ("output_padding", output_padding),
+        )
+    )  # fmt: skip
+    groups = whole_groups("conv_transpose2d", groups)
     if strides != (2, 2):
         return Conv2dChoice(False, f"transposed, stride {strides}: Winograd takes 2")
     if max(more) > 1 or x.dim() != 4 or w.dim() != 4 or x.shape[1] != w.shape[0]:
@@ -82,6 +93,5 @@ def conv_transpose2d(
     choice = conv_transpose2d_choice(x, w, b, stride, padding, output_padding, groups)
     if not choice.is_winograd:
         return convolve_transposed(x, w, b, stride, padding, output_padding, groups)
-    pads = _pair("padding", padding), _pair("output_padding", output_padding)
-    y = winograd_strided_conv_transpose2d(x, w, *pads)
+    y = winograd_strided_conv_transpose2d(x, w, padding, output_padding)
     return y if b is None else y + b[:, None, None]

@@ -18,9 +18,11 @@ from collections.abc import Sequence
 import torch
 
 from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
+from fastgan.ops._operands import check_count, finite_number
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.modulate import modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
+from fastgan.ops.upfirdn2d._arguments import padding_of
 
 __all__ = ["modulated_conv2d"]
 
@@ -115,6 +117,13 @@ def modulated_conv2d(
             f"modulated_conv2d: styles must have shape {tuple(x.shape[:2])} = x.shape[:2], got "
             f"{tuple(styles.shape)}; one style per sample and input channel"
         )
+    for name, factor in (("up", up), ("down", down)):
+        if type(factor) is not int:
+            check_count("modulated_conv2d", name, factor)
+    if type(padding) is not int:
+        padding = padding_of("modulated_conv2d", padding)
+    if input_gain is not None and not isinstance(input_gain, torch.Tensor):
+        input_gain = finite_number("modulated_conv2d", "input_gain", input_gain)
     weight, styles, d = modulation_factors(
         x.dtype, weight, styles, demodulate=demodulate, normalize=normalize, input_gain=input_gain
     )

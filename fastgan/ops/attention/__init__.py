@@ -37,7 +37,7 @@ import math
 import torch
 
 from fastgan.ops._backend import reference_is_forced
-from fastgan.ops._operands import check_device, check_floating
+from fastgan.ops._operands import check_device, check_floating, finite_number
 from fastgan.ops.attention._definition import attention_ref
 from fastgan.ops.attention._operators import attention_op
 
@@ -110,11 +110,12 @@ def attention(
         mask = _flat_mask(mask, q, k, batch)
     if scale is None:
         scale = 1 / math.sqrt(max(q.shape[-1], 1))
+    scale = finite_number("attention", "scale", scale)
     flat = (_flat(t, batch) for t in (q, k, v))
     if reference_is_forced():
-        o = attention_ref(*flat, mask, float(scale))
+        o = attention_ref(*flat, mask, scale)
     else:
-        o = attention_op(*flat, mask, float(scale))[0]
+        o = attention_op(*flat, mask, scale)[0]
     return o.reshape(*batch, q.shape[-2], v.shape[-1])
 
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 
 from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._operands import finite_number
 from fastgan.ops.upfirdn2d._arguments import (
     centred_down,
     centred_up,
@@ -64,6 +65,7 @@ def setup_filter(
         ValueError: f has another shape or sums to 0 where normalised, separable=True with a 2-D f,
             or gain < 0 with a 1-D result.
     """
+    gain = finite_number("setup_filter", "gain", gain)
     f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
     if f.dim() > 2 or f.numel() == 0:
         raise ValueError(
@@ -103,6 +105,7 @@ def _named(op, x, up, padding):
 
 def _run(op, x, f, up, down, padding, flip_filter, gain):
     """`f`, `up`, `down`, `padding` are validated; checks the sizes that they make together."""
+    gain = finite_number(op, "gain", gain)
     options, (fh, fw), (x0, x1, y0, y1) = (*up, *down, *padding), taps_of(f), padding
     width = x.shape[3] * up[0] + abs(x0) + abs(x1) + fw
     height = x.shape[2] * up[1] + abs(y0) + abs(y1) + fh
@@ -158,9 +161,7 @@ def upfirdn2d(
     check_map("upfirdn2d", x)
     f = filter_of("upfirdn2d", f, x)
     up, down = pair_of("upfirdn2d", "up", up), pair_of("upfirdn2d", "down", down)
-    return _run(
-        "upfirdn2d", x, f, up, down, padding_of("upfirdn2d", padding), flip_filter, float(gain)
-    )
+    return _run("upfirdn2d", x, f, up, down, padding_of("upfirdn2d", padding), flip_filter, gain)
 
 
 def filter2d(
@@ -193,7 +194,7 @@ def filter2d(
     check_map("filter2d", x)
     f = filter_of("filter2d", f, x)
     pads = centred_up(padding_of("filter2d", padding), taps_of(f), 1, 1)
-    return _run("filter2d", x, f, (1, 1), (1, 1), pads, flip_filter, float(gain))
+    return _run("filter2d", x, f, (1, 1), (1, 1), pads, flip_filter, gain)
 
 
 def upsample2d(
@@ -228,7 +229,8 @@ def upsample2d(
     f = filter_of("upsample2d", f, x)
     ux, uy = pair_of("upsample2d", "up", up)
     pads = centred_up(padding_of("upsample2d", padding), taps_of(f), ux, uy)
-    return _run("upsample2d", x, f, (ux, uy), (1, 1), pads, flip_filter, float(gain) * ux * uy)
+    gain = finite_number("upsample2d", "gain", gain) * ux * uy
+    return _run("upsample2d", x, f, (ux, uy), (1, 1), pads, flip_filter, gain)
 
 
 def downsample2d(
@@ -265,4 +267,4 @@ def downsample2d(
     f = filter_of("downsample2d", f, x)
     dx, dy = pair_of("downsample2d", "down", down)
     pads = centred_down(padding_of("downsample2d", padding), taps_of(f), dx, dy)
-    return _run("downsample2d", x, f, (1, 1), (dx, dy), pads, flip_filter, float(gain))
+    return _run("downsample2d", x, f, (1, 1), (dx, dy), pads, flip_filter, gain)

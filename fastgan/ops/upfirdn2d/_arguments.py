@@ -23,7 +23,9 @@ def _whole(value: int | Sequence[int], count: int) -> tuple:
 def pair_of(op: str, name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """(x, y) from an int or a pair of ints ≥ 1."""
     pair = _whole(value, 2)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+    if len(pair) != 2 or not all(
+        isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in pair
+    ):
         raise ValueError(f"{op}: {name} must be an int ≥ 1 or a pair [x, y] of them, got {value!r}")
     return pair
 
@@ -33,7 +35,9 @@ def padding_of(op: str, value: int | Sequence[int]) -> tuple[int, int, int, int]
     pads = _whole(value, 4)
     if len(pads) == 2:
         pads = (pads[0], pads[0], pads[1], pads[1])
-    if len(pads) != 4 or not all(isinstance(v, int | torch.SymInt) for v in pads):
+    if len(pads) != 4 or not all(
+        isinstance(v, int | torch.SymInt) and not isinstance(v, bool) for v in pads
+    ):
         raise ValueError(
             f"{op}: padding must be an int, [x, y] or [x0, x1, y0, y1] in up-sampled pixels, "
             f"got {value!r}"
@@ -79,6 +83,8 @@ def filter_of(op: str, f: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
     if f.requires_grad:
         raise ValueError(f"{op}: f is a constant and takes no gradient; pass f.detach()")
     check_device(op, "f", f, x)
+    if f.dtype != dtype:
+        check_floating(op, "f", f)
     return f.to(dtype)
 
 
