@@ -9,12 +9,18 @@ What others may read and write is decided by the person's umask, as for any new 
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_LEFT = re.compile(r"[0-9a-f]{16}")  # the end of a temporary name
+_MARKED_WITHIN_SECONDS = 60  # between a temporary file's beginning and its mark
 
 
 @contextlib.contextmanager
@@ -118,6 +124,7 @@ def open_atomic(
     temporary = _beside(path)
     with _naming(path):
         file = temporary.open("x+b")
+    held = _hold(temporary)
     try:
         with naming_full_disk(path):
             yield file
@@ -132,12 +139,49 @@ def open_atomic(
     finally:
         with contextlib.suppress(OSError):  # a full disk refuses the last buffer again
             file.close()
+        os.close(held)
         temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
-    """A name in the same folder that no other process takes; long names are shortened."""
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
+    """A name in the same folder that no other process takes; long names are shortened.
+
+    What killed processes left of the same file is removed.
+    """
+    stem = f".{path.name[:40]}."
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(stem) and _LEFT.fullmatch(entry.name, len(stem)):
+                _remove_if_left(Path(entry.path))
+    return path.with_name(f"{stem}{secrets.token_hex(8)}")
+
+
+def _hold(path: Path) -> int:
+    """Mark a file or folder as being written, until the descriptor is closed or we end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def _remove_if_left(path: Path) -> None:
+    """Remove what nobody writes any more: it is not marked, and a minute has passed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(handle).st_mtime < _MARKED_WITHIN_SECONDS:
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return  # another process writes it, or the file system has no locks
+    finally:
+        os.close(handle)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -161,12 +205,15 @@ def new_folder(path: Path) -> Iterator[Path]:
     scratch = _beside(path)
     with _naming(path):
         scratch.mkdir()
+    held = _hold(scratch)
     try:
         yield scratch
         scratch.replace(path)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import time
 
 import pytest
 
@@ -69,3 +70,23 @@ def test_a_place_where_nothing_can_be_written_is_named(write, tmp_path):
     with pytest.raises(OSError, match=r"file/a cannot be written: .* choose another path") as found:
         write(path)
     assert "Errno" not in str(found.value)
+
+
+def test_what_killed_processes_left_goes_with_the_next_write_and_what_is_written_stays(tmp_path):
+    path, folder = tmp_path / "a.txt", tmp_path / "folder"
+    old = time.time() - 120
+    left = [tmp_path / f".a.txt.{'0' * 16}", tmp_path / f".folder.{'1' * 16}"]
+    left[0].write_text("half")
+    left[1].mkdir()
+    (left[1] / "half").write_text("")
+    others = [tmp_path / ".a.txt.swp", tmp_path / f".a.txt.{'2' * 16}"]  # the second is new
+    for other in others:
+        other.write_text("of others")
+    for one in (*left, others[0]):
+        os.utime(one, (old, old))
+    with open_atomic(path) as file, new_folder(folder):
+        os.utime(file.name, (old, old))
+        write_atomic(path, "the other process's")
+        assert os.path.exists(file.name)  # noqa: PTH110  # it is marked
+    assert not any(one.exists() for one in left)
+    assert all(other.exists() for other in others)

@@ -15,6 +15,9 @@ _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 # The decoders of `image_names.SUFFIXES`. Pillow has forty more, one of which starts Ghostscript,
 # and a file's content chooses among them. A phone's .jpg of several pictures is read by JPEG's.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+# A blank PNG of 13,000 x 13,000 pixels has 600 kB, and takes gigabytes to decode.
+_MOST_PIXELS = 2**24
+_MOST_PIXELS_PER_BYTE = 200
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -114,6 +117,12 @@ def _open(data: bytes, name: str) -> "Image.Image":
     except _damage() as error:
         what = "is empty" if not data else f"is not an image that can be read ({_words(error)})"
         raise ValueError(f"{name} {what}; replace or remove it") from error
+    w, h = image.size
+    if w * h > max(_MOST_PIXELS, _MOST_PIXELS_PER_BYTE * len(data)):
+        raise ValueError(
+            f"{name} is {len(data):,} bytes that become {w}x{h} pixels, which no picture is; "
+            f"remove it"
+        )
     if image.mode in _DEEP_MODES or _bits_of_png(data) > 8:
         raise ValueError(
             f"{name} has more than 8 bits per channel, expected 8; convert it to an 8-bit PNG, "

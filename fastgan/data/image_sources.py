@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the encoded images of a data set come from: a folder, a zip or tars."""
 
+import lzma
 import os
+import struct
 import threading
 import zipfile
 import zlib
@@ -13,6 +15,11 @@ from fastgan.data.tar_shards import TarSource, tars_of
 from fastgan.json_forms import FormError, parse
 
 _DOCUMENT = "dataset.json"
+_ZIP_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+    NotImplementedError, struct.error, KeyError, UnicodeError, OverflowError,
+)  # fmt: skip
+_MOST_UNPACKED = 2**26  # bytes of an entry that the zip may hold in less than a hundredth
 
 
 class FolderSource:
@@ -52,8 +59,15 @@ class ZipSource:
 
     def read(self, name: str) -> bytes:
         try:
-            return self._archive().read(self.files[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+            entry = self._archive().getinfo(self.files[name])
+            if entry.file_size > max(_MOST_UNPACKED, 100 * entry.compress_size):
+                raise ValueError(
+                    f"{name} in {self.path} has {entry.file_size:,} bytes when unpacked and "
+                    f"{entry.compress_size:,} in the zip: no image and no list of labels is so; "
+                    f"remove it"
+                )
+            return self._archive().read(entry)
+        except _ZIP_DAMAGE as e:
             # RuntimeError is what zipfile raises for an encrypted entry.
             raise ValueError(f"{name} in {self.path} can't be read from the zip: {e}") from e
 
@@ -67,7 +81,9 @@ class ZipSource:
             if self._handle is None:
                 try:
                     self._handle = zipfile.ZipFile(self.path)
-                except zipfile.BadZipFile as error:
+                except (FileNotFoundError, PermissionError):
+                    raise
+                except (*_ZIP_DAMAGE, ValueError) as error:
                     raise ValueError(
                         f"{self.path} is not a whole zip file ({error}): it may have been cut "
                         f"short while it was copied; copy or make it again"

@@ -32,5 +32,5 @@ def open_images(
         ValueError: a damaged or unknown file; the message names it and what to do.
     """
     path = Path(path)
-    kind = PackedDataset if path.suffix.lower() == SUFFIX and path.exists() else ImageDataset
+    kind = PackedDataset if path.suffix.lower() == SUFFIX and path.is_file() else ImageDataset
     return kind(path, resolution=resolution, use_labels=use_labels, max_images=max_images)

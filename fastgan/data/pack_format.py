@@ -132,7 +132,8 @@ def read_layout(file: BinaryIO, path: Path) -> Layout:
             f"{VERSION}; update fastgan, or pack the images again"
         )
     line = page[_HEAD.size : _HEAD.size + length]
-    if hashlib.sha256(line).digest() != sha256:
+    is_whole = version >= 1 and not page[_HEAD.size + length :].strip(b"\0")
+    if hashlib.sha256(line).digest() != sha256 or not is_whole:
         raise ValueError(f"{path} is damaged: its preamble doesn't match its SHA-256; {again}")
     try:
         facts = parse(line, _FORM)

@@ -67,6 +67,11 @@ def save(
 def reserve(run_dir: Path, nimg: int) -> Path:
     """The .json path of a new checkpoint; makes the folder."""
     folder = Path(run_dir) / "checkpoints"
+    if folder.is_symlink():
+        raise CheckpointError(
+            f"checkpoint.save: {folder} is a link, and what is old is deleted there; make it a "
+            "folder, or put the whole run elsewhere (--outdir)"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
