@@ -20,6 +20,7 @@ import click
 from fastgan._extras import MissingPackageError
 from fastgan._version import __version__
 from fastgan.environment import SettingError
+from fastgan.memory import keep_freed_memory
 
 _ADVICE = {
     errno.ENOSPC: "; free space there, or name another folder",
@@ -73,6 +74,20 @@ class _LazyGroup(click.Group):
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         module, _ = command_files()[cmd_name]
         return importlib.import_module(module).command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Freed memory stays in the process while a command runs a network on batch after batch.
+
+        `fastgan evaluate` of 256 samples of 32×32 (one thread of a Xeon with AVX-512) took 9.4
+        seconds of CPU time so, and 18.7 with glibc's default, page faults being the rest; the peak
+        of resident memory was the same. `fastgan train` has an option for it.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            options = {parameter.name for parameter in command.params}
+            if "device" in options and "keep_memory" not in options:
+                ctx.with_resource(keep_freed_memory())
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
