@@ -282,9 +282,11 @@ def _loop(
     is_compiled: bool = False,
 ) -> StepVariant:
     x = _real(pair, next(D.parameters()).dtype)
-    if is_channels_last:
-        if len(pair.image_shape) != 3:
+    if is_channels_last and len(pair.image_shape) != 3:
+        if not is_fused:
             return StepVariant({}, {PHASE: "channels_last is for images [C, H, W]"})
+        is_channels_last = False
+    if is_channels_last:
         G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         x = x.contiguous(memory_format=torch.channels_last)
     adams = [torch.optim.Adam(n.parameters(), lr=_LR, betas=_BETAS, fused=is_fused) for n in (G, D)]

@@ -94,7 +94,8 @@ latent_shape, image_shape, batch = (3,), 6, 7
     case, reports = case_of(written(tmp_path, text), monkeypatch)
     assert not any(report.swapped for report in reports.values())
     assert "swaps no layer" in case.absent["TrainStep, accelerated"]
-    assert find_wrong(case, PHASE, ["TrainStep", "plain loop"]) == {}
+    assert find_wrong(case, PHASE, ["TrainStep", "plain loop", "fused Adam loop"]) == {}
+    assert case.variants["fused Adam loop"]().absent == {}
     absent = case.variants["channels_last loop"]().absent
     assert absent == {PHASE: "channels_last is for images [C, H, W]"}
 

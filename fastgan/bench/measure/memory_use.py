@@ -39,13 +39,7 @@ def peak_live_bytes(
     with torch.profiler.profile(
         activities=activities, profile_memory=True, acc_events=True
     ) as profile:
-        calls = build()
-        for call in calls.values():
-            call()
-        for name, call in calls.items():
-            with torch.profiler.record_function(_MARK + name):
-                call()
-        del call, calls
+        _run_twice(build())
     events = profile.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     return {
@@ -53,6 +47,15 @@ def peak_live_bytes(
         for e in events
         if e.name().startswith(_MARK)
     }
+
+
+def _run_twice(calls: Mapping[str, Callable[[], object]]) -> None:
+    """All of them, then each of them marked; nothing of them is referred to afterwards."""
+    for call in calls.values():
+        call()
+    for name, call in calls.items():
+        with torch.profiler.record_function(_MARK + name):
+            call()
 
 
 def _peak(changes: Sequence[tuple[int, int]], start: int, end: int) -> int:

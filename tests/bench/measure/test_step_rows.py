@@ -63,6 +63,14 @@ def test_a_wrong_variant_gets_words_and_no_number():
     assert "WRONG, not measured: D planted: weight is off" in step_table.table(data)
 
 
+def test_a_variant_that_is_wrong_in_every_phase_gets_words():
+    planted = {"planted": lambda: StepVariant({"D": _build(0.002).phases["D"]})}
+    (row,) = step_rows.run_step_case(_case(variants=planted, schedule={"D": 1.0}), BRIEF)
+
+    assert set(row.failures) == {"planted"}
+    assert set(row.peak_bytes) == {"native", "reference"}
+
+
 def test_wrong_is_what_is_wrong_with_every_draw():
     """A unit's sign that flips in one draw is rounding; a bug is there in all three."""
     case = _case(variants={"flip": lambda: _build(1.0, seeds=(1, 2))})
