@@ -12,6 +12,7 @@ GALLERY_FLAGS ?=
 PYTEST_FLAGS ?=
 
 BIN := $(VENV)/bin
+LOCK := .ci/requirements.lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 # Compiles what changed in csrc/ into fastgan/_C*.so; well under a second where nothing did.
 BUILD := $(BIN)/python setup.py --quiet build_ext --inplace
@@ -25,9 +26,9 @@ LIMIT := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 
 # Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
-EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"]; [print(x) for name in sys.argv[1:] for x in extras[name]]'
+EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"] | {"dependencies": [x for x in project["project"]["dependencies"] if not x.startswith("torch")]}; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo gallery test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run clean
+.PHONY: help demo gallery test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run wheel lock audit sbom promises clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
@@ -47,14 +48,18 @@ help:
 	@echo "gpu-check       where there is a GPU: the suite, compute-sanitizer, captured against eager, benchmarks"
 	@echo "abi             torch-abi-audit of the built library"
 	@echo "abi-run         run the op tests of the built library on another torch: OTHER_TORCH=2.11.0"
+	@echo "wheel           a wheel with CPU kernels and the source distribution, into dist/, reproducible"
+	@echo "lock            renew the versions and hashes of what the tests install"
+	@echo "audit, sbom     known vulnerabilities of what is locked; a bill of materials in CycloneDX's form"
+	@echo "promises        run what SECURITY.md's table names, and write the figures into it: hours"
 	@echo "cuda-check      compile and link the CUDA library with nvcc; needs no GPU and no CUDA torch"
 
-# torch comes first and alone, so that nothing else resolves it; then the package with its kernels.
-$(VENV)/.installed: pyproject.toml setup.py
+# What `make lock` locked comes first, each file by its hash; then torch, from where pip finds it: its CPU and CUDA builds
+# are other files of one version, so it has no hash in the lock; then the package with its kernels.
+$(VENV)/.installed: pyproject.toml setup.py $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --no-deps --require-hashes -r $(LOCK)
 	$(PIP) $(TORCH_FLAGS) $(TORCH)
-	$(EXTRAS) requires >$(VENV)/.requires.txt
-	$(PIP) -r $(VENV)/.requires.txt
 	$(PIP) --no-build-isolation -e '.[train,metrics,test]'
 	touch $@
 
@@ -108,6 +113,9 @@ SANITIZE ?=
 sanitize: $(VENV)/.cuda
 	$(BIN)/python tests/native/sanitize.py $(SANITIZE)
 
+promises: $(VENV)/.cuda
+	$(BIN)/python tests/supply_chain/promises.py --run --write
+
 mutation-check: $(VENV)/.cuda
 	$(BIN)/python tests/native/mutate.py
 
@@ -159,6 +167,7 @@ docs: $(VENV)/.docs
 
 abi: $(VENV)/.linters kernels
 	$(BIN)/torch-abi-audit --check torch fastgan/_C*.so
+	$(BIN)/abi3audit --strict --assume-minimum-abi3 3.11 fastgan/_C.abi3.so
 
 # The objects are in build/native; only the library of other sources must not stay beside the new one. Compiled are the
 # architectures that the report reads; tests/test_build.py (slow) compiles the kernels for the other default ones.
@@ -166,6 +175,32 @@ CUDA_CHECK_ARCHITECTURES ?= 8.0;9.0
 cuda-check: $(VENV)/.cuda
 	rm -rf build/cuda-check
 	FASTGAN_CACHE_DIR=build/cuda-check TORCH_CUDA_ARCH_LIST="$(CUDA_CHECK_ARCHITECTURES)" $(BIN)/fastgan build --cuda
+
+# A wheel for CPython 3.11 and later, with CPU kernels, and the source distribution, into dist/. Two builds of one
+# commit, by one compiler, are equal byte by byte.
+wheel: $(VENV)/.supply
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) FASTGAN_REQUIRE_NATIVE=1 FASTGAN_CUDA=0 $(BIN)/python -m build --no-isolation --outdir dist
+	cd dist && sha256sum fastgan-*
+
+$(VENV)/.supply: pyproject.toml $(VENV)/.installed
+	$(EXTRAS) supply-chain >$@.txt
+	$(PIP) -r $@.txt
+	touch $@
+
+# Renews the lock, for every platform and Python that pyproject.toml allows.
+lock: $(VENV)/.supply
+	$(EXTRAS) requires dependencies train metrics test >$(VENV)/.lock.in
+	echo torch >$(VENV)/.not-locked
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --excludes $(VENV)/.not-locked --custom-compile-command 'make lock' --output-file $(LOCK) .ci/torch-requires.in $(VENV)/.lock.in
+
+# Known vulnerabilities of what is locked. It asks the package index's own service, which a mirror may lack.
+audit: $(VENV)/.supply
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $(LOCK)
+
+# What is locked, as a bill of materials in CycloneDX's JSON, into build/.
+sbom: $(VENV)/.supply
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/fastgan.cdx.json $(LOCK)
 
 OTHER_TORCH ?= 2.11.0
 abi-run: kernels

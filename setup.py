@@ -44,6 +44,11 @@ class BuildKernels(build_ext):
             text = f"fastgan: {name} is not built, plain PyTorch will be used: {error}"
             self.announce(text, level=logging.WARNING)
 
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for older in (ROOT / "fastgan").glob("_C*.cpython-*"):  # Python would take it first
+            older.unlink()
+
 
 class CopySources(build_py):
     """Puts csrc/ into the package, so that `fastgan build` works from a wheel."""
@@ -67,7 +72,14 @@ def extensions():
     names = ["_C"]
     if _build.cuda_is_wanted(environment.cuda_build()):
         names.append("_C_cuda")
-    return [Extension(f"fastgan.{name}", sources=[], optional=True) for name in names]
+    return [
+        Extension(f"fastgan.{name}", sources=[], optional=True, py_limited_api=True)
+        for name in names
+    ]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": CopySources})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels, "build_py": CopySources},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

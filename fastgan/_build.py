@@ -5,7 +5,7 @@ setup.py calls it at installation, `fastgan build` on request, tests/native_buil
 tests use; importing fastgan never does. The sources need torch's stable-ABI headers and nothing of
 torch's build machinery, so one library runs on every torch from 2.11 on.
 This file is also loaded by path from setup.py, before fastgan is importable: standard library only,
-and what only a build needs (ninja, pybind11, torch's folder) inside functions.
+and what only a build needs (ninja, torch's folder) inside functions.
 """
 
 import contextlib
@@ -125,7 +125,8 @@ def compiler_version(command: list[str]) -> str:
 
 
 def library_suffix() -> str:
-    return sysconfig.get_config_var("EXT_SUFFIX")
+    """One library serves every CPython from 3.11 on: csrc/module.cpp uses the limited API alone."""
+    return ".pyd" if sys.platform == "win32" else ".abi3.so"
 
 
 def _torch_folder() -> Path:
@@ -145,9 +146,15 @@ def _build_tool(name: str) -> ModuleType:
 
 
 def torch_flags() -> tuple[list[str], list[str]]:
-    """Compiler and linker flags for torch's stable ABI."""
+    """Compiler and linker flags for torch's stable ABI.
+
+    Messages of failed checks name source files: the maps leave out where these lie, so that builds
+    in two folders give the same bytes.
+    """
     folder = _torch_folder()
+    maps = {source_root().parent: ".", folder: "torch"}  # of two that fit, the last counts
     include = ["-isystem", str(folder / "include")]
+    include += [f"-ffile-prefix-map={path}={short}" for path, short in maps.items()]
     link = [f"-L{folder / 'lib'}", "-ltorch_cpu", "-ltorch"]
     return [*include, f"-DTORCH_TARGET_VERSION={OLDEST_TORCH}"], link
 
@@ -157,8 +164,7 @@ def cpu_library(name: str, extra: Sequence[str] = ()) -> Target:
     root, compiler = source_root(), cxx()
     stable_abi, torch_link = torch_flags()
     version = compiler_version(compiler).replace('"', "'")
-    module = ["-isystem", sysconfig.get_path("include"), "-isystem",
-              _build_tool("pybind11").get_include(), f'-DFASTGAN_COMPILER="{version}"']  # fmt: skip
+    module = ["-isystem", sysconfig.get_path("include"), f'-DFASTGAN_COMPILER="{version}"']
     objects = [(root / "module.cpp", [*compiler, *CPU_FLAGS, *module, *extra])]
     for kernel in sorted(root.glob("ops/*/*_cpu.cpp")):  # an op without one runs as plain torch
         binding = kernel.with_name(f"{kernel.stem.removesuffix('_cpu')}.cpp")

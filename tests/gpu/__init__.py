@@ -25,7 +25,7 @@ root of a copy of the working tree:
     make gpu-check GPU_PYTHON=python3 GPU_FLAGS="--quick --out $OUT --commit COMMIT"   # no pip
 
 That python3 needs torch (>= 2.11, with CUDA), numpy, pillow, click, rich, safetensors, pytest and
-hypothesis. The first step builds both libraries into FASTGAN_CACHE_DIR: it needs ninja, pybind11,
+hypothesis. The first step builds both libraries into FASTGAN_CACHE_DIR: it needs ninja,
 g++ (12 or newer), Python's headers and nvcc. Where one of these is missing, build elsewhere, with
 the same Python version and the same sources, and bring the folder along:
 
