@@ -45,6 +45,7 @@ from fastgan._trees import FloatingLeaves, entries_of
 from fastgan.losses.judgement import Judgement, judgement_of, sum_per_sample, total_of
 from fastgan.losses.linearised import linearise, refusal, worth_trying
 from fastgan.ops import gradient_penalty, interpolate_samples
+from fastgan.ops._operands import finite_number
 
 Critic = Callable[..., Any]
 Inputs = Any  # a tree of tensors [N, ...]
@@ -110,7 +111,7 @@ def wgan_gp(
 
     Source: Gulrajani et al. (2017), algorithm 1.
     """
-    reals = _floating("wgan_gp", real)
+    reals, target = _floating("wgan_gp", real), finite_number("wgan_gp", "target", target)
     try:
         fakes = _floating("wgan_gp", entries_of(fake, real)).tensors
     except ValueError as error:
@@ -150,7 +151,7 @@ def dragan(
     Source: Kodali et al. (2017), "On Convergence and Stability of GANs", arXiv 1705.07215, section
     2.3.
     """
-    reals = _floating("dragan", real)
+    reals, noise = _floating("dragan", real), finite_number("dragan", "noise", noise)
     points = reals.replaced(
         [t.detach() + noise * sample_rng.normal_like(t.detach()) for t in reals.tensors]
     )
@@ -189,6 +190,7 @@ def gradient_norm_penalty(
             method="linearised" and D is not piecewise linear, with the operator and its place.
     """
     _check_method("gradient_norm_penalty", method)
+    target = finite_number("gradient_norm_penalty", "target", target)
     leaves = _floating("gradient_norm_penalty", x)
     xs = tuple(t.detach().requires_grad_() for t in leaves.tensors)
     conditions = () if c is None else (c,)
@@ -226,6 +228,7 @@ def logits_and_penalty(
             one tensor; "auto" differentiates others twice.
     """
     _check_method("logits_and_penalty", method)
+    target = finite_number("logits_and_penalty", "target", target)
     leaves = _floating("logits_and_penalty", x)
     xs = tuple(t.detach() for t in leaves.tensors)
     conditions = () if c is None else (c,)

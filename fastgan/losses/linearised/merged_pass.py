@@ -124,7 +124,7 @@ def linearise(
             [*xs, *program.edges],
             torch.ones_like(logits),
             allow_unused=True,
-            retain_graph=not program.is_merged,
+            retain_graph=True,  # D may have kept features for a loss of their own
         )
         gradients = [
             torch.zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=False)

@@ -188,7 +188,7 @@ class Tape(TorchDispatchMode):
             return  # a constant to autograd, or else `_depends_on_x` finds it at its use
         found = _RULES.get(func)
         if found is None:
-            raise NotLinear(_phrase(name))
+            raise NotLinear(_phrase(name, args))
         found(self, func, args, kwargs, out)
 
     def _read(self, operands: Iterable[Any], found: list[int]) -> None:
@@ -280,7 +280,9 @@ def _is_differentiable(out: Any) -> bool:
     return isinstance(first, torch.Tensor) and first.is_floating_point()
 
 
-def _phrase(name: str) -> str:
+def _phrase(name: str, args: tuple) -> str:
+    if "batch_norm" in name and ("no_training" in name or any(arg is False for arg in args)):
+        return "is batch norm in eval mode, which has no rule here"
     for phrase, parts in _PHRASES.items():
         if any(part in name for part in parts):
             return phrase

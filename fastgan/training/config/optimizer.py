@@ -4,7 +4,7 @@
 import math
 from dataclasses import dataclass
 
-from fastgan.training.config.requirements import require
+from fastgan.training.config.requirements import require, require_numbers
 
 __all__ = ["EmaConfig", "OptimizerConfig", "ScheduleConfig"]
 
@@ -42,6 +42,7 @@ class OptimizerConfig:
     alpha: float = 0.99
 
     def __post_init__(self):
+        require_numbers(self)
         require(self.name in OPTIMIZERS, "name", f"one of {', '.join(OPTIMIZERS)}", self.name,
                 "adam is the default")  # fmt: skip
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
@@ -76,6 +77,7 @@ class EmaConfig:
     rampup_ratio: float | None = 0.05
 
     def __post_init__(self):
+        require_numbers(self, "ema.")
         require(self.half_life_kimg >= 0, "ema.half_life_kimg", "a number >= 0",
                 self.half_life_kimg, "0 switches averaging off")  # fmt: skip
         is_fine = self.rampup_ratio is None or self.rampup_ratio > 0
@@ -130,6 +132,7 @@ class ScheduleConfig:
     lr_decay_kimg: float = 0.0
 
     def __post_init__(self):
+        require_numbers(self, "schedule.")
         require(0 < self.lr_decay <= 1, "schedule.lr_decay", "a number in (0, 1]", self.lr_decay,
                 "1 is constant")  # fmt: skip
         require(self.lr_decay == 1 or self.lr_decay_kimg > 0, "schedule.lr_decay_kimg",

@@ -18,7 +18,7 @@ from fastgan.modalities import load_modality, modalities
 from fastgan.models import load_architecture
 from fastgan.training.config.json_dataclass import config_values, from_json, to_json
 from fastgan.training.config.optimizer import EmaConfig, OptimizerConfig, ScheduleConfig
-from fastgan.training.config.requirements import require, require_whole
+from fastgan.training.config.requirements import require, require_numbers, require_whole
 from fastgan.training.config.step import StepConfig
 
 __all__ = [
@@ -70,10 +70,10 @@ class DataConfig:
     class_balance: float = 0.0
 
     def __post_init__(self):
+        require_numbers(self, "data.")
         require(self.modality in modalities(), "data.modality", f"one of {', '.join(modalities())}",
                 self.modality, "a modality is a folder of fastgan/modalities")  # fmt: skip
-        require(isinstance(self.options, dict), "data.options", "a dict", self.options,
-                "{} is the default")  # fmt: skip
+        require(isinstance(self.options, dict), "data.options", "a dict", self.options, "try {}")
         require(self.on_device in MODES, "data.on_device", f"one of {', '.join(MODES)}",
                 self.on_device, "auto is the default")  # fmt: skip
         require(0 <= self.class_balance <= 1, "data.class_balance", "a number from 0 to 1",
@@ -126,6 +126,7 @@ class AugmentConfig:
     held_out_share: float = 0.1
 
     def __post_init__(self):
+        require_numbers(self, "augment.")
         modes = typing.get_args(typing.get_type_hints(AugmentConfig)["mode"])
         require(self.mode in modes, "augment.mode", f"one of {', '.join(modes)}", self.mode,
                 "noaug is the default")  # fmt: skip
@@ -225,8 +226,7 @@ class TrainConfig(StepConfig):
             require(value > 0, name, "a positive number (thousands of images)", value, "try 4")
         metrics = load_modality(self.data.modality).metric.NAMES if self.metrics else ()
         for name in self.metrics:
-            known = ", ".join(metrics)
-            require(name in metrics, "metrics", f"some of {known}", name, "() computes none")
+            require(name in metrics, "metrics", f"some of {', '.join(metrics)}", name, "try ()")
         self._check_augment()
         self._check_model()
         self._check_frozen_layers()

@@ -12,7 +12,7 @@ from typing import Any
 from fastgan.losses import Objective, load_objective
 from fastgan.losses.gradient_penalty import METHODS
 from fastgan.training.config.optimizer import EmaConfig, OptimizerConfig, ScheduleConfig
-from fastgan.training.config.requirements import require, require_whole
+from fastgan.training.config.requirements import require, require_numbers, require_whole
 
 __all__ = ["StepConfig"]
 
@@ -155,6 +155,7 @@ class StepConfig:
     exchange_dtype: str = "fp32"
 
     def __post_init__(self):
+        require_numbers(self)
         for name in (
             "batch", "d_reg_interval", "g_reg_interval", "pl_batch_shrink", "exchange_buckets",
             "n_critic",

@@ -22,7 +22,7 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     concern several processes.
 
     Args:
-        state: of this rank.
+        state: of this rank, `TrainStep.state` too.
         ranks: of this run; None for one process.
 
     Raises:
@@ -33,12 +33,16 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     check_split(state.config, world_size)
     check_groups(state.config, state.D, world_size)
     context.rng_key = torch.zeros([], dtype=torch.int64, device=state.device)
+    context.seed = torch.initial_seed() % 2**31
     if ranks is None:
         return
     ranks.release_before_close(context)
     context.rank, context.world_size = ranks.rank, world_size
-    counters = ranks.broadcast_object("counters", [state.step, state.nimg, state.tick])
-    state.step, state.nimg, state.tick = counters
+    names = [name for name in ("step", "nimg", "tick") if hasattr(state, name)]
+    counters = ranks.broadcast_object("counters", [getattr(state, name) for name in names])
+    for name, value in zip(names, counters, strict=True):
+        setattr(state, name, value)
+    context.seed = ranks.broadcast_object("seed", context.seed)
     ranks.connect()
     ranks.broadcast_(shared_tensors(state).values())
     ranks.compare(shared_tensors(state), "before the first step")
@@ -50,8 +54,9 @@ def replicate(state: TrainState, ranks: Ranks | None) -> None:
     context.all_reduce_gradient = exchange.finish
     context.last_backward = exchange.backward if config.exchange_buckets > 1 else None
     context.all_reduce_means = lambda: ranks.all_reduce_means_(means())
+    seed = getattr(config, "seed", context.seed)
     if ranks.rank > 0:  # modules that draw from torch's own generator draw other numbers per rank
-        torch.manual_seed(sample_rng.step_key(state.config.seed + ranks.rank, state.nimg))
+        torch.manual_seed(sample_rng.step_key(seed + ranks.rank, state.nimg))
 
 
 def shared_tensors(state: TrainState) -> dict[str, Tensor]:

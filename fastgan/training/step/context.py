@@ -49,6 +49,7 @@ class StepContext:
         gathered: the batch that a captured step gathers on the device (`step.picks`), or nothing.
         rng_key: int64 [], the key of the current step, with which every sample draws random
             numbers of its own (`fastgan.sample_rng`); None: torch's global generator.
+        seed: of those keys, where the configuration has none.
         rank: of this process; it has samples rank, rank + world_size, … of each batch.
         world_size: the number of processes that train together.
         all_reduce_gradient: called once per phase with the flat gradient of one network and its
@@ -83,6 +84,7 @@ class StepContext:
     runner: PhaseRunner | None = None
     gathered: list[Batch] = field(default_factory=list)
     rng_key: Tensor | None = None
+    seed: int = 0
     rank: int = 0
     world_size: int = 1
     all_reduce_gradient: Callable[[Tensor], None] | None = None

@@ -13,7 +13,8 @@ def set_scalars(state: StepState) -> None:
     the blur's σ and the key of the random numbers of step `state.step`."""
     config = state.config
     if state.context.rng_key is not None:
-        state.context.rng_key.fill_(sample_rng.step_key(config.seed, state.position))
+        seed = getattr(config, "seed", state.context.seed)
+        state.context.rng_key.fill_(sample_rng.step_key(seed, state.position))
     schedule, kimg = config.schedule, state.kimg
     lr_factor = schedule.lr_factor(kimg) * state.faults.lr_factor
     optimizers = ((state.g_optimizer, config.g_optimizer), (state.d_optimizer, config.d_optimizer))

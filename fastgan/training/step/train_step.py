@@ -2,6 +2,7 @@
 """`TrainStep`: the training step for a user's own loop and networks."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from math import nan
@@ -159,8 +160,9 @@ class TrainStep:
             c: their conditions [N, ...], a tree likewise; None for unconditional networks.
 
         Raises:
-            ValueError: when a shape, dtype or device differs from the first call's, or c is given
-                and neither network takes it.
+            ValueError: when a shape, dtype or device differs from the first call's, c is given
+                and neither network takes it, or torchrun started several processes that are not
+                connected (the message says how).
         """
         batch = Batch(x=x, c=c)
         if self._example is None:
@@ -256,6 +258,7 @@ class TrainStep:
 
     def _begin(self, batch: Batch) -> None:
         state = self.state
+        self._require_connected()
         self._require_samples(batch.x)
         takes_c = state.context.g_takes_c or state.context.d_takes_c
         if batch.c is not None and not takes_c and state.config.latents != "none":
@@ -269,6 +272,19 @@ class TrainStep:
         if not self._has_batch:
             state.config = dataclasses.replace(state.config, batch=batch.n)
         self._example = Batch(*(map_tensors(Tensor.detach, tree) for tree in (batch.x, batch.c)))
+
+    def _require_connected(self) -> None:
+        """ValueError where other processes train and nothing keeps their networks equal."""
+        processes = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+        if processes > 1 and self.state.context.world_size == 1:
+            raise ValueError(
+                f"TrainStep: torchrun started {processes} processes, and nothing keeps their "
+                "networks equal; before the first step call "
+                "fastgan.training.distributed.replica.replicate(step.state, ranks) within "
+                "fastgan.training.distributed.ranks.join(device) as ranks, and pass the batch of "
+                "all processes together as batch=; for networks of each process alone, delete "
+                "WORLD_SIZE from os.environ"
+            )
 
     def _require_held_out(self, name: str, got: Any, first: Any) -> None:
         found, wanted = (

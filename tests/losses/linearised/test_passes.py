@@ -20,6 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from fastgan.losses.gradient_penalty import gradient_norm_penalty
 from fastgan.losses.linearised import linearise
 
 
@@ -177,3 +178,36 @@ def test_bfloat16_parameters():
     theirs = relative_errors(by_double_backward(D, x)[2], exact)
     mine = relative_errors(by_linearising(D, x)[2], exact)
     assert all(mine[name] <= max(0.02, 2 * theirs[name]) for name in exact)
+
+
+class KeepsFeatures(nn.Module):
+    """A critic that keeps what it computed, as for a loss of its own on the features."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Linear(8, 1)
+
+    def forward(self, x):
+        self.features = F.leaky_relu(self.conv(x), 0.2)
+        return self.last(self.features.mean((2, 3)))
+
+
+def test_a_loss_on_kept_features_beside_the_penalty():
+    """Either of any size: the graph of the recorded forward pass is kept as long as they are."""
+    torch.manual_seed(0)
+    D, x = KeepsFeatures(), torch.randn(4, 3, 8, 8)
+    found = []
+    for method in ("linearised", "double_backward"):
+        D.zero_grad()
+        penalty = gradient_norm_penalty(D, x, method=method).mean()
+        (penalty + D.features.square().mean()).backward()
+        found.append([p.grad.clone() for p in D.parameters() if p.grad is not None])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_batch_norm_in_eval_mode_is_not_said_to_use_the_statistics_of_the_batch():
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 1))
+    for mode, words in ((True, "normalises by statistics"), (False, "is batch norm in eval mode")):
+        with pytest.raises(NotImplementedError, match=words):
+            gradient_norm_penalty(D.train(mode), torch.randn(4, 3, 8, 8), method="linearised")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 
 import pytest
 
@@ -10,6 +11,7 @@ from fastgan.training.config.run import (
     EmaConfig,
     OptimizerConfig,
     ScheduleConfig,
+    StepConfig,
     TrainConfig,
 )
 
@@ -195,3 +197,22 @@ def test_with_changes_reaches_into_nested_configs():
     assert (config.g_optimizer.lr, config.g_optimizer.betas) == (0.5, (0.0, 0.99))
     with pytest.raises(TypeError, match="bogus"):
         config.with_changes(bogus=1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, True, 1j, "1"])
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (StepConfig, "r1_gamma", "r1_gamma"),
+        (StepConfig, "d_weight_clip", "d_weight_clip"),
+        (StepConfig, "n_critic", "n_critic"),
+        (OptimizerConfig, "lr", "lr"),
+        (EmaConfig, "half_life_kimg", "ema.half_life_kimg"),
+        (ScheduleConfig, "lr_end", "schedule.lr_end"),
+        (AugmentConfig, "ada_kimg", "augment.ada_kimg"),
+        (DataConfig, "class_balance", "data.class_balance"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_its_name(make, name, message, value):
+    with pytest.raises(ValueError, match=rf"^{message}: expected a finite number, got "):
+        make(**{name: value})

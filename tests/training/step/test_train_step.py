@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,10 @@ from fastgan.training import OptimizerConfig, TrainStep
 from fastgan.training.config.run import EmaConfig, ScheduleConfig
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import create_state
+
+CONNECTED_STEP = Path(__file__).parents[1] / "connected_step_worker.py"
+sys.path.insert(0, str(CONNECTED_STEP.parent))
+from rank_processes import start_ranks  # noqa: E402
 
 
 class Melody(nn.Module):
@@ -351,3 +357,15 @@ def test_samples_of_another_form_are_refused(x, words):
     step = TrainStep(nn.Linear(3, 2), nn.Linear(2, 1), latent_shape=3)
     with pytest.raises(ValueError, match=f"TrainStep.*{words}"):
         step(x)
+
+
+@pytest.mark.parametrize("way", ["connected", "alone"])
+def test_two_processes_are_connected_or_refused(way):
+    outputs, codes = start_ranks([sys.executable, str(CONNECTED_STEP), way])
+    if way == "connected":
+        assert codes == [0, 0], outputs
+        assert all("equal" in output for output in outputs)
+    else:
+        assert codes == [1, 1]
+        for output in outputs:
+            assert "TrainStep: torchrun started 2 processes, and nothing keeps their" in output
