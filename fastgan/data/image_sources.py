@@ -52,7 +52,9 @@ class ZipSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._forget()
-        entries = dict.fromkeys(e.filename for e in self._archive().infolist() if not e.is_dir())
+        entries = dict.fromkeys(
+            e.filename for e in self._archive().infolist() if e.filename and not e.is_dir()
+        )
         self.files = _by_normal_name(entries, path)
         self.names = image_names_of(self.files)
         self.unread = unread_suffixes(self.files)

@@ -24,12 +24,14 @@ from fastgan.data.open_images import open_images
 from fastgan.data.pack import pack
 from fastgan.data.tar_shards import write_index
 from fastgan.models.mlp import Config
-from fastgan.training.checkpoint import checkpoint, file
+from fastgan.training.checkpoint import checkpoint, file, random_state
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.step.state import build_state
 from tests.hostile.byte_changes import damaged, refusal
 
+# Pillow's warning of large pictures is its own; those that are bombs are refused by us.
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 MODEL = Config(z_dim=3, img_height=4, img_width=4, g_hidden=(5,), d_hidden=(5,))
 
 
@@ -81,6 +83,17 @@ def test_damaged_tensors_with_a_right_hash_load_or_are_refused(saved, count):
         assert refusal(lambda: checkpoint.load(state, path), CheckpointError) != "without a word"
     path.write_bytes(tensors)
     path.with_suffix(".json").write_bytes(text)
+
+
+def test_a_random_state_that_no_generator_has_is_refused_before_anything_is_changed(saved):
+    _, path = saved
+    found = file.read_tensors(path, file.read_document(path))
+    for name, at, value in (("rng.numpy", 3, 2**56), ("rng.numpy", 624, 10**6),
+                            ("rng.python", 0, -1), ("rng.python", 624, 700)):  # fmt: skip
+        changed = found | {name: found[name].clone()}
+        changed[name][at] = value
+        assert random_state.fault(changed), (name, at)
+    assert random_state.fault(found) == ""
 
 
 def encoded(form, mode="RGB"):
@@ -204,6 +217,7 @@ def hostile_zips(folder):
         ("b.png", png),
         ("dataset.json", '{"labels":[["a.png",0],["b.png",999999999]]}'),
     )
+    zips["an entry without a name"] = made(("x", png)).replace(b"\1\0\0\0", b"\0\0\0\0")
     zips["no images"] = made(("a.txt", b""))
     zips["no entries"] = made()
     zips["encrypted"] = made(("a.png", png)).replace(
@@ -217,7 +231,6 @@ def hostile_zips(folder):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_zips_that_are_made_to_do_harm(tmp_path):
     """Each is read, or refused in words; nothing is written anywhere."""
     zips = hostile_zips(tmp_path)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastgan.models import load_architecture
 from fastgan.models._network import at_most, check_numbers
-from fastgan.training.checkpoint import file, retention
+from fastgan.training.checkpoint import file, random_state, retention
 from fastgan.training.checkpoint.contents import Contents, all_tensors, fill, stage
 from fastgan.training.checkpoint.file import CheckpointError
 from fastgan.training.checkpoint.other_kinds import advice_on
@@ -129,6 +129,8 @@ def load(state: TrainState, path: Path) -> dict[str, Any]:
                 f"checkpoint: {path} has {what} {', '.join(sorted(document[what]))}; expected "
                 f"{', '.join(sorted(names))}"
             )
+    if why := random_state.fault(saved):
+        raise CheckpointError(f"checkpoint: {path} has no random state that can be set: {why}")
     fill(state, saved, document)
     return document
 

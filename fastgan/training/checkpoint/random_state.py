@@ -33,6 +33,22 @@ def read(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
+def fault(states: dict[str, Tensor]) -> str:
+    """Why the generators of the host can't be set to these states; "" where they can."""
+    try:
+        torch.Generator().set_state(states["rng.cpu"])
+        *words, has_spare, spare = states["rng.python"].tolist()
+        random.Random().setstate((3, tuple(words), _number(spare) if has_spare else None))
+        *keys, position, has_normal, normal = states["rng.numpy"].tolist()
+        keys = np.array(keys, dtype=np.uint32)
+        np.random.RandomState().set_state(("MT19937", keys, position, has_normal, _number(normal)))
+        if not 0 <= position <= 624:
+            raise ValueError(f"position {position} of numpy's generator")
+    except (ValueError, OverflowError, RuntimeError, TypeError) as error:
+        return str(error)
+    return ""
+
+
 def restore(states: dict[str, Tensor], device: torch.device) -> None:
     """Sets them as `read` found them; "rng.cuda" is used on a GPU, where it is there."""
     torch.set_rng_state(states["rng.cpu"])
