@@ -66,6 +66,21 @@ def test_a_damaged_checkpoint_is_refused(saved, count):
     assert checkpoint.load(state, path) == whole
 
 
+def test_a_reader_that_checks_nothing_is_seen(saved, monkeypatch):
+    """Without the comparison of hashes some damaged copy loads; other errors are not hidden."""
+    state, path = saved
+    tensors = path.read_bytes()
+    monkeypatch.setattr(file, "_check_hash", lambda *_: None)
+    said = []
+    for changed in damaged(tensors, 40, seed=1):
+        path.write_bytes(changed)
+        said.append(refusal(lambda: checkpoint.load(state, path), CheckpointError))
+    path.write_bytes(tensors)
+    assert None in said
+    with pytest.raises(KeyError):
+        refusal(lambda: {}["a"], ValueError)
+
+
 @counts(200, 4000)
 def test_damaged_tensors_with_a_right_hash_load_or_are_refused(saved, count):
     """Whoever changes the tensors can compute the hash: then the format must hold by itself."""
