@@ -8,19 +8,23 @@
 
 #include <cstring>
 
-#include "common/isa.h"
+#include "common/amx/support.h"
 
 namespace {
 
-constexpr const char* kIsaNames[] = {"baseline", "avx2", "avx512"};
+constexpr const char* kIsaNames[] = {"baseline", "avx2", "avx512", "amx"};
+
+constexpr int kAmx = 3;  // AVX-512's kernels, but for the ops that have others
 
 PyObject* active_isa(PyObject*, PyObject*) {
-  return PyUnicode_FromString(kIsaNames[int(fastgan::active_isa())]);
+  return PyUnicode_FromString(kIsaNames[fastgan::uses_amx() ? kAmx : int(fastgan::active_isa())]);
 }
 
 PyObject* supported_isas(PyObject*, PyObject*) {
+  const bool has_amx = fastgan::supported_isa() == fastgan::Isa::kAvx512 && fastgan::supports_amx();
+  const int top = has_amx ? kAmx : int(fastgan::supported_isa());
   PyObject* names = PyList_New(0);
-  for (int i = 0; names != nullptr && i <= int(fastgan::supported_isa()); ++i) {
+  for (int i = 0; names != nullptr && i <= top; ++i) {
     PyObject* name = PyUnicode_FromString(kIsaNames[i]);
     if (name == nullptr || PyList_Append(names, name) != 0) Py_CLEAR(names);
     Py_XDECREF(name);
@@ -31,12 +35,13 @@ PyObject* supported_isas(PyObject*, PyObject*) {
 PyObject* limit_isa(PyObject*, PyObject* argument) {
   const char* wanted = PyUnicode_AsUTF8AndSize(argument, nullptr);
   if (wanted == nullptr) return nullptr;  // TypeError: it is no str
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i <= kAmx; ++i)
     if (std::strcmp(wanted, kIsaNames[i]) == 0) {
-      fastgan::limit_isa(fastgan::Isa(i));
+      fastgan::limit_amx(i == kAmx);
+      fastgan::limit_isa(i == kAmx ? fastgan::Isa::kAvx512 : fastgan::Isa(i));
       Py_RETURN_NONE;
     }
-  return PyErr_Format(PyExc_ValueError, "limit_isa: expected baseline, avx2 or avx512, got %s",
+  return PyErr_Format(PyExc_ValueError, "limit_isa: expected baseline, avx2, avx512 or amx, got %s",
                       wanted);
 }
 

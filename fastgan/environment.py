@@ -74,7 +74,7 @@ def cuda_build() -> str:
 
 def isa() -> str:
     """`FASTGAN_ISA`: highest CPU instruction set to use; `auto` asks the processor."""
-    return _choice("FASTGAN_ISA", ("auto", "baseline", "avx2", "avx512"), "auto")
+    return _choice("FASTGAN_ISA", ("auto", "baseline", "avx2", "avx512", "amx"), "auto")
 
 
 def winograd() -> str:

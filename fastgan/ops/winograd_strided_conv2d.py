@@ -12,16 +12,22 @@ odd ones one tap:
 
 with A, B and G from the points ±1/2, ±5/4, ∞. The adjoint is computed as such, from 4×4 pixels of
 dy to 9×9 of dx, of which a row and a column are added to the neighbours' in a pass of their own.
+On a processor with AMX (bfloat16 tiles; Linux, FASTGAN_ISA above avx512) float32 is computed by
+direct sums instead: each number is split into three bfloat16 parts, and six of their nine products
+are summed in float32 (`csrc/common/amx/product.h`).
 Kernels take float32 (and float64, slowly, so that derivatives can be checked), any strides, and
 compute in channels_last: an x in another layout is copied. Results are channels_last where x is,
 else contiguous. They have the same bits for any number of threads.
 Derivatives: any order; the three ops are each other's derivatives.
 Errors: up to 4 eps · Σ|x||w| (LARGEST_ERROR), where direct summation has 1 to 3. Memory beside the
 result: 10 MiB of transformed weights, and per thread up to 81·24·(1.25·C + 64) elements; for the
-adjoint 17 of 64 pixels of its result more; for dw per thread 6 MiB at most, and partial sums.
+adjoint 17 of 64 pixels of its result more; for dw per thread 6 MiB at most, and partial sums. With
+AMX errors are up to 1.2 eps · Σ|x||w|, lower parts of numbers below 2⁻¹⁰² are lost, and an infinite x
+or w yields NaN; memory is 16 MiB of split weights, and per thread 1 MiB, or what three rows take.
 There is no CUDA kernel. `fastgan.ops.conv2d` and `conv_transpose2d` choose; call those.
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4; the
-decomposition by phases is the polyphase one of multirate filters.
+decomposition by phases is the polyphase one of multirate filters. Henry, Tang & Heinecke,
+"Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations" (2019).
 """
 
 import torch
@@ -42,6 +48,7 @@ LARGEST_ERROR = {
     256: (0.8, 2.0, 2.6),
     512: (0.6, 1.3, 3.0),
 }
+LARGEST_AMX_ERROR = 1.2  # of any of the three
 
 
 def strided_size(size: int, pad: int) -> int:

@@ -278,7 +278,9 @@ def test_every_instruction_set_gives_the_same_results(native, tmp_path):
 
 
 def test_limit_isa_refuses_other_names(native):
-    with pytest.raises(ValueError, match="limit_isa: expected baseline, avx2 or avx512, got sse"):
+    with pytest.raises(
+        ValueError, match="limit_isa: expected baseline, avx2, avx512 or amx, got sse"
+    ):
         native.limit_isa("sse")
 
 

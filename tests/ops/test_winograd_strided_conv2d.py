@@ -19,7 +19,7 @@ from fastgan.ops import (
     winograd_strided_conv2d,
     winograd_strided_conv_transpose2d,
 )
-from fastgan.ops.winograd_strided_conv2d import LARGEST_ERROR, strided_size
+from fastgan.ops.winograd_strided_conv2d import LARGEST_AMX_ERROR, LARGEST_ERROR, strided_size
 
 CL = torch.channels_last
 CONV = torch.ops.fastgan.winograd_strided_conv2d.default
@@ -216,7 +216,7 @@ def test_layouts(lay_out, device, seed):
     check(x, w, random((2, 4, 5, 6), torch.float32, device, lay_out), (0, 0))
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"])
 def test_every_instruction_set(isa, native, device, seed):
     if isa not in native.supported_isas():
         pytest.skip(f"this processor has no {isa}")
@@ -274,8 +274,54 @@ def test_the_error_is_as_documented(channels, native, device, seed):
     want = plain(x, w, dy, (0, 0), torch.float64)
     scale = plain(x.abs(), w.abs(), dy.abs(), (0, 0), torch.float64)
     found = [float(errors(*t).max()) for t in zip(found, want, scale, strict=True)]
-    for got, limit in zip(found, LARGEST_ERROR[channels], strict=True):
-        assert got <= 1.5 * limit, (found, LARGEST_ERROR[channels])
+    has_amx = native.active_isa() == "amx"
+    limits = [LARGEST_AMX_ERROR] * 3 if has_amx else LARGEST_ERROR[channels]
+    for got, limit in zip(found, limits, strict=True):
+        assert got <= 1.5 * limit, (found, limits)
+
+
+# n, c, k, h, w, padding: several images in a band and bands in an image; a last channel, a last 16
+# of 32 and a last block of 64 or 128; rows and columns that share a tile of 16 pixels
+AMX_SHAPES = {
+    "images in a band": (5, 70, 150, 9, 9, (0, 0)),
+    "bands in an image": (1, 34, 40, 67, 83, (1, 0)),
+    "a tile of one pixel": (2, 32, 17, 3, 3, (0, 0)),
+    "wide rows": (1, 9, 49, 5, 133, (2, 1)),
+    "weights in two blocks": (1, 1600, 264, 3, 3, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", AMX_SHAPES)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_direct_sums_on_amx(name, layout, native, device, seed):
+    """In the units of plain sums, with weights in every order of their strides."""
+    if native.active_isa() != "amx":
+        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    n, c, k, h, w, padding = AMX_SHAPES[name]
+    shapes = (n, c, h, w), (k, c, 3, 3), (n, k, *sizes(h, w, padding))
+    fmt = CL if layout == "channels_last" else torch.contiguous_format
+    x, weight, dy = (random(s, torch.float32, device).contiguous(memory_format=fmt) for s in shapes)
+    got = (
+        CONV(x, weight, *padding),
+        TRANSPOSED(dy, weight, *padding, h, w),
+        WEIGHT(x, dy, *padding),
+    )
+    want = plain(x, weight, dy, padding, torch.float64)
+    scale = plain(x.abs(), weight.abs(), dy.abs(), padding, torch.float64)
+    for what, *of in zip(("y", "dx", "dw"), got, want, scale, strict=True):
+        assert float(errors(*of).max()) <= 1.5 * LARGEST_AMX_ERROR, what
+
+
+def test_all_digits_count_on_amx(native, device):
+    """Parts that a product of bfloat16 numbers would lose, of x and of w."""
+    if native.active_isa() != "amx":
+        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    a, b = 1 + 2.0**-23, 1 - 2.0**-24
+    x, w = (torch.full((1, 1, 3, 3), v, device=device) for v in (0.0, 0.0))
+    x[..., 1, 1], w[..., 1, 1] = a, b
+    assert CONV(x, w, 0, 0).item() == pytest.approx(a * b, rel=2.0**-23)
+    assert CONV(x, torch.ones_like(w), 0, 0).item() == a
+    assert CONV(torch.ones_like(x), w, 0, 0).item() == b
 
 
 @pytest.mark.parametrize("output_padding", [0, (0, 1)])

@@ -5,13 +5,12 @@
 #pragma once
 
 #include "tiles.h"
+#include "weight_parts.h"
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
 
 constexpr int64_t kWeightChannels = 128;  // most channels of a task, on either side
-constexpr int64_t kSquare = 16;           // channels, on either side
-constexpr int64_t kMostTasks = 8;         // beyond which the tiles are not split
 
 template <class M, class S>
 struct WeightGradient {
@@ -167,48 +166,12 @@ struct WeightGradient {
       run_task(task, zeros, xs, ys, sums);
   }
 
-  // dw = Σ_parts partial, from rows of k to any layout by squares of channels: a square is turned
-  // in a buffer of its own, because the strides of dw can put all its rows into a few cache sets.
-  void add_parts(int64_t begin, int64_t end) const {
-    const int64_t squares_k = divide_up(s.k, kSquare);
-    for (int64_t square = begin; square < end; ++square)
-      add_square(square / squares_k * kSquare, square % squares_k * kSquare);
-  }
-
-  void add_square(int64_t c0, int64_t k0) const {
-    constexpr int64_t taps = kTap * kTap;
-    T sums[kSquare][taps][kSquare];  // [k, tap, c]
-    const T* partial = static_cast<const T*>(p.shared);
-    const int64_t width = smaller(kSquare, s.k - k0), height = smaller(kSquare, s.c - c0);
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      for (int64_t c = 0; c < height; ++c) {
-        T sum[kSquare] = {};
-        for (int64_t part = 0; part < p.plan.parts; ++part) {
-          const T* from = partial + ((part * taps + tap) * s.c + c0 + c) * s.k + k0;
-          for (int64_t k = 0; k < width; ++k) sum[k] += from[k];
-        }
-        for (int64_t k = 0; k < kSquare; ++k) sums[k][tap][c] = sum[k];
-      }
-    }
-    for (int64_t k = 0; k < width; ++k) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        T* to = static_cast<T*>(p.dw) + (k0 + k) * p.stride_k + c0 * p.stride_c +
-                tap / kTap * p.stride_row + tap % kTap * p.stride_col;
-        for (int64_t c = 0; c < height; ++c) to[c * p.stride_c] = sums[k][tap][c];
-      }
-    }
-  }
-
   void run(const Exec& exec) const {
     auto workers = [&](int64_t begin, int64_t end) {
       for (int64_t worker = begin; worker < end; ++worker) run_worker(worker);
     };
     parallel(exec, p.plan.workers, 1, workers);
-    auto squares = [&](int64_t begin, int64_t end) { add_parts(begin, end); };
-    const int64_t square_bytes =
-        kSquare * kSquare * kTap * kTap * (p.plan.parts + 1) * int64_t(sizeof(T));
-    parallel(exec, divide_up(s.c, kSquare) * divide_up(s.k, kSquare),
-             at_least_one(kGrainBytes / square_bytes), squares);
+    add_weight_parts<T>(p, exec);
   }
 };
 

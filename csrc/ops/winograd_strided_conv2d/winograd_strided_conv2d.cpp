@@ -17,7 +17,7 @@ Tensor conv(const Tensor& x, const Tensor& w, int64_t pad_y, int64_t pad_x) {
   const char* op = "winograd_strided_conv2d";
   Guard guard(x);
   check_winograd_pair(op, x, w, pad_y, pad_x);
-  const WinogradStridedConv2dKernels& kernels = winograd_strided_conv2d_kernels();
+  const WinogradStridedConv2dKernels& kernels = strided_kernels(winograd_is_double(op, x));
   return winograd_conv(op, x, w, {1, false}, strided_size(x.size(2), pad_y),
                        strided_size(x.size(3), pad_x), pad_y, pad_x, kernels.plan_conv,
                        kernels.conv);
@@ -31,7 +31,7 @@ Tensor transposed(const Tensor& dy, const Tensor& w, int64_t pad_y, int64_t pad_
   STD_TORCH_CHECK(h >= 0 && width >= 0 && dy.size(2) == strided_size(h, pad_y) &&
                       dy.size(3) == strided_size(width, pad_x),
                   op, ": dy does not match the size of x");
-  const WinogradStridedConv2dKernels& kernels = winograd_strided_conv2d_kernels();
+  const WinogradStridedConv2dKernels& kernels = strided_kernels(winograd_is_double(op, dy));
   return winograd_conv(op, dy, w, {0, false}, h, width, pad_y, pad_x, kernels.plan_transposed,
                        kernels.transposed);
 }
@@ -43,7 +43,7 @@ Tensor weight(const Tensor& x, const Tensor& dy, int64_t pad_y, int64_t pad_x) {
   STD_TORCH_CHECK(x.size(0) == dy.size(0) && dy.size(2) == strided_size(x.size(2), pad_y) &&
                       dy.size(3) == strided_size(x.size(3), pad_x),
                   op, ": dy does not match x");
-  const WinogradStridedConv2dKernels& kernels = winograd_strided_conv2d_kernels();
+  const WinogradStridedConv2dKernels& kernels = strided_kernels(winograd_is_double(op, x));
   return winograd_weight(op, x, dy, pad_y, pad_x, kernels.plan_weight, kernels.weight);
 }
 

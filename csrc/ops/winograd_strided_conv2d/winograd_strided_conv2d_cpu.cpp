@@ -5,6 +5,11 @@
 #include "../../common/winograd/conv.h"
 #include "../../common/winograd/weight.h"
 #include "transforms.h"
+#if defined(__AVX512BW__) && defined(__linux__)
+#include "amx_conv.h"
+#include "amx_weight.h"
+#define FASTGAN_HAS_AMX
+#endif
 
 namespace fastgan::FASTGAN_ISA {
 namespace {
@@ -21,12 +26,43 @@ int run(const Params& p, const Exec& exec) {
   return 0;
 }
 
+#if defined(FASTGAN_HAS_AMX)
+template <class Kernel>
+WinogradPlan plan_amx(const WinogradShape& s, bool, int64_t threads) {
+  return Kernel::plan(s, threads);
+}
+
+template <class Kernel, class Params>
+int run_amx(const Params& p, const Exec& exec) {
+  Kernel(p).run(exec);
+  return 0;
+}
+
+constexpr WinogradStridedConv2dKernels kAmxKernels = {
+    plan_amx<amx::DirectConv<false>>,
+    plan_amx<amx::DirectConv<true>>,
+    plan_amx<amx::DirectWeight>,
+    run_amx<amx::DirectConv<false>>,
+    run_amx<amx::DirectConv<true>>,
+    run_amx<amx::DirectWeight>,
+    nullptr,
+};
+constexpr const WinogradStridedConv2dKernels* kAmx = &kAmxKernels;
+#else
+constexpr const WinogradStridedConv2dKernels* kAmx = nullptr;
+#endif
+
 }  // namespace
 
 extern const WinogradStridedConv2dKernels winograd_strided_conv2d;
 const WinogradStridedConv2dKernels winograd_strided_conv2d = {
-    plan<Conv, Strided>, plan<Conv, Transposed>, plan<WeightGradient, Strided>,
-    run<Conv, Strided>,  run<Conv, Transposed>,  run<WeightGradient, Strided>,
+    plan<Conv, Strided>,
+    plan<Conv, Transposed>,
+    plan<WeightGradient, Strided>,
+    run<Conv, Strided>,
+    run<Conv, Transposed>,
+    run<WeightGradient, Strided>,
+    kAmx,
 };
 
 }  // namespace fastgan::FASTGAN_ISA
