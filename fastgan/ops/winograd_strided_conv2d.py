@@ -22,7 +22,7 @@ Derivatives: any order; the three ops are each other's derivatives.
 Errors: up to 4 eps · Σ|x||w| (LARGEST_ERROR), where direct summation has 1 to 3. Memory beside the
 result: 10 MiB of transformed weights, and per thread up to 81·24·(1.25·C + 64) elements; for the
 adjoint 17 of 64 pixels of its result more; for dw per thread 6 MiB at most, and partial sums. With
-AMX errors are up to 1.2 eps · Σ|x||w|, lower parts of numbers below 2⁻¹⁰² are lost, and an infinite x
+AMX errors are up to 1.2 eps · Σ|x||w|, lower parts of numbers below 2⁻¹⁰² are lost, an infinite x
 or w yields NaN; memory is 16 MiB of split weights, and per thread 1 MiB, or what three rows take.
 There is no CUDA kernel. `fastgan.ops.conv2d` and `conv_transpose2d` choose; call those.
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4; the
