@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ of the CPU library with narrowing conversions, shadowing and promotions as errors.
+
+    python tests/conversions/conversions.py
+
+looks at each source once, by the compiler's own checks; it writes nothing. The build itself takes
+them for no errors: another compiler than the tested one may warn of more.
+"""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from fastgan import _build
+
+FLAGS = ["-fsyntax-only", "-Werror", "-Wconversion", "-Wshadow", "-Wdouble-promotion"]
+LIMIT_SECONDS = 600
+
+
+def sources() -> dict[Path, Sequence[str]]:
+    """Each source of the CPU library with its command: one set of instructions of a kernel."""
+    found: dict[Path, Sequence[str]] = {}
+    for source, command in _build.cpu_library("_C").objects:
+        found.setdefault(source, command)
+    return found
+
+
+def complaint(source: Path, command: Sequence[str]) -> str:
+    """What the compiler says of a source; empty if nothing."""
+    line = [*command, *FLAGS, str(source)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    return "" if done.returncode == 0 else f"{shlex.join(line)}\n{done.stderr}"
+
+
+def main() -> int:
+    found = [text for source, command in sources().items() if (text := complaint(source, command))]
+    print("\n".join(found) or f"{len(sources())} sources, no complaint")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
