@@ -42,6 +42,7 @@ def ops_table(results: Results) -> str:
     """Least, median and most over the shapes of a file."""
     lines = []
     for name, rows in _rows(results, "op"):
+        rows = [r for r in rows if not r.get("is_as_written")]
         for op, mode in dict.fromkeys((r["op"], r["mode"]) for r in rows):
             here = [r for r in rows if (r["op"], r["mode"]) == (op, mode) and not r["failure"]]
             cells = [_span(_ratios(here, other)) for other in ("reference", "compile")]
@@ -49,6 +50,22 @@ def ops_table(results: Results) -> str:
             lines.append([op, mode, len(here), *cells, _span(floors), f"`{name}`"])
     head = ["op", "mode", "shapes", "reference / native", "compile / native", "native / floor"]
     return _table([*head, "file"], sorted(lines, key=lambda line: line[0]))
+
+
+def written_table(results: Results) -> str:
+    """One line for each case that is compared with plain torch as people write it."""
+    lines = []
+    for name, rows in _rows(results, "op"):
+        for r in rows:
+            if r.get("is_as_written") and not r["failure"]:
+                of = r["variants"]
+                micros = [f"{1e6 * of[v]['seconds']:.4g}" for v in ("reference", "native")]
+                ratio = f"{of['reference']['ratio_to_native']:.2f}"
+                floor = f"{of['native']['seconds'] / r['floor_seconds']:.3g}"
+                kind = f"{r['dtype']} {r['layout']}"
+                lines.append([r["case"], kind, r["mode"], *micros, ratio, floor, f"`{name}`"])
+    head = ["case", "of", "mode", "plain µs", "native µs", "plain / native", "native / floor"]
+    return _table([*head, "file"], lines)
 
 
 def steps_table(results: Results) -> str:
@@ -70,6 +87,8 @@ def page(results: Results) -> str:
     parts = [
         "Ops: least, median and most over the shapes in the file.",
         ops_table(results),
+        "Against plain PyTorch as people write it: no clamp, and calls of few elements.",
+        written_table(results),
         "Networks and training steps.",
         steps_table(results),
         "Where the figures come from (threads 1: process CPU time; more: wall time).",

@@ -41,6 +41,8 @@ class OpCase:
         is_quick: whether `--quick` measures it.
         grid: inputs are multiples of it (0: any number), for a sum before a kink that must have the
             same sign in every precision.
+        is_as_written: whether the variant "reference" is `plain`, as people write it, and not `run`
+            under `use_backend("reference")`.
         gpu_work: mode → what the CUDA kernels move instead, for the roofline model.
 
     Raises:
@@ -57,6 +59,7 @@ class OpCase:
     is_channels_last: bool = False
     is_quick: bool = False
     grid: float = 0.0
+    is_as_written: bool = False
     gpu_work: Mapping[str, GpuWork] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import check_device, check_floating, clamp_bound, finite_number
-from fastgan.ops._small_calls import is_small
+from fastgan.ops._small_calls import MOST_IN_BIAS_ACT, is_small
 
 __all__ = ["bias_act"]
 
@@ -335,7 +335,8 @@ def bias_act(
         alpha = spec.alpha
     gain = spec.gain if gain is None else finite_number("bias_act", "gain", gain)
     clamp = clamp_bound("bias_act", clamp)
-    if clamp is None and spec.ddf is None and is_small(x):
+    most = MOST_IN_BIAS_ACT.get((torch.is_grad_enabled(), gain == 1), 0)
+    if clamp is None and spec.ddf is None and is_small(x, most):
         y = _small(x, b, dim, act, alpha, gain)
         if y is not None:
             return y

@@ -17,12 +17,14 @@ Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (
 """
 
 import torch
+import torch.nn.functional as F
 
 from fastgan.autocast import autocast_type
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import check_device, check_floating, compute_dtype, finite_number
+from fastgan.ops._small_calls import is_small
 from fastgan.ops.modulate import _channel_dot_op
 
 __all__ = ["demodulation"]
@@ -153,6 +155,18 @@ _op = define_op(
 )
 
 
+def _is_small_pair(w: torch.Tensor, s: torch.Tensor) -> bool:
+    """Whether a small w and s need none of the checks and casts of `demodulation`."""
+    sizes, shape = w.shape, s.shape
+    return (
+        s.dtype is w.dtype
+        and len(shape) == 2 <= len(sizes)
+        and shape[1] == sizes[1]
+        and s.is_cpu
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
     """d[n, o] = 1 / √(Σ_i s[n, i]² Σ_k w[o, i, k]² + eps), StyleGAN2's demodulation factors.
 
@@ -170,6 +184,10 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
         TypeError: w or s has no floating-point dtype.
         ValueError: a shape or device does not fit, or eps is not > 0.
     """
+    if is_small(w) and _is_small_pair(w, s) and type(eps) is float and 0 < eps < 1:
+        e = w.square()
+        e = e.sum(tuple(range(2, w.dim()))) if w.dim() > 2 else e
+        return (F.linear(s.square(), e) + eps).rsqrt()
     check_floating("demodulation", "w", w)
     check_floating("demodulation", "s", s)
     if w.dim() < 2:

@@ -27,6 +27,7 @@ from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op
 from fastgan.ops._layout import empty_dense
 from fastgan.ops._operands import check_count, check_floating
+from fastgan.ops._small_calls import is_small
 
 __all__ = ["minibatch_stddev"]
 
@@ -183,5 +184,11 @@ def minibatch_stddev(
             f"{num_channels} and no empty sample, got shape {tuple(x.shape)}; choose num_channels "
             "to divide C"
         )
+    group = largest_group(x.shape[0], group_size)
+    if is_small(x) and x.numel():
+        runs = x.reshape(group, -1, num_channels, x[0].numel() // num_channels)
+        centred = runs - runs.mean(0)
+        sigma = centred.square().mean(0).add_(_EPS).sqrt_()
+        return _to_samples(sigma.mean(-1), group)
     run = minibatch_stddev_ref if reference_is_forced() else _op
-    return run(x, largest_group(x.shape[0], group_size), num_channels)
+    return run(x, group, num_channels)

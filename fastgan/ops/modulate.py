@@ -21,8 +21,9 @@ import torch
 
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
-from fastgan.ops._layout import empty_dense
+from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import check_device, check_floating, compute_dtype
+from fastgan.ops._small_calls import is_small
 
 __all__ = ["channel_dot", "modulate"]
 
@@ -139,6 +140,17 @@ def _check_maps(op: str, x: torch.Tensor) -> None:
         raise ValueError(f"{op}: x must be [N, C, ...], got shape {tuple(x.shape)}; reshape it")
 
 
+def _is_small_pair(x: torch.Tensor, s: torch.Tensor) -> bool:
+    """Whether a small x and s need none of the checks, casts and copies of `modulate`."""
+    return (
+        s.dtype is x.dtype
+        and s.shape == x.shape[:2]
+        and s.is_cpu
+        and x.dim() >= 2
+        and (x.is_contiguous() or dense_format(x) == torch.channels_last)
+    )
+
+
 def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     """y[n, c, ...] = x[n, c, ...] · s[n, c].
 
@@ -157,6 +169,8 @@ def modulate(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         TypeError: x or s has no floating-point dtype.
         ValueError: a shape or device does not fit.
     """
+    if is_small(x) and _is_small_pair(x, s):
+        return x * (s.view(*s.shape, *(1,) * (x.dim() - 2)) if x.dim() > 2 else s)
     _check_maps("modulate", x)
     if s.shape != x.shape[:2]:
         raise ValueError(

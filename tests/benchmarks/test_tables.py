@@ -34,6 +34,16 @@ def test_a_row_of_ops_is_the_range_of_the_right_ones():
     assert "| toy | forward | 3 | 1 – 2 – 4 | - | 1 – 2 – 2.5 | `f` |" in made
 
 
+def test_a_case_as_people_write_it_has_a_line_of_its_own():
+    rows = [_op("a", 2e-6, 1e-6), _op("b", 5.0, 5.0), _op("c", 1.0, 9.0, "off")]
+    for row, is_written in zip(rows, (True, False, True), strict=True):
+        row |= {"is_as_written": is_written, "dtype": "float32", "layout": "NCHW"}
+    results = {"f": {"rows": rows}}
+    line = "| a | float32 NCHW | forward | 1 | 2 | 0.50 | 1e-06 | `f` |"
+    assert tables.written_table(results).splitlines()[2:] == [line]
+    assert "| toy | forward | 1 |" in tables.ops_table(results)
+
+
 def test_a_step_is_shown_whole_and_networks_by_their_phases():
     def row(case, phase, ratio):
         variants = {"reference": {"peak_bytes": 2e6}, "native": {"peak_bytes": None}}

@@ -47,7 +47,8 @@ class Row:
 
 def default_variants(case: OpCase, *, is_compiled: bool) -> dict[str, Function]:
     """native, reference and, if `is_compiled`, torch.compile of the plain torch function."""
-    variants = {BASE: case.run, "reference": reference(case)}
+    definition = case.plain if case.is_as_written else reference(case)
+    variants = {BASE: case.run, "reference": definition}
     if is_compiled:
         torch.compiler.reset()  # the recompile limit counts per function, not per case
         variants["compile"] = torch.compile(case.plain, fullgraph=True, dynamic=False)

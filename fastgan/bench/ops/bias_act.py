@@ -4,6 +4,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 from fastgan.bench.op_case import GpuWork, OpCase
 from fastgan.ops import bias_act
@@ -26,6 +27,9 @@ def cases() -> list[OpCase]:
         _case((8, 512, 32, 32)),
         _case((8, 64, 128, 128), is_channels_last=True),
         _case((8, 64, 128, 128), dtype=torch.bfloat16, is_channels_last=True),
+        _as_written((8, 64, 64, 64), 1.0),
+        _as_written((8, 64, 64, 64), _GAIN),
+        _as_written((8, 64, 128, 128), _GAIN, dtype=torch.bfloat16, is_channels_last=True),
     ]
 
 
@@ -38,6 +42,26 @@ def gpu_cases() -> list[OpCase]:
         _case((32, 512, 16, 16), dtype=torch.bfloat16),
         _case((32, 128, 128, 128), act="swish", dtype=torch.bfloat16),
     ]
+
+
+def _as_written(shape: tuple[int, ...], gain: float, **options) -> OpCase:
+    """Without a clamp, against the lines of torch that it takes the place of."""
+    n = math.prod(shape)
+
+    def plain(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        y = F.leaky_relu(x + b[:, None, None], _ALPHA)
+        return y if gain == 1 else y * gain
+
+    return OpCase(
+        op="bias_act",
+        name=f"F.leaky_relu(x + b){'' if gain == 1 else ' · √2'} {'x'.join(map(str, shape))}",
+        shapes=(shape, (shape[1],)),
+        run=lambda x, b: bias_act(x, b, act="lrelu", gain=gain),
+        plain=plain,
+        floor_elements={"forward": 2 * n, "forward+backward": 5 * n, "double": 8 * n},
+        is_as_written=True,
+        **options,
+    )
 
 
 def _case(shape: tuple[int, ...], act: str = "lrelu", **options) -> OpCase:

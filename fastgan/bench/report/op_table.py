@@ -24,6 +24,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "floor_seconds": _floor(row),
         "failure": row.failure,
         "absent": dict(row.absent),
+        "is_as_written": case.is_as_written,
         "has_kernel": row.has_kernel,
         "sets": row.sets,
         "bound": None if row.bound is None else str(row.bound),
@@ -67,7 +68,7 @@ def table(data: Sequence[dict[str, Any]]) -> str:
             if n in ratios and round(ratios[n], 2) < 1
         ]
     absent = {why for r in data for why in r["absent"].values()}
-    plain = dict.fromkeys(r["op"] for r in data if not r["has_kernel"])
+    plain = dict.fromkeys(r["op"] for r in data if not (r["has_kernel"] or r["is_as_written"]))
     footer += [
         f"{op} has no native kernel on this device by design: native is fastgan's derivative "
         "formulas in plain PyTorch"

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from fastgan import environment
 from fastgan.autocast import autocast_type
-from fastgan.ops._backend import native_module, reference_is_forced
+from fastgan.ops._backend import _forced_reference, native_module, reference_is_forced
 from fastgan.ops._layout import dense_format
 from fastgan.ops._operands import check_count, plain_numbers
 from fastgan.ops._torch_conv import convolve
@@ -190,18 +190,8 @@ def _facts(x, w, b, stride, padding, groups) -> _Facts:
 # Finding a choice again takes a third of the time of a small convolution.
 _remembered: dict[tuple, Conv2dChoice] = {}
 _MOST_REMEMBERED = 4096
-
-
-def _is_torchs(x, w, stride, padding, groups) -> bool:
-    """Whether PyTorch's own convolution is the answer whatever the setting and the device are."""
-    return (
-        w.shape[2:] != (3, 3)
-        and x.dtype in (torch.float32, torch.float64)
-        and type(stride) is type(padding) is type(groups) is int
-        and min(stride, padding) >= 0
-        and w.dim() == 4
-        and not torch.is_autocast_enabled("cpu")
-    )
+_WIDE = (torch.float32, torch.float64)
+_is_any_autocast, _is_reference = torch._C._is_any_autocast_enabled, _forced_reference.get
 
 
 def _remembered_choice(x, w, b, stride, padding, groups) -> Conv2dChoice:
@@ -218,12 +208,12 @@ def _remembered_choice(x, w, b, stride, padding, groups) -> Conv2dChoice:
         x.dtype,
         w.dtype,
         None if b is None else b.dtype,
-        torch.is_autocast_enabled("cpu"),
-        _active_isa(),
+        _is_any_autocast() and torch.is_autocast_enabled("cpu"),
+        None if (module := native_module()) is None else module.active_isa(),
         torch.get_num_threads(),
         _setting.get() or environment.winograd(),
         groups == 1 or x.dim() != 4 or dense_format(x) == torch.channels_last,
-        reference_is_forced(),
+        _is_reference(),
     )
     try:
         found = _remembered.get(key)
@@ -303,10 +293,25 @@ def conv2d(
         ValueError: stride or padding is not an int ≥ 0 or a pair of them, or groups no int
             ≥ 1. PyTorch refuses the rest.
     """
-    if _is_torchs(x, w, stride, padding, groups):
-        return F.conv2d(x, w, b, stride, padding, 1, groups)
+    shape = w.shape
+    # Not of 16 bits, whose small maps are guarded.
+    is_plain = len(shape) == 4 and x.dtype in _WIDE and not _is_any_autocast()
+    if (
+        is_plain
+        and type(stride) is type(padding) is type(groups) is int
+        and not torch._C._is_tracing()
+    ):
+        # After a convolution Python's code is cold, and what it does here takes thrice as long.
+        k, c, kh, kw = shape
+        is_torchs = kh != 3 or kw != 3
+        if not is_torchs and groups == 1 and (c < FEWEST_CHANNELS or k < FEWEST_CHANNELS):
+            is_torchs = _active_setting() != "1"
+        if is_torchs and stride >= 0 <= padding and groups > 0:
+            return F.conv2d(x, w, b, stride, padding, 1, groups)
     choice = _remembered_choice(x, w, b, stride, padding, groups)
     if not choice.is_winograd:
+        if is_plain:
+            return F.conv2d(x, w, b, stride, padding, 1, groups)
         return convolve(x, w, b, stride, padding, 1, groups)
     pads = pair_from_0("conv2d", "padding", padding)
     pair_from_0("conv2d", "stride", stride)  # 1.0 finds what is remembered of 1

@@ -110,6 +110,16 @@ def conv2d_resample(
         TypeError: x has no floating-point dtype.
         ValueError: up or down is no int ≥ 1, w does not fit x and groups, or padding or f is wrong.
     """
+    is_plain = (
+        f is None
+        and type(up) is type(down) is int
+        and up == down == 1
+        and type(padding) is int
+        and padding >= 0
+    )
+    fits = x.dim() == w.dim() == 4 and w.dtype is x.dtype
+    if is_plain and flip_weight and fits and x.shape[1] == groups * w.shape[1]:
+        return conv2d(x, w, padding=padding, groups=groups)
     for name, factor in (("up", up), ("down", down)):
         check_count("conv2d_resample", name, factor)
     groups = whole_groups("conv2d_resample", groups)

@@ -16,9 +16,13 @@ Karras et al., "Alias-Free Generative Adversarial Networks" (2021), appendix.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 
+from fastgan.ops._convolutions.conv2d import conv2d
 from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
+from fastgan.ops._layout import dense_format
 from fastgan.ops._operands import check_count, finite_number
+from fastgan.ops._small_calls import is_small
 from fastgan.ops.demodulation import demodulation
 from fastgan.ops.modulate import modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
@@ -60,6 +64,28 @@ def modulation_factors(
     if input_gain is not None:
         styles = styles * input_gain
     return weight, styles, d
+
+
+def _small(x, weight, styles, padding, demodulate):
+    """A small call of a plain layer, without the calls in between; None where it is for these."""
+    sizes, taps = x.shape, weight.shape
+    if not (
+        len(sizes) == len(taps) == 4
+        and sizes[1] == taps[1]
+        and styles.shape == sizes[:2]
+        and weight.dtype is styles.dtype is x.dtype
+        and (x.is_contiguous() or dense_format(x) == torch.channels_last)
+        and styles.is_cpu
+        and is_small(weight)
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        return None
+    n, o = sizes[0], taps[0]
+    y = conv2d(x * styles.view(n, sizes[1], 1, 1), weight, padding=padding)
+    if not demodulate:
+        return y
+    e = weight.square().sum((2, 3))  # [O, I]
+    return y * (F.linear(styles.square(), e) + 1e-8).rsqrt().view(n, o, 1, 1)
 
 
 def modulated_conv2d(
@@ -107,6 +133,11 @@ def modulated_conv2d(
         TypeError: x has no floating-point dtype.
         ValueError: weight, styles or an argument of the resampling does not fit.
     """
+    is_plain = noise is None is resample_filter is input_gain and up == down == 1
+    if is_plain and flip_weight and not normalize and type(padding) is int and is_small(x):
+        y = _small(x, weight, styles, padding, demodulate) if padding >= 0 else None
+        if y is not None:
+            return y
     if x.dim() != 4 or weight.dim() != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             "modulated_conv2d: weight must be [O, I, kh, kw] for x [N, I, H, W], got weight "

@@ -3,7 +3,7 @@
 
 Calling a kernel with a derivative formula takes some 20 microseconds more than calling two of
 torch's own operators, whose derivatives are C++. A pass over 16,384 float32 elements, which a
-kernel saves, takes 3 to 5. So an op on no more elements than `MOST_ELEMENTS` runs as plain torch,
+kernel saves, takes 3 to 5. So an op on no more elements than stand below runs as plain torch,
 differentiable to any order, with the op's own argument checks and memory format.
 
 FASTGAN_SMALL_CALLS=0 (read once, when fastgan is imported) or `use_small_calls("0")` keeps every
@@ -22,23 +22,27 @@ from fastgan.ops._backend import _forced_reference, native_module
 
 __all__ = ["use_small_calls"]
 
-MOST_ELEMENTS = 1 << 14  # of x; measured with bias_act, forward and with gradients, on Intel
+# Elements of x, measured on Intel (AVX-512), 1 thread, against kernel and plain torch.
+MOST_ELEMENTS = 1 << 14
+# bias_act without a gain, with gradients: its two operators win up to 1 MB. With a gain, a third
+# operator, the kernel wins much earlier, and without gradients it is called sooner.
+MOST_IN_BIAS_ACT = {(True, True): 1 << 18, (True, False): 1 << 12, (False, True): 1 << 13}
 
-_OFF = -1
-_by_default = _OFF if environment.small_calls() == "0" or native_module() is None else MOST_ELEMENTS
-_limit: ContextVar[int] = ContextVar("fastgan_small_calls", default=_by_default)
+_by_default = environment.small_calls() != "0" and native_module() is not None
+_is_on: ContextVar[bool] = ContextVar("fastgan_small_calls", default=_by_default)
 _DTYPES = (torch.float32, torch.float64)
 _is_compiling, _is_tracing = torch.compiler.is_compiling, torch._C._is_tracing
 _is_transformed = torch._C._are_functorch_transforms_active
-_most, _is_reference = _limit.get, _forced_reference.get
+_ask, _is_reference = _is_on.get, _forced_reference.get
 
 
-def is_small(x: torch.Tensor) -> bool:
+def is_small(x: torch.Tensor, most: int = MOST_ELEMENTS) -> bool:
     """Whether an op on `x`, its largest operand, runs as plain torch."""
     return not (
         _is_compiling()  # before the ContextVars, which would break the graph
         or _is_tracing()
-        or x.numel() > _most()
+        or x.numel() > most
+        or not _ask()
         or x.dtype not in _DTYPES
         or not x.is_cpu
         or _is_transformed()
@@ -48,9 +52,9 @@ def is_small(x: torch.Tensor) -> bool:
 
 def small_calls_setting() -> str:
     """What is shown of it."""
-    if _most() < 0:
+    if not _ask():
         return "off: FASTGAN_SMALL_CALLS=0, use_small_calls('0') or no CPU library"
-    return f"ops on at most {_most():,} elements run as plain PyTorch (FASTGAN_SMALL_CALLS)"
+    return f"ops on at most {MOST_ELEMENTS:,} elements run as plain PyTorch (FASTGAN_SMALL_CALLS)"
 
 
 @contextlib.contextmanager
@@ -77,8 +81,8 @@ def use_small_calls(setting: str) -> Iterator[None]:
     if setting not in environment.SMALL_CALLS:
         raise ValueError(f"use_small_calls: setting must be '0' or 'auto', got {setting!r}")
     is_on = setting == "auto" and native_module() is not None
-    token = _limit.set(MOST_ELEMENTS if is_on else _OFF)
+    token = _is_on.set(is_on)
     try:
         yield
     finally:
-        _limit.reset(token)
+        _is_on.reset(token)

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from fastgan import ops
-from fastgan.ops import _small_calls, bias_act, conv2d, conv2d_choice, use_backend, use_small_calls
+from fastgan.ops import bias_act, conv2d, conv2d_choice, use_backend, use_small_calls
 
 # The modules: the package has functions of these names.
 BIAS_ACT = sys.modules["fastgan.ops.bias_act"]
 conv2d_file = sys.modules["fastgan.ops._convolutions.conv2d"]
 TABLES = _op_info.load()
-HAVE_SMALL_CALLS = ("bias_act",)
+HAVE_SMALL_CALLS = ("bias_act", "modulate", "demodulation", "minibatch_stddev")
 SAMPLES = [
     pytest.param(op, sample, id=f"{op} {name}")
     for op in HAVE_SMALL_CALLS
@@ -95,7 +95,9 @@ def test_bias_act_writes_to_no_argument(seed):
 
 
 CALLS_OF_THE_KERNEL = {
-    "a large x": lambda: bias_act(torch.zeros(3, _small_calls.MOST_ELEMENTS), act="lrelu"),
+    "a large x": lambda: bias_act(torch.zeros(3, 1 << 17), act="lrelu", gain=1),
+    "a gain on some thousands of elements": lambda: bias_act(torch.zeros(2, 2049), act="lrelu"),
+    "no gradients": lambda: torch.no_grad()(bias_act)(torch.zeros(1, 8193), act="lrelu", gain=1),
     "16 bits": lambda: bias_act(torch.zeros(2, 3, dtype=torch.bfloat16), act="lrelu"),
     "a clamp": lambda: bias_act(torch.zeros(2, 3), act="lrelu", clamp=1.0),
     "use_small_calls 0": use_small_calls("0")(lambda: bias_act(torch.zeros(2, 3), act="lrelu")),
