@@ -159,12 +159,14 @@ def _is_small_pair(w: torch.Tensor, s: torch.Tensor) -> bool:
     """Whether a small w and s need none of the checks and casts of `demodulation`."""
     sizes, shape = w.shape, s.shape
     return (
-        s.dtype is w.dtype
-        and len(shape) == 2 <= len(sizes)
-        and shape[1] == sizes[1]
-        and s.is_cpu
-        and not torch.is_autocast_enabled("cpu")
+        s.dtype is w.dtype and len(shape) == 2 <= len(sizes) and shape[1] == sizes[1] and s.is_cpu
     )
+
+
+def _small(w: torch.Tensor, s: torch.Tensor, eps: float) -> torch.Tensor:
+    e = w.square()
+    e = e.sum(tuple(range(2, w.dim()))) if w.dim() > 2 else e
+    return (F.linear(s.square(), e) + eps).rsqrt()
 
 
 def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
@@ -185,9 +187,10 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
         ValueError: a shape or device does not fit, or eps is not > 0.
     """
     if is_small(w) and _is_small_pair(w, s) and type(eps) is float and 0 < eps < 1:
-        e = w.square()
-        e = e.sum(tuple(range(2, w.dim()))) if w.dim() > 2 else e
-        return (F.linear(s.square(), e) + eps).rsqrt()
+        if torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return _small(w, s, eps)
+        return _small(w, s, eps)
     check_floating("demodulation", "w", w)
     check_floating("demodulation", "s", s)
     if w.dim() < 2:

@@ -295,7 +295,8 @@ def conv2d(
     """
     shape = w.shape
     # Not of 16 bits, whose small maps are guarded.
-    is_plain = len(shape) == 4 and x.dtype in _WIDE and not _is_any_autocast()
+    is_eager = not torch.compiler.is_compiling()  # which cannot trace the question of autocast
+    is_plain = is_eager and len(shape) == 4 and x.dtype in _WIDE and not _is_any_autocast()
     if (
         is_plain
         and type(stride) is type(padding) is type(groups) is int
