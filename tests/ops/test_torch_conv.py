@@ -155,6 +155,8 @@ UNGUARDED = {
     "models/r3gan/discriminator.py": "weights, which a sum takes",
     "compat/weights/configs/r3gan.py": "asks for the class alone",
     "modalities/sounds.py": "float32, of a data set",
+    "nn/acceleration/model_swap.py": "asks for the classes, and names the function in a text",
+    "nn/acceleration/swapped.py": "asks for the classes; what gains nothing stays torch's, as it was",
 }
 
 
