@@ -147,6 +147,7 @@ def test_the_planted_processor_fails_without_the_guard():
 UNGUARDED = {
     "ops/_torch_conv.py": "the guard",
     "nn/_torch_conv.py": "the guarded modules",
+    "ops/_convolutions/conv2d.py": "float32 at least",
     "ops/anti_aliased_snake.py": "float32 at least",
     "ops/grouped_conv2d.py": "float32 at least",
     "ops/winograd_conv2d.py": "float32 at least",
