@@ -157,7 +157,7 @@ UNGUARDED = {
     "compat/weights/configs/r3gan.py": "asks for the class alone",
     "modalities/sounds.py": "float32, of a data set",
     "nn/acceleration/model_swap.py": "asks for the classes, and names the function in a text",
-    "nn/acceleration/swapped.py": "asks for the classes; what gains nothing stays torch's, as it was",
+    "nn/acceleration/swapped.py": "asks for the classes; torch's own stay where nothing gains",
 }
 
 

@@ -61,6 +61,8 @@ int forward(const DemodulationParams& p, const Exec& exec) {
 
 constexpr int64_t kStrip = 64;    // inputs, of which a pass over other numbers makes sums
 constexpr int64_t kSamples = 4;   // that are summed at once
+constexpr int64_t kOutputs = 64;  // that are summed before they join the sum: its error grows
+                                  // with the number of its terms
 constexpr int64_t kInputs = 512;  // inputs, whose factors stay in a cache
 
 // g of one output channel and sample.
@@ -140,17 +142,22 @@ void style_gradients(const DemodulationBackwardParams& p, int64_t begin, int64_t
     const int64_t samples = smaller(kSamples, p.n - sample);
     const int64_t count = smaller(kStrip, p.inputs - input);
     A sums[kSamples][kStrip] = {};
-    for (int64_t o = 0; o < p.outputs; ++o) {
-      const A* e = static_cast<const A*>(p.energy) + o * p.inputs + input;
-      for (int64_t k = 0; k < samples; ++k) {
-        const A g = of_sum<A>(p, sample + k, o);
-        if (count == kStrip) {
+    for (int64_t first = 0; first < p.outputs; first += kOutputs) {
+      A part[kSamples][kStrip] = {};
+      for (int64_t o = first; o < smaller(first + kOutputs, p.outputs); ++o) {
+        const A* e = static_cast<const A*>(p.energy) + o * p.inputs + input;
+        for (int64_t k = 0; k < samples; ++k) {
+          const A g = of_sum<A>(p, sample + k, o);
+          if (count == kStrip) {
 #pragma omp simd
-          for (int64_t i = 0; i < kStrip; ++i) sums[k][i] += g * e[i];
-        } else {
-          for (int64_t i = 0; i < count; ++i) sums[k][i] += g * e[i];
+            for (int64_t i = 0; i < kStrip; ++i) part[k][i] += g * e[i];
+          } else {
+            for (int64_t i = 0; i < count; ++i) part[k][i] += g * e[i];
+          }
         }
       }
+      for (int64_t k = 0; k < samples; ++k)
+        for (int64_t i = 0; i < kStrip; ++i) sums[k][i] += part[k][i];
     }
     for (int64_t k = 0; k < samples; ++k) {
       const int64_t at = (sample + k) * p.inputs + input;
