@@ -47,9 +47,10 @@ def cuda_include() -> Path:
     )
 
 
-def ops() -> list[str]:
-    """Names of all ops that have CUDA kernels."""
-    return sorted(p.parent.name for p in CSRC.glob("ops/*/*_cuda.cu"))
+def ops(kernels: str = "emulator") -> list[str]:
+    """Names of all ops that have CUDA kernels, or of those that have "cpu" kernels."""
+    ends = "_cpu.cpp" if kernels == "cpu" else "_cuda.cu"
+    return sorted(p.parent.name for p in CSRC.glob(f"ops/*/*{ends}"))
 
 
 def emulated(*flags: str) -> list[str]:
@@ -115,7 +116,8 @@ def driver_target(
     objects, cases = [], [(NATIVE / "driver.cpp", [*base, *exact])]
     if not on_cpu:
         objects += emulator_objects(sanitize, extra)
-    for op in only or [op for op in ops() if (NATIVE / f"{op}.cpp").is_file()]:
+    with_cases = [op for op in ops(kernels) if (NATIVE / f"{op}.cpp").is_file()]
+    for op in only or with_cases:
         kernel = csrc / "ops" / op / f"{op}_cpu.cpp"
         if not on_cpu:
             objects.append((kernel.with_name(f"{op}_cuda.cu"), emulated(*flags)))

@@ -22,8 +22,11 @@ Derivatives: any order; the three ops are each other's derivatives.
 Errors: up to 4 eps · Σ|x||w| (LARGEST_ERROR), where direct summation has 1 to 3. Memory beside the
 result: 10 MiB of transformed weights, and per thread up to 81·24·(1.25·C + 64) elements; for the
 adjoint 17 of 64 pixels of its result more; for dw per thread 6 MiB at most, and partial sums. With
-AMX errors are up to 1.2 eps · Σ|x||w|, lower parts of numbers below 2⁻¹⁰² are lost, an infinite x
-or w yields NaN; memory is 16 MiB of split weights, and per thread 1 MiB, or what three rows take.
+AMX errors are up to 1.2 eps · Σ|x||w|, lower parts of numbers below 2⁻¹⁰² are lost, and numbers
+from 2¹²⁷ are summed to 2⁻²¹ · Σ|x||w|; memory is 16 MiB of split weights, and per thread 1 MiB, or
+what three rows take. Where the definition gives NaN or an infinity, these give one, too, but NaN
+for most infinities, and NaN beside it: in the rest of a tile, in other taps of dw. Without AMX sums
+in between can reach some 64 times Σ|x||w| or |x|; if they overflow, infinities or NaN come out.
 There is no CUDA kernel. `fastgan.ops.conv2d` and `conv_transpose2d` choose; call those.
 Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4; the
 decomposition by phases is the polyphase one of multirate filters. Henry, Tang & Heinecke,

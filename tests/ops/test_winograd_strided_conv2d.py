@@ -265,6 +265,54 @@ def test_a_nan_stays_in_its_tile(device):
     assert not z[:, :, :, 9:].isnan().any()
 
 
+# NaNs of every kind of bits (quiet, signalling, all ones) and infinities, as float32's bits
+NOT_FINITE = (0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFF8000, 0x7F800000, 0xFF800000)
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "amx"])
+@pytest.mark.parametrize("side", ["x", "w", "dy"])
+def test_what_is_not_finite_gives_no_finite_result(side, isa, native, device, seed):
+    if isa not in native.supported_isas():
+        pytest.skip(f"this processor has no {isa}")
+    before = native.active_isa()
+    native.limit_isa(isa)
+    try:
+        for bits in NOT_FINITE:
+            tensors = [random(s, torch.float32, device)
+                       for s in ((1, 35, 9, 9), (34, 35, 3, 3), (1, 34, 5, 5))]  # fmt: skip
+            spoiled = tensors[["x", "w", "dy"].index(side)]
+            for place in ((0, 1, 0, 2), (0, 33, 1, 1)):
+                value = torch.tensor(bits - (bits >> 31 << 32), dtype=torch.int32)
+                spoiled.view(torch.int32)[place] = value
+            x, w, dy = tensors
+            got = CONV(x, w, 1, 1), TRANSPOSED(dy, w, 1, 1, 9, 9), WEIGHT(x, dy, 1, 1)
+            want = plain(x, w, dy, (1, 1), torch.float64)
+            assert sum(int((~t.isfinite()).sum()) for t in want) > 0
+            for what, ours, theirs in zip(("y", "dx", "dw"), got, want, strict=True):
+                assert not (ours.isfinite() & ~theirs.isfinite()).any(), (what, hex(bits))
+    finally:
+        native.limit_isa(before)
+
+
+def test_the_largest_numbers_are_no_infinities_on_amx(native, device, seed):
+    """The nearest bfloat16 of float32's maximum is infinity."""
+    if native.active_isa() != "amx":
+        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    largest = torch.finfo(torch.float32).max
+    for value in (largest, -largest, largest * (1 - 2.0**-9), largest / 2, largest * 0.49):
+        x, w, dy = torch.zeros(1, 3, 9, 9), torch.randn(4, 3, 3, 3) / 8, torch.zeros(1, 4, 4, 4)
+        x[0, 1, 4, 4] = dy[0, 2, 1, 1] = value
+        tensors = [t.to(device) for t in (x, w, dy)]
+        got = CONV(*tensors[:2], 0, 0), TRANSPOSED(dy.to(device), tensors[1], 0, 0, 9, 9)
+        want = plain(*tensors, (0, 0), torch.float64)
+        for ours, theirs in zip(got, want, strict=False):
+            torch.testing.assert_close(ours.double(), theirs, rtol=2.0**-20, atol=0)
+        unit = torch.full_like(tensors[2], 0.125)
+        ours = WEIGHT(tensors[0], unit, 0, 0)
+        theirs = plain(tensors[0], tensors[1], unit, (0, 0), torch.float64)[2]
+        torch.testing.assert_close(ours.double(), theirs, rtol=2.0**-20, atol=0)
+
+
 @pytest.mark.parametrize("channels", LARGEST_ERROR)
 def test_the_error_is_as_documented(channels, native, device, seed):
     """In units of eps · Σ|x||w| over the 3×3 window, for standard normal maps and weights."""
