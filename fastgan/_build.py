@@ -149,9 +149,9 @@ def torch_flags() -> tuple[list[str], list[str]]:
     """Compiler and linker flags for torch's stable ABI.
 
     Messages of failed checks name source files: the maps leave out where these lie, so that builds
-    in two folders give the same bytes.
+    in two folders give the same bytes. g++ writes where a link to torch leads, if that is shorter.
     """
-    folder = _torch_folder()
+    folder = _torch_folder().resolve()
     maps = {source_root().parent: ".", folder: "torch"}  # of two that fit, the last counts
     include = ["-isystem", str(folder / "include")]
     include += [f"-ffile-prefix-map={path}={short}" for path, short in maps.items()]

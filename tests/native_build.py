@@ -47,10 +47,16 @@ def cuda_include() -> Path:
     )
 
 
-def ops(kernels: str = "emulator") -> list[str]:
-    """Names of all ops that have CUDA kernels, or of those that have "cpu" kernels."""
-    ends = "_cpu.cpp" if kernels == "cpu" else "_cuda.cu"
-    return sorted(p.parent.name for p in CSRC.glob(f"ops/*/*{ends}"))
+def ops() -> list[str]:
+    """Names of all ops that have CUDA kernels."""
+    return sorted(p.parent.name for p in CSRC.glob("ops/*/*_cuda.cu"))
+
+
+def driver_cases(kernels: str) -> dict[str, Path]:
+    """Op → its cases: of all that have CUDA kernels; for "cpu" also of those that have none."""
+    folders = [NATIVE, NATIVE / "cpu_alone"] if kernels == "cpu" else [NATIVE]
+    known = {p.name for p in (CSRC / "ops").iterdir()}
+    return {p.stem: p for f in folders for p in sorted(f.glob("*.cpp")) if p.stem in known}
 
 
 def emulated(*flags: str) -> list[str]:
@@ -116,8 +122,8 @@ def driver_target(
     objects, cases = [], [(NATIVE / "driver.cpp", [*base, *exact])]
     if not on_cpu:
         objects += emulator_objects(sanitize, extra)
-    with_cases = [op for op in ops(kernels) if (NATIVE / f"{op}.cpp").is_file()]
-    for op in only or with_cases:
+    of_ops = driver_cases(kernels)
+    for op in only or of_ops:
         kernel = csrc / "ops" / op / f"{op}_cpu.cpp"
         if not on_cpu:
             objects.append((kernel.with_name(f"{op}_cuda.cu"), emulated(*flags)))
@@ -126,7 +132,7 @@ def driver_target(
                 objects.append((kernel, [*_build.cxx(), *isa, "-g1", *flags]))
         else:
             continue
-        cases.append((NATIVE / f"{op}.cpp", base))
+        cases.append((of_ops[op], base))
     # The kernels first: of an inline function that both have, the linker takes the first.
     return _build.Target(
         name, [*objects, *cases], _build.cxx(), [*SANITIZERS[sanitize], "-pthread"]

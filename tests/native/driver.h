@@ -6,6 +6,7 @@
 // tests/native/<op>.cpp holds one op's cases and is compiled twice, unchanged: with
 // -DFASTGAN_EMULATOR it meets the CUDA kernels under the emulator, without it the CPU kernels
 // (--isa chooses the instruction set). In both, `<op>_kernels()` of the op's header is the table.
+// Cases of an op without a CUDA kernel are in tests/native/cpu_alone/.
 //
 //   #include "../../csrc/ops/example/example.h"
 //   #include "driver.h"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CPU kernels alone: there is no CUDA kernel. Both tables where the processor has AMX.
-#include "../../csrc/ops/winograd_strided_conv2d/winograd_strided_conv2d.h"
+// There is no CUDA kernel. Both tables where the processor has AMX.
+#include "../../../csrc/ops/winograd_strided_conv2d/winograd_strided_conv2d.h"
 
 #include <string>
 
-#include "driver.h"
+#include "../driver.h"
 
 namespace fastgan::driver {
 namespace {
