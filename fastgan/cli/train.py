@@ -13,8 +13,16 @@ import click
 from click.core import ParameterSource
 
 from fastgan._extras import require
+from fastgan.cli import named
 from fastgan.cli.progress_bar import count_bar, is_terminal
-from fastgan.cli.run_folders import find_checkpoint, next_run_name, remove_if_empty, run_of
+from fastgan.cli.run_folders import (
+    check_may_write,
+    find_checkpoint,
+    missing_folders,
+    next_run_name,
+    remove_run,
+    run_of,
+)
 from fastgan.cli.train_checks import check_metric_names, check_metrics_run, print_device
 from fastgan.cli.train_choice import dropped_half, without_effect
 from fastgan.cli.train_config import (
@@ -32,6 +40,7 @@ from fastgan.cli.train_launch import (
     UNHEALTHY,
     is_launched,
     is_launched_here,
+    is_restarted,
     launch,
     launched_run,
     note_end,
@@ -95,7 +104,8 @@ class _Diverged(click.ClickException):
 
 def _with_notes(error: Exception) -> str:
     """The message, and the errors that followed from it."""
-    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+    said = named(error) if isinstance(error, OSError) else str(error)
+    return "\n".join([said, *getattr(error, "__notes__", ())])
 
 
 def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +128,9 @@ def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
 def _launch(ctx: click.Context, options: dict[str, Any], given: dict[str, Any]) -> None:
     """Check the options once, in this process; exit with the status of the processes that train."""
     with contextlib.redirect_stdout(io.StringIO()):
-        config, *_ = _configure(options, given)
+        config, checkpoint, *_ = _configure(options, given)
         print_device(config)
+        _check_start(options, config, checkpoint)
     status = launch(
         options["gpus"], sys.argv[1:], options["outdir"],
         max_restarts=options["max_restarts"],
@@ -184,6 +195,8 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> Any:
     print_device(config)
     if config.init_from is not None and checkpoint is None:
         _print_copied_weights(config)
+    if not is_launched_here():  # else checked by the process that launched this one
+        _check_start(options, config, checkpoint)
     if options["dry_run"]:
         print_dry_run(config, num_processes(options["gpus"]))
         where = run_of(checkpoint) if checkpoint else outdir / next_run_name(outdir, description)
@@ -191,6 +204,20 @@ def _train(options: dict[str, Any], given: dict[str, Any]) -> Any:
         return None
     with parallel.join(config.device, step_limit_sec=environment.rank_timeout()) as ranks:
         return _run(options, config, checkpoint, description, ranks, choices)
+
+
+def _check_start(options: dict[str, Any], config: Any, checkpoint: Path | None) -> None:
+    """Raise, before anything is written, what the run would raise before its first step."""
+    require("rich", "train")
+    from fastgan.training.loop.start_check import check_start
+    from fastgan.training.step.health.rules import Words
+
+    run_dir = None if checkpoint is None else run_of(checkpoint)
+    check_start(
+        config, resume=checkpoint, run_dir=None if is_launched() else run_dir,
+        words=Words.of_command_line(), reads_all=options["dry_run"],
+    )  # fmt: skip
+    check_may_write(options["outdir"] if run_dir is None else run_dir)
 
 
 def _print_copied_weights(config: Any) -> None:
@@ -214,8 +241,7 @@ def _run(
     choices: list[str],
 ) -> Any:
     """The state at the end."""
-    require("rich", "train")
-    from fastgan.cli.train_display import TerminalDisplay, TickLines, TimeLimit
+    from fastgan.cli.train_display import FirstStep, TerminalDisplay, TickLines, TimeLimit
     from fastgan.modalities import load_modality
     from fastgan.training.loop import loop
     from fastgan.training.report.log import RunLog
@@ -228,14 +254,16 @@ def _run(
         name = config.data.modality
         with contextlib.nullcontext() if ranks is None else ranks.one_per_machine(name):
             prepare(click.echo, count_bar)
+    missing = missing_folders(options["outdir"])
     run_dir, checkpoint = launched_run(ranks, options["outdir"], checkpoint, description)
+    first_step = FirstStep()
     click.echo(f"run folder  {run_dir}")
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
     limit = TimeLimit(options["minutes"])
     is_first = ranks is None or ranks.is_first
     loggers = make_loggers(options["logger"]) if is_first else []
-    observers = (RunLog(choices), Samples(), Report(), display, limit, *loggers)
+    observers = (first_step, RunLog(choices), Samples(), Report(), display, limit, *loggers)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(
@@ -246,7 +274,9 @@ def _run(
     except BaseException as error:
         if isinstance(error, loop.TrainingDiverged) and ranks is not None and ranks.is_first:
             note_end(run_dir, "diverged")
-        remove_if_empty(run_dir)
+        is_begun = checkpoint is not None or first_step.was_made or is_restarted()
+        if is_first and not is_begun and not isinstance(error, RuntimeError):
+            remove_run(run_dir, missing)
         raise
     if ranks is not None and ranks.is_first:
         note_end(run_dir, "unhealthy" if state.standing else state.reason)

@@ -117,6 +117,15 @@ class TerminalDisplay(Observer):
         self._live.update(Group(self._bar, table))
 
 
+class FirstStep(Observer):
+    """Knows whether a step was made."""
+
+    was_made = False
+
+    def on_step(self, nimg: int) -> None:
+        self.was_made = True
+
+
 class TimeLimit(Observer):
     """Asks the loop to stop, as SIGTERM does, after `minutes` of training (None: never)."""
 

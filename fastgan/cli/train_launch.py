@@ -28,6 +28,7 @@ __all__ = [
     "UNHEALTHY",
     "is_launched",
     "is_launched_here",
+    "is_restarted",
     "launch",
     "launched_run",
     "note_end",
@@ -52,6 +53,11 @@ def num_processes(gpus: int) -> int:
 def is_launched_here() -> bool:
     """Whether `launch` started this process, and not a torchrun command of the user."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
+
+
+def is_restarted() -> bool:
+    """Whether torchrun started this process in the place of one that died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def launch(
@@ -114,8 +120,7 @@ def launched_run(
         chosen = ranks.broadcast_object("run", None)
     else:
         run_id = os.environ.get("TORCHELASTIC_RUN_ID", "")
-        is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        run_dir = find_launched(outdir, run_id) if ranks is not None and is_restart else None
+        run_dir = find_launched(outdir, run_id) if ranks is not None and is_restarted() else None
         if run_dir is not None and _read(run_dir).get("ended") == "diverged":
             raise ValueError(
                 f"{run_dir} diverged and is not started again by torchrun; --resume {run_dir} goes "

@@ -99,7 +99,7 @@ class DecodedImages:
                     raise ValueError(
                         f"{self.caller}: {self._in_source(name)} is {shape[2]}x{shape[1]} pixels, "
                         f"but {self.names[0]} is {first[2]}x{first[1]} (width x height); give them "
-                        f"one size with {convert_command(self.source.path)}"
+                        f"one size with {convert_command(self.source.path, first[1:])}"
                     )
                 yield value
                 if progress is not None:

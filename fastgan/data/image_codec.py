@@ -39,10 +39,15 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 def convert_command(path: object, resolution: tuple[int, int] | None = None) -> str:
-    """The command line that gives all images one size and number of channels."""
-    h, w = resolution or (64, 64)
-    size = f"{w}" if h == w else f"{w}x{h}"
-    return f"`fastgan data convert {path} DEST.zip --resolution {size}`"
+    """The command line that gives all images one number of channels, and a size (H, W) if given."""
+    size = "" if resolution is None else f" --resolution {size_words(resolution)}"
+    return f"`fastgan data convert {path} DEST.zip{size}`"
+
+
+def size_words(resolution: tuple[int, int]) -> str:
+    """A size (H, W) as --resolution takes it: 64, or 64x48 for width x height."""
+    h, w = resolution
+    return f"{w}" if h == w else f"{w}x{h}"
 
 
 def channels_of(data: bytes, name: str) -> int:

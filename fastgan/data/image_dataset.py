@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and labels of a folder, zip or tars, one at a time."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fastgan.data.image_codec import convert_command, decode
+from fastgan.data.image_codec import convert_command, decode, size_words
 from fastgan.data.image_sources import label_document, open_source
 from fastgan.data.labels import encoded, label_dim_of, label_table, parse_labels
+
+_MOST_LOOKED_AT = 10_000
 
 
 class ImageDataset:
@@ -66,8 +69,11 @@ class ImageDataset:
         self.label_dim = label_dim_of(self.labels)
         if use_labels and kept is not None:
             self.labels = self.labels[kept]
-        self._channels = None
-        first = self._decode(0)
+        self._channels, self._pattern = None, self.file_names[0]  # whose shape all shall have
+        try:
+            first = self._decode(0)
+        except ValueError as error:
+            raise self._all_faults() or error from None
         self.image_shape = first.shape
         self._channels = first.shape[0]
 
@@ -80,8 +86,9 @@ class ImageDataset:
             _, h, w = self.image_shape
             raise ValueError(
                 f"{self.file_names[index]} in {self.path} is {x.shape[2]}x{x.shape[1]} pixels, but "
-                f"{self.file_names[0]} is {w}x{h} (width x height); make them alike with "
-                f"{convert_command(self.path)}, or pass resolution="
+                f"{self._pattern} is {w}x{h} (width x height); make them alike with "
+                f"{convert_command(self.path, (h, w))}, or have them resized as they are read "
+                f"(`fastgan train --resolution {size_words((h, w))}`; in Python resolution=)"
             )
         return x, self.label(index)
 
@@ -113,14 +120,29 @@ class ImageDataset:
                 faults.append(str(error))
             if progress is not None:
                 progress(index + 1, len(self))
-        if len(faults) == 1:
-            raise ValueError(faults[0])
         if faults:
-            more = f"\n... and {len(faults) - 20} more" if len(faults) > 20 else ""
-            raise ValueError(
-                f"{len(faults)} of {len(self)} images can't be used:\n"
-                + "\n".join(faults[:20]) + more
-            )  # fmt: skip
+            raise faulty_images(faults, len(self))
+
+    def _all_faults(self) -> ValueError | None:
+        """The error that names all images that can't be used, beside the first one of a small set.
+
+        None where no image can be read, or there are too many to look at now.
+        """
+        if len(self) > _MOST_LOOKED_AT:
+            return None
+        shapes: dict[tuple[int, ...], list[str]] = {}
+        for index, name in enumerate(self.file_names):
+            with contextlib.suppress(ValueError):
+                shapes.setdefault(self._decode(index).shape, []).append(name)
+        if not shapes:
+            return None
+        self.image_shape, (self._pattern, *_) = max(shapes.items(), key=lambda kv: len(kv[1]))
+        self._channels = self.image_shape[0]
+        try:
+            self.check()
+        except ValueError as error:
+            return error
+        return None
 
     def _decode(self, index: int) -> np.ndarray:
         name = self.file_names[index]
@@ -130,6 +152,21 @@ class ImageDataset:
             channels=self._channels,
             resolution=self.resolution,
         )
+
+
+def faulty_images(faults: Sequence[str], count: int) -> ValueError:
+    """The error that names images which can't be used, at most 20 of them.
+
+    Args:
+        faults: what is wrong with each of them, at least one.
+        count: of all images.
+    """
+    if len(faults) == 1:
+        return ValueError(faults[0])
+    more = f"\n... and {len(faults) - 20} more" if len(faults) > 20 else ""
+    return ValueError(
+        f"{len(faults)} of {count} images can't be used:\n" + "\n".join(faults[:20]) + more
+    )
 
 
 def parse_resolution(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgan.data.image_dataset import ImageDataset
+from fastgan.data.image_dataset import ImageDataset, faulty_images
 from fastgan.data.image_part import ImagePart
 from fastgan.data.packed_dataset import PackedDataset
 
@@ -62,7 +62,7 @@ def decode_once(
 
     Raises:
         OSError: when there is too little memory, or another process's can't be opened.
-        ValueError: when an image is damaged.
+        ValueError: when images are damaged; all are named, up to 20.
     """
     shape = (len(dataset), *dataset.image_shape)
     known = known_labels(dataset)
@@ -107,17 +107,25 @@ def _decode(
 ) -> None:
     rows, has_labels = pixels.numpy(), labels.shape[1] > 0
 
-    def fill(index: int) -> np.ndarray:
-        rows[index], label = dataset[index]
+    def fill(index: int) -> np.ndarray | ValueError:
+        try:
+            rows[index], label = dataset[index]
+        except ValueError as error:
+            return error
         return label
 
+    faults = []
     for done, (index, label) in enumerate(
         zip(indices, pool.map(fill, indices), strict=True), start=1
     ):
-        if has_labels:
+        if isinstance(label, ValueError):
+            faults.append(str(label))
+        elif has_labels:
             labels[index] = torch.from_numpy(label)
         if progress is not None:
             progress(done, len(indices))
+    if faults:
+        raise faulty_images(faults, len(indices))
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ __all__ = [
     "CheckpointError",
     "json_of",
     "read_document",
+    "read_shapes",
     "read_tensors",
     "remove",
     "remove_leftovers",
@@ -219,6 +220,18 @@ def read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
     try:
         return safetensors_torch.load(blob)
     except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"checkpoint: {tensor_path} is no safetensors file: {error}"
+        ) from error
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """All tensors as tensors without memory (device "meta"); call `verify` before it."""
+    tensor_path = json_of(path).with_suffix(".safetensors")
+    try:
+        with safetensors.safe_open(tensor_path, framework="pt") as opened:
+            return {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint: {tensor_path} is no safetensors file: {error}"
         ) from error

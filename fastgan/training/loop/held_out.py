@@ -10,14 +10,51 @@ from fastgan.data.balanced_choice import balanced_choice
 from fastgan.data.image_dataset import spread_indices
 from fastgan.data.image_part import ImagePart
 from fastgan.data.resident_images import normalised
-from fastgan.training.config.run import MOST_HELD_OUT
+from fastgan.training.config.run import MOST_HELD_OUT, TrainConfig
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.step.health.rules import Words
 from fastgan.training.step.state import TrainState
 
-__all__ = ["hold_out"]
+__all__ = ["hold_out", "num_held_out"]
 
 _CANDIDATES = 4 * MOST_HELD_OUT
+
+
+def num_held_out(config: TrainConfig, dataset: Any, words: Words | None = None) -> int:
+    """How many images ADA takes away from those for training.
+
+    Args:
+        config: of the run.
+        dataset: of the run; None for a loader of the user's.
+        words: the names of settings in errors; default: those of `TrainConfig`.
+
+    Returns:
+        The number; 0 where ADA is off, or needs none under the run's objective.
+
+    Raises:
+        ValueError: when there is no data set, or it has fewer than two images.
+    """
+    if config.augment.mode != "ada" or config.make_objective().boundary is not None:
+        return 0
+    words = words or Words.of_config()
+    needs = (
+        f"{words.with_value(words.augment, 'ada')} with "
+        f"{words.with_value(words.objective, config.objective)} needs images to hold out"
+    )
+    if dataset is None:
+        raise ValueError(
+            f"train: {needs}, and a loader of one's own shows all; use config.data, "
+            "augment.mode='fixed', or objective='non_saturating'"
+        )
+    count = len(dataset)
+    num = min(max(round(count * config.augment.held_out_share), 1), MOST_HELD_OUT)
+    if num >= count:
+        fixed = words.with_value(words.augment, "fixed")
+        raise ValueError(
+            f"train: {needs}, and {dataset.path} has {count}; give more images ({words.data}), or "
+            f"take {fixed}, which holds none out"
+        )
+    return num
 
 
 def hold_out(
@@ -42,26 +79,10 @@ def hold_out(
         ValueError: when there is no data set, or it has fewer than two images.
     """
     config, ada = state.config, state.ada
-    if ada is None or ada.boundary is not None:
+    num = num_held_out(config, dataset, words)
+    if ada is None or num == 0:
         return dataset, ""
-    words = words or Words.of_config()
-    needs = (
-        f"{words.with_value(words.augment, 'ada')} with "
-        f"{words.with_value(words.objective, config.objective)} needs images to hold out"
-    )
-    if dataset is None:
-        raise ValueError(
-            f"train: {needs}, and a loader of one's own shows all; use config.data, "
-            "augment.mode='fixed', or objective='non_saturating'"
-        )
     count = len(dataset)
-    num = min(max(round(count * config.augment.held_out_share), 1), MOST_HELD_OUT)
-    if num >= count:
-        fixed = words.with_value(words.augment, "fixed")
-        raise ValueError(
-            f"train: {needs}, and {dataset.path} has {count}; give more images ({words.data}), or "
-            f"take {fixed}, which holds none out"
-        )
     candidates = spread_indices(count, _CANDIDATES, "train") or list(range(count))
     chosen = candidates
     if ranks is None or ranks.is_first:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["RunFolderInUse", "owned"]
+__all__ = ["RunFolderInUse", "check_free", "owned"]
 
 
 class RunFolderInUse(OSError):
@@ -31,14 +31,7 @@ def owned(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
     handle = os.open(run_dir, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise RunFolderInUse(
-                    f"another process is training in {run_dir}, and two would overwrite each "
-                    f"other's files; wait for it, stop it, or begin another run"
-                ) from None
+        _lock(handle, run_dir)
         try:
             yield
         finally:
@@ -46,3 +39,32 @@ def owned(run_dir: Path) -> Iterator[None]:
                 run_dir.rmdir()
     finally:
         os.close(handle)
+
+
+def check_free(run_dir: Path) -> None:
+    """Checks that no process trains in the folder now; writes nothing.
+
+    Args:
+        run_dir: may be missing.
+
+    Raises:
+        RunFolderInUse: another process, or another call in this one, has it.
+    """
+    if not run_dir.is_dir():
+        return
+    handle = os.open(run_dir, os.O_RDONLY)
+    try:
+        _lock(handle, run_dir)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, run_dir: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RunFolderInUse(
+                f"another process is training in {run_dir}, and two would overwrite each other's "
+                "files; wait for it, stop it, or begin another run"
+            ) from None
