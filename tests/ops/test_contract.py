@@ -4,7 +4,11 @@
 The values are compared with an oracle in each op's own test file.
 """
 
+import contextvars
 import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import _op_info
 import pytest
@@ -246,6 +250,77 @@ def test_the_same_bits_every_time_and_with_any_threads(op, sample, backend, devi
     for other in results[1:]:
         other = {name: t for name, t in other.items() if name not in TABLES[op].by_matmul}
         assert_equal_bits(results[0], other)
+
+
+def is_first(op, sample):
+    return sample is next(iter(TABLES[op].samples.values()))
+
+
+@table("samples", where=is_first)
+def test_fifty_calls_give_the_same_bits(op, sample, backend, device, seed):
+    if backend == "reference":
+        pytest.skip("plain PyTorch promises no order of summation")
+    tensors, before = sample.tensors(device), torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            want = with_gradients(sample, tensors)
+            for _ in range(25):
+                assert_equal_bits(with_gradients(sample, tensors), want)
+    finally:
+        torch.set_num_threads(before)
+
+
+@table("samples", where=is_first)
+def test_eight_threads_of_python_get_the_same_bits(op, sample, backend, device, seed):
+    """Each on tensors of its own, all at once."""
+    if backend == "emulator":
+        pytest.skip("the emulator runs one launch at a time")
+    inputs = [sample.tensors(device) for _ in range(8)]
+    wanted = [with_gradients(sample, tensors) for tensors in inputs]
+    start = threading.Barrier(len(inputs), timeout=60)
+
+    def work(tensors):
+        start.wait()
+        return [with_gradients(sample, tensors) for _ in range(4)]
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        # What use_backend and the like say holds in a thread that gets its starter's context.
+        tasks = [pool.submit(contextvars.copy_context().run, work, t) for t in inputs]
+        found = [task.result(timeout=60) for task in tasks]
+    for results, want in zip(found, wanted, strict=True):
+        for result in results:
+            assert_equal_bits(result, want)
+
+
+class CallsInAWorker(torch.utils.data.Dataset):
+    """Item i: y and gradients of the first sample of the i-th op, of tensors made beforehand."""
+
+    def __init__(self, names, device):
+        self.samples = [next(iter(TABLES[op].samples.values())) for op in names]
+        self.tensors = [sample.tensors(device) for sample in self.samples]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return with_gradients(self.samples[i], self.tensors[i])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of a process with threads
+def test_workers_of_a_data_loader_get_the_same_bits(backend, device, seed):
+    if backend == "emulator" or not hasattr(os, "fork"):
+        pytest.skip("forked workers call CPU kernels, or plain PyTorch")
+    names = [op for op, info in TABLES.items() if info.has_derivatives]
+    calls = CallsInAWorker(names, device)
+    wanted = [calls[i] for i in range(len(calls))]
+    loader = torch.utils.data.DataLoader(
+        calls, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    found = list(loader)
+    assert len(found) == len(names) > 10
+    for result, want in zip(found, wanted, strict=True):
+        assert_equal_bits(result, want)
 
 
 # torch.func's transforms, and forward-mode differentiation: as over plain torch.
