@@ -92,6 +92,23 @@ def test_differences_of_wheels_are_seen(tmp_path):
         assert differences(one, wheel("another", *members)) == [what]
 
 
+def test_a_library_does_not_say_where_torch_lies(tmp_path, monkeypatch):
+    """Also where a link leads to torch, as in a virtual environment that is shared."""
+    include, link = tmp_path / "torch" / "include", tmp_path / "a longer path"
+    include.mkdir(parents=True)
+    (include / "where.h").write_text("inline const char* where() { return __FILE__; }\n")
+    link.symlink_to(tmp_path / "torch", target_is_directory=True)
+    source, made = tmp_path / "a.cpp", tmp_path / "a.o"
+    source.write_text("#include <where.h>\nconst char* f() { return where(); }\n")
+    for folder in (tmp_path / "torch", link):
+        monkeypatch.setattr(_build, "_torch_folder", lambda folder=folder: folder)
+        flags, _ = _build.torch_flags()
+        line = [*_build.cxx(), *_build.CXX_FLAGS, *flags, "-c", str(source), "-o", str(made)]
+        subprocess.run(line, check=True, timeout=120)
+        assert b"torch/include/where.h" in made.read_bytes()
+        assert os.fsencode(tmp_path) not in made.read_bytes()
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     """Two builds of the wheel with its kernels, in two folders."""
