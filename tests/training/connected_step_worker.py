@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process of two with a `TrainStep`: python connected_step_worker.py connected|alone
+"""One process of two with a `TrainStep`: python connected_step_worker.py connected|images|alone
 
-Prints "equal" where the networks of both are equal after some steps of other data.
+Prints "equal" where networks and optimisers of both are equal after some steps of other data. With
+"images" the weights of the convolutions are in channels_last.
 """
 
 import sys
@@ -18,14 +19,21 @@ from fastgan.training.distributed.replica import replicate
 def main(way):
     with join("cpu", start_limit_sec=100, step_limit_sec=100) as ranks:
         torch.manual_seed(ranks.rank)  # another start and other data on each
-        step = TrainStep(
-            nn.Linear(8, 2), nn.Linear(2, 1), latent_shape=8, batch=8, watch_health=False
-        )
-        if way == "connected":
+        G, D, shape = nn.Linear(8, 2), nn.Linear(2, 1), [2]
+        if way == "images":
+            G = nn.Sequential(nn.Unflatten(1, (2, 2, 2)), nn.ConvTranspose2d(2, 3, 4, 2, 1))
+            D, shape = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 1, 2)), [3, 4, 4]
+        step = TrainStep(G, D, latent_shape=8, batch=8, watch_health=False)
+        if way != "alone":
             replicate(step.state, ranks)
         for _ in range(5):
-            step(torch.randn(4, 2))
-        mine = torch.cat([p.detach().flatten() for p in [*step.state.G.parameters()]])
+            step(torch.randn(4, *shape))
+        saved = step.state.saved_tensors()
+        names = [n for n in saved if n.startswith(("G", "D", "g_optimizer", "d_optimizer"))]
+        mine = torch.cat([saved[name].flatten().float() for name in names])
+        if way == "images":
+            assert all(lay.startswith("channels_last: ") for lay in step.layout.values())
+            assert not G[1].weight.is_contiguous()
         every = [torch.empty_like(mine) for _ in range(2)]
         dist.all_gather(every, mine)
         assert torch.equal(*every)

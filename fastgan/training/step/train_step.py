@@ -18,6 +18,7 @@ from fastgan.training.config.step import StepConfig
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.health.rules import Words
 from fastgan.training.step.health.watch import HealthWarning, HealthWatch
+from fastgan.training.step.memory_format import lay_out
 from fastgan.training.step.phases import train_step
 from fastgan.training.step.state import StepState, create_step_state
 from fastgan.training.step.state_tensors import counters, mismatches
@@ -52,6 +53,10 @@ class TrainStep:
         held_out: real samples [N, ...] that the loop never trains on, a tree as x is, or a `Batch`
             of them and their conditions: with them a warning says when D overfits. The first 64 are
             used. Default: none.
+        memory_format: "channels_last" lays the weights of convolutions of both networks out so, in
+            place; "preserve" leaves them as they are; "auto" (default) does the former where it
+            was measured to gain (`fastgan.training.step.memory_format`). `layout` says which, and
+            why.
         **settings: the fields of `fastgan.training.StepConfig`: objective, objective_options,
             latents, g_optimizer, d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval,
             pl_weight, ema, capture, precision, … Without `batch` the first call's batch counts.
@@ -79,6 +84,7 @@ class TrainStep:
         ada: AdaController | None = None,
         watch_health: bool = True,
         held_out: Any = None,
+        memory_format: str = "auto",
         **settings: Any,
     ):
         config = StepConfig(**settings)
@@ -116,6 +122,7 @@ class TrainStep:
                     "that training does not show; pass some as held_out"
                 )
             ada.hold(held_out.x, held_out.c)
+        self.layout: dict[str, str] = lay_out(G, D, memory_format, config)
         self.state: StepState = create_step_state(
             config, G, D, latent_shape=shape, augment=augment, ada=ada,
             latent_sampler=latent_sampler,
