@@ -84,7 +84,8 @@ FASTGAN_INLINE void forward_rows(const T* x, T* y, int64_t rows, int64_t n, cons
 template <Branch branch, class T>
 void forward_linear_range(const BiasActParams& p, int64_t begin, int64_t end, bool is_streamed) {
   const float clamp = p.clamp == p.clamp ? float(p.clamp) : __builtin_inff();
-  const Linear o = {all_lanes(p.alpha), all_lanes(p.gain), all_lanes(clamp), is_streamed};
+  const Linear o = {all_lanes(float(p.alpha)), all_lanes(float(p.gain)), all_lanes(clamp),
+                    is_streamed};
   const T *x = static_cast<const T*>(p.x), *b = static_cast<const T*>(p.b);
   T* y = static_cast<T*>(p.out);
   const bool is_row = b && p.inner == 1;
