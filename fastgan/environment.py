@@ -8,6 +8,7 @@ They are read when used, not when imported, so that a test or a notebook can set
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,11 +104,24 @@ def rank_timeout() -> float:
 
 
 def cache_dir() -> Path:
-    """`FASTGAN_CACHE_DIR`, else the platform's per-user cache folder. Nothing is created here."""
-    if explicit := os.environ.get("FASTGAN_CACHE_DIR"):
-        return Path(explicit).expanduser()
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/fastgan").expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "fastgan"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fastgan"
+    """`FASTGAN_CACHE_DIR`, else the platform's per-user cache folder. Nothing is created here.
+
+    A user without a home folder, such as an unknown number in a container, has one in the folder
+    for temporary files.
+    """
+    explicit = os.environ.get("FASTGAN_CACHE_DIR")
+    try:
+        if explicit:
+            return Path(explicit).expanduser()
+        if sys.platform == "darwin":
+            return Path("~/Library/Caches/fastgan").expanduser()
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local")).expanduser() / "fastgan"
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fastgan"
+    except RuntimeError as error:  # no home folder is known
+        if explicit:
+            raise SettingError(
+                f"FASTGAN_CACHE_DIR: {explicit} has no meaning, because no home folder is known; "
+                "set it to an absolute path"
+            ) from error
+        return Path(tempfile.gettempdir()) / f"fastgan-cache-{os.getuid()}"

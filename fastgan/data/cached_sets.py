@@ -28,8 +28,22 @@ def cached_set(name: str, count: int, make: Callable[[Path], object]) -> Path:
     if fault is not None:
         warnings.warn(f"{path} is damaged ({fault}) and is drawn again", stacklevel=3)
     if fault is not None or not path.exists():
-        make(path)
+        make_in_cache(path, make)
     return path
+
+
+def make_in_cache(path: Path, make: Callable[[Path], object]) -> None:
+    """make(path); where the cache folder can't be written, the OSError says how to move it."""
+    try:
+        make(path)
+    except OSError as error:
+        folder = environment.cache_dir()
+        if not isinstance(error, PermissionError | NotADirectoryError) and folder.is_dir():
+            raise
+        raise type(error)(
+            f"{error.strerror or error}; the environment variable FASTGAN_CACHE_DIR names another "
+            f"cache folder in the place of {folder}"
+        ) from error
 
 
 def find_fault(path: str | Path, count: int) -> str | None:

@@ -30,6 +30,7 @@ from fastgan.json_forms import parse
 from fastgan.models._checks import check_condition, check_latents, check_samples
 from fastgan.names import refuse_names
 from fastgan.nn import MappingNetwork
+from fastgan.nn.mapping import check_truncation
 from fastgan.nn.noise import check_noise_mode
 
 safetensors = Extra("safetensors", "train")
@@ -136,10 +137,17 @@ class LatentGenerator(Network):
         self.z_dim = config.z_dim
         self.c_dim = config.c_dim
 
-    def _check_inputs(self, z: torch.Tensor, c: torch.Tensor | None, noise_mode: str) -> None:
+    def _check_inputs(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None,
+        noise_mode: str,
+        truncation_psi: float = 1.0,
+    ) -> None:
         check_latents("Generator", z, self.z_dim)
         check_condition("Generator", c, z.shape[0], self.c_dim)
         check_noise_mode("Generator", noise_mode)
+        check_truncation("Generator", truncation_psi)
 
 
 class StyleGenerator(LatentGenerator):
@@ -161,7 +169,7 @@ class StyleGenerator(LatentGenerator):
         noise_mode: str = "random",
         update_w_avg: bool = True,
     ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
+        self._check_inputs(z, c, noise_mode, truncation_psi)
         ws = self.mapping(
             z,
             c,

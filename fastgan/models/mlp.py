@@ -122,7 +122,7 @@ class Generator(LatentGenerator):
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
     ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
+        self._check_inputs(z, c, noise_mode, truncation_psi)
         h = z if truncation_psi == 1 else z * truncation_psi
         if self.c_dim > 0:
             h = torch.cat([h, c.to(h.dtype)], 1)

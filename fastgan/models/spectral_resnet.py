@@ -143,7 +143,7 @@ class Generator(LatentGenerator):
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
     ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
+        self._check_inputs(z, c, noise_mode, truncation_psi)
         z = z if truncation_psi == 1 else z * truncation_psi
         c = c.to(z.dtype) if self.c_dim > 0 else None
         if c is not None and self.config.embed_dim > 0:

@@ -1,12 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mapping network from noise and condition to intermediate latents."""
 
+import math
+
 import torch
 from torch import nn
 
 from fastgan.nn._shapes import check_at_least_one
 from fastgan.nn.linear import EqualLinear
 from fastgan.nn.norm import pixel_norm
+
+
+def check_truncation(function: str, truncation_psi: float) -> None:
+    """Check a factor of truncation.
+
+    Args:
+        function: the name that the error gives.
+        truncation_psi: what should be a finite number; a tensor is not read.
+
+    Raises:
+        ValueError: for NaN or an infinite number, which would make every sample NaN.
+    """
+    if isinstance(truncation_psi, torch.Tensor):
+        return
+    if not -math.inf < truncation_psi < math.inf:
+        raise ValueError(
+            f"{function}: truncation_psi must be a finite number, got {truncation_psi!r}"
+        )
 
 
 class MappingNetwork(nn.Module):
@@ -105,6 +125,7 @@ class MappingNetwork(nn.Module):
                 "MappingNetwork: z and c must have equal batch sizes, got "
                 f"{z.shape[0]} and {c.shape[0]}; repeat or index the smaller one"
             )
+        check_truncation("MappingNetwork", truncation_psi)
         if truncation_psi != 1 and self.w_avg is None:
             raise ValueError(
                 f"MappingNetwork: truncation_psi must be 1 without w_avg, got {truncation_psi}; "

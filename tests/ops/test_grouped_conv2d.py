@@ -309,3 +309,12 @@ OP_INFO = OpInfo(
     large={"parts of tiles": of((2, 32, 32, 36), (32, 16, 3, 3), 1, layout="channels_last")},
     errors=ERRORS,
 )
+
+
+@pytest.mark.parametrize("name", ["stride", "padding"])
+def test_bools_are_refused_after_equal_numbers_were_taken(name):
+    x, w = torch.ones(1, 2, 5, 5), torch.ones(2, 2, 3, 3)
+    conv2d(x, w, **{name: (1, 1)})
+    for value in ((True, True), (1, True)):
+        with pytest.raises(ValueError, match=f"{name} must be an int"):
+            conv2d(x, w, **{name: value})

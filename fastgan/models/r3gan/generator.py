@@ -69,6 +69,6 @@ class Generator(LatentGenerator):
         noise_mode: str = "none",
         update_w_avg: bool = True,
     ) -> torch.Tensor:
-        self._check_inputs(z, c, noise_mode)
+        self._check_inputs(z, c, noise_mode, truncation_psi)
         z = z if truncation_psi == 1 else z * truncation_psi
         return self.Model(z, c.to(z.dtype) if self.c_dim > 0 else None)

@@ -196,7 +196,10 @@ _is_any_autocast, _is_reference = torch._C._is_any_autocast_enabled, _forced_ref
 
 def _remembered_choice(x, w, b, stride, padding, groups) -> Conv2dChoice:
     """`conv2d_choice`, out of a table once it is known; the table's key is all of `_Facts`."""
-    is_plain = type(groups) is int and {type(stride), type(padding)} <= {int, tuple}
+    # (True, 1) equals (1, 1) as a key of the table
+    is_plain = type(groups) is int and all(
+        type(v) is int or (type(v) is tuple and bool not in map(type, v)) for v in (stride, padding)
+    )
     if torch.compiler.is_compiling() or torch._C._is_tracing() or not x.is_cpu or not is_plain:
         return conv2d_choice(x, w, b, stride, padding, groups)
     key = (

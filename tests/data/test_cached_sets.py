@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache folder where the person has no home folder, as an unknown user in a container."""
+
+import os
+import pwd
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fastgan import environment
+from fastgan.data.cached_sets import cached_set
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "FASTGAN_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_folder_the_cache_is_among_temporary_files(homeless):
+    expected = Path(tempfile.gettempdir()) / f"fastgan-cache-{os.getuid()}"
+    assert environment.cache_dir() == expected
+
+
+def test_a_setting_that_needs_a_home_folder_is_refused_by_name(homeless, monkeypatch):
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", "~/cache")
+    with pytest.raises(environment.SettingError, match="FASTGAN_CACHE_DIR: ~/cache"):
+        environment.cache_dir()
+
+
+def test_a_cache_that_can_not_be_written_says_how_to_move_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+
+    def make(path):
+        path.parent.mkdir(parents=True)
+
+    with pytest.raises(NotADirectoryError, match="FASTGAN_CACHE_DIR names another cache folder"):
+        cached_set("some", 1, make)
