@@ -107,3 +107,11 @@ def test_what_fails_after_a_step_leaves_the_run(cli, images, monkeypatch):
     cli("train", "--data", images, *FLAGS, code=1)
     (run_dir,) = (cli.folder / "new" / "runs").iterdir()
     assert "training ended" in (run_dir / "log.txt").read_text(encoding="utf-8")
+
+
+def test_pictures_that_are_not_read_are_counted(cli, images):
+    folder = shutil.copytree(images, cli.folder / "mixed")
+    for name in ("a.tif", "b.tif", "c.gif"):
+        (folder / name).touch()
+    output = cli("train", "--data", folder, *FLAGS, "-n").output
+    assert "8 images of 8x8 pixels; not read: 1 .gif, 2 .tif" in output

@@ -20,6 +20,7 @@ from fastgan.data.batch_loader import packing_advice
 from fastgan.data.from_packages.digits import digits_dataset
 from fastgan.data.from_packages.emoji import emoji_dataset
 from fastgan.data.image_dataset import spread_indices
+from fastgan.data.image_sources import unread_words
 from fastgan.data.resident_images import normalised
 from fastgan.modalities.images.grids import has_class_rows
 from fastgan.modalities.modality import DataFacts
@@ -70,7 +71,8 @@ def describe(data: Any) -> DataFacts:
         images = open_images(path, resolution=resolution, use_labels=data.use_labels)
         shape, c_dim, count = images.image_shape, images.label_dim, len(images)
         name, (_, height, width) = _built_in(data) or images.name, shape
-        lines = (f"data        {path}: {count} images of {width}x{height} pixels",)
+        unread = unread_words(getattr(images, "unread", {}))
+        lines = (f"data        {path}: {count} images of {width}x{height} pixels{unread}",)
         if (advice := packing_advice(images)) is not None:
             lines = (*lines, advice)
     return DataFacts(
