@@ -60,7 +60,7 @@ def faces():
 def test_every_script_is_short_and_listed():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for name in SCRIPTS:
-        assert (EXAMPLES / name).read_text(encoding="utf-8").count("\n") < 80, name
+        assert (EXAMPLES / name).read_text(encoding="utf-8").count("\n") <= 80, name
         assert f"[{name}]({name})" in listed
         assert f"def test_{name.removesuffix('.py')}" in Path(__file__).read_text(encoding="utf-8")
 

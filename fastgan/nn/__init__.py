@@ -5,7 +5,8 @@ Every layer casts its parameters to the dtype of its input, works under ``torch.
 float64, keeps channels-last maps channels-last, and is twice differentiable.
 """
 
-from fastgan.nn.acceleration import Acceleration, LayerRow, accelerate, undo_accelerate
+from fastgan.nn.acceleration.model_swap import accelerate, undo_accelerate
+from fastgan.nn.acceleration.report import Acceleration, LayerRow
 from fastgan.nn.activation import FusedLeakyReLU
 from fastgan.nn.attention import SelfAttention, SelfAttention2d
 from fastgan.nn.conv import EqualConv2d

@@ -4,9 +4,14 @@
 On Intel processors with AMX, torch 2.13's bfloat16 and float16 convolution (oneDNN) reads memory
 that nobody wrote where a map is too small for its kernel: values and gradients are garbage. Seen
 with stride 2 on maps of width 1 or of the kernel's width, and with stride 1 where the kernel is
-wider than the map. Such a convolution runs in float32 here, its derivatives too, and is rounded
-once: as exact as any, on every processor. Maps this small cost nothing. All others go to torch as
-they come.
+wider than the map; and, whatever the map, where the channels are fewer than 16 and even, and
+channels times the kernel's width a multiple of 32 from 64 on. Such a convolution runs in float32
+here, its derivatives too, and is rounded once: as exact as any, on every processor. Maps this small
+cost nothing, kernels this wide are rare.
+
+But torch computes a second derivative by the weights as a convolution with the batch as channels
+and a kernel as wide as the map: garbage for a batch of 8 and maps of 8. So 16-bit convolutions on a
+CPU have derivatives of their own here, in which the gradient of x is a (transposed) convolution.
 
 `convolve` and `convolve_transposed` take 1, 2 or 3 spatial dimensions, as many as w has. All of
 fastgan that convolves 16-bit tensors with torch does it through this file.
@@ -54,6 +59,13 @@ def map_is_too_small(
     return False
 
 
+def kernel_is_too_wide(w: torch.Tensor) -> bool:
+    """Whether the kernel's width and the channels that it reads are those to guard."""
+    channels = w.shape[1]
+    products = [channels * k for k in w.shape[2:]]
+    return channels < 16 and channels % 2 == 0 and any(n >= 64 and n % 32 == 0 for n in products)
+
+
 def _narrow_dtype(x: torch.Tensor) -> torch.dtype | None:
     """The 16-bit dtype that torch would compute a convolution of x in on a CPU, or None."""
     if not x.is_cpu:
@@ -73,6 +85,64 @@ def _in_float32(
         return run(*wide, *geometry).to(dtype)
 
 
+class _Convolution(torch.autograd.Function):
+    """A convolution whose gradient of x is a convolution for autograd, too, and not a gradient."""
+
+    @staticmethod
+    def forward(ctx, x, w, b, stride, padding, dilation, is_transposed, output_padding, groups):
+        ctx.save_for_backward(x, w)
+        ctx.geometry = stride, padding, dilation, is_transposed, output_padding, groups
+        return torch.ops.aten.convolution(x, w, b, *ctx.geometry)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w = ctx.saved_tensors
+        stride, padding, dilation, is_transposed, _, groups = ctx.geometry
+        count = w.dim() - 2
+        needs_x, needs_w, needs_b = ctx.needs_input_grad[:3]
+        dx = dw = db = None
+        if needs_x:
+            more = [0] * count
+            if not is_transposed:
+                spans = [step * (k - 1) + 1 for k, step in zip(w.shape[2:], dilation, strict=True)]
+                sizes = zip(x.shape[2:], spans, stride, padding, strict=True)
+                more = [(n + 2 * pad - span) % s for n, span, s, pad in sizes]
+            geometry = (stride, padding, dilation, not is_transposed, more, groups)
+            dx = torch.ops.aten.convolution(dy, w, None, *geometry)
+        if needs_w:
+            shape = w.detach()  # its values are not read
+            dw = torch.ops.aten.convolution_backward(
+                dy, x, shape, None, *ctx.geometry, [False, True, False]
+            )[1]
+        if needs_b:
+            db = dy.sum([0, *range(2, 2 + count)])
+        return dx, dw, db, *[None] * 6
+
+
+def _is_differentiated(*operands: torch.Tensor | None) -> bool:
+    """Whether autograd alone follows the call: compilers, torch.func, modes that record operators
+    (the linearised penalty's, which needs no second derivative) see torch's operator."""
+    return (
+        torch.is_grad_enabled()
+        and any(t is not None and t.requires_grad for t in operands)
+        and not torch.compiler.is_compiling()
+        and not torch._C._is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and torch.autograd.forward_ad._current_level < 0
+    )
+
+
+def _differentiable(
+    dtype: torch.dtype, x, w, b, stride, padding, dilation, is_transposed, output_padding, groups
+) -> torch.Tensor:
+    count = w.dim() - 2
+    narrow = [None if t is None else t.to(dtype) for t in (x, w, b)]
+    each = [list(_each(value, count)) for value in (stride, padding, dilation, output_padding)]
+    with torch.autocast("cpu", enabled=False):
+        return _Convolution.apply(*narrow, *each[:3], is_transposed, each[3], groups)
+
+
 def convolve(
     x: torch.Tensor,
     w: torch.Tensor,
@@ -87,8 +157,10 @@ def convolve(
     geometry = (stride, padding, dilation, groups)
     if dtype is not None:
         sizes = x.shape[2 - w.dim() :]
-        if map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
+        if kernel_is_too_wide(w) or map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
             return _in_float32(run, dtype, x, w, b, *geometry)
+        if _is_differentiated(x, w, b):
+            return _differentiable(dtype, x, w, b, stride, padding, dilation, False, 0, groups)
     return run(x, w, b, *geometry)
 
 
@@ -112,8 +184,11 @@ def convolve_transposed(
             (n - 1) * s - 2 * pad + step * (k - 1) + 1 + more
             for n, k, s, pad, more, step in zip(x.shape[-count:], w.shape[2:], *each, strict=True)
         ]
-        if map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
+        if kernel_is_too_wide(w) or map_is_too_small(sizes, w.shape[2:], stride, padding, dilation):
             return _in_float32(run, dtype, x, w, b, *geometry)
+        if _is_differentiated(x, w, b):
+            more = (stride, padding, dilation, True, output_padding, groups)
+            return _differentiable(dtype, x, w, b, *more)
     return run(x, w, b, *geometry)
 
 

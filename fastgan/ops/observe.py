@@ -43,8 +43,9 @@ def observe_(totals: torch.Tensor, values: torch.Tensor, row: int, share: float 
     """Adds mean(values) to row `row` of both halves of `totals` as `share` of an observation.
 
     Args:
-        totals: float32 [2, rows, 3], contiguous: of each period and row the sum of means, their
-            number and the number of means that were not finite; written to.
+        totals: [2, rows, 3], contiguous: of each period and row the sum of means, their number and
+            the number of means that were not finite; written to. Float32 is what the kernels take;
+            float64 totals are PyTorch's work.
         values: of any shape, floating point, on the device of `totals`; its gradient is not
             followed.
         row: from 0.
@@ -62,5 +63,6 @@ def observe_(totals: torch.Tensor, values: torch.Tensor, row: int, share: float 
     values = values.detach()
     if values.numel() > _MOST_OF_A_BLOCK:
         values = values.mean(dtype=torch.promote_types(values.dtype, torch.float32))
-    run = observe_ref if reference_is_forced() else _op
+    is_plain = reference_is_forced() or totals.dtype is not torch.float32
+    run = observe_ref if is_plain else _op
     run(totals, values.contiguous(), row, share)

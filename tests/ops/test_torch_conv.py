@@ -123,6 +123,35 @@ def test_against_float64(count, transposed, narrow, processor, seed):
         )
 
 
+# Batch, size, kernel, stride, padding: torch's second derivative by w takes a kernel of map size.
+BATCHES = [
+    (8, 8, 3, 1, 1), (8, 12, 3, 1, 1), (4, 16, 3, 1, 1), (12, 8, 1, 1, 0), (6, 32, 5, 1, 2),
+    (8, 16, 4, 2, 1), (8, 8, 3, 2, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
+@pytest.mark.parametrize("case", BATCHES, ids=str)
+def test_second_derivatives_of_few_samples(case, transposed, narrow, processor, seed):
+    batch, size, k, stride, padding = case
+    run = functools.partial(
+        convolve_transposed if transposed else convolve, stride=stride, padding=padding
+    )
+    w = (3, 5, k, k) if transposed else (5, 3, k, k)
+    check(run, [(batch, 3, size, size), w, (5,)], narrow, False, 2, str(case))
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
+@pytest.mark.parametrize(("channels", "k"), [(8, 8), (12, 8), (4, 16), (6, 16), (2, 32)])
+def test_wide_kernels_of_few_channels(channels, k, transposed, narrow, processor, seed):
+    run = convolve_transposed if transposed else convolve
+    w = torch.randn(4, channels, 1, k)
+    read, written = (4, channels) if transposed else (channels, 4)
+    check(
+        run, [(2, read, 3, k + 9), tuple(w.shape), (written,)], narrow, True, 2, str((channels, k))
+    )
+
+
 @pytest.mark.parametrize("size", [(5, 1), (3, 5), (16, 16)], ids=str)
 def test_the_weight_gradient_alone(size, narrow, processor, seed):
     x, w = torch.randn(2, 4, *size).to(narrow), torch.randn(6, 4, 3, 3).to(narrow)
@@ -157,6 +186,7 @@ UNGUARDED = {
     "compat/weights/configs/r3gan.py": "asks for the class alone",
     "modalities/sounds.py": "float32, of a data set",
     "nn/acceleration/model_swap.py": "asks for the classes, and names the function in a text",
+    "training/step/memory_format.py": "asks for the classes",
     "nn/acceleration/swapped.py": "asks for the classes; torch's own stay where nothing gains",
 }
 

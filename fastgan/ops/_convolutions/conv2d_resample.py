@@ -112,7 +112,7 @@ def conv2d_resample(
     """
     is_plain = (
         f is None
-        and type(up) is type(down) is int
+        and type(up) is type(down) is type(groups) is int
         and up == down == 1
         and type(padding) is int
         and padding >= 0

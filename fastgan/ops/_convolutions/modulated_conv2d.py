@@ -134,6 +134,7 @@ def modulated_conv2d(
         ValueError: weight, styles or an argument of the resampling does not fit.
     """
     is_plain = noise is None is resample_filter is input_gain and up == down == 1
+    is_plain = is_plain and type(up) is type(down) is int
     if is_plain and flip_weight and not normalize and type(padding) is int and is_small(x):
         y = _small(x, weight, styles, padding, demodulate) if padding >= 0 else None
         if y is not None:

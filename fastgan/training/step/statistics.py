@@ -34,8 +34,8 @@ class Statistics:
     def __init__(self, names: Sequence[str], device: torch.device, *, has_open_names: bool = False):
         self._fixed = tuple(names)
         rows = len(self._fixed) + (OPEN_ROWS if has_open_names else 0)
-        self.totals = torch.zeros([2, rows, 3], dtype=torch.float32, device=device)
-        self.history = torch.zeros([HISTORY, rows, 3], dtype=torch.float32, device=device)
+        self.totals = torch.zeros([2, rows, 3], device=device)
+        self.history = torch.zeros([HISTORY, rows, 3], device=device)
         self.recorded = torch.zeros([], dtype=torch.int64, device=device)
         self.sums, self.step_sums = self.totals
         self._rows = {name: i for i, name in enumerate(self._fixed)}

@@ -118,7 +118,8 @@ def test_accumulation_is_one_batch(tmp_path, case):
         assert_close(one, rank_worker.run(given), 1e-10)
     single = rank_worker.run(settings(tmp_path, case, dtype="float32"))
     given = settings(tmp_path, case, dtype="float32", batch_gpu=2)
-    assert_close(single, rank_worker.run(given), 2e-6)
+    # 2.1e-6 was measured with AVX-512, 4.0e-6 on a processor with AMX: Adam enlarges rounding.
+    assert_close(single, rank_worker.run(given), 8e-6)
 
 
 @pytest.mark.slow

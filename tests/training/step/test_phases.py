@@ -43,7 +43,8 @@ class Mlp(nn.Module):
 
 
 class TextbookAdam:
-    """Kingma and Ba (2015), algorithm 1, line by line.
+    """Kingma and Ba (2015), algorithm 1, line by line, but that the corrections of m and v are two
+    factors of all elements, as torch.optim.Adam has them, so that an element has one division.
 
     Not torch.optim.Adam(fused=True): its CPU kernel contracts products and sums differently in a
     parameter's last few elements than in its vectors, which no flat buffer can repeat. The root
@@ -62,9 +63,9 @@ class TextbookAdam:
         for p, m, v in zip(self.parameters, self.m, self.v, strict=True):
             m += (1 - beta1) * (p.grad - m)
             v += (1 - beta2) * (p.grad * p.grad - v)
-            m_hat = m / (1 - beta1**self.t)
-            v_hat = v / (1 - beta2**self.t)
-            p -= self.lr * m_hat / (v_hat.double().sqrt().float() + self.eps)
+            of_m = torch.tensor(float(torch.tensor(self.lr)) / (1 - beta1**self.t))  # a float32 lr
+            of_root = torch.tensor(1 / (1 - beta2**self.t) ** 0.5)
+            p -= of_m * m / (v.double().sqrt().float() * of_root + self.eps)
 
 
 def test_simplest_use_is_bit_equal_to_a_textbook_loop(tiny):
