@@ -18,6 +18,7 @@ fastgan that convolves 16-bit tensors with torch does it through this file.
 """
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -85,14 +86,27 @@ def _in_float32(
         return run(*wide, *geometry).to(dtype)
 
 
-class _Convolution(torch.autograd.Function):
+_is_running: ContextVar[bool] = ContextVar("fastgan_convolution", default=False)
+
+
+def autograd_follows() -> bool:
+    """Whether autograd follows the operator that a `TorchDispatchMode` sees: within the forward
+    pass of a convolution of this file it does, although it is switched off there."""
+    return torch.is_grad_enabled() or _is_running.get()
+
+
+class fastgan_convolution(torch.autograd.Function):  # its node is known by that name
     """A convolution whose gradient of x is a convolution for autograd, too, and not a gradient."""
 
     @staticmethod
     def forward(ctx, x, w, b, stride, padding, dilation, is_transposed, output_padding, groups):
         ctx.save_for_backward(x, w)
         ctx.geometry = stride, padding, dilation, is_transposed, output_padding, groups
-        return torch.ops.aten.convolution(x, w, b, *ctx.geometry)
+        token = _is_running.set(True)
+        try:
+            return torch.ops.aten.convolution(x, w, b, *ctx.geometry)
+        finally:
+            _is_running.reset(token)
 
     @staticmethod
     def backward(ctx, dy):
@@ -120,15 +134,13 @@ class _Convolution(torch.autograd.Function):
 
 
 def _is_differentiated(*operands: torch.Tensor | None) -> bool:
-    """Whether autograd alone follows the call: compilers, torch.func, modes that record operators
-    (the linearised penalty's, which needs no second derivative) see torch's operator."""
+    """Whether autograd alone follows the call: compilers and torch.func see torch's operator."""
     return (
         torch.is_grad_enabled()
         and any(t is not None and t.requires_grad for t in operands)
         and not torch.compiler.is_compiling()
         and not torch._C._is_tracing()
         and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
         and torch.autograd.forward_ad._current_level < 0
     )
 
@@ -140,7 +152,7 @@ def _differentiable(
     narrow = [None if t is None else t.to(dtype) for t in (x, w, b)]
     each = [list(_each(value, count)) for value in (stride, padding, dilation, output_padding)]
     with torch.autocast("cpu", enabled=False):
-        return _Convolution.apply(*narrow, *each[:3], is_transposed, each[3], groups)
+        return fastgan_convolution.apply(*narrow, *each[:3], is_transposed, each[3], groups)
 
 
 def convolve(

@@ -29,6 +29,7 @@ from fastgan.losses.linearised.program import (
     Tangent,
     assemble,
 )
+from fastgan.ops._torch_conv import autograd_follows
 
 _MARK = "_fastgan_value"  # on a tensor: (its tape's token, the number of its value)
 _FASTGAN_NODES = ("fastgan_", "GeneratedBackwardFor_fastgan_")  # called eagerly, by the dispatcher
@@ -177,7 +178,7 @@ class Tape(TorchDispatchMode):
         if name in _CONSTANT or not _is_differentiable(out):
             return
         self._target = args[0] if is_write else None
-        is_followed = torch.is_grad_enabled()  # a fastgan operator turns it off around itself
+        is_followed = autograd_follows()  # a fastgan operator turns it off around itself
         if is_write:
             target = self.value(args[0])
             if target is None:
