@@ -177,7 +177,7 @@ cuda-check: $(VENV)/.cuda
 	FASTGAN_CACHE_DIR=build/cuda-check TORCH_CUDA_ARCH_LIST="$(CUDA_CHECK_ARCHITECTURES)" $(BIN)/fastgan build --cuda
 
 # A wheel for CPython 3.11 and later, with CPU kernels, and the source distribution, into dist/. Two builds of one
-# commit, by one compiler, are equal byte by byte.
+# commit, by one compiler, shall be equal byte by byte (SECURITY.md says what was shown).
 wheel: $(VENV)/.supply
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) FASTGAN_REQUIRE_NATIVE=1 FASTGAN_CUDA=0 $(BIN)/python -m build --no-isolation --outdir dist
 	cd dist && sha256sum fastgan-*
