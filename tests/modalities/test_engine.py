@@ -17,8 +17,8 @@ ENGINE = [
 ]
 PACKAGES = ("fastgan.models", "fastgan.modalities", "fastgan.training.config.recipes")
 LOADERS = {"load_architecture", "load_modality", "Modality"}
-# a value of StepConfig.penalty_at, the name of a tensor, and what runs without a modality have
-ALLOWED = {"images"}
+# Values of StepConfig.penalty_at and of TrainStep(memory_format=), and the name of a tensor.
+ALLOWED = {"images", "auto"}
 
 
 def named(source):
