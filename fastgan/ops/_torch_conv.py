@@ -95,6 +95,12 @@ def autograd_follows() -> bool:
     return torch.is_grad_enabled() or _is_running.get()
 
 
+def _of_weight(dy, x, weight, *geometry) -> torch.Tensor:
+    """The gradient of a weight; of `weight` shape and layout count, and no value."""
+    mask = [False, True, False]
+    return torch.ops.aten.convolution_backward(dy, x, weight, None, *geometry, mask)[1]
+
+
 class fastgan_convolution(torch.autograd.Function):  # its node is known by that name
     """A convolution whose gradient of x is a convolution for autograd, too, and not a gradient."""
 
@@ -124,10 +130,7 @@ class fastgan_convolution(torch.autograd.Function):  # its node is known by that
             geometry = (stride, padding, dilation, not is_transposed, more, groups)
             dx = torch.ops.aten.convolution(dy, w, None, *geometry)
         if needs_w:
-            shape = w.detach()  # its values are not read
-            dw = torch.ops.aten.convolution_backward(
-                dy, x, shape, None, *ctx.geometry, [False, True, False]
-            )[1]
+            dw = _of_weight(dy, x, w.detach(), *ctx.geometry)
         if needs_b:
             db = dy.sum([0, *range(2, 2 + count)])
         return dx, dw, db, *[None] * 6
@@ -219,8 +222,5 @@ def weight_gradient(
     if is_narrow and map_is_too_small(x.shape[2:], size[2:], stride, padding, dilation):
         dy, x = dy.float(), x.float()
     weight = x.new_empty(1).expand(tuple(size))  # no memory: its shape is all that counts
-    dw = torch.ops.aten.convolution_backward(
-        dy, x, weight, None, stride, padding, dilation, False, [0] * len(stride), groups,
-        [False, True, False],
-    )[1]  # fmt: skip
-    return dw.to(dtype)
+    geometry = (stride, padding, dilation, False, [0] * len(stride), groups)
+    return _of_weight(dy, x, weight, *geometry).to(dtype)

@@ -266,6 +266,21 @@ _op = define_op(
 _lrelu_into = torch._C._nn.leaky_relu_
 
 
+def activation_numbers(
+    op: str, act: str, alpha: float | None, gain: float | None, clamp: float | None
+) -> tuple[float, float, float | None]:
+    """An op's arguments alpha, gain and clamp, checked, with the defaults of `act`.
+
+    alpha counts for "lrelu" alone; clamp is None where it clamps nothing.
+    """
+    spec = ACTIVATIONS[act]
+    alpha = spec.alpha if alpha is None else finite_number(op, "alpha", alpha)
+    if act != "lrelu":
+        alpha = spec.alpha
+    gain = spec.gain if gain is None else finite_number(op, "gain", gain)
+    return alpha, gain, clamp_bound(op, clamp)
+
+
 def _small(x, b, dim, act, alpha, gain):
     """A small call without clamp, in few operators; None where it is for the checks and the op."""
     if not (x.is_contiguous() or dense_format(x) == torch.channels_last):
@@ -330,11 +345,7 @@ def bias_act(
     if act not in ACTIVATIONS:
         raise ValueError(f"bias_act: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
     spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None else finite_number("bias_act", "alpha", alpha)
-    if act != "lrelu":
-        alpha = spec.alpha
-    gain = spec.gain if gain is None else finite_number("bias_act", "gain", gain)
-    clamp = clamp_bound("bias_act", clamp)
+    alpha, gain, clamp = activation_numbers("bias_act", act, alpha, gain, clamp)
     most = MOST_IN_BIAS_ACT.get((torch.is_grad_enabled(), gain == 1), 0)
     if clamp is None and spec.ddf is None and is_small(x, most):
         y = _small(x, b, dim, act, alpha, gain)

@@ -27,8 +27,8 @@ import torch
 from fastgan.ops._backend import reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
-from fastgan.ops._operands import check_floating, clamp_bound, finite_number
-from fastgan.ops.bias_act import ACTIVATIONS, bias_act, bias_act_ref
+from fastgan.ops._operands import check_floating
+from fastgan.ops.bias_act import ACTIVATIONS, activation_numbers, bias_act, bias_act_ref
 from fastgan.ops.upfirdn2d import upfirdn2d
 from fastgan.ops.upfirdn2d._arguments import check_map, filter_of, padding_of
 from fastgan.ops.upfirdn2d._definition import upfirdn2d_ref
@@ -253,12 +253,7 @@ def bias_act_filter2d(
         raise ValueError(
             f"bias_act_filter2d: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}"
         )
-    spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None else finite_number("bias_act_filter2d", "alpha", alpha)
-    if act != "lrelu":
-        alpha = spec.alpha
-    gain = spec.gain if gain is None else finite_number("bias_act_filter2d", "gain", gain)
-    clamp = clamp_bound("bias_act_filter2d", clamp)
+    alpha, gain, clamp = activation_numbers("bias_act_filter2d", act, alpha, gain, clamp)
     if x.is_cuda and x.dtype != torch.float64 and is_one_pass(x, taps, pads, act, alpha, gain):
         b = None if b is None else b.to(x.dtype)
         return in_one_pass(x, b, taps, pads[1], pads[3], alpha, gain, clamp)

@@ -163,7 +163,8 @@ def _is_small_pair(w: torch.Tensor, s: torch.Tensor) -> bool:
     )
 
 
-def _small(w: torch.Tensor, s: torch.Tensor, eps: float) -> torch.Tensor:
+def small_demodulation(w: torch.Tensor, s: torch.Tensor, eps: float) -> torch.Tensor:
+    """`demodulation` of a small call, in plain operators and without checks."""
     e = w.square()
     e = e.sum(tuple(range(2, w.dim()))) if w.dim() > 2 else e
     return (F.linear(s.square(), e) + eps).rsqrt()
@@ -189,8 +190,8 @@ def demodulation(w: torch.Tensor, s: torch.Tensor, eps: float = 1e-8) -> torch.T
     if is_small(w) and _is_small_pair(w, s) and type(eps) is float and 0 < eps < 1:
         if torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return _small(w, s, eps)
-        return _small(w, s, eps)
+                return small_demodulation(w, s, eps)
+        return small_demodulation(w, s, eps)
     check_floating("demodulation", "w", w)
     check_floating("demodulation", "s", s)
     if w.dim() < 2:

