@@ -10,9 +10,8 @@ The file defines
 
 and may define `moving_average = True`, if the loops are to keep one of G, too, as `TrainStep` does.
 D gives logits; the loss is binary cross-entropy on them. A step updates D on real and generated
-samples, then G on the same z, with Adam. The loops use the fakes of D's update again for G's, as
-tutorials do, unless G draws random numbers itself. Layers of dropout are off in all variants: what
-they draw depends on the layout, and results could not be compared.
+samples, then G with the same fakes, as tutorials do, with Adam. Layers of dropout are off in all
+variants: what they draw depends on the layout, and results could not be compared.
 """
 
 import copy
@@ -151,22 +150,22 @@ def module_step_case(pair: Pair) -> tuple[StepCase, dict[str, Acceleration]]:
         ValueError: the networks do not fit the shapes.
     """
     G, D = _made(pair)
-    is_random = _try(pair, G, D)
+    _try(pair, G, D)
     z, x = (torch.randn(pair.batch, *s) for s in (pair.latent_shape, pair.image_shape))
     reports = {"G": accelerate(G, z), "D": accelerate(D, x)}
 
     def build(**options: bool) -> StepVariant:
-        return _loop(pair, *_made(pair), is_random=is_random, **options)
+        return _loop(pair, *_made(pair), **options)
 
     def exact() -> StepVariant:
         networks = (network.double() for network in _made(pair))
-        return _loop(pair, *networks, is_random=is_random)
+        return _loop(pair, *networks)
 
     def ours(rows: Mapping[str, Acceleration]) -> StepVariant:
         networks = _made(pair)
         for network, report in zip(networks, rows.values(), strict=False):
             swap_rows(network, report.rows)
-        return _train_step(pair, *networks, is_random=is_random)
+        return _train_step(pair, *networks)
 
     variants = {OURS: lambda: ours({}), OURS_TOO: lambda: ours(reports)}
     variants |= {name: (lambda o=options: build(**o)) for name, options in LOOPS.items()}
@@ -199,12 +198,11 @@ def _made(pair: Pair) -> tuple[nn.Module, nn.Module]:
     return networks
 
 
-def _try(pair: Pair, G: nn.Module, D: nn.Module) -> bool:
-    """Checks the shapes; returns whether G draws random numbers itself."""
+def _try(pair: Pair, G: nn.Module, D: nn.Module) -> None:
+    """Checks the shapes."""
     z = torch.randn(pair.batch, *pair.latent_shape)
     with torch.no_grad():
         fake = _called(pair, "G", G, z, "latent_shape", pair.latent_shape)
-        again = G(z)
         wanted = (pair.batch, *pair.image_shape)
         if not isinstance(fake, Tensor) or fake.shape != wanted:
             got = tuple(fake.shape) if isinstance(fake, Tensor) else type(fake).__name__
@@ -218,7 +216,6 @@ def _try(pair: Pair, G: nn.Module, D: nn.Module) -> bool:
             f"--module {pair.name}.py: D must return one tensor of logits, got "
             f"{type(logits).__name__}; wrap it in a function that returns the logits alone"
         )
-    return not torch.equal(fake, again)
 
 
 def _called(pair: Pair, name: str, network: nn.Module, x: Tensor, what: str, shape: Any) -> Any:
@@ -245,27 +242,16 @@ def _gradients(G: nn.Module, D: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _train_step(pair: Pair, G: nn.Module, D: nn.Module, *, is_random: bool) -> StepVariant:
-    draws: list[Tensor] = []
-
-    def latents(n: int, device: torch.device) -> Tensor:
-        """Of D's update, then the same of G's."""
-        if not is_random and draws:
-            return draws.pop()
-        z = torch.randn(n, *pair.latent_shape, device=device)
-        draws.append(z)
-        return z
-
+def _train_step(pair: Pair, G: nn.Module, D: nn.Module) -> StepVariant:
     adam = OptimizerConfig(lr=_LR, betas=_BETAS)
     step = TrainStep(
-        G, D, latent_sampler=latents, objective="non_saturating", g_optimizer=adam,
+        G, D, latent_shape=pair.latent_shape, objective="non_saturating", g_optimizer=adam,
         d_optimizer=adam, batch=pair.batch, watch_health=False,
     )  # fmt: skip
     x = _real(pair, torch.float32)
 
     def run() -> dict[str, Tensor]:
         step(x)
-        draws.clear()
         return _gradients(G, D)
 
     return StepVariant({PHASE: run})
@@ -276,7 +262,6 @@ def _loop(
     G: nn.Module,
     D: nn.Module,
     *,
-    is_random: bool,
     is_channels_last: bool = False,
     is_fused: bool = False,
     is_compiled: bool = False,
@@ -296,7 +281,7 @@ def _loop(
         D.compile(dynamic=False)
 
     def run() -> dict[str, Tensor]:
-        _update(pair, G, D, adams, x, is_random=is_random)
+        _update(pair, G, D, adams, x)
         if average is not None:
             with torch.no_grad():
                 for mean, p in zip(average.parameters(), G.parameters(), strict=True):
@@ -316,27 +301,16 @@ def _loop(
 
 
 def _update(
-    pair: Pair,
-    G: nn.Module,
-    D: nn.Module,
-    adams: list[torch.optim.Adam],
-    x: Tensor,
-    *,
-    is_random: bool,
+    pair: Pair, G: nn.Module, D: nn.Module, adams: list[torch.optim.Adam], x: Tensor
 ) -> None:
     """One step of the loop that tutorials show."""
     g_adam, d_adam = adams
 
-    def drawn() -> Tensor:
-        return G(torch.randn(pair.batch, *pair.latent_shape).to(x.dtype))
-
-    fake = drawn()
+    fake = G(torch.randn(pair.batch, *pair.latent_shape).to(x.dtype))
     d_adam.zero_grad()
     F.softplus(-D(x)).mean().backward()
     F.softplus(D(fake.detach())).mean().backward()
     d_adam.step()
-    if is_random:
-        fake = drawn()
     g_adam.zero_grad()
     d_grads = [p.grad for p in D.parameters()]  # what D's update took is compared
     d_adam.zero_grad()

@@ -146,7 +146,7 @@ def test_a_step_releases_its_graphs_and_goes_on(tiny):
     for is_captured in (False, True):
         torch.manual_seed(0)
         G, D = tiny.G(config.model), tiny.D(config.model)
-        step = TrainStep(G, D, r1_gamma=1.0)
+        step = TrainStep(G, D, r1_gamma=1.0, shares_samples=False)
         graphs = with_graphs(step.state) if is_captured else None
         torch.manual_seed(1)
         with step:

@@ -26,6 +26,7 @@ NETWORKS = ("D", "G")
 UPDATE_EMAS = ("all", "d_step")
 GP_AT = ("between", "near_real")
 LATENTS = ("normal", "uniform", "none")
+_FIT_SHARED_SAMPLES = {"batch_gpu": None, "pl_weight": 0, "update_emas": "all"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,10 @@ class StepConfig:
             update of D (WGAN, arXiv 1701.07875: 0.01); default None: they are not.
         first_network: the network that a step trains first, "D" (default) or, as in StyleGAN2
             and StyleGAN3, "G".
+        shares_samples: whether the phases of a step all take the same samples of G, which it makes
+            once, as in DCGAN's usual loop: G's gradient then goes through the samples that D was
+            just trained on. Default False: each phase makes new ones. It excludes batch_gpu below
+            a process's share of batch, pl_weight > 0 and update_emas="d_step".
         update_emas: which passes of G move its running means (w_avg, magnitude_ema): "all"
             (default), or "d_step", as in StyleGAN3: only the one whose samples train D.
         blur_init_sigma: pixels, >= 0; default 0 (off). All that D sees is blurred at first with
@@ -142,6 +147,7 @@ class StepConfig:
     n_critic: int = 1
     d_weight_clip: float | None = None
     first_network: str = "D"
+    shares_samples: bool = False
     update_emas: str = "all"
     blur_init_sigma: float = 0.0
     blur_fade_kimg: float = 0.0
@@ -221,6 +227,11 @@ class StepConfig:
             is_fine = self.schedule.beta2_end is None or getattr(self, name).name != "rmsprop"
             require(is_fine, "schedule.beta2_end", f"None with {name} of RMSprop, which has no β2",
                     self.schedule.beta2_end, "leave it out, or take adam")  # fmt: skip
+        for name, fitting in _FIT_SHARED_SAMPLES.items():
+            value = getattr(self, name)
+            require(value == fitting or not self.shares_samples, name,
+                    f"{fitting!r} with shares_samples=True", value,
+                    "or set shares_samples=False")  # fmt: skip
         for name in ("pl_weight", "style_mixing_prob"):
             require(self.latents != "none" or getattr(self, name) == 0, name,
                     "0 with latents='none'", getattr(self, name), "G has no latents")  # fmt: skip
@@ -256,6 +267,11 @@ class StepConfig:
         if self.blur_init_sigma == 0:
             return 0.0
         return max(1 - nimg / (self.blur_fade_kimg * 1000), 0.0) * self.blur_init_sigma
+
+    @property
+    def can_share_samples(self) -> bool:
+        """Whether shares_samples=True fits the other settings."""
+        return all(getattr(self, name) == value for name, value in _FIT_SHARED_SAMPLES.items())
 
     @property
     def has_d_penalty(self) -> bool:

@@ -44,6 +44,8 @@ class StepContext:
         owners: name of a loss → whose it is, "D" or "G" or the penalties; the objective's are added
             as they occur.
         images_critic: D of images before blur and augmentation, made by the first penalty.
+        samples: what `generate` returned, with G's graph, while the phases of a step share it
+            (`config.shares_samples`); None: each phase makes its own.
         first_augment_p: the augmentation's p at 0 kimg, for `schedule.augment_p_end`.
         runner: runs the phases, eagerly or as CUDA graphs; made by the first step.
         gathered: the batch that a captured step gathers on the device (`step.picks`), or nothing.
@@ -80,6 +82,7 @@ class StepContext:
         )
     )
     images_critic: nn.Module | None = None
+    samples: tuple[Any, Tensor | None] | None = None
     first_augment_p: float = 0.0
     runner: PhaseRunner | None = None
     gathered: list[Batch] = field(default_factory=list)

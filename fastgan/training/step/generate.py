@@ -3,10 +3,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastgan import sample_rng
-from fastgan._trees import entries_of, map_floating
+from fastgan._trees import entries_of, map_floating, map_tensors
 from fastgan.nn.style_mixing import mix_styles, sample_cutoff
 from fastgan.training.step.batch import Batch
 from fastgan.training.step.precision import autocast
@@ -26,11 +27,17 @@ def generate(
     With probability style_mixing_prob a sample takes the latents after a uniformly drawn layer
     from a second z (Karras et al. 2019, arXiv 1812.04948, section 3.1). The second latents do not
     move w_avg, and G's running means move at all as config.update_emas says. is_for_d: D is trained
-    on these samples, in its objective.
+    on these samples, in its objective. Within `shared_step` they are those that it has made, where
+    no gradient is recorded without G's graph.
 
     Raises:
         ValueError: when G returns another structure than the real samples have.
     """
+    if state.context.samples is not None:
+        fake, ws = state.context.samples
+        if torch.is_grad_enabled():
+            return fake, ws
+        return map_tensors(Tensor.detach, fake), None if ws is None else ws.detach()
     is_moving = is_for_d or state.config.update_emas == "all"
     with autocast(state.config.precision, state.device):
         fake, ws = _generate(state, batch.n, batch.c, is_moving)

@@ -55,7 +55,7 @@ from fastgan.training.step.losses import (
 from fastgan.training.step.picks import Picks, fill_batch
 from fastgan.training.step.scalars import set_scalars
 from fastgan.training.step.state import StepState
-from fastgan.training.step.update import in_compiled, update
+from fastgan.training.step.update import in_compiled, making_samples, update
 
 __all__ = [
     "PhaseFn",
@@ -67,6 +67,7 @@ __all__ = [
     "g_step",
     "phases",
     "planned",
+    "shared_step",
     "train_step",
 ]
 
@@ -114,8 +115,13 @@ def planned(step: int, config: StepConfig) -> tuple[tuple[PhaseFn, dict[str, boo
 
     Returns:
         Per phase {}, or averages=True for the last one of G, and is_last=True for the last one.
+        Where samples are shared, `shared_step` alone, with has_penalty=True where the step has a
+        phase for D's penalties.
     """
     plan = phases(step, config)
+    if config.shares_samples and g_step in plan:
+        options = {"has_penalty": True} if {d_penalty_step, d_full_step} & {*plan} else {}
+        return ((shared_step, options),)
     of_g = [phase for phase in plan if phase in _PHASES_OF_G]
     return tuple(
         (
@@ -141,6 +147,7 @@ class _Rhythm(NamedTuple):
     g_reg_interval: int
     n_critic: int
     first_network: str
+    shares_samples: bool
 
 
 @lru_cache
@@ -328,6 +335,29 @@ def g_full_step(
         options = {"averages": averages, "is_last": is_last}
         update(state, _G_FULL, state.g_optimizer, batch, losses, **options)
     move_pl_mean(state)
+
+
+def shared_step(state: StepState, batch: Batch, *, has_penalty: bool = False) -> None:
+    """Updates D and G, which makes its samples once, with the parameters that it begins with.
+
+    Args:
+        state: its networks, optimisers, statistics, G_ema and ADA's sums change.
+        batch: this rank's samples x [N, ...].
+        has_penalty: whether D's penalties are of this step.
+    """
+    config, context = state.config, state.context
+    is_full = has_penalty and config.d_reg_interval == 1
+    of_d = [d_full_step] if is_full else [d_step, *[d_penalty_step] * has_penalty]
+    of_g = [partial(g_step, averages=True)]
+    plan = of_d + of_g if config.first_network == "D" else of_g + of_d
+    with in_compiled(state), making_samples(state, _G):
+        context.samples = generate(state, batch, is_for_d=True)
+    try:
+        for phase in plan[:-1]:
+            phase(state, batch)
+        plan[-1](state, batch, is_last=True)
+    finally:
+        context.samples = None
 
 
 _PHASES_OF_G = (g_step, g_penalty_step, g_full_step)

@@ -57,6 +57,9 @@ class TrainStep:
             place; "preserve" leaves them as they are; "auto" (default) does the former where it
             was measured to gain (`fastgan.training.step.memory_format`). `layout` says which, and
             why.
+        shares_samples: whether G makes its samples once a step, and both networks learn from them,
+            as in DCGAN's usual loop; `StepConfig.shares_samples`. Default None: where the other
+            settings allow it, that is without batch_gpu, pl_weight and update_emas="d_step".
         **settings: the fields of `fastgan.training.StepConfig`: objective, objective_options,
             latents, g_optimizer, d_optimizer, r1_gamma, r2_gamma, gp_weight, d_reg_interval,
             pl_weight, ema, capture, precision, … Without `batch` the first call's batch counts.
@@ -85,9 +88,13 @@ class TrainStep:
         watch_health: bool = True,
         held_out: Any = None,
         memory_format: str = "auto",
+        shares_samples: bool | None = None,
         **settings: Any,
     ):
         config = StepConfig(**settings)
+        if shares_samples is None:
+            shares_samples = config.can_share_samples
+        config = dataclasses.replace(config, shares_samples=shares_samples)
         latent_sampler = latent_sampler or getattr(G, "sample_latents", None)
         if latent_sampler is not None or config.latents == "none":
             latent_shape = ()

@@ -16,7 +16,7 @@ from fastgan.training.step.compiled import stream_key
 from fastgan.training.step.moving_buffers import BufferMean
 from fastgan.training.step.state import StepState
 
-__all__ = ["in_compiled", "update"]
+__all__ = ["in_compiled", "making_samples", "update"]
 
 Losses = Callable[[Batch, float], Iterator[Tensor]]  # (micro-batch, its share of the batch)
 
@@ -73,6 +73,18 @@ def in_compiled(state: StepState) -> AbstractContextManager[Any]:
     """The networks compute compiled within a phase without a penalty, where the run wants it."""
     networks = state.context.compiled
     return nullcontext() if networks is None else networks.in_use()
+
+
+@contextmanager
+def making_samples(state: StepState, phase: int) -> Iterator[None]:
+    """What `update` surrounds a phase with whose batch is computed at once, for a forward pass
+    whose backward pass comes in a later phase."""
+    with (
+        recomputation(state.context.recomputes),
+        _copies(state),
+        _sample_stream(state, phase, 0, 1),
+    ):
+        yield
 
 
 @contextmanager

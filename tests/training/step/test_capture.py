@@ -46,6 +46,7 @@ CASES = {
         "r1_gamma": 1.0, "r2_gamma": 1.0, "pl_weight": 1.0, "g_reg_interval": 2, "batch_gpu": 2,
         "precision": "bf16",
     },
+    "shared samples": {"r1_gamma": 1.0, "d_reg_interval": 2, "shares_samples": True},
     "double backward": {"r1_gamma": 1.0, "gp_weight": 1.0, "penalty_method": "double_backward"},
 }  # fmt: skip
 
@@ -97,7 +98,8 @@ def test_a_rare_phase_is_not_waited_for(tiny, monkeypatch):
 
 def test_which_phases_a_run_calls_is_known_before_its_first_step(tiny):
     for changes in (EVERYTHING, EVERYTHING | {"d_reg_interval": 4, "g_reg_interval": 2},
-                    EVERYTHING | {"g_reg_interval": 1, "first_network": "G"}, {}):  # fmt: skip
+                    EVERYTHING | {"g_reg_interval": 1, "first_network": "G"},
+                    CASES["shared samples"] | {"n_critic": 3}, {}):  # fmt: skip
         config = tiny.config(**changes)
         called = {(p.__name__, tuple(o)) for step in range(24) for p, o in planned(step, config)}
         assert phases._kinds(config) == called
