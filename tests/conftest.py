@@ -109,7 +109,11 @@ def _load_emulator(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselects what --quick leaves out; pytest's closing line counts it."""
+    """Deselects what a backend or --quick leaves out; pytest's closing line counts it."""
+    if config.getoption("--backend") in ("reference", "emulator"):
+        alike = [item for item in items if item.get_closest_marker("any_backend")]
+        config.hook.pytest_deselected(items=alike)
+        items[:] = [item for item in items if not item.get_closest_marker("any_backend")]
     if not config.getoption("--quick"):
         return
     kept, left_out, seen = [], [], set()

@@ -11,7 +11,13 @@ from fastgan import _build
 
 # Order, seed, and the limit above which indices are wide: a low one sends small arrays there. With
 # one multiprocessor instead of 132, grids are small, and their loops go round more often.
-LAUNCHES = [("forward", "1", ""), ("reverse", "1", ""), ("random", "1", ""), ("random", "2", "100")]
+LAUNCHES = [
+    # No planted bug of mutations/ is seen in these orders and in no random one.
+    pytest.param("forward", "1", "", marks=pytest.mark.slow),
+    pytest.param("reverse", "1", "", marks=pytest.mark.slow),
+    ("random", "1", ""),
+    ("random", "2", "100"),
+]
 
 
 @pytest.fixture(scope="module")

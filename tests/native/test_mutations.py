@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mutation check, of one bug of each op, under one seed and without sanitizers; `make
-mutation-check` runs all of it."""
+"""The mutation check, of one bug under one seed and without sanitizers, and with `-m slow` of one
+bug of each op, which compiles all of their kernels; `make mutation-check` runs all of it."""
 
 import sys
 from pathlib import Path
@@ -71,6 +71,21 @@ def test_what_is_missed_is_told():
     assert mutate.faults(bug, {"random": ["wrong"] * 10, "thread": [""]}) != []
 
 
+def test_a_bug_is_seen(capsys):
+    code = check("--fast", "--per-op", "1", "--seeds", "1", "--only", "gradient_penalty")
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert " | gradient_penalty | " in output
+
+
+def test_each_race_is_seen_without_the_thread_sanitizer():
+    """.ci/run leaves the emulator's thread sanitizer to `make sanitize`."""
+    races = [m for m in MUTATIONS if "thread" in m.seen_by]
+    assert len(races) > 20
+    assert all("random" in m.seen_by for m in races)
+
+
+@pytest.mark.slow
 def test_a_bug_of_each_op_is_seen(capsys):
     code = check("--fast", "--per-op", "1", "--seeds", "1")
     output = capsys.readouterr().out

@@ -88,6 +88,7 @@ def geometries(count):
             yield size, kernel, stride, padding, dilation, groups
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_against_float64(count, transposed, narrow, processor, seed):
@@ -130,6 +131,7 @@ BATCHES = [
 ]  # fmt: skip
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 @pytest.mark.parametrize("case", BATCHES, ids=str)
 def test_second_derivatives_of_few_samples(case, transposed, narrow, processor, seed):
@@ -141,6 +143,7 @@ def test_second_derivatives_of_few_samples(case, transposed, narrow, processor, 
     check(run, [(batch, 3, size, size), w, (5,)], narrow, False, 2, str(case))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 @pytest.mark.parametrize(("channels", "k"), [(8, 8), (12, 8), (4, 16), (6, 16), (2, 32)])
 def test_wide_kernels_of_few_channels(channels, k, transposed, narrow, processor, seed):
@@ -152,6 +155,7 @@ def test_wide_kernels_of_few_channels(channels, k, transposed, narrow, processor
     )
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("size", [(5, 1), (3, 5), (16, 16)], ids=str)
 def test_the_weight_gradient_alone(size, narrow, processor, seed):
     x, w = torch.randn(2, 4, *size).to(narrow), torch.randn(6, 4, 3, 3).to(narrow)
@@ -197,6 +201,7 @@ def calls_torch(path):
     return any(re.fullmatch(r"(F|nn|.*functional)\.[cC]onv\w+", name) for name in names)
 
 
+@pytest.mark.any_backend
 def test_nothing_else_calls_torchs_convolutions():
     """But what fastgan bench measures against, which is plain PyTorch."""
     package = Path(fastgan.__file__).parent

@@ -21,6 +21,8 @@ from torch import nn
 from fastgan.losses.gradient_penalty import r1
 from fastgan.losses.linearised import linearise, worth_trying
 
+pytestmark = pytest.mark.any_backend  # critics of torch's own layers
+
 
 def test_parameters_flags_and_python_values_are_those_of_the_moment():
     class Fading(nn.Module):

@@ -20,7 +20,7 @@ from fastgan.ops import _backend
 needs_kernels = pytest.mark.skipif(
     _backend.native_module() is None, reason="without CPU kernels nothing can be swapped"
 )
-pytestmark = needs_kernels
+pytestmark = [needs_kernels, pytest.mark.any_backend]  # the swap and the CPU's Winograd
 ALLOWED = 1e-5  # of the norm, for one layer; rounding is about 1e-6
 
 
