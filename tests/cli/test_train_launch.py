@@ -97,6 +97,7 @@ def test_two_processes_train_one_run_and_one_goes_on(tmp_path, images):
     assert newest(only_run(tmp_path))["counters"]["nimg"] == 64
 
 
+@pytest.mark.slow  # its parts: test_ending.py, for the exit codes, and the next test
 def test_a_run_that_diverged_is_not_started_again(tmp_path, images):
     """Its exit code reaches the caller, once."""
     wild = ["--glr", 1e30, "--dlr", 1e30, "--kimg", 100]
