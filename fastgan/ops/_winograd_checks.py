@@ -22,11 +22,14 @@ def checked_padding(
     padding: int | tuple[int, int],
     groups: int | None = None,
     transposed: bool = False,
+    sides: tuple[int, ...] = (3,),
 ) -> tuple[int, int]:
-    """`padding` as a pair (y, x), after a check of all operands of the 3×3 convolution `op`.
+    """`padding` as a pair (y, x), after a check of all operands of the convolution `op`.
 
-    transposed: w is [C, K, 3, 3], and any map will do.
+    transposed: w is [C, K, 3, 3], and any map will do. sides: the kernels that there are, by their
+    taps in one dimension.
     """
+    side = w.shape[2] if w.dim() == 4 and w.shape[2] in sides else sides[0]
     pads = pair_of_pads(padding)
     if pads is None:
         raise ValueError(f"{op}: padding must be 0, 1 or 2, or a pair (y, x), got {padding!r}")
@@ -36,10 +39,10 @@ def checked_padding(
             f"fastgan.ops.conv{'_transpose' if transposed else ''}2d, which takes every dtype"
         )
     is_large = x.dim() == 4 and (
-        transposed or all(n + 2 * pad >= 3 for n, pad in zip(x.shape[2:], pads, strict=True))
+        transposed or all(n + 2 * pad >= side for n, pad in zip(x.shape[2:], pads, strict=True))
     )
     if not is_large:
-        least = "" if transposed else " with padded maps of 3×3 or more"
+        least = "" if transposed else f" with padded maps of {side}×{side} or more"
         raise ValueError(
             f"{op}: x must be [N, C, H, W]{least}, got shape {tuple(x.shape)}; "
             f"{'reshape it' if x.dim() != 4 else 'pad it'}"
@@ -48,9 +51,10 @@ def checked_padding(
     if groups is not None:
         _check_groups(op, c, k, groups)
     own = c if groups is None else c // groups
-    side = 0 if transposed else 1
-    if w.dim() != 4 or w.shape[side] != own or w.shape[2:] != (3, 3):
-        expected = f"[{own}, K, 3, 3]" if transposed else f"[K, {own}, 3, 3]"
+    inputs = 0 if transposed else 1
+    if w.dim() != 4 or w.shape[inputs] != own or w.shape[2:] != (side, side):
+        start = f"[{own}, K, " if transposed else f"[K, {own}, "
+        expected = " or ".join(f"{start}{n}, {n}]" for n in sides)
         where = "" if groups is None else f" in {groups} groups"
         raise ValueError(
             f"{op}: w must be {expected} for x of shape {tuple(x.shape)}{where}, got "

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""winograd_strided_conv2d: 3×3 convolution of stride 2 and its adjoint, float32 on a CPU.
+"""winograd_strided_conv2d: 3×3 or 4×4 convolution of stride 2 and its adjoint, float32 on a CPU.
 
     y[n, k, i, j] = Σ_c Σ_r Σ_s x[n, c, 2·i + r - py, 2·j + s - px] · w[k, c, r, s]
 
-x [N, C, H, W], w [K, C, 3, 3] → y [N, K, ⌊(H + 2·py - 3) / 2⌋ + 1, ...], paddings 0, 1 or 2. The
-same as torch.nn.functional.conv2d of stride 2 (and conv_transpose2d), with 81 products per 4×4
-outputs where the definition has 144. In each dimension the even pixels of x meet two taps, and the
-odd ones one tap:
+x [N, C, H, W], w [K, C, s, s] → y [N, K, ⌊(H + 2·py - s) / 2⌋ + 1, ...], paddings 0, 1 or 2. The
+same as torch.nn.functional.conv2d of stride 2 (and conv_transpose2d). 3×3 taps take 81 products per
+4×4 outputs where the definition has 144. In each dimension the even pixels of x meet two taps, and
+the odd ones one tap:
 
     y = A₁ᵀ[(G [w₀ w₂]) ⊙ (Bᵀ even)] + w₁ odd      F(4, 2): 5 products, and 4
 
@@ -14,7 +14,8 @@ with A, B and G from the points ±1/2, ±5/4, ∞. The adjoint is computed as su
 dy to 9×9 of dx, of which a row and a column are added to the neighbours' in a pass of their own.
 On a processor with AMX (bfloat16 tiles; Linux, FASTGAN_ISA above avx512) float32 is computed by
 direct sums instead: each number is split into three bfloat16 parts, and six of their nine products
-are summed in float32 (`csrc/common/amx/product.h`).
+are summed in float32 (`csrc/common/amx/product.h`). Only there are kernels for 4×4 taps, and
+for float32 alone.
 Kernels take float32 (and float64, slowly, so that derivatives can be checked), any strides, and
 compute in channels_last: an x in another layout is copied. Results are channels_last where x is,
 else contiguous. They have the same bits for any number of threads.
@@ -36,7 +37,7 @@ decomposition by phases is the polyphase one of multirate filters. Henry, Tang &
 import torch
 import torch.nn.functional as F
 
-from fastgan.ops._backend import reference_is_forced
+from fastgan.ops._backend import native_module, reference_is_forced
 from fastgan.ops._define import define_op, gradient_is_wanted
 from fastgan.ops._layout import dense_format
 from fastgan.ops._winograd_checks import checked_padding, pair_of_pads
@@ -54,9 +55,9 @@ LARGEST_ERROR = {
 LARGEST_AMX_ERROR = 1.2  # of any of the three
 
 
-def strided_size(size: int, pad: int) -> int:
-    """Pixels of y for those of x in one dimension."""
-    return (size + 2 * pad - 3) // 2 + 1
+def strided_size(size: int, pad: int, side: int = 3) -> int:
+    """Pixels of y for those of x in one dimension, of `side` taps."""
+    return (size + 2 * pad - side) // 2 + 1
 
 
 def winograd_strided_conv2d_ref(
@@ -93,18 +94,18 @@ def winograd_strided_conv2d_transposed_ref(
         [N, C, h, width].
     """
     rest = (
-        h + 2 * pad_y - 2 * dy.shape[2] - 1,
-        width + 2 * pad_x - 2 * dy.shape[3] - 1,
+        h + 2 * pad_y - 2 * dy.shape[2] + 2 - w.shape[2],
+        width + 2 * pad_x - 2 * dy.shape[3] + 2 - w.shape[3],
     )  # 0 or 1 last pixels that no tap reaches
     return F.conv_transpose2d(dy, w, stride=2, padding=(pad_y, pad_x), output_padding=rest)
 
 
 def winograd_strided_conv2d_weight_ref(
-    x: torch.Tensor, dy: torch.Tensor, pad_y: int, pad_x: int
+    x: torch.Tensor, dy: torch.Tensor, pad_y: int, pad_x: int, side: int
 ) -> torch.Tensor:
-    """The gradient of w, [K, C, 3, 3]: the convolution of x with dy over samples and pixels."""
+    """The gradient of w, [K, C, s, s]: the convolution of x with dy over samples and pixels."""
     dw = F.conv2d(x.transpose(0, 1), dy.transpose(0, 1), padding=(pad_y, pad_x), dilation=2)
-    return dw[:, :, :3, :3].transpose(0, 1)
+    return dw[:, :, :side, :side].transpose(0, 1)
 
 
 def _forward(x, w, pad_y, pad_x):
@@ -115,7 +116,8 @@ def _forward(x, w, pad_y, pad_x):
 
 
 def _fake(x, w, pad_y, pad_x):
-    size = strided_size(x.shape[2], pad_y), strided_size(x.shape[3], pad_x)
+    side = w.shape[2]
+    size = strided_size(x.shape[2], pad_y, side), strided_size(x.shape[3], pad_x, side)
     return _empty(x, x.shape[0], w.shape[0], *size)
 
 
@@ -134,7 +136,7 @@ def _backward(ctx, dy):
     if gradient_is_wanted(ctx, 0):
         dx = _transposed_op(dy, w, *ctx.pads, *x.shape[2:])
     if gradient_is_wanted(ctx, 1):
-        dw = _weight_op(x, dy, *ctx.pads)
+        dw = _weight_op(x, dy, *ctx.pads, w.shape[2])
     return dx, dw, None, None
 
 
@@ -158,24 +160,24 @@ def _transposed_setup(ctx, inputs, output):
 def _transposed_backward(ctx, ddx):
     dy, w = ctx.saved_tensors
     ddy = _op(ddx, w, *ctx.pads) if gradient_is_wanted(ctx, 0) else None
-    dw = _weight_op(ddx, dy, *ctx.pads) if gradient_is_wanted(ctx, 1) else None
+    dw = _weight_op(ddx, dy, *ctx.pads, w.shape[2]) if gradient_is_wanted(ctx, 1) else None
     return ddy, dw, None, None, None, None
 
 
-def _weight_forward(x, dy, pad_y, pad_x):
+def _weight_forward(x, dy, pad_y, pad_x, side):
     if 0 in (*x.shape, *dy.shape):  # a convolution with an empty kernel
-        dw = x.new_zeros(dy.shape[1], x.shape[1], 3, 3)
+        dw = x.new_zeros(dy.shape[1], x.shape[1], side, side)
     else:
-        dw = winograd_strided_conv2d_weight_ref(x, dy, pad_y, pad_x)
+        dw = winograd_strided_conv2d_weight_ref(x, dy, pad_y, pad_x, side)
     return dw.contiguous(memory_format=dense_format(x))
 
 
-def _weight_fake(x, dy, pad_y, pad_x):
-    return _empty(x, dy.shape[1], x.shape[1], 3, 3)
+def _weight_fake(x, dy, pad_y, pad_x, side):
+    return _empty(x, dy.shape[1], x.shape[1], side, side)
 
 
 def _weight_setup(ctx, inputs, output):
-    x, dy, *ctx.pads = inputs
+    x, dy, *ctx.pads, _ = inputs
     ctx.save_for_backward(x, dy)
 
 
@@ -186,7 +188,7 @@ def _weight_backward(ctx, ddw):
         dx = _transposed_op(dy, ddw, *ctx.pads, *x.shape[2:])
     if gradient_is_wanted(ctx, 1):
         ddy = _op(x, ddw, *ctx.pads)
-    return dx, ddy, None, None
+    return dx, ddy, None, None, None
 
 
 _op = define_op(
@@ -205,7 +207,7 @@ _transposed_op = define_op(
     setup_context=_transposed_setup,
 )
 _weight_op = define_op(
-    "winograd_strided_conv2d_weight(Tensor x, Tensor dy, int pad_y, int pad_x) -> Tensor",
+    "winograd_strided_conv2d_weight(Tensor x, Tensor dy, int pad_y, int pad_x, int side) -> Tensor",
     reference=_weight_forward,
     fake=_weight_fake,
     backward=_weight_backward,
@@ -213,10 +215,19 @@ _weight_op = define_op(
 )
 
 
+def _sides(x: torch.Tensor) -> tuple[int, ...]:
+    """The kernels that there are for maps like x, by their taps in one dimension."""
+    if reference_is_forced() or not x.is_cpu or torch.compiler.is_compiling():
+        return (3, 4)  # torch.compile can't trace the question; the kernel asks it again
+    module = native_module()
+    has_amx = module is None or (x.dtype == torch.float32 and module.active_isa() == "amx")
+    return (3, 4) if has_amx else (3,)
+
+
 def winograd_strided_conv2d(
     x: torch.Tensor, w: torch.Tensor, padding: int | tuple[int, int] = 0
 ) -> torch.Tensor:
-    """3×3 convolution of stride 2 by Winograd's algorithm, faster or not.
+    """3×3 or 4×4 convolution of stride 2 by kernels for that, faster than PyTorch's or not.
 
     As torch.nn.functional.conv2d(x, w, stride=2, padding=padding), up to rounding (see the top of
     fastgan/ops/winograd_strided_conv2d.py). `conv2d` chooses between the two and takes every dtype:
@@ -226,17 +237,19 @@ def winograd_strided_conv2d(
     Args:
         x: [N, C, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
             strides.
-        w: [K, C, 3, 3], of x's dtype.
+        w: [K, C, 3, 3], of x's dtype; or [K, C, 4, 4] of float32, where the kernels use AMX.
         padding: 0, 1 or 2 zeros on every side, or a pair (y, x).
 
     Returns:
-        [N, K, ⌊(H + 2·py - 3) / 2⌋ + 1, ...], x.dtype, channels_last where x is, else contiguous.
+        [N, K, ⌊(H + 2·py - s) / 2⌋ + 1, ...] of s×s taps, x.dtype, channels_last where x is, else
+        contiguous.
 
     Raises:
         TypeError: x and w are not both float32 or both float64.
-        ValueError: padding or a shape does not fit.
+        ValueError: padding or a shape does not fit, or w is 4×4 without AMX.
     """
-    pads = checked_padding("winograd_strided_conv2d", x, w, padding)
+    op = "winograd_strided_conv2d"
+    pads = checked_padding(op, x, w, padding, sides=_sides(x))
     run = winograd_strided_conv2d_ref if reference_is_forced() else _op
     return run(x, w, *pads)
 
@@ -247,7 +260,7 @@ def winograd_strided_conv_transpose2d(
     padding: int | tuple[int, int] = 0,
     output_padding: int | tuple[int, int] = 0,
 ) -> torch.Tensor:
-    """3×3 transposed convolution of stride 2 by Winograd's algorithm, faster or not.
+    """The adjoint of `winograd_strided_conv2d`, faster than PyTorch's or not.
 
     As torch.nn.functional.conv_transpose2d(x, w, None, 2, padding, output_padding), up to rounding.
     `conv_transpose2d` chooses between the two and takes every dtype: call that. Derivatives of any
@@ -256,25 +269,25 @@ def winograd_strided_conv_transpose2d(
     Args:
         x: [N, K, H, W], float32 (or float64, slowly); bfloat16 and float16 are refused. Any
             strides.
-        w: [K, C, 3, 3], of x's dtype.
+        w: [K, C, 3, 3], of x's dtype; or [K, C, 4, 4] of float32, where the kernels use AMX.
         padding: 0, 1 or 2 pixels cropped from every side, or a pair (y, x).
         output_padding: 0 or 1 pixels more at the bottom and at the right, or a pair (y, x).
 
     Returns:
-        [N, C, 2·(H - 1) + 3 - 2·py + output_padding, ...], x.dtype.
+        [N, C, 2·(H - 1) + s - 2·py + output_padding, ...] of s×s taps, x.dtype.
 
     Raises:
         TypeError: x and w are not both float32 or both float64.
-        ValueError: padding, output_padding or a shape does not fit.
+        ValueError: padding, output_padding or a shape does not fit, or w is 4×4 without AMX.
     """
     op = "winograd_strided_conv_transpose2d"
-    pads = checked_padding(op, x, w, padding, transposed=True)
+    pads = checked_padding(op, x, w, padding, transposed=True, sides=_sides(x))
     more = pair_of_pads(output_padding)
     if more is None or max(more) > 1:
         raise ValueError(
             f"{op}: output_padding must be 0 or 1, or a pair (y, x), got {output_padding!r}"
         )
-    size = [2 * x.shape[2 + i] + 1 - 2 * pads[i] + more[i] for i in range(2)]
+    size = [2 * x.shape[2 + i] - 2 + w.shape[2] - 2 * pads[i] + more[i] for i in range(2)]
     if min(x.shape[2:]) < 1 or min(size) < 1:
         raise ValueError(
             f"{op}: x must be [N, K, H, W] with pixels left after cropping {pads}, got shape "

@@ -45,11 +45,9 @@ struct Shape {
   }
 };
 
-// A sum of many products of sums, of which each p has the error of its s; in 16 bits the rounding of
-// the result is more.
-double limits(DType dtype) {
-  return dtype == DType::kFloat64 || dtype == DType::kFloat32 ? 16 : 1;
-}
+// A sum of many products of sums, of which each p has the error of its s; in 16 bits the rounding
+// of the result is more.
+double limits(DType dtype) { return dtype == DType::kFloat64 || dtype == DType::kFloat32 ? 16 : 1; }
 
 // Inputs, and everything that the three passes make of them, in double.
 struct Problem {
@@ -252,8 +250,7 @@ void double_backward(DType dtype, const Shape& n) {
     }
     for (int64_t j = 0; j < n.keys; ++j) {
       const double centred = a.dot(a.grad_o, row, a.v, first + j, n.values) - of_row;
-      t[size_t(j)] =
-          (u[size_t(j)] - m) * centred + a.dot(a.grad_o, row, a.gv, first + j, n.values);
+      t[size_t(j)] = (u[size_t(j)] - m) * centred + a.dot(a.grad_o, row, a.gv, first + j, n.values);
       mean_t += share[j] * t[size_t(j)];
     }
     for (int64_t j = 0; j < n.keys; ++j) {
@@ -262,8 +259,8 @@ void double_backward(DType dtype, const Shape& n) {
         add_row(want_o, row, factor, a.v, key, n.values);
         add_row(want_v, key, factor, a.grad_o, row, n.values);
       };
-      // Each factor in two terms, which may be larger than their difference; u - m as one where m is
-      // large on purpose.
+      // Each factor in two terms, which may be larger than their difference; u - m as one where m
+      // is large on purpose.
       if (n.gq_k > 0) {
         add_h(share[j] * (u[size_t(j)] - m));
       } else {

@@ -285,7 +285,7 @@ def test_what_is_not_finite_gives_no_finite_result(side, isa, native, device, se
                 value = torch.tensor(bits - (bits >> 31 << 32), dtype=torch.int32)
                 spoiled.view(torch.int32)[place] = value
             x, w, dy = tensors
-            got = CONV(x, w, 1, 1), TRANSPOSED(dy, w, 1, 1, 9, 9), WEIGHT(x, dy, 1, 1)
+            got = CONV(x, w, 1, 1), TRANSPOSED(dy, w, 1, 1, 9, 9), WEIGHT(x, dy, 1, 1, 3)
             want = plain(x, w, dy, (1, 1), torch.float64)
             assert sum(int((~t.isfinite()).sum()) for t in want) > 0
             for what, ours, theirs in zip(("y", "dx", "dw"), got, want, strict=True):
@@ -308,7 +308,7 @@ def test_the_largest_numbers_are_no_infinities_on_amx(native, device, seed):
         for ours, theirs in zip(got, want, strict=False):
             torch.testing.assert_close(ours.double(), theirs, rtol=2.0**-20, atol=0)
         unit = torch.full_like(tensors[2], 0.125)
-        ours = WEIGHT(tensors[0], unit, 0, 0)
+        ours = WEIGHT(tensors[0], unit, 0, 0, 3)
         theirs = plain(tensors[0], tensors[1], unit, (0, 0), torch.float64)[2]
         torch.testing.assert_close(ours.double(), theirs, rtol=2.0**-20, atol=0)
 
@@ -318,7 +318,7 @@ def test_the_error_is_as_documented(channels, native, device, seed):
     """In units of eps · Σ|x||w| over the 3×3 window, for standard normal maps and weights."""
     shapes = ((1, channels, 33, 33), (channels, channels, 3, 3), (1, channels, 16, 16))
     x, w, dy = (random(s, torch.float32, device) for s in shapes)
-    found = CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 33, 33), WEIGHT(x, dy, 0, 0)
+    found = CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 33, 33), WEIGHT(x, dy, 0, 0, 3)
     want = plain(x, w, dy, (0, 0), torch.float64)
     scale = plain(x.abs(), w.abs(), dy.abs(), (0, 0), torch.float64)
     found = [float(errors(*t).max()) for t in zip(found, want, scale, strict=True)]
@@ -352,7 +352,7 @@ def test_direct_sums_on_amx(name, layout, native, device, seed):
     got = (
         CONV(x, weight, *padding),
         TRANSPOSED(dy, weight, *padding, h, w),
-        WEIGHT(x, dy, *padding),
+        WEIGHT(x, dy, *padding, 3),
     )
     want = plain(x, weight, dy, padding, torch.float64)
     scale = plain(x.abs(), weight.abs(), dy.abs(), padding, torch.float64)
@@ -384,7 +384,7 @@ def test_derivatives_of_the_transpose(output_padding, device, seed):
 def test_the_weight_op_has_every_derivative(device, seed):
     x = torch.randn(2, 2, 6, 5, dtype=torch.float64, device=device, requires_grad=True)
     dy = torch.randn(2, 3, 3, 3, dtype=torch.float64, device=device, requires_grad=True)
-    call = lambda x, dy: WEIGHT(x, dy, 1, 1)  # noqa: E731
+    call = lambda x, dy: WEIGHT(x, dy, 1, 1, 3)  # noqa: E731
     assert torch.autograd.gradcheck(call, (x, dy))
     assert torch.autograd.gradgradcheck(call, (x, dy))
 
@@ -412,7 +412,9 @@ def test_threads_change_no_bit(native, device, seed):
     try:
         for count in (1, 2, 3, 7):
             torch.set_num_threads(count)
-            results.append((CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 75, 80), WEIGHT(x, dy, 0, 0)))
+            results.append(
+                (CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 75, 80), WEIGHT(x, dy, 0, 0, 3))
+            )
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:

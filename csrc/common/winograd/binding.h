@@ -47,13 +47,14 @@ inline Tensor empty_maps(const Tensor& like, int64_t n, int64_t c, int64_t h, in
 inline Tensor winograd_conv(const char* op, const Tensor& x, const Tensor& w,
                             const WinogradWeight& of, int64_t oh, int64_t ow, int64_t pad_y,
                             int64_t pad_x, WinogradPlanner plan,
-                            int (*launch)(const WinogradConvParams&, const Exec&)) {
-  STD_TORCH_CHECK(w.size(of.inputs) == x.size(1) && w.size(2) == 3 && w.size(3) == 3, op,
+                            int (*launch)(const WinogradConvParams&, const Exec&),
+                            int64_t side = 3) {
+  STD_TORCH_CHECK(w.size(of.inputs) == x.size(1) && w.size(2) == side && w.size(3) == side, op,
                   ": w does not match x");
   WinogradConvParams p{};
   p.is_double = winograd_is_double(op, x);
   const int64_t k = w.size(1 - of.inputs);
-  p.shape = {x.size(0), x.size(1), x.size(2), x.size(3), k, oh, ow, pad_y, pad_x};
+  p.shape = {x.size(0), x.size(1), x.size(2), x.size(3), k, oh, ow, pad_y, pad_x, side};
   const Tensor dense = dense_as(x, MemoryFormat::ChannelsLast);
   const Tensor y = empty_maps(x, p.shape.n, k, oh, ow);
   if (y.numel() != 0) {
@@ -65,7 +66,7 @@ inline Tensor winograd_conv(const char* op, const Tensor& x, const Tensor& w,
     p.stride_c = w.stride(of.inputs);
     p.stride_row = sign * w.stride(2);
     p.stride_col = sign * w.stride(3);
-    const int64_t corner = of.is_flipped ? 2 * (w.stride(2) + w.stride(3)) : 0;
+    const int64_t corner = of.is_flipped ? (side - 1) * (w.stride(2) + w.stride(3)) : 0;
     p.weight = static_cast<const char*>(const_data(w)) + corner * tap;
     p.x = const_data(dense);
     p.y = y.data_ptr();
@@ -79,16 +80,17 @@ inline Tensor winograd_conv(const char* op, const Tensor& x, const Tensor& w,
 
 inline Tensor winograd_weight(const char* op, const Tensor& x, const Tensor& dy, int64_t pad_y,
                               int64_t pad_x, WinogradPlanner plan,
-                              int (*launch)(const WinogradWeightParams&, const Exec&)) {
+                              int (*launch)(const WinogradWeightParams&, const Exec&),
+                              int64_t side = 3) {
   WinogradWeightParams p{};
   p.is_double = winograd_is_double(op, x);
   p.shape = {x.size(0),  x.size(1),  x.size(2), x.size(3), dy.size(1),
-             dy.size(2), dy.size(3), pad_y,     pad_x};
+             dy.size(2), dy.size(3), pad_y,     pad_x,     side};
   const Tensor dense_x = dense_as(x, MemoryFormat::ChannelsLast);
   const Tensor dense_dy = dense_as(dy, MemoryFormat::ChannelsLast);
   const Tensor dw = dense_format(x) == MemoryFormat::ChannelsLast
-                        ? empty_maps(x, p.shape.k, p.shape.c, 3, 3)
-                        : torch::stable::new_empty(x, {p.shape.k, p.shape.c, 3, 3});
+                        ? empty_maps(x, p.shape.k, p.shape.c, side, side)
+                        : torch::stable::new_empty(x, {p.shape.k, p.shape.c, side, side});
   if (dw.numel() == 0) return dw;
   p.plan = plan(p.shape, p.is_double, torch::stable::get_num_threads());
   const Tensor shared = elements(x, p.plan.shared);

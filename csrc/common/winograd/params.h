@@ -13,6 +13,7 @@ struct WinogradShape {
   int64_t c, h, w;       // maps that are read
   int64_t k, oh, ow;     // maps that are written, or the gradient of those
   int64_t pad_y, pad_x;  // zeros before and after the larger of the two maps, 0 to 2
+  int64_t side = 3;      // of the kernel
 };
 
 // How the work is cut; sizes are in elements of the dtype. For the convolution no result depends on
@@ -46,7 +47,7 @@ struct WinogradConvParams {
 struct WinogradWeightParams {
   const void* x;   // [n, h, w, c]
   const void* dy;  // [n, oh, ow, k]
-  void* dw;        // [k, c, 3, 3] by strides
+  void* dw;        // [k, c, side, side] by strides
   int64_t stride_k, stride_c, stride_row, stride_col;
   void* shared;
   void* scratch;

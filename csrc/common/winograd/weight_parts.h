@@ -11,9 +11,9 @@ namespace {
 constexpr int64_t kSquare = 16;    // channels, on either side
 constexpr int64_t kMostTasks = 8;  // beyond which the tiles are not split into parts
 
-template <class T>
+template <class T, int kSide>
 void add_weight_square(const WinogradWeightParams& p, int64_t c0, int64_t k0) {
-  constexpr int64_t taps = 9;
+  constexpr int64_t taps = kSide * kSide;
   const WinogradShape& s = p.shape;
   T sums[kSquare][taps][kSquare];  // [k, tap, c]
   const T* partial = static_cast<const T*>(p.shared);
@@ -31,7 +31,7 @@ void add_weight_square(const WinogradWeightParams& p, int64_t c0, int64_t k0) {
   for (int64_t k = 0; k < width; ++k) {
     for (int64_t tap = 0; tap < taps; ++tap) {
       T* to = static_cast<T*>(p.dw) + (k0 + k) * p.stride_k + c0 * p.stride_c +
-              tap / 3 * p.stride_row + tap % 3 * p.stride_col;
+              tap / kSide * p.stride_row + tap % kSide * p.stride_col;
       for (int64_t c = 0; c < height; ++c) to[c * p.stride_c] = sums[k][tap][c];
     }
   }
@@ -39,15 +39,16 @@ void add_weight_square(const WinogradWeightParams& p, int64_t c0, int64_t k0) {
 
 // dw = Σ_parts partial, from rows of k to any layout by squares of channels: a square is turned in
 // a buffer of its own, because the strides of dw can put all its rows into a few cache sets.
-template <class T>
+template <class T, int kSide = 3>
 void add_weight_parts(const WinogradWeightParams& p, const Exec& exec) {
   const WinogradShape& s = p.shape;
   const int64_t squares_k = divide_up(s.k, kSquare);
   auto squares = [&](int64_t begin, int64_t end) {
     for (int64_t square = begin; square < end; ++square)
-      add_weight_square<T>(p, square / squares_k * kSquare, square % squares_k * kSquare);
+      add_weight_square<T, kSide>(p, square / squares_k * kSquare, square % squares_k * kSquare);
   };
-  const int64_t square_bytes = kSquare * kSquare * 9 * (p.plan.parts + 1) * int64_t(sizeof(T));
+  const int64_t square_bytes =
+      kSquare * kSquare * kSide * kSide * (p.plan.parts + 1) * int64_t(sizeof(T));
   parallel(exec, divide_up(s.c, kSquare) * squares_k, at_least_one(kGrainBytes / square_bytes),
            squares);
 }

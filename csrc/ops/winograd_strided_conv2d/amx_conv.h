@@ -5,9 +5,9 @@
 // Pixels are read from a band of rows that is split into bfloat16 parts while it is in the cache,
 // [part, image, phase, chunk of 32 channels, pixel, channel]. The convolution has a phase for even
 // and odd rows and columns, in which neighbours of y have neighbours; the adjoint reads dy as it
-// is and makes its four phases of dx one by one, of 4, 2, 2 and 1 taps. A row of pixels ends with
-// one that is not on the map, so that a tile of 16 pixels goes on in the next row: what it yields
-// there is left out.
+// is and makes its four phases of dx one by one, of 4, 2, 2 and 1 of 3×3 taps, or 4 each of 4×4. A
+// row of pixels ends with one that is not on the map, so that a tile of 16 pixels goes on in the
+// next row: what it yields there is left out.
 #pragma once
 
 #include "../../common/amx/product.h"
@@ -17,7 +17,6 @@ namespace fastgan::FASTGAN_ISA {
 namespace {
 namespace amx {
 
-constexpr int kTaps = 9;
 constexpr int64_t kPixelBytes = 64;         // of a part of a chunk
 constexpr int64_t kBandBytes = 1 << 20;     // most of a band, where its rows allow; half of L2
 constexpr int64_t kWeightBytes = 16 << 20;  // most of the split weights at a time
@@ -28,16 +27,27 @@ struct Phase {
   int row, column, first, count;
 };
 
-template <bool kIsAdjoint>
+template <bool kIsAdjoint, int kSide>
 struct DirectConv {
+  static constexpr int kTaps = kSide * kSide;
   static constexpr int kPhases = kIsAdjoint ? 4 : 1;      // of the map that is written
   static constexpr int kReadPhases = kIsAdjoint ? 1 : 4;  // of the one that is read
-  static constexpr int kAdjointTaps[kTaps] = {0, 2, 6, 8, 1, 7, 3, 5, 4};
-  static constexpr Phase kAdjointPhases[4] = {
-      {0, 0, 0, 4}, {0, 1, 4, 2}, {1, 0, 6, 2}, {1, 1, 8, 1}};
-  static constexpr int tap_of(int i) { return kIsAdjoint ? kAdjointTaps[i] : i; }
+  // Taps of one phase of the adjoint, in one dimension: those whose number is odd, or even.
+  static constexpr int taps_of(int odd) { return (kSide + 1 - odd) / 2; }
   static constexpr Phase phase_of(int i) {
-    return kIsAdjoint ? kAdjointPhases[i] : Phase{0, 0, 0, kTaps};
+    if (!kIsAdjoint) return {0, 0, 0, kTaps};
+    const int row = i / 2, column = i % 2;
+    const int above = row == 0 ? 0 : taps_of(0) * kSide, left = column == 0 ? 0 : taps_of(0);
+    return {row, column, above + taps_of(row) * left, taps_of(row) * taps_of(column)};
+  }
+  // The i-th tap, where those of a phase follow each other.
+  static constexpr int tap_of(int i) {
+    if (!kIsAdjoint) return i;
+    int phase = 3;
+    while (i < phase_of(phase).first) --phase;
+    const Phase at = phase_of(phase);
+    const int in = i - at.first, columns = taps_of(at.column);
+    return (in / columns * 2 + at.row) * kSide + in % columns * 2 + at.column;
   }
 
   const WinogradConvParams& p;
@@ -47,13 +57,16 @@ struct DirectConv {
   const int64_t part_bytes;
   int64_t places[kTaps];  // of taps, from the first pixel
 
-  static int64_t width_of(const WinogradShape& s) { return (kIsAdjoint ? s.w : s.ow) + 1; }
   // Rows and columns of a phase of y: all of them, where each is a map of its own.
   static int64_t rows_of(const WinogradShape& s) {
     return kIsAdjoint ? (s.oh - 1 + s.pad_y) / 2 + 1 : s.oh;
   }
   static int64_t columns_of(const WinogradShape& s) {
     return kIsAdjoint ? (s.ow - 1 + s.pad_x) / 2 + 1 : s.ow;
+  }
+  // A phase of the adjoint may have a column more than dy has pixels, or two that no tap reaches.
+  static int64_t width_of(const WinogradShape& s) {
+    return kIsAdjoint ? larger(s.w + 1, columns_of(s)) : s.ow + 1;
   }
   static int64_t plane_of(const WinogradShape& s, int64_t rows) {
     return (rows + 1) * width_of(s) + 1;
@@ -94,7 +107,7 @@ struct DirectConv {
         plane(plane_of(s, divide_up(rows_of(s), p.plan.parts))),
         part_bytes(p.plan.tiles * kReadPhases * chunks * plane * kPixelBytes) {
     for (int i = 0; i < kTaps; ++i) {
-      const int row = tap_of(i) / 3, column = tap_of(i) % 3;
+      const int row = tap_of(i) / kSide, column = tap_of(i) % kSide;
       places[i] = kPixelBytes * (kIsAdjoint ? (1 - row / 2) * width + 1 - column / 2
                                             : (row % 2 * 2 + column % 2) * chunks * plane +
                                                   row / 2 * width + column / 2);
@@ -135,8 +148,8 @@ struct DirectConv {
       const int64_t chunk = index % chunks, i = index / chunks % kTaps,
                     panel = index / chunks / kTaps;
       const int tap = tap_of(int(i));
-      const float* w =
-          static_cast<const float*>(p.weight) + tap / 3 * p.stride_row + tap % 3 * p.stride_col;
+      const float* w = static_cast<const float*>(p.weight) + tap / kSide * p.stride_row +
+                       tap % kSide * p.stride_col;
       char* out = static_cast<char*>(p.shared) + index * kParts * 2 * kTileBytes;
       for (int64_t tile = 0; tile < 2; ++tile) {
         __m512 rows[kDepth];

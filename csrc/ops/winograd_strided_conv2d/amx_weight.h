@@ -18,7 +18,9 @@ namespace amx {
 constexpr int64_t kWeightC = 64, kWeightK = 128;  // most channels of a task
 constexpr int64_t kWeightBandBytes = 3 << 18;     // most of a band, where its rows allow
 
+template <int kSide>
 struct DirectWeight {
+  static constexpr int kTaps = kSide * kSide;
   static constexpr int kPhases = 4;
 
   const WinogradWeightParams& p;
@@ -196,7 +198,7 @@ struct DirectWeight {
       split_x(n0, row0, c0, count_c, xs);
       split_dy(n0, row0, k0, count_k, dys);
       for (int tap = 0; tap < kTaps; ++tap) {
-        const int row = tap / 3, column = tap % 3, phase = row % 2 * 2 + column % 2;
+        const int row = tap / kSide, column = tap % kSide, phase = row % 2 * 2 + column % 2;
         for (int64_t c = 0; c < count_c; c += kBlock) {
           for (int64_t k = 0; k < count_k; k += kBlock) {
             const Walk walk = {
@@ -233,7 +235,7 @@ struct DirectWeight {
       }
     };
     parallel(exec, p.plan.workers, 1, workers);
-    add_weight_parts<float>(p, exec);
+    add_weight_parts<float, kSide>(p, exec);
   }
 };
 

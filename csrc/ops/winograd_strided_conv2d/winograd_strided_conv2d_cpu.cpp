@@ -27,24 +27,24 @@ int run(const Params& p, const Exec& exec) {
 }
 
 #if defined(FASTGAN_HAS_AMX)
-template <class Kernel>
+template <class Three, class Four>
 WinogradPlan plan_amx(const WinogradShape& s, bool, int64_t threads) {
-  return Kernel::plan(s, threads);
+  return s.side == 4 ? Four::plan(s, threads) : Three::plan(s, threads);
 }
 
-template <class Kernel, class Params>
+template <class Three, class Four, class Params>
 int run_amx(const Params& p, const Exec& exec) {
-  Kernel(p).run(exec);
+  p.shape.side == 4 ? Four(p).run(exec) : Three(p).run(exec);
   return 0;
 }
 
 constexpr WinogradStridedConv2dKernels kAmxKernels = {
-    plan_amx<amx::DirectConv<false>>,
-    plan_amx<amx::DirectConv<true>>,
-    plan_amx<amx::DirectWeight>,
-    run_amx<amx::DirectConv<false>>,
-    run_amx<amx::DirectConv<true>>,
-    run_amx<amx::DirectWeight>,
+    plan_amx<amx::DirectConv<false, 3>, amx::DirectConv<false, 4>>,
+    plan_amx<amx::DirectConv<true, 3>, amx::DirectConv<true, 4>>,
+    plan_amx<amx::DirectWeight<3>, amx::DirectWeight<4>>,
+    run_amx<amx::DirectConv<false, 3>, amx::DirectConv<false, 4>>,
+    run_amx<amx::DirectConv<true, 3>, amx::DirectConv<true, 4>>,
+    run_amx<amx::DirectWeight<3>, amx::DirectWeight<4>>,
     nullptr,
 };
 constexpr const WinogradStridedConv2dKernels* kAmx = &kAmxKernels;

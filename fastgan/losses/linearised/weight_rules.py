@@ -46,16 +46,16 @@ def _winograd_conv2d(tape, func, args, kwargs, out):
 @rule(torch.ops.fastgan.winograd_strided_conv2d.default)
 def _winograd_strided_conv2d(tape, func, args, kwargs, out):
     weight = torch.ops.fastgan.winograd_strided_conv2d_weight
-    _winograd(tape, func, args, out, weight, args[2:4], False)
+    _winograd(tape, func, args, out, weight, (*args[2:4], args[1].shape[2]), False)
 
 
 @rule(torch.ops.fastgan.winograd_strided_conv2d_transposed.default)
 def _winograd_strided_conv2d_transposed(tape, func, args, kwargs, out):
     weight = torch.ops.fastgan.winograd_strided_conv2d_weight
-    _winograd(tape, func, args, out, weight, args[2:4], True)
+    _winograd(tape, func, args, out, weight, (*args[2:4], args[1].shape[2]), True)
 
 
-def _winograd(tape, func, args, out, weight, pads, is_transposed):
+def _winograd(tape, func, args, out, weight, options, is_transposed):
     """An adjoint has the weight gradient of its convolution, of a swapped pair."""
     x, w, *geometry = args
     tape.require_constants(w)
@@ -71,7 +71,7 @@ def _winograd(tape, func, args, out, weight, pads, is_transposed):
             return []
         source = seeds.mix(saved[kept_x], t)
         pair = (delta, source) if is_transposed else (source, delta)
-        return [(at, weight.default(*pair, *pads))]
+        return [(at, weight.default(*pair, *options))]
 
     tape.add((x,), out, tangent, if_any(gradients, at))
 

@@ -42,13 +42,13 @@ def accelerate(
     """Lets fastgan compute the layers of ``model`` that gain from it, and says which and why.
 
     Convolutions that fastgan computes faster here and at these sizes (3×3, of stride 1 or 2, or in
-    groups; blurs of all channels with one filter) call `fastgan.ops` from then on, those that a
-    layer's own forward calls as functions (equalised convolutions of many code bases), too; all
-    others are left. The model is changed in
-    place, and only the classes of swapped layers change, to subclasses of their own: parameters,
-    the keys of the state dict, hooks, parametrisations (spectral norm, weight norm) and optimisers
-    stay what they are. A swapped layer can be copied, pickled, differentiated any number of times
-    and compiled. At sizes or dtypes where nothing is gained it calls torch's convolution.
+    groups; with AMX 4×4 of stride 2; blurs of all channels with one filter) call `fastgan.ops` from
+    then on, those that a layer's own forward calls as functions (equalised convolutions of many
+    code bases), too; all others are left. The model is changed in place, and only the classes of
+    swapped layers change, to subclasses of their own: parameters, the keys of the state dict,
+    hooks, parametrisations (spectral norm, weight norm) and optimisers stay what they are. A
+    swapped layer can be copied, pickled, differentiated any number of times and compiled. At sizes
+    or dtypes where nothing is gained it calls torch's convolution.
 
     The example is run in the mode (training or evaluation) that the model is in, under
     `torch.no_grad` without backward pass. Buffers such as

@@ -53,7 +53,7 @@ def conv_transpose2d_choice(
     if max(more) > 1 or x.dim() != 4 or w.dim() != 4 or x.shape[1] != w.shape[0]:
         return Conv2dChoice(False, "the shapes do not fit each other: see PyTorch's error")
     facts = _facts(x, w, b, strides, pads, groups)
-    size = (2 * x.shape[2 + i] + 1 - 2 * pads[i] + more[i] for i in range(2))
+    size = (2 * (x.shape[2 + i] - 1) + w.shape[2 + i] - 2 * pads[i] + more[i] for i in range(2))
     return _choose(facts._replace(x=(x.shape[0], w.shape[1], *size)))
 
 
