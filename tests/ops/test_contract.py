@@ -203,8 +203,8 @@ def test_compiles_without_a_graph_break(op, sample, device, seed):
 
 def of_inductor(op, name):
     """To inductor an op is one call by its schema and its fake kernel; what is wrong with those,
-    test_opcheck sees on every sample. By default: the first of each op, and channels_last ones."""
-    is_default = name == next(iter(TABLES[op].samples)) or "channels_last" in name
+    test_opcheck sees on every sample, strides too. By default: the first of each op."""
+    is_default = name == next(iter(TABLES[op].samples))
     return [pytest.mark.slow, *([pytest.mark.inductor] if is_default else [])]
 
 
