@@ -28,7 +28,7 @@ KERNEL_TESTS := tests/ops tests/nn tests/losses tests/compat/test_shims.py
 # Lists what pyproject.toml requires for an extra, or to build, for pip to install without building the package again.
 EXTRAS = $(BIN)/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); extras = project["project"]["optional-dependencies"] | project["build-system"] | {"dependencies": [x for x in project["project"]["dependencies"] if not x.startswith("torch")]}; [print(x) for name in sys.argv[1:] for x in extras[name]]'
 
-.PHONY: help demo gallery test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check capture-lint operator-counts gpu-check abi-run wheel lock audit sbom promises clean
+.PHONY: help demo gallery test quick kernels bench docs test-cpu test-reference test-emulator test-slow lint format abi cuda-check cuda-report sanitize mutation-check fuzz capture-lint operator-counts gpu-check abi-run wheel lock audit sbom promises clean
 
 help:
 	@echo "demo            install, render the data set, train for $(DEMO_MINUTES) minutes (DEMO_MINUTES=60 for longer)"
@@ -42,6 +42,7 @@ help:
 	@echo "lint, format    ruff, clang-format and the line of the licence in each file: check, or rewrite"
 	@echo "cuda-report     cuda-check, then registers, spills and vector accesses against the baseline"
 	@echo "sanitize        the CUDA kernels (emulated) and the CPU kernels under ASAN, UBSAN and TSAN"
+	@echo "fuzz            each op's binding and kernels on a fuzzer's inputs: half a million; FUZZ_FLAGS=\"--seconds 10 modulate\""
 	@echo "mutation-check  bugs planted in the CUDA kernels, and who sees them: an hour"
 	@echo "capture-lint    the table of training phases that a CUDA graph could hold"
 	@echo "operator-counts how many operators of each training phase launch work on CUDA; no GPU is needed"
@@ -112,6 +113,12 @@ $(VENV)/.cuda: pyproject.toml $(VENV)/.installed
 SANITIZE ?=
 sanitize: $(VENV)/.cuda
 	$(BIN)/python tests/native/sanitize.py $(SANITIZE)
+
+# Half a million inputs; FUZZ_FLAGS="--seconds 10" limits each op, "--runs 1000 modulate" takes one. With clang and its
+# libFuzzer (on Debian: apt-get install clang-16 libclang-rt-16-dev) inputs are guided by coverage, else blind.
+FUZZ_FLAGS ?=
+fuzz: $(VENV)/.cuda
+	$(BIN)/python tests/native/fuzz/fuzz.py $(FUZZ_FLAGS)
 
 promises: $(VENV)/.cuda
 	$(BIN)/python tests/supply_chain/promises.py --run --write

@@ -90,7 +90,9 @@ inline Tensor allocate(const Tensor& like, std::initializer_list<int64_t> sizes,
   STD_TORCH_CHECK(dims <= 8, "fastgan: a result of more than eight dimensions");
   for (int64_t d = dims - 1, step = 1; d >= 0; --d) {
     strides[d] = step;
-    step *= std::max<int64_t>(sizes.begin()[d], 1);
+    const bool is_too_many =
+        __builtin_mul_overflow(step, std::max<int64_t>(sizes.begin()[d], 1), &step);
+    STD_TORCH_CHECK(!is_too_many, "fastgan: a result has more elements than 64 bits count");
   }
   return new_strided(like, dims, sizes.begin(), strides, type);
 }
