@@ -24,8 +24,9 @@ struct Inputs {
         beta(parameter(b, signal)),
         up_filter(parameter(f, signal)),
         down_filter(parameter(g, signal)) {
-    STD_TORCH_CHECK(x.dim() == 3 && up_ratio >= 1 && down_ratio >= 1 && f.numel() >= up_ratio &&
-                        g.numel() >= 1 && a.numel() == x.size(1) && b.numel() == x.size(1),
+    STD_TORCH_CHECK(x.dim() == 3 && up_ratio >= 1 && down_ratio >= 1 && down_ratio <= INT32_MAX &&
+                        f.numel() >= up_ratio && g.numel() >= 1 && a.numel() == x.size(1) &&
+                        b.numel() == x.size(1),
                     "anti_aliased_snake: ratios, filters, alpha or beta do not fit x");
     p.x = const_data(x);
     p.alpha = const_data(alpha);

@@ -58,9 +58,8 @@ struct Inputs {
   void check_sizes() const {
     for (const FilteredAxis& a : {p.ay, p.ax}) {
       constexpr int64_t kMost = INT32_MAX / 2;
-      for (int64_t v : {a.in, a.out, a.up_taps, a.down_taps, a.pad, -a.pad, a.sign_offset,
-                        -a.sign_offset, p.up, p.down})
-        STD_TORCH_CHECK(v <= kMost, "filtered_lrelu: an axis is too long");
+      for (int64_t v : {a.in, a.out, a.up_taps, a.down_taps, a.pad, a.sign_offset, p.up, p.down})
+        STD_TORCH_CHECK(v <= kMost && v >= -kMost, "filtered_lrelu: an axis is too long");
       STD_TORCH_CHECK(a.out >= 0 && a.in * p.up + a.out * p.down + a.up_taps + a.down_taps <= kMost,
                       "filtered_lrelu: an axis of x, up-sampled, is too long");
     }
@@ -98,6 +97,8 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& fu, const Tens
                     "filtered_lrelu: b does not match x");
     p.b = const_data(bias);
   }
+  for (int64_t v : {up, down, x0, x1, y0, y1, p.ay.in, p.ax.in})  // so that no sum overflows
+    STD_TORCH_CHECK(v <= INT32_MAX && v >= -INT32_MAX, "filtered_lrelu: an axis is too long");
   const auto out = [&](const FilteredAxis& a, int64_t before, int64_t after) {
     const int64_t last = a.in * up + before + after - a.up_taps + 1 - a.down_taps;
     return last < 0 ? 0 : last / down + 1;
