@@ -241,7 +241,7 @@ def _run(
     choices: list[str],
 ) -> Any:
     """The state at the end."""
-    from fastgan.cli.train_display import FirstStep, TerminalDisplay, TickLines, TimeLimit
+    from fastgan.cli.train_display import FirstStep, TerminalDisplay, TickLines
     from fastgan.modalities import load_modality
     from fastgan.training.loop import loop
     from fastgan.training.report.log import RunLog
@@ -260,16 +260,18 @@ def _run(
     click.echo(f"run folder  {run_dir}")
     click.echo(f"report      {(run_dir / 'report.html').resolve().as_uri()}")
     display = TerminalDisplay() if is_terminal() else TickLines()
-    limit = TimeLimit(options["minutes"])
+    minutes = options["minutes"]
+    if minutes is not None:
+        choices = [*choices, f"the run ends after {minutes:g} minutes, saved (--minutes)"]
     is_first = ranks is None or ranks.is_first
     loggers = make_loggers(options["logger"]) if is_first else []
-    observers = (first_step, RunLog(choices), Samples(), Report(), display, limit, *loggers)
+    observers = (first_step, RunLog(choices), Samples(), Report(), display, *loggers)
     try:
         with _memory_policy(config.device, options["keep_memory"]):
             state = loop.train(
                 config, run_dir, resume=checkpoint, observers=observers, ranks=ranks,
                 workers=options["workers"], on_collapse=options["on_collapse"],
-                words=Words.of_command_line(),
+                words=Words.of_command_line(), minutes=minutes,
             )  # fmt: skip
     except BaseException as error:
         if isinstance(error, loop.TrainingDiverged) and ranks is not None and ranks.is_first:
@@ -280,7 +282,7 @@ def _run(
         raise
     if ranks is not None and ranks.is_first:
         note_end(run_dir, "unhealthy" if state.standing else state.reason)
-    _print_end(state, run_dir, options, limit)
+    _print_end(state, run_dir, options)
     return state
 
 
@@ -295,7 +297,7 @@ def _memory_policy(device: str, is_kept: bool) -> contextlib.AbstractContextMana
     return change
 
 
-def _print_end(state: Any, run_dir: Path, options: dict[str, Any], limit: Any) -> None:
+def _print_end(state: Any, run_dir: Path, options: dict[str, Any]) -> None:
     from fastgan.modalities import load_modality
 
     kimg, reason = state.kimg, state.reason
@@ -304,15 +306,20 @@ def _print_end(state: Any, run_dir: Path, options: dict[str, Any], limit: Any) -
     for name in options["logger"]:
         resume += ["--logger", name]
     generate = ["fastgan", "generate", "--network", str(run_dir), "--seeds", "0-7"]
-    if reason == "finished":
+    if reason == "finished" and state.nimg >= state.config.total_nimg:
         click.echo(f"Training finished at {kimg:.1f} kimg.")
     elif reason == "unhealthy":
         click.echo(
             f"Training stopped at {kimg:.1f} kimg by --on-collapse; it is saved in {run_dir}."
         )
     else:
-        why = f"after {options['minutes']:g} minutes" if limit.was_reached else "on request"
-        click.echo(f"Training stopped {why} at {kimg:.1f} kimg; it is saved in {run_dir}.")
+        is_time_over = reason == "finished"
+        how = (
+            f"finished after {options['minutes']:g} minutes"
+            if is_time_over
+            else "stopped on request"
+        )
+        click.echo(f"Training {how} at {kimg:.1f} kimg; it is saved in {run_dir}.")
         click.echo(f"To continue:         {shlex.join(resume)}")
     click.echo(f"{f'To generate {noun}:':<20} {shlex.join(generate)}")
     if state.standing:

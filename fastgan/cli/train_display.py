@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress of a training run: a live display on a terminal, one line per tick elsewhere."""
 
-import signal
 import time
 
 import click
@@ -124,21 +123,3 @@ class FirstStep(Observer):
 
     def on_step(self, nimg: int) -> None:
         self.was_made = True
-
-
-class TimeLimit(Observer):
-    """Asks the loop to stop, as SIGTERM does, after `minutes` of training (None: never)."""
-
-    def __init__(self, minutes: float | None) -> None:
-        self.minutes = minutes
-        self.was_reached = False
-        self._end = float("inf")
-
-    def on_start(self, info: RunInfo) -> None:
-        if self.minutes is not None:
-            self._end = time.monotonic() + 60 * self.minutes
-
-    def on_step(self, nimg: int) -> None:
-        if not self.was_reached and time.monotonic() >= self._end:
-            self.was_reached = True
-            signal.raise_signal(signal.SIGTERM)

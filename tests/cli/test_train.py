@@ -246,11 +246,17 @@ def test_a_resumed_run_resizes_other_images_when_told_so(cli, images, trained):
 def test_minutes_stop_and_save(cli, images):
     output = cli("train", "--data", images, *FAST, "--minutes", 0.001).output
 
-    assert "Training stopped after 0.001 minutes at 0.0 kimg; it is saved in runs/" in output
+    assert "Training finished after 0.001 minutes at 0.0 kimg; it is saved in runs/" in output
     assert (
         "To continue:         fastgan train --resume runs/00000-noise-mlp-batch4-gamma1" in output
     )
     assert list(cli.folder.glob("runs/*/checkpoints/ckpt-*.json"))
+    (run_dir,) = (cli.folder / "runs").iterdir()
+    log = (run_dir / "log.txt").read_text(encoding="utf-8")
+    assert log.rstrip().endswith(": finished")
+    assert "the run ends after 0.001 minutes, saved (--minutes)" in log
+    for path in run_dir.glob("*.*"):
+        assert b"interrupted" not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])

@@ -63,29 +63,3 @@ def test_the_terminal_shows_progress_losses_and_places(monkeypatch, tmp_path):
                   "report.html", "fakes000012.png", "kid_lite0 0.1235", "p 0.250",
                   "rollback at kimg 12.500: back to kimg 12"):  # fmt: skip
         assert words in out.getvalue(), words
-
-
-def test_a_time_limit_asks_once(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(train_display.signal, "raise_signal", asked.append)
-    now = [0.0]
-    monkeypatch.setattr(train_display.time, "monotonic", lambda: now[0])
-    limit = train_display.TimeLimit(0.5)
-    limit.on_start(_info(tmp_path))
-    limit.on_step(1)
-    assert asked == []
-
-    now[0] = 30.0
-    limit.on_step(2)
-    limit.on_step(3)
-    assert asked == [train_display.signal.SIGTERM]
-    assert limit.was_reached
-
-
-def test_no_limit_never_asks(monkeypatch, tmp_path):
-    monkeypatch.setattr(train_display.signal, "raise_signal", lambda number: 1 / 0)
-    limit = train_display.TimeLimit(None)
-    limit.on_start(_info(tmp_path))
-    limit.on_step(1)
-
-    assert not limit.was_reached

@@ -31,7 +31,7 @@ def test_both_follow_a_run_and_stand_in_the_command_that_continues_it(cli, image
         monkeypatch.setattr(training, name, lambda name=name: Watch(name))
     flags = (*SMALL, "--minutes", 1e-6, "--desc", "watched", *BOTH, "--logger", "wandb")
     output = cli("train", "--data", images, *flags).output
-    assert told == [("TensorBoard", "interrupted"), ("WeightsAndBiases", "interrupted")]
+    assert told == [("TensorBoard", "finished"), ("WeightsAndBiases", "finished")]
     folder = "runs/00000-noise-mlp-batch4-gamma1-watched"
     assert f"fastgan train --resume {folder} {' '.join(BOTH)}\n" in output
     assert not list(cli.folder.glob(f"{folder}/metric-*"))  # --metrics None

@@ -12,11 +12,12 @@ from fastgan.training.step.health.watch import Finding, HealthWatch
 from fastgan.training.step.picks import Picks
 from fastgan.training.step.state import TrainState
 
-__all__ = ["GO_BACK", "ON_COLLAPSE", "REGRESSION", "STOP", "HealthPolicy"]
+__all__ = ["END", "GO_BACK", "ON_COLLAPSE", "REGRESSION", "STOP", "HealthPolicy"]
 
 ON_COLLAPSE = ("warn", "stop", "rollback")
 REGRESSION = "quality-regression"  # the alarm of `judge`
-GO_BACK, STOP = 1, 2  # what a rank wishes after a step; 0: to go on
+# what a rank wishes after a step; 0: to go on, END: to end as asked, because the time is over
+GO_BACK, END, STOP = 1, 2, 3
 
 
 class HealthPolicy:

@@ -6,6 +6,7 @@ What may go wrong has files of its own: `faults` (NaN), `health_policy` (what is
 """
 
 import contextlib
+import math
 import resource
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.replica import replicate, shared_tensors
 from fastgan.training.loop.events import Events
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
-from fastgan.training.loop.health_policy import GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
+from fastgan.training.loop.health_policy import END, GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
 from fastgan.training.loop.held_out import hold_out
 from fastgan.training.loop.interrupt import StopRequest, stop_requests
 from fastgan.training.loop.observer import Alarm, Observer, RunInfo, Snapshot, Tick
@@ -80,8 +81,9 @@ def train(
     words: Words | None = None,
     ranks: Ranks | None = None,
     workers: int | None = None,
+    minutes: float | None = None,
 ) -> TrainState:
-    """Trains until `config.total_kimg`.
+    """Trains until `config.total_kimg`, or for `minutes`.
 
     Checkpoints are written in the background; the function returns, or raises what is not
     KeyboardInterrupt, when the last one is on the disk. After SIGINT or SIGTERM the step is
@@ -110,6 +112,8 @@ def train(
             calls this function with equal arguments; they share the work of metrics, and rank 0
             alone has observers and checkpoints. Default: one process.
         workers: threads that decode images; default: chosen by `fastgan.data.BatchLoader`.
+        minutes: the time of training after which the run is saved and ends, with the reason
+            "finished", where `config.total_kimg` is not reached before; default: no limit.
 
     Returns:
         The state at the end. `state.reason` says why: "finished", "interrupted" or "unhealthy";
@@ -117,7 +121,7 @@ def train(
 
     Raises:
         ValueError: when data and model, batch and ranks, or `config.init_from` and model do not
-            fit, or on_collapse is another word.
+            fit, on_collapse is another word, or minutes is not positive.
         CheckpointError: when a checkpoint can't be read or written.
         RunFolderInUse: when another process is training in run_dir.
         TrainingDiverged: when there are more NaN than `faults` allows.
@@ -130,11 +134,13 @@ def train(
         raise ValueError(
             f"train: on_collapse must be one of {', '.join(ON_COLLAPSE)}, got {on_collapse!r}"
         )
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise ValueError(f"train: minutes must be positive and finite, or None, got {minutes}")
     require("safetensors", "train")  # now, and not at the first checkpoint
     with owned(run_dir) if ranks is None or ranks.is_first else contextlib.nullcontext():
         return _train(
             config, run_dir, resume, observers, loader, faults or FaultPolicy(), on_collapse,
-            words or Words.of_config(), ranks, workers,
+            words or Words.of_config(), ranks, workers, minutes,
         )  # fmt: skip
 
 
@@ -149,6 +155,7 @@ def _train(
     words: Words,
     ranks: Ranks | None,
     workers: int | None,
+    minutes: float | None,
 ) -> TrainState:
     modality = load_modality(config.data.modality)
     dataset = open_dataset(config) if loader is None else None
@@ -202,7 +209,8 @@ def _train(
     if document is not None:
         health.restore(document.get("health", {}), regression_of_run(run_dir, config.metrics))
     with backend_settings(config, state.device):
-        return _Run(state, loader, evaluator, run_dir, events, health, faults, ranks).run(info)
+        run = _Run(state, loader, evaluator, run_dir, events, health, faults, ranks, minutes)
+        return run.run(info)
 
 
 class _Run:
@@ -218,6 +226,7 @@ class _Run:
         health: HealthPolicy,
         faults: FaultPolicy,
         ranks: Ranks | None,
+        minutes: float | None,
     ):
         self.state = state
         self.loader = loader
@@ -225,6 +234,7 @@ class _Run:
         self.run_dir = run_dir
         self.events, self.health = events, health
         self.ranks = ranks
+        self.time_limit_sec = math.inf if minutes is None else 60 * minutes
         self.is_first = ranks is None or ranks.is_first
         self.saver = Saver(run_dir, keep_every_nimg=state.config.total_nimg / 10)
         # Neither function refers to this run: a cycle would keep the state until the garbage
@@ -279,7 +289,7 @@ class _Run:
             self.events.tell("on_step", state.nimg)
             is_last = state.nimg >= config.total_nimg
             wish = self._wish(stop.is_set())
-            is_stopping = wish == STOP
+            is_stopping = wish in (END, STOP)
             is_due = is_last or is_tick_due(state.nimg, config.batch, config.tick_kimg)
             went_back = self.guard.after_step()
             if not went_back and wish == GO_BACK:
@@ -300,6 +310,8 @@ class _Run:
             if is_stopping and (went_back or not is_last):
                 if self.is_first and (went_back or last_saved != state.nimg):
                     self._save(self._contents())
+                if wish == END:
+                    return "finished"
                 is_asked = stop.is_set() or not self.health.collapse
                 return "interrupted" if is_asked else "unhealthy"
         return "finished"
@@ -308,6 +320,8 @@ class _Run:
         """What any rank wishes after this step; called by every rank after every step."""
         ranks, state = self.ranks, self.state
         wish = STOP if is_asked_to_stop else self.health.wish()
+        if time.perf_counter() - self.begin >= self.time_limit_sec:
+            wish = max(wish, END)
         if ranks is None:
             return wish
         wish = ranks.step_ended(state.step, wish=wish)

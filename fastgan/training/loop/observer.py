@@ -184,6 +184,7 @@ class Observer:
         """Called once, at the end.
 
         Args:
-            reason: "finished", "interrupted" or "unhealthy" (stopped by `on_collapse`);
-                "diverged" or "failed", after which the exception is raised.
+            reason: "finished" (at `total_kimg`, or after `minutes`), "interrupted" or "unhealthy"
+                (stopped by `on_collapse`); "diverged" or "failed", after which the exception is
+                raised.
         """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 import os
 import random
 import signal
@@ -338,3 +339,26 @@ def test_latest_while_another_process_writes_and_deletes(config, tiny, tmp_path,
     said = []
     assert checkpoint.latest(tmp_path, report=said.append).stem == "ckpt-000004"
     assert said == []
+
+
+def test_a_time_limit_is_an_end_as_asked(config, tiny, tmp_path, monkeypatch):
+    """The reason is "finished", the state is saved, and a resumed run goes on to the same end."""
+    loader, now = tiny.Loader(config), [0.0]
+    whole = loop.train(config, tmp_path / "whole", loader=loader)
+    watch = Watch(at={52: lambda: now.__setitem__(0, 60.0)})
+    run_dir = tmp_path / "timed"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            loop.time, "perf_counter", lambda: (now.__setitem__(0, now[0] + 1e-6), now[0])[1]
+        )
+        ended = loop.train(config, run_dir, loader=loader, observers=[watch], minutes=1.0)
+    assert (ended.reason, ended.nimg, watch.ends) == ("finished", 52, ["finished"])
+    resumed = loop.train(config, run_dir, resume=checkpoint.latest(run_dir), loader=loader)
+    assert (resumed.reason, digest(resumed)) == ("finished", digest(whole))
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan, math.inf])
+def test_minutes_that_are_no_time(config, tiny, tmp_path, minutes):
+    with pytest.raises(ValueError, match="train: minutes must be positive and finite"):
+        loop.train(config, tmp_path / "run", loader=tiny.Loader(config), minutes=minutes)
+    assert not (tmp_path / "run").exists()
