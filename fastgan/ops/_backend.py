@@ -152,6 +152,9 @@ def use_backend(name: str) -> Iterator[None]:
     against, and it can be differentiated as often as PyTorch can. Under `torch.compile` a block
     around a compiled function does not count, one inside it does.
 
+    The setting is the block's own: a thread that is started within it has the default, and enters a
+    block of its own.
+
     Args:
         name: "reference", or "auto" to undo it in an inner block.
 

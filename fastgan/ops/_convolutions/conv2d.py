@@ -348,6 +348,9 @@ def use_winograd(setting: str) -> Iterator[None]:
     Overrides FASTGAN_WINOGRAD. Does not reach into a function under `torch.compile`, which reads
     FASTGAN_WINOGRAD alone.
 
+    The setting is the block's own: a thread that is started within it has the default, and enters a
+    block of its own.
+
     Args:
         setting: "0" never, "1" wherever possible, "auto" where it is measured to be faster.
 

@@ -64,6 +64,9 @@ def use_small_calls(setting: str) -> Iterator[None]:
     Overrides FASTGAN_SMALL_CALLS. Does not reach into a function under `torch.compile`, where
     small calls are never used.
 
+    The setting is the block's own: a thread that is started within it has the default, and enters a
+    block of its own.
+
     Args:
         setting: "0" never; "auto" where they are measured to be faster and the CPU library is
             loaded.
