@@ -5,6 +5,7 @@ Here they are found of the weights alone (Shen and Zhou 2021, "Closed-Form Facto
 Semantics in GANs", arXiv 2007.06600); `learnt_directions` has those that labelled images teach.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,8 @@ def edit(
         [n, num_ws, w_dim].
 
     Raises:
-        ValueError: there is no direction of that name, or no such layer.
+        ValueError: there is no direction of that name, a strength is no finite number, or there is
+            no such layer.
 
     Example:
         directions = factorize(network, count=5)
@@ -153,6 +155,11 @@ def edit(
     moved = ws
     for name, strength in strengths.items():
         i = directions.index(name)
+        if not math.isfinite(strength):
+            raise ValueError(
+                f"edit: the strength of {name!r} must be a finite number, got {strength!r}; 0 "
+                "leaves the styles alone"
+            )
         moved = moved + strength * directions.scales[i] * directions.vectors[i]
     return replace_layers(ws, moved, directions.layers if layers is None else layers)
 

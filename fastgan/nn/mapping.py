@@ -11,12 +11,13 @@ from fastgan.nn.linear import EqualLinear
 from fastgan.nn.norm import pixel_norm
 
 
-def check_truncation(function: str, truncation_psi: float) -> None:
+def check_truncation(function: str, truncation_psi: float, *, name: str = "truncation_psi") -> None:
     """Check a factor of truncation.
 
     Args:
         function: the name that the error gives.
         truncation_psi: what should be a finite number; a tensor is not read.
+        name: of the argument, in the error.
 
     Raises:
         ValueError: for NaN or an infinite number, which would make every sample NaN.
@@ -24,9 +25,7 @@ def check_truncation(function: str, truncation_psi: float) -> None:
     if isinstance(truncation_psi, torch.Tensor):
         return
     if not -math.inf < truncation_psi < math.inf:
-        raise ValueError(
-            f"{function}: truncation_psi must be a finite number, got {truncation_psi!r}"
-        )
+        raise ValueError(f"{function}: {name} must be a finite number, got {truncation_psi!r}")
 
 
 class MappingNetwork(nn.Module):

@@ -43,6 +43,13 @@ def test_sefa_is_the_largest_singular_vectors_of_the_style_weights(network, chos
     assert (largest > 0).all()
 
 
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -float("inf")])
+def test_a_strength_that_is_not_finite_is_refused_by_name(faces, strength):
+    directions = factorize(faces, count=2)
+    with pytest.raises(ValueError, match=r"edit: the strength of 'sefa1' must be a finite number"):
+        edit(faces.ws([0]), directions, {"sefa0": 1.0, "sefa1": strength})
+
+
 def test_an_edit_moves_the_chosen_layers_by_deviations(faces):
     found = factorize(faces, count=2)
     ws = faces.ws([0, 1])

@@ -43,6 +43,13 @@ def test_styles_are_mixed_and_truncated(G):
         G([torch.randn(2, 7)])
 
 
+@pytest.mark.parametrize("name", ["truncation", "truncation_psi"])
+def test_a_truncation_that_is_not_finite_is_refused_by_name(G, name):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=rf"Generator: {name} must be a finite number, got"):
+            G(torch.randn(1, G.style_dim), truncation_latent=torch.zeros(1), **{name: value})
+
+
 def test_noise_is_drawn_kept_or_given(G):
     z = [torch.randn(2, 8)]
     with torch.no_grad():

@@ -16,6 +16,7 @@ from fastgan.models.rosinality.layers import (
     StyledConv,
     ToRGB,
 )
+from fastgan.nn.mapping import check_truncation
 from fastgan.nn.noise import check_noise_mode
 
 
@@ -34,8 +35,8 @@ class Generator(Network):
       same in the words of other architectures: "random", "const" or "none";
     - update_w_avg: without effect.
 
-    It raises ValueError for styles of another width or dtype, and for a truncation below 1 without
-    truncation_latent.
+    It raises ValueError for styles of another width or dtype, for a truncation that is no finite
+    number, and for one below 1 without truncation_latent.
     """
 
     def __init__(self, config: Config) -> None:
@@ -127,6 +128,8 @@ class Generator(Network):
             randomize_noise = noise_mode == "random"
         if not input_is_latent:
             styles = [self.style(z) for z in styles]
+        check_truncation("Generator", truncation, name="truncation")
+        check_truncation("Generator", truncation_psi)
         psi = truncation if truncation_psi == 1 else truncation_psi
         if psi < 1:
             center = self._center(truncation_latent)
