@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from fastgan._extras import require
 from fastgan.data import avatar_painter
-from fastgan.data.cached_sets import cached_set
+from fastgan.data.cached_sets import cached_set, path_of
 from fastgan.data.stylegan_zip_writer import write_stylegan_zip
 
 Progress = Callable[[int, int], None]
@@ -51,7 +51,16 @@ def default_dataset(
             overwrite=True,
         )
 
-    return cached_set(f"avatars-v1-{resolution}px-{count}-{seed}", count, draw)
+    return cached_set(_name(resolution, count, seed), count, draw)
+
+
+def default_path(resolution: int) -> Path:
+    """Where `default_dataset(resolution)` is, or would be."""
+    return path_of(_name(resolution, DEFAULT_COUNT, 0))
+
+
+def _name(resolution: int, count: int, seed: int) -> str:
+    return f"avatars-v1-{resolution}px-{count}-{seed}"
 
 
 def render_dataset(

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets that this machine makes once, as zips in the cache, and then reuses."""
 
+import errno
 import json
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -23,13 +25,18 @@ def cached_set(name: str, count: int, make: Callable[[Path], object]) -> Path:
         count: number of images that it must have.
         make: make(path) writes it, over a file that may be there.
     """
-    path = environment.cache_dir() / "datasets" / f"{name}.zip"
+    path = path_of(name)
     fault = find_fault(path, count) if path.exists() else None
     if fault is not None:
         warnings.warn(f"{path} is damaged ({fault}) and is drawn again", stacklevel=3)
     if fault is not None or not path.exists():
         make_in_cache(path, make)
     return path
+
+
+def path_of(name: str) -> Path:
+    """Of a set in the cache, whether it is there or not."""
+    return environment.cache_dir() / "datasets" / f"{name}.zip"
 
 
 def make_in_cache(path: Path, make: Callable[[Path], object]) -> None:
@@ -44,6 +51,19 @@ def make_in_cache(path: Path, make: Callable[[Path], object]) -> None:
             f"{error.strerror or error}; the environment variable FASTGAN_CACHE_DIR names another "
             f"cache folder in the place of {folder}"
         ) from error
+
+
+def require_place(path: Path) -> None:
+    """Raises `make_in_cache`'s OSError where `path` is missing and can't be made; makes nothing."""
+
+    def look(path: Path) -> None:
+        folder = next(parent for parent in path.parents if parent.exists())
+        code = errno.ENOTDIR if not folder.is_dir() else errno.EACCES
+        if code == errno.ENOTDIR or not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(code, os.strerror(code), str(folder))
+
+    if not path.exists():
+        make_in_cache(path, look)
 
 
 def find_fault(path: str | Path, count: int) -> str | None:

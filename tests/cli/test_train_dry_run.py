@@ -44,6 +44,14 @@ def test_a_split_that_the_run_refuses_is_refused(whole_cli, images):
         assert "compares groups of 4 samples" in " ".join(output.split())
 
 
+def test_a_cache_that_the_run_can_not_write_is_refused(whole_cli, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    for ending in (("-n",), ("--kimg", 0.008)):
+        output = whole_cli("train", "--resolution", 16, *ending, code=1).output
+        assert "FASTGAN_CACHE_DIR names another cache folder" in " ".join(output.split())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipes("images"))
 def test_every_recipe_is_predicted_at_the_size_of_its_published_runs(whole_cli, images, name):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastgan import environment
-from fastgan.data.cached_sets import cached_set
+from fastgan.data.cached_sets import cached_set, path_of, require_place
 
 
 @pytest.fixture
@@ -42,3 +42,18 @@ def test_a_cache_that_can_not_be_written_says_how_to_move_it(tmp_path, monkeypat
 
     with pytest.raises(NotADirectoryError, match="FASTGAN_CACHE_DIR names another cache folder"):
         cached_set("some", 1, make)
+
+
+def test_a_place_is_looked_at_and_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path / "cache"))
+    require_place(path_of("some"))
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "cache").touch()
+    with pytest.raises(NotADirectoryError, match=r"FASTGAN_CACHE_DIR names another .*cache$"):
+        require_place(path_of("some"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (tmp_path / "cache").unlink()
+    with pytest.raises(PermissionError, match="FASTGAN_CACHE_DIR names another cache folder"):
+        require_place(path_of("some"))
+    (tmp_path / "there.zip").touch()
+    require_place(tmp_path / "there.zip")

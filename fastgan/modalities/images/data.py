@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fastgan.data import BatchLoader, ImageDataset, PackedDataset, default_dataset, open_images
 from fastgan.data.avatar_painter import CLASSES
-from fastgan.data.avatars import DEFAULT_COUNT
+from fastgan.data.avatars import DEFAULT_COUNT, default_path
 from fastgan.data.batch_loader import packing_advice
+from fastgan.data.cached_sets import require_place
 from fastgan.data.from_packages.digits import digits_dataset
 from fastgan.data.from_packages.emoji import emoji_dataset
 from fastgan.data.image_dataset import spread_indices
@@ -232,9 +233,15 @@ def preparation(data: Any, model: Any) -> Callable[[Say, ProgressBar], None] | N
     Args:
         data: `DataConfig`.
         model: the architecture's Config.
+
+    Raises:
+        OSError: they are missing, and nothing can be written where they would be.
     """
-    is_drawn = _built_in(data) == BUILT_IN
-    return partial(_draw, max(model.img_height, model.img_width)) if is_drawn else None
+    if _built_in(data) != BUILT_IN:
+        return None
+    resolution = max(model.img_height, model.img_width)
+    require_place(default_path(resolution))
+    return partial(_draw, resolution)
 
 
 def _built_in(data: Any) -> str | None:

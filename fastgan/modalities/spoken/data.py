@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastgan import environment
+from fastgan.data.cached_sets import require_place
 from fastgan.modalities.modality import DataFacts
 from fastgan.modalities.sounds import read_wav, resample
 
@@ -172,8 +173,15 @@ def preparation(data: Any, model: Any) -> Callable[..., None] | None:
 
     Returns:
         A function (say, progress_bar); None where they are there, or `data` names others.
+
+    Raises:
+        OSError: there is no espeak-ng, or nothing can be written where they would be.
     """
-    return _make if data.path is None and not _built_in().is_dir() else None
+    if data.path is not None or _built_in().is_dir():
+        return None
+    _espeak()
+    require_place(_built_in())
+    return _make
 
 
 def describe(data: Any) -> DataFacts:
