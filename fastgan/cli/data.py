@@ -117,6 +117,8 @@ def info(path, check) -> None:
         with _errors(), count_bar("checking images") as progress:
             open_images(path).check(progress)
     _print_info(path)
+    if not check:
+        click.echo("checked     names and labels alone; --check reads every image")
 
 
 def _known_label(ctx, param, value: str) -> str:

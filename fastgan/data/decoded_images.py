@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images of a source, decoded to one shape in the order of their names, with their labels."""
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from fastgan.data.image_codec import channels_of, convert_command, decode
-from fastgan.data.image_dataset import parse_resolution, spread
+from fastgan.data.image_dataset import faulty_images, parse_resolution, spread
 from fastgan.data.image_sources import Source, label_document, open_source
 from fastgan.data.labels import Label, folder_labels, parse_labels, renumbered
 
@@ -61,8 +62,12 @@ class DecodedImages:
 
     @cached_property
     def channels(self) -> int:
-        """1 where all images are grey, else 3; reads every header."""
-        return max(channels_of(self.source.read(n), self._in_source(n)) for n in self.names)
+        """1 where all images are grey, else 3; reads every header, and leaves out broken ones."""
+        found = [1]
+        for name in self.names:
+            with contextlib.suppress(ValueError):  # decoding it says what is wrong
+                found.append(channels_of(self.source.read(name), self._in_source(name)))
+        return max(found)
 
     def decode(self, name: str) -> np.ndarray:
         """uint8 [C, H, W]; sizes may still differ."""
@@ -82,28 +87,39 @@ class DecodedImages:
         Close it where it may not be read to its end: else its threads live until it is collected,
         which may happen in one of them.
 
-        Raises ValueError for a bad image, or one whose size is not that of the first.
+        Raises one ValueError, after the last image, which names those that are bad, or whose size
+        is not that of the first; what comes after a bad one is not yielded.
         """
 
-        def load(name: str) -> tuple[T, tuple[int, ...]]:
-            x = self.decode(name)
-            return then(x), x.shape
+        def load(name: str) -> tuple[T | None, tuple[int, ...], str | None]:
+            try:
+                x = self.decode(name)
+            except ValueError as error:
+                return None, (), str(error)
+            return then(x), x.shape, None
 
         self.channels  # noqa: B018  # once, and not in every thread
-        first = None
+        first, faults, advice = None, [], ""
         with ThreadPoolExecutor(workers, thread_name_prefix=f"fastgan-{self.caller}") as pool:
             loaded = _in_chunks(pool, load, self.names)
-            for i, (name, (value, shape)) in enumerate(zip(self.names, loaded, strict=True)):
-                first = first or shape
-                if shape != first:
-                    raise ValueError(
+            for i, (name, (value, shape, fault)) in enumerate(zip(self.names, loaded, strict=True)):
+                if fault is None and first is None:
+                    first = name, shape
+                if fault is not None:
+                    faults.append(fault)
+                elif shape != first[1]:
+                    faults.append(
                         f"{self.caller}: {self._in_source(name)} is {shape[2]}x{shape[1]} pixels, "
-                        f"but {self.names[0]} is {first[2]}x{first[1]} (width x height); give them "
-                        f"one size with {convert_command(self.source.path, first[1:])}"
+                        f"but {first[0]} is {first[1][2]}x{first[1][1]} (width x height)"
                     )
-                yield value
+                    command = convert_command(self.source.path, first[1][1:])
+                    advice = f"; give them one size with {command}"
+                elif not faults:
+                    yield value
                 if progress is not None:
                     progress(i + 1, len(self))
+        if faults:
+            raise ValueError(f"{faulty_images(faults, len(self))}{advice}")
 
     def _whole(self, names: list[str]) -> list[str]:
         """Those that can be decoded; `skipped` gets the faults of the others."""

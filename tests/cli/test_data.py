@@ -37,6 +37,8 @@ def test_info_of_grey_images_without_labels(cli):
     folder.mkdir()
     Image.new("L", (7, 5)).save(folder / "a.png")
     output = cli("data", "info", folder, "--check").output
+    assert "checked  " not in output
+    assert "--check reads every image" in cli("data", "info", folder).output
 
     assert "resolution  7x5 grayscale" in output
     assert "labels      none" in output

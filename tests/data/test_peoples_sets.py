@@ -240,3 +240,20 @@ def test_broken_images_are_named_all_at_once_and_left_out_on_request(tmp_path, d
         (draw.folder / f"{i}.png").unlink()
     with pytest.raises(ValueError, match=r"none of the 2 images .*can be read"):
         convert(draw.folder, tmp_path / "c.zip", skip_broken=True)
+
+
+@pytest.mark.parametrize("write", [convert, pack])
+def test_one_error_names_every_broken_and_every_odd_image(tmp_path, draw, write):
+    for i in range(5):
+        draw(f"{i}.png", size=(16, 8) if i == 3 else (8, 8), seed=i)
+    (draw.folder / "0.png").write_bytes(b"")
+    whole = (draw.folder / "2.png").read_bytes()
+    (draw.folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    dest = tmp_path / ("a.zip" if write is convert else "a.fgpack")
+    with pytest.raises(ValueError, match="3 of 5 images") as error:
+        write(draw.folder, dest)
+    lines = str(error.value).splitlines()[1:]
+    assert [f"{i}.png in" in line for i, line in zip((0, 2, 3), lines, strict=True)] == [True] * 3
+    assert "but 1.png is 8x8" in lines[2]
+    assert "give them one size with `fastgan data convert" in lines[2]
+    assert list(tmp_path.glob("a*")) == []
