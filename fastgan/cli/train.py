@@ -48,6 +48,7 @@ from fastgan.cli.train_launch import (
 )
 from fastgan.cli.train_loggers import make_loggers
 from fastgan.cli.train_options.declared import NOT_CONFIG, train_options
+from fastgan.cli.train_options.error_words import in_options
 
 
 @click.command(cls=TrainCommand)
@@ -104,7 +105,7 @@ class _Diverged(click.ClickException):
 
 def _with_notes(error: Exception) -> str:
     """The message, and the errors that followed from it."""
-    said = named(error) if isinstance(error, OSError) else str(error)
+    said = named(error) if isinstance(error, OSError) else in_options(str(error))
     return "\n".join([said, *getattr(error, "__notes__", ())])
 
 

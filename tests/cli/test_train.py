@@ -174,7 +174,7 @@ def test_refusals_name_the_flag_and_leave_no_run(cli, images, flags, words):
     [
         (["--data", "nowhere"], "nowhere"),
         (["--gpus", 3, "--batch", 4], "batch: expected a multiple of the 3 processes, got 4"),
-        (["--cfg", "stylegan2", "--mbstd-group", 8], "batch_gpu: D compares groups of 8 samples"),
+        (["--cfg", "stylegan2", "--mbstd-group", 8], "--batch-gpu: D compares groups of 8 samples"),
     ],
 )
 def test_errors_of_the_engine_are_words_not_traces(cli, images, flags, words):

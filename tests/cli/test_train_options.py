@@ -6,6 +6,7 @@ import json
 import click
 import pytest
 
+from fastgan.cli.train_options import error_words
 from fastgan.cli.train_options.names import loss_names
 from fastgan.cli.train_options.refusals import refuse_without_effect
 from fastgan.losses import objectives
@@ -166,3 +167,43 @@ def test_gamma_is_auto_or_a_number(cli, images):
     output = cli("train", "--data", images, "-n", "--gamma", "automatic", code=2).output
     assert "'automatic' is not a valid float" in " ".join(output.split())
     assert "x>=0" in cli("train", "--data", images, "-n", "--gamma", -1, code=2).output
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (
+            "needs augment.mode='fixed', or objective='hinge'",
+            "needs --aug fixed, or objective='hinge'",
+        ),
+        ("set data.class_balance=0", "set --class-balance 0"),
+        ("data.use_labels=True does not fit", "--cond true does not fit"),
+        ("set data.resolution, data.use_labels, or", "set --resolution, --cond, or"),
+        ("batch_gpu: expected None, got 3; x", "--batch-gpu: expected None, got 3; x"),
+        ("augment.p=0.25.", "--p 0.25."),
+        ("runs/batch_gpu/a data.resolution.png my_batch_gpu", None),
+        ("no field at all", None),
+    ],
+)
+def test_errors_name_options_in_the_place_of_fields(said, wanted):
+    assert error_words.in_options(said) == (said if wanted is None else wanted)
+
+
+def test_the_words_of_errors_are_options_and_fields():
+    from fastgan.cli.train import command
+
+    options = {name for option in command.params for name in option.opts}
+    config = load_recipe("faces")(resolution=(16, 16))
+    for field, option in error_words._OPTIONS.items():
+        assert option in options
+        owner, _, name = field.rpartition(".")
+        assert hasattr(getattr(config, owner) if owner else config, name), field
+
+
+def test_a_run_is_refused_in_the_words_of_its_options(cli, monkeypatch):
+    def refuse(options, given):
+        raise ValueError("Words: data.class_balance=0.5 needs images; set data.class_balance=0")
+
+    monkeypatch.setattr("fastgan.cli.train._train", refuse)
+    output = cli("train", code=1).output
+    assert "Words: --class-balance 0.5 needs images; set --class-balance 0" in output
