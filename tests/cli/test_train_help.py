@@ -36,7 +36,7 @@ def defaults(cli, *flags):
           "--bf16": "(as --fp32 says)", "--fp16": "(as --fp32 says)"}),
         (["--cfg", "stylegan3-small", "--help"], {"--cbase": "(1024 in G, 2048 in D)"}),
         (["--cfg", "faces", "--help"],
-         {"--gamma": "0.5", "--fp32": "(float32)", "--batch-gpu": "(--batch / --gpus)"}),
+         {"--gamma": "2.0", "--fp32": "(float32)", "--batch-gpu": "(--batch / --gpus)"}),
         (["--help"], {"--gamma": "(depends on --cfg)", "--batch": "(depends on --cfg)"}),
     ],
 )  # fmt: skip

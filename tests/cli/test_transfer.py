@@ -161,7 +161,7 @@ def test_freezing_new_layers_is_refused(cli, images, imported):
               "--resolution", 16, code=1)  # fmt: skip
     assert "would keep D.b16.fromrgb as it is initialised" in words_of(out)
     out = cli(*TRAIN, "--data", images, "-n", "--freezed", 99, "--init-from", "faces", code=1)
-    assert "d_frozen_layers: expected a whole number from 0 to 4" in words_of(out)
+    assert "--freezed: expected a whole number from 0 to 4" in words_of(out)
 
 
 def test_training_on_imported_weights_asks_for_data(cli, imported):

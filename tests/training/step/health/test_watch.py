@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 
 import pytest
@@ -216,6 +217,7 @@ def test_several_ranks_go_back_once(tiny):
 
     run = loop._Run.__new__(loop._Run)
     run.ranks, run.state = LateRanks(), tiny.state(tiny.config())
+    run.begin, run.time_limit_sec = 0.0, math.inf
     run.health = HealthPolicy(
         run.state, Words.of_config(), "rollback", is_first=False, notify=lambda alarm: None
     )
