@@ -88,6 +88,9 @@ def command(ctx, network, method, questions, data, samples, num_directions, styl
         click.echo(f"{name:<24} " + (f"eigenvalue {score:.4g}" if method == "sefa" else
                    f"classifier right on {score:.1%} of images that it has not seen"))
     click.echo(f"{len(found.names)} directions written to {out}; {picture} shows one in a row")
+    chosen = f" --directions {out}" if out != Path("directions.npz") else ""
+    click.echo(f"To edit images:      fastgan edit --network {network}{chosen} --direction "
+               f"{found.names[0]} --seeds 0-3")
 # fmt: on
 
 

@@ -17,6 +17,10 @@ def test_directions_of_the_weights(cli, styled, network):
 
     assert "sefa2" in output
     assert "3 directions written to a/d.npz" in output
+    last = output.splitlines()[-1]
+    assert last.startswith("To edit images:      fastgan edit --network ")
+    cli(*last.split()[4:])  # as it stands there
+    assert (cli.folder / "out" / "edit.png").is_file()
     found = Directions.load(cli.folder / "a" / "d.npz", network)
     assert torch.equal(found.vectors, factorize(network, count=3, layers=[1]).vectors)
     with Image.open(cli.folder / "a" / "d.png") as picture:
