@@ -76,7 +76,8 @@ Losses = Callable[[Batch, float], Iterator[Tensor]]  # (micro-batch, its share o
 
 ADA_INTERVAL = 4  # steps between two changes of p (arXiv 2006.06676, section 3.1)
 _LONGEST_PERIOD = 4096  # steps; what first occurs later is captured later
-_D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL = range(6)  # numbers of the random streams
+# numbers of the random streams
+_D, _D_PENALTY, _D_FULL, _G, _G_PENALTY, _G_FULL, _SAMPLES = range(7)
 
 
 def phases(step: int, config: StepConfig) -> tuple[PhaseFn, ...]:
@@ -350,7 +351,7 @@ def shared_step(state: StepState, batch: Batch, *, has_penalty: bool = False) ->
     of_d = [d_full_step] if is_full else [d_step, *[d_penalty_step] * has_penalty]
     of_g = [partial(g_step, averages=True)]
     plan = of_d + of_g if config.first_network == "D" else of_g + of_d
-    with in_compiled(state), making_samples(state, _G):
+    with in_compiled(state), making_samples(state, _SAMPLES):
         context.samples = generate(state, batch, is_for_d=True)
     try:
         for phase in plan[:-1]:

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fastgan import sample_rng
 from fastgan.training import OptimizerConfig, StepConfig, TrainStep
+from fastgan.training.distributed.replica import replicate
 
 SETTINGS = {
     "plain": {},
@@ -163,6 +165,37 @@ def test_a_failed_step_leaves_no_samples_behind():
     with pytest.raises(ZeroDivisionError):
         step(images(1)[0])
     assert step.state.context.samples is None
+
+
+class Drawing(nn.Module):
+    """An augmentation that keeps what it draws of each sample, and changes nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws = []
+
+    def forward(self, x):
+        self.draws.append(sample_rng.normal(len(x), 5, device=x.device))
+        return x
+
+
+@pytest.mark.parametrize("shares_samples", [True, False])
+def test_an_augmentation_draws_other_numbers_than_the_latents(shares_samples):
+    """Where each sample has a sequence of its own for each phase."""
+    drawing, latents = Drawing(), []
+
+    def sampler(n, device):
+        latents.append(sample_rng.normal(n, 5, device=device))
+        return latents[-1].double()
+
+    step = make(latent_sampler=sampler, augment=drawing, shares_samples=shares_samples)
+    replicate(step.state, None)
+    step(images(1)[0])
+    assert len(latents) == (1 if shares_samples else 2)
+    assert len(drawing.draws) == 3
+    for i, a in enumerate(latents + drawing.draws):
+        for b in (latents + drawing.draws)[:i]:
+            assert not torch.equal(a, b)
 
 
 def test_it_continues_bit_for_bit():
