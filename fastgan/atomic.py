@@ -9,6 +9,7 @@ What others may read and write is decided by the person's umask, as for any new 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -46,6 +47,26 @@ def make_parents(path: Path) -> None:
     """
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Those of a path and its parents that do not exist, the innermost first."""
+    missing = []
+    for folder in (path, *path.parents):
+        if folder.exists():
+            break
+        missing.append(folder)
+    return missing
+
+
+def check_may_write(path: Path) -> None:
+    """OSError, which names the folder, where nothing can be made in `path`, a folder or none."""
+    missing = missing_folders(path)
+    folder = missing[-1].parent if missing else path
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 @contextlib.contextmanager

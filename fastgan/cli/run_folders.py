@@ -2,8 +2,6 @@
 """Run folders: number new ones, find old ones and their checkpoints."""
 
 import contextlib
-import errno
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -50,32 +48,12 @@ def create_run(outdir: Path, description: str) -> Path:
         return run_dir
 
 
-def missing_folders(path: Path) -> list[Path]:
-    """Those of a path and its parents that do not exist, the innermost first."""
-    missing = []
-    for folder in (path, *path.parents):
-        if folder.exists():
-            break
-        missing.append(folder)
-    return missing
-
-
 def remove_run(run_dir: Path, made: Sequence[Path]) -> None:
     """Delete the folder of a run that was refused, and those made for it, where they are empty."""
     shutil.rmtree(run_dir, ignore_errors=True)
     for folder in made:
         with contextlib.suppress(OSError):  # it has other files, or was removed meanwhile
             folder.rmdir()
-
-
-def check_may_write(path: Path) -> None:
-    """OSError, which names the folder, where nothing can be made in `path`, a folder or none."""
-    missing = missing_folders(path)
-    folder = missing[-1].parent if missing else path
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def has_checkpoints(run_dir: Path) -> bool:

@@ -13,12 +13,11 @@ import click
 from click.core import ParameterSource
 
 from fastgan._extras import require
+from fastgan.atomic import check_may_write, missing_folders
 from fastgan.cli import named
 from fastgan.cli.progress_bar import count_bar, is_terminal
 from fastgan.cli.run_folders import (
-    check_may_write,
     find_checkpoint,
-    missing_folders,
     next_run_name,
     remove_run,
     run_of,

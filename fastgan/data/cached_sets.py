@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets that this machine makes once, as zips in the cache, and then reuses."""
 
-import errno
 import json
-import os
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from fastgan import environment
+from fastgan.atomic import check_may_write
 
 _DAMAGE = (zipfile.BadZipFile, KeyError, TypeError, EOFError, ValueError, NotImplementedError)
 
@@ -55,15 +54,8 @@ def make_in_cache(path: Path, make: Callable[[Path], object]) -> None:
 
 def require_place(path: Path) -> None:
     """Raises `make_in_cache`'s OSError where `path` is missing and can't be made; makes nothing."""
-
-    def look(path: Path) -> None:
-        folder = next(parent for parent in path.parents if parent.exists())
-        code = errno.ENOTDIR if not folder.is_dir() else errno.EACCES
-        if code == errno.ENOTDIR or not os.access(folder, os.W_OK | os.X_OK):
-            raise OSError(code, os.strerror(code), str(folder))
-
     if not path.exists():
-        make_in_cache(path, look)
+        make_in_cache(path, lambda path: check_may_write(path.parent))
 
 
 def find_fault(path: str | Path, count: int) -> str | None:

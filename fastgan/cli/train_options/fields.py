@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from fastgan.cli.train_options.augmentation import AUGMENT, augment_of, default_target
 from fastgan.cli.train_options.losses import (
+    LOSS_FIELDS,
     LOSSES,
     changes_of_losses,
     default_of_loss,
     has_loss_effect,
 )
+from fastgan.cli.train_options.names import option_name
 
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["MODEL", "apply_options", "default_of", "has_effect", "model_fields"]
+__all__ = [
+    "MODEL", "apply_options", "default_of", "has_effect", "model_fields", "options_of_fields",
+]  # fmt: skip
 
 # Name of the option's parameter: field of the TrainConfig, or of the part of it named there.
 _TOP = {
@@ -55,6 +59,18 @@ _DATA = {
     "data_on_gpu": "on_device",
     "class_balance": "class_balance",
 }
+
+
+def options_of_fields() -> dict[str, str]:
+    """Field of a TrainConfig, such as augment.mode → the option that sets it, such as --aug.
+
+    Left out are fields that are words of English, such as batch.
+    """
+    top = {field: name for name, field in (_TOP | LOSS_FIELDS).items() if "_" in field}
+    data = {f"data.{field}": name for name, field in _DATA.items()}
+    augment = {f"augment.{field}": name for name, field in AUGMENT.items()}
+    sizes = {"data.resolution": "resolution", "data.use_labels": "cond"}
+    return {field: option_name(name) for field, name in (top | data | augment | sizes).items()}
 
 
 def has_effect(option: str, config: "TrainConfig") -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSSES",
+    "LOSS_FIELDS",
     "changes_of_losses",
     "default_of_loss",
     "has_loss_effect",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # Name of the option's parameter: field of the TrainConfig.
-_FIELDS = {
+LOSS_FIELDS = {
     "loss": "objective",
     "r1": "r1_gamma",
     "r2": "r2_gamma",
@@ -43,7 +44,7 @@ _NEEDS_MAPPING = ("pl", "style_mixing")
 _IN_NAMES = ("loss", "optimizer", "gp", "weight_clip", "n_critic", "pl", "style_mixing", "ema")
 _LEARNING_RATES = {"glr": "g_optimizer", "dlr": "d_optimizer"}
 _OF_TORCH = 0.01  # torch.optim.AdamW's weight decay
-LOSSES = frozenset({*_FIELDS, *_LEARNING_RATES, "gamma", "optimizer", "ema"})
+LOSSES = frozenset({*LOSS_FIELDS, *_LEARNING_RATES, "gamma", "optimizer", "ema"})
 
 
 def has_loss_effect(option: str, config: "TrainConfig") -> bool:
@@ -65,7 +66,7 @@ def default_of_loss(option: str, config: "TrainConfig") -> str | float:
     if option == "ema":
         first, last = config.ema.half_life_kimg, config.schedule.ema_half_life_end_kimg
         return first if last is None else f"from {first:g} to {last:g}"
-    value = getattr(config, _FIELDS[option])
+    value = getattr(config, LOSS_FIELDS[option])
     return "none" if value is None else value
 
 
@@ -74,7 +75,9 @@ def changes_of_losses(config: "TrainConfig", options: Mapping[str, Any]) -> dict
 
     A half-life that is typed is constant, and RMSprop has no β2 that could change.
     """
-    changes: dict[str, Any] = {_FIELDS[name]: options[name] for name in options if name in _FIELDS}
+    changes: dict[str, Any] = {
+        LOSS_FIELDS[name]: options[name] for name in options if name in LOSS_FIELDS
+    }
     if options.get("weight_clip") == 0:
         changes["d_weight_clip"] = None
     if options.get("gamma") == AUTO:
@@ -107,7 +110,7 @@ def _of_kind(optimizer: Any, name: str) -> Any:
 
 def _used(config: "TrainConfig") -> list[str]:
     """The fields of D's penalties that the configuration has."""
-    return [_FIELDS[name] for name in _PENALTIES if getattr(config, _FIELDS[name]) > 0]
+    return [LOSS_FIELDS[name] for name in _PENALTIES if getattr(config, LOSS_FIELDS[name]) > 0]
 
 
 def refuse_contradictions(options: Mapping[str, Any], config: "TrainConfig") -> None:
@@ -143,7 +146,7 @@ def _refuse_auto_gamma(options: Mapping[str, Any], config: "TrainConfig") -> Non
 
 
 def _names_of_used(config: "TrainConfig") -> list[str]:
-    return [option_name(name) for name in _PENALTIES if _FIELDS[name] in _used(config)]
+    return [option_name(name) for name in _PENALTIES if LOSS_FIELDS[name] in _used(config)]
 
 
 def name_parts(config: "TrainConfig", before: "TrainConfig") -> list[str]:
