@@ -4,6 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from _op_info import OpInfo, Sample, first_gradient
+from _strided_convolutions import (
+    CL,
+    CONV,
+    TRANSPOSED,
+    WEIGHT,
+    check_direct_sums,
+    check_that_threads_change_no_bit,
+    plain,
+    require_amx,
+    sizes,
+)
 from _tolerances import assert_accurate, errors, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,12 +30,8 @@ from fastgan.ops import (
     winograd_strided_conv2d,
     winograd_strided_conv_transpose2d,
 )
-from fastgan.ops.winograd_strided_conv2d import LARGEST_AMX_ERROR, LARGEST_ERROR, strided_size
+from fastgan.ops.winograd_strided_conv2d import LARGEST_AMX_ERROR, LARGEST_ERROR
 
-CL = torch.channels_last
-CONV = torch.ops.fastgan.winograd_strided_conv2d.default
-TRANSPOSED = torch.ops.fastgan.winograd_strided_conv2d_transposed.default
-WEIGHT = torch.ops.fastgan.winograd_strided_conv2d_weight.default
 # n, c, k, h, w, padding: around one tile of 9×9, a vector, a chunk of 64 channels, a block of
 # tiles; with and without a last pixel that no tap reaches
 SHAPES = {
@@ -156,18 +163,6 @@ def random(shape, dtype, device, lay_out=None):
     return x if lay_out is None else lay_out(x)
 
 
-def sizes(h, w, padding):
-    return strided_size(h, padding[0]), strided_size(w, padding[1])
-
-
-def plain(x, w, dy, padding, dtype):
-    """y, dx and dw by torch's convolutions."""
-    x, w, dy = (t.detach().to(dtype) for t in (x, w, dy))
-    x.requires_grad_(), w.requires_grad_()
-    y = F.conv2d(x, w, stride=2, padding=padding)
-    return (y.detach(), *torch.autograd.grad(y, [x, w], dy))
-
-
 def check(x, w, dy, padding):
     """All three directions against float64, and the adjoint as a function of its own."""
     x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
@@ -296,8 +291,7 @@ def test_what_is_not_finite_gives_no_finite_result(side, isa, native, device, se
 
 def test_the_largest_numbers_are_no_infinities_on_amx(native, device, seed):
     """The nearest bfloat16 of float32's maximum is infinity."""
-    if native.active_isa() != "amx":
-        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    require_amx(native)
     largest = torch.finfo(torch.float32).max
     for value in (largest, -largest, largest * (1 - 2.0**-9), largest / 2, largest * 0.49):
         x, w, dy = torch.zeros(1, 3, 9, 9), torch.randn(4, 3, 3, 3) / 8, torch.zeros(1, 4, 4, 4)
@@ -343,27 +337,13 @@ AMX_SHAPES = {
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_direct_sums_on_amx(name, layout, native, device, seed):
     """In the units of plain sums, with weights in every order of their strides."""
-    if native.active_isa() != "amx":
-        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
-    n, c, k, h, w, padding = AMX_SHAPES[name]
-    shapes = (n, c, h, w), (k, c, 3, 3), (n, k, *sizes(h, w, padding))
-    fmt = CL if layout == "channels_last" else torch.contiguous_format
-    x, weight, dy = (random(s, torch.float32, device).contiguous(memory_format=fmt) for s in shapes)
-    got = (
-        CONV(x, weight, *padding),
-        TRANSPOSED(dy, weight, *padding, h, w),
-        WEIGHT(x, dy, *padding, 3),
-    )
-    want = plain(x, weight, dy, padding, torch.float64)
-    scale = plain(x.abs(), weight.abs(), dy.abs(), padding, torch.float64)
-    for what, *of in zip(("y", "dx", "dw"), got, want, scale, strict=True):
-        assert float(errors(*of).max()) <= 1.5 * LARGEST_AMX_ERROR, what
+    require_amx(native)
+    check_direct_sums(AMX_SHAPES[name], layout, 3, device)
 
 
 def test_all_digits_count_on_amx(native, device):
     """Parts that a product of bfloat16 numbers would lose, of x and of w."""
-    if native.active_isa() != "amx":
-        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    require_amx(native)
     a, b = 1 + 2.0**-23, 1 - 2.0**-24
     x, w = (torch.full((1, 1, 3, 3), v, device=device) for v in (0.0, 0.0))
     x[..., 1, 1], w[..., 1, 1] = a, b
@@ -408,17 +388,7 @@ def test_a_penalty_on_the_gradient_equals_torchs(device, seed):
 def test_threads_change_no_bit(native, device, seed):
     x = random((3, 72, 75, 80), torch.float32, device).contiguous(memory_format=CL)
     w, dy = random((80, 72, 3, 3), torch.float32, device), random((3, 80, 37, 39), x.dtype, device)
-    results, threads = [], torch.get_num_threads()
-    try:
-        for count in (1, 2, 3, 7):
-            torch.set_num_threads(count)
-            results.append(
-                (CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 75, 80), WEIGHT(x, dy, 0, 0, 3))
-            )
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(map(torch.equal, results[0], other))
+    check_that_threads_change_no_bit(x, w, dy)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

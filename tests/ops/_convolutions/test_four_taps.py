@@ -4,7 +4,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from _tolerances import errors
+from _strided_convolutions import (
+    CL,
+    CONV,
+    TRANSPOSED,
+    WEIGHT,
+    check_direct_sums,
+    check_that_threads_change_no_bit,
+    plain,
+    require_amx,
+)
 
 from fastgan.ops import (
     _backend,
@@ -17,12 +26,7 @@ from fastgan.ops import (
     winograd_strided_conv2d,
     winograd_strided_conv_transpose2d,
 )
-from fastgan.ops.winograd_strided_conv2d import LARGEST_AMX_ERROR, strided_size
 
-CL = torch.channels_last
-CONV = torch.ops.fastgan.winograd_strided_conv2d.default
-TRANSPOSED = torch.ops.fastgan.winograd_strided_conv2d_transposed.default
-WEIGHT = torch.ops.fastgan.winograd_strided_conv2d_weight.default
 # n, c, k, h, w, padding: several images in a band and bands in an image; a last channel, a last 16
 # of 32 and a last block of 64 or 128; rows and columns that share a tile of 16 pixels; last pixels
 # that no tap reaches
@@ -44,39 +48,14 @@ def amx(backend):
     if backend != "cpu":
         pytest.skip("needs the native CPU library: --backend cpu")
     module = _backend.native_module()
-    if module.active_isa() != "amx":
-        pytest.skip("this processor has no AMX, or FASTGAN_ISA forbids it")
+    require_amx(module)
     return module
-
-
-def sizes(h, w, padding):
-    return strided_size(h, padding[0], 4), strided_size(w, padding[1], 4)
-
-
-def plain(x, w, dy, padding):
-    """y, dx and dw by torch's convolutions, in float64."""
-    x, w, dy = (t.detach().double() for t in (x, w, dy))
-    x.requires_grad_(), w.requires_grad_()
-    y = F.conv2d(x, w, stride=2, padding=padding)
-    return (y.detach(), *torch.autograd.grad(y, [x, w], dy))
 
 
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_direct_sums_on_amx(name, layout, amx, seed):
-    n, c, k, h, w, padding = SHAPES[name]
-    shapes = (n, c, h, w), (k, c, 4, 4), (n, k, *sizes(h, w, padding))
-    fmt = CL if layout == "channels_last" else torch.contiguous_format
-    x, weight, dy = (torch.randn(s).contiguous(memory_format=fmt) for s in shapes)
-    got = (
-        CONV(x, weight, *padding),
-        TRANSPOSED(dy, weight, *padding, h, w),
-        WEIGHT(x, dy, *padding, 4),
-    )
-    want = plain(x, weight, dy, padding)
-    scale = plain(x.abs(), weight.abs(), dy.abs(), padding)
-    for what, *of in zip(("y", "dx", "dw"), got, want, scale, strict=True):
-        assert float(errors(*of).max()) <= 1.5 * LARGEST_AMX_ERROR, what
+    check_direct_sums(SHAPES[name], layout, 4, "cpu")
 
 
 @pytest.mark.parametrize("output_padding", [0, (0, 1)])
@@ -112,17 +91,7 @@ def test_a_penalty_on_the_gradient_equals_torchs(amx, seed):
 def test_threads_change_no_bit(amx, seed):
     x = torch.randn(3, 72, 42, 50).contiguous(memory_format=CL)
     w, dy = torch.randn(80, 72, 4, 4), torch.randn(3, 80, 20, 24)
-    results, threads = [], torch.get_num_threads()
-    try:
-        for count in (1, 2, 3, 7):
-            torch.set_num_threads(count)
-            results.append(
-                (CONV(x, w, 0, 0), TRANSPOSED(dy, w, 0, 0, 42, 50), WEIGHT(x, dy, 0, 0, 4))
-            )
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(map(torch.equal, results[0], other))
+    check_that_threads_change_no_bit(x, w, dy)
 
 
 def test_what_lies_outside_the_map_is_not_read(amx, seed):
