@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from _op_info import OpInfo, Sample, first_gradient
 from _tolerances import assert_accurate, errors
-from _winograd_scales import conv_scale, weight_scale
+from _winograd import conv_scale, weight_scale
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from _op_info import OpInfo, Sample, first_gradient
-from _strided_convolutions import (
+from _tolerances import assert_accurate, errors, numpy64
+from _winograd import (
     CL,
     CONV,
     TRANSPOSED,
@@ -15,7 +16,6 @@ from _strided_convolutions import (
     require_amx,
     sizes,
 )
-from _tolerances import assert_accurate, errors, numpy64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from _strided_convolutions import (
+from _winograd import (
     CL,
     CONV,
     TRANSPOSED,
