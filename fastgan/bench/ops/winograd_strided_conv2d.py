@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """conv2d of stride 2 and conv_transpose2d, as they choose, against torch's, in float32.
 
-Sizes of StyleGAN2: D halves, G doubles.
+Sizes of StyleGAN2: D halves, G doubles; and 4×4 kernels of DCGAN, which gain on AMX alone.
 """
 
 import math
@@ -21,14 +21,18 @@ def cases() -> list[OpCase]:
         _transposed_case(8, 128, 64, 32, is_quick=True),
         _transposed_case(8, 256, 128, 16),
         _transposed_case(8, 256, 256, 8),
+        _case(16, 64, 128, 16, side=4),
+        _case(16, 128, 256, 8, side=4),
+        _transposed_case(16, 128, 64, 16, side=4),
+        _transposed_case(16, 256, 128, 8, side=4),
     ]
 
 
-def _case(n: int, c: int, k: int, size: int, **options) -> OpCase:
-    x, w, y = (n, c, 2 * size, 2 * size), (k, c, 3, 3), (n, k, size, size)
+def _case(n: int, c: int, k: int, size: int, *, side: int = 3, **options) -> OpCase:
+    x, w, y = (n, c, 2 * size, 2 * size), (k, c, side, side), (n, k, size, size)
     return OpCase(
         op="winograd_strided_conv2d",
-        name=f"{n}x{c}->{k} to {size}x{size}",
+        name=f"{n}x{c}->{k} to {size}x{size}{_taps(side)}",
         shapes=(x, w),
         run=lambda x, w: conv2d(x, w, stride=2, padding=1),
         plain=lambda x, w: F.conv2d(x, w, stride=2, padding=1),
@@ -38,11 +42,11 @@ def _case(n: int, c: int, k: int, size: int, **options) -> OpCase:
     )
 
 
-def _transposed_case(n: int, c: int, k: int, size: int, **options) -> OpCase:
-    x, w, y = (n, c, size, size), (c, k, 3, 3), (n, k, 2 * size + 1, 2 * size + 1)
+def _transposed_case(n: int, c: int, k: int, size: int, *, side: int = 3, **options) -> OpCase:
+    x, w, y = (n, c, size, size), (c, k, side, side), (n, k, *[2 * size + side - 2] * 2)
     return OpCase(
         op="winograd_strided_conv2d",
-        name=f"transposed {n}x{c}->{k} from {size}x{size}",
+        name=f"transposed {n}x{c}->{k} from {size}x{size}{_taps(side)}",
         shapes=(x, w),
         run=lambda x, w: conv_transpose2d(x, w, stride=2),
         plain=lambda x, w: F.conv_transpose2d(x, w, stride=2),
@@ -50,6 +54,10 @@ def _transposed_case(n: int, c: int, k: int, size: int, **options) -> OpCase:
         is_channels_last=True,
         **options,
     )
+
+
+def _taps(side: int) -> str:
+    return "" if side == 3 else f", {side}x{side} taps"
 
 
 def _floors(*shapes: tuple[int, ...]) -> dict[str, int]:

@@ -35,7 +35,7 @@ FEWEST_TILES = 32  # of 4×4 outputs, in the batch, for each thread
 # backward with AVX-512; AVX2 is not measured.
 FEWEST_STRIDED_TILES = 32
 
-# Of 4×4 taps, on AMX: 1.1 to 1.4 forward and backward, from here on, in channels_last; contiguous
+# Of 4×4 taps, on AMX: 1.1 to 1.3 forward and backward, from here on, in channels_last; contiguous
 # maps gain nothing, as they are copied.
 FEWEST_FOUR_TAP_TILES = 64
 
