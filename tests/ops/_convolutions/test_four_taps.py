@@ -88,6 +88,17 @@ def test_a_penalty_on_the_gradient_equals_torchs(amx, seed):
         torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-4)
 
 
+def test_schema_fake_and_autograd_agree(amx, seed):
+    x, w = torch.randn(2, 5, 9, 8, requires_grad=True), torch.randn(7, 5, 4, 4, requires_grad=True)
+    dy = torch.randn(2, 7, 3, 4, requires_grad=True)
+    for op, arguments in (
+        (CONV, (x, w, 0, 1)),
+        (TRANSPOSED, (dy, w, 0, 1, 9, 8)),
+        (WEIGHT, (x, dy, 0, 1, 4)),
+    ):
+        torch.library.opcheck(op, arguments)
+
+
 def test_threads_change_no_bit(amx, seed):
     x = torch.randn(3, 72, 42, 50).contiguous(memory_format=CL)
     w, dy = torch.randn(80, 72, 4, 4), torch.randn(3, 80, 20, 24)
