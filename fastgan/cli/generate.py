@@ -15,6 +15,7 @@ from fastgan.cli.control.steering import (
     layers_of,
     noise_mode_option,
     projected_option,
+    refuse_without_effect,
     seeds_option,
     styles_option,
     styles_to_change,
@@ -97,8 +98,8 @@ def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_
         raise click.BadParameter(
             f"a grid shows at most {_MAX_GRID} images, got {len(seeds)} seeds", param_hint="--grid"
         )
-    is_typed = ctx.get_parameter_source("noise_mode") is click.core.ParameterSource.COMMANDLINE
-    _refuse(G, config, class_index, noise_mode if is_typed else None, trunc)
+    _check_class(G, config, class_index)
+    refuse_without_effect(G, _name(config), trunc)
     asked, made = class_index, None
     if any(x is not None for x in (trunc_cutoff, label, styles, projected_w)):
         steerable = _steerable(ctx, G, config)
@@ -228,24 +229,11 @@ def _name(config: "TrainConfig") -> str:
     return f"{config.name} (architecture {config.architecture})"
 
 
-def _refuse(
-    G: Any, config: "TrainConfig", class_index: int | None, noise_mode: str | None, trunc: float
-) -> None:
-    from fastgan.training.loop.generator_call import accepts
-
+def _check_class(G: Any, config: "TrainConfig", class_index: int | None) -> None:
     name, c_dim = _name(config), getattr(G, "c_dim", 0)
     if class_index is not None and c_dim == 0:
         raise click.BadParameter(f"{name} has no classes; leave it out", param_hint="--class")
     if class_index is not None and class_index >= c_dim:
         raise click.BadParameter(
             f"{name} has classes 0 to {c_dim - 1}, got {class_index}", param_hint="--class"
-        )
-    has_noise = any("noise" in key for key in G.state_dict())
-    if noise_mode is not None and not has_noise:
-        raise click.BadParameter(
-            f"has no effect: {name} has no noise inputs; leave it out", param_hint="--noise-mode"
-        )
-    if trunc != 1 and not accepts(G, "truncation_psi"):
-        raise click.BadParameter(
-            f"has no effect: {name} has no truncation; leave it out", param_hint="--trunc"
         )

@@ -16,6 +16,7 @@ from fastgan.cli.control.steering import (
     noise_mode_option,
     open_network,
     projected_option,
+    refuse_without_effect,
     seeds_option,
     styles_option,
     styles_to_change,
@@ -93,6 +94,7 @@ def command(ctx, network, directions, direction, strength, seeds, projected_w, s
 
     with as_messages():
         steerable.require_styles("edit")
+        refuse_without_effect(steerable.G, steerable.name, trunc)
         found = Directions.load(directions, steerable)
         name = found.names[found.index(direction)]
         layers = layers_of(steerable, styles, found.layers)

@@ -14,6 +14,7 @@ from fastgan.cli.control.steering import (
     layers_of,
     noise_mode_option,
     open_network,
+    refuse_without_effect,
     styles_option,
     trunc_cutoff_option,
     trunc_option,
@@ -66,6 +67,7 @@ def command(network, rows, cols, styles, trunc, trunc_cutoff, class_index, label
 
     with as_messages():
         steerable.require_styles("mix")
+        refuse_without_effect(steerable.G, steerable.name, trunc)
         layers = layers_of(steerable, styles, range((steerable.num_ws + 1) // 2))
         options = truncation(steerable, trunc, trunc_cutoff)
         chosen = label_of(steerable, class_index, label)

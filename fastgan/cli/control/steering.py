@@ -26,6 +26,7 @@ __all__ = [
     "noise_mode_option",
     "open_network",
     "projected_option",
+    "refuse_without_effect",
     "seeds_option",
     "styles_option",
     "styles_to_change",
@@ -160,6 +161,22 @@ def truncation(network: "SteerableGenerator", trunc: float, cutoff: int | None) 
             param_hint="--trunc-cutoff",
         )
     return {"truncation_psi": trunc, "truncation_cutoff": cutoff}
+
+
+def refuse_without_effect(G: Any, name: str, trunc: float) -> None:
+    """click.BadParameter where --trunc, or a --noise-mode that was typed, changes no image of G."""
+    from fastgan.training.loop.generator_call import accepts
+
+    source = click.get_current_context().get_parameter_source("noise_mode")
+    is_typed = source is click.core.ParameterSource.COMMANDLINE
+    if is_typed and not any("noise" in key for key in G.state_dict()):
+        raise click.BadParameter(
+            f"has no effect: {name} has no noise inputs; leave it out", param_hint="--noise-mode"
+        )
+    if trunc != 1 and not accepts(G, "truncation_psi"):
+        raise click.BadParameter(
+            f"has no effect: {name} has no truncation; leave it out", param_hint="--trunc"
+        )
 
 
 def styles_to_change(

@@ -15,6 +15,7 @@ from fastgan.cli.control.steering import (
     layers_of,
     noise_mode_option,
     open_network,
+    refuse_without_effect,
     seeds_option,
     styles_option,
     trunc_cutoff_option,
@@ -110,13 +111,17 @@ def command(network, seeds, grid, num_keyframes, w_frames, space, interpolation,
     from fastgan.modalities.images.grids import GridShape, choose_grid, make_grid
 
     options = {"space": space, "kind": interpolation, "is_closed": is_loop}
+    needs_styles = {
+        "--space w": space == "w",
+        "--styles": styles is not None,
+        "--trunc-cutoff": trunc_cutoff is not None,
+    }
+    with as_messages():
+        for flag in (flag for flag, is_asked in needs_styles.items() if is_asked):
+            steerable.require_styles(flag)
     if styles is not None:
-        with as_messages():
-            steerable.require_styles("--styles")
         options["layers"] = layers_of(steerable, styles, ())
-    if trunc_cutoff is not None:
-        with as_messages():
-            steerable.require_styles("--trunc-cutoff")
+    refuse_without_effect(steerable.G, steerable.name, trunc)
     options |= truncation(steerable, trunc, trunc_cutoff)
     width, height = grid
     shape = GridShape(

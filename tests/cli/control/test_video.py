@@ -66,6 +66,13 @@ def test_styles_of_a_network_without_any_are_refused(cli, plain, words):
     assert "has no styles" in cli("video", "--network", plain, *words, code=1).output
 
 
+def test_a_noise_mode_that_changes_nothing_is_refused(cli, plain):
+    words = ("--noise-mode", "random", "--output", "v.gif")
+    output = " ".join(cli("video", "--network", plain, *words, code=2).output.split())
+    assert "--noise-mode: has no effect: mlp (architecture mlp) has no noise inputs" in output
+    assert not list(cli.folder.glob("v.*"))
+
+
 def test_without_pyav_the_extra_is_named(cli, styled, monkeypatch):
     monkeypatch.setattr("fastgan.modalities.clips.can_write_mp4", lambda: False)
     output = cli("video", "--network", styled, code=1).output
