@@ -13,9 +13,14 @@ from typing import Any
 import click
 
 from fastgan.atomic import append
-from fastgan.cli.control.steering import label_option, trunc_cutoff_option
+from fastgan.cli.control.steering import check_place, label_option, trunc_cutoff_option
 from fastgan.cli.evaluation.inputs import labels_of, open_dataset, part_sampler
-from fastgan.cli.evaluation.names import check_pictures, choose, inception_weights
+from fastgan.cli.evaluation.names import (
+    check_numbers,
+    check_pictures,
+    choose,
+    inception_weights,
+)
 from fastgan.cli.evaluation.pictures import write_pictures
 from fastgan.cli.evaluation.settings import Psis, Settings, check_metrics, read_settings
 from fastgan.cli.run_folders import find_checkpoint, run_of
@@ -89,6 +94,7 @@ def command(ctx, network, data, names, num, seed, batch, inception, gpus, trunc,
     device = device or default_device()
     try:
         path = find_checkpoint(network, runs, flag="--network")
+        check_place(run_of(path), "--network")  # into which the scores are written
         chosen = choose(names, read_config(path).data.modality)
         weights = inception_weights(chosen, inception)
         pictures = [name for name, is_asked in (("spectrum", spectrum), ("nearest", nearest))
@@ -145,6 +151,13 @@ def _evaluate(
         evaluators = modality.metric.make_evaluators(names, dataset, weights=weights, **shared)
     else:
         evaluators = [(names, modality.metric.make_evaluator(dataset, **shared))]
+    for some, evaluator in evaluators:
+        check_numbers(some, evaluator, num)
+    if "nearest" in pictures and len(dataset) < 2:
+        raise click.BadParameter(
+            f"at least 2 images of the data are needed, and {dataset.path} has 1",
+            param_hint="--nearest",
+        )
     facts = {"kimg": kimg, "checkpoint": path.name, "modality": config.data.modality}
     if not is_alone:
         ranks.connect()

@@ -9,6 +9,7 @@ import click
 
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     class_option,
     label_of,
     label_option,
@@ -75,6 +76,7 @@ def command(ctx, network, seeds, trunc, trunc_cutoff, class_index, label, noise_
     a seed gives the same sample whatever the other seeds are. With --noise-mode random, the noise
     depends on the seed too.
     """
+    check_place(outdir, "--outdir")
     click.echo("fastgan: loading PyTorch ...")
     from fastgan.modalities import load_modality
     from fastgan.training.checkpoint.checkpoint import CheckpointError, load_generator

@@ -134,6 +134,20 @@ class Evaluator(PartEvaluator):
         """
         return self._order[super().condition_indices(first, n)]
 
+    def least_samples(self, names: Sequence[str]) -> int:
+        """How many real and how many generated images metrics need.
+
+        Args:
+            names: metrics, of `NAMES` or a subclass's.
+
+        Returns:
+            6 where a metric is of the 5 nearest neighbours, 2 for KID and the Fréchet distance.
+        """
+        asked = {self.kinds.get(name) for name in names}.intersection(_KINDS)
+        if asked - {"kid", "fd"}:
+            return _NEIGHBOURS + 1
+        return 2 if asked else 1
+
     def prepare(self) -> None:
         """Computes the features of the real images."""
         self.real_features()

@@ -115,6 +115,35 @@ class PartEvaluator:
         """
         raise NotImplementedError
 
+    def least_samples(self, names: Sequence[str]) -> int:
+        """How many real and how many generated samples metrics need.
+
+        Args:
+            names: metrics, of `names`.
+
+        Returns:
+            That number, of each kind; here 1.
+        """
+        return 1
+
+    def check_numbers(self, names: Sequence[str], num_images: int) -> None:
+        """Refuse too few samples before any is made.
+
+        Args:
+            names: metrics, of `names`.
+            num_images: number of generated samples.
+
+        Raises:
+            ValueError: there are fewer real or generated samples than `least_samples`.
+        """
+        least = self.least_samples(names)
+        if min(self.num_real, num_images) < least:
+            raise ValueError(
+                f"{', '.join(names)}: at least {least} real and {least} generated samples are "
+                f"needed, got {self.num_real} real and {num_images} generated; use more of them, "
+                "or other metrics"
+            )
+
     def evaluate(
         self, names: Sequence[str], sample_fn: SampleFn, num_images: int
     ) -> dict[str, MetricResult]:
@@ -153,6 +182,8 @@ class PartEvaluator:
             ValueError: as `evaluate`.
         """
         check_names(names, self.names)
+        if num_images >= 1:  # `shared_rows` names what is below
+            self.check_numbers(names, num_images)
         self.prepare()
         fake = self.in_parts(lambda first, n: self._part(part_fn, first, n), num_images)
         if self.ranks is not None and self.ranks.rank > 0:

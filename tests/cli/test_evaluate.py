@@ -186,3 +186,38 @@ def test_imported_weights_are_compared_with_named_data_only(cli, images, small_e
     assert "imported weights come without the data" in output
     assert not (cli.folder / "faces" / "metric-fd_lite0.jsonl").exists()
     assert "fd_lite0" in cli("evaluate", *flags, "--data", images).output
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--metrics", "kid_lite0", "--num", 1],
+            "--num: kid_lite0: at least 2 generated and",
+        ),
+        (["--metrics", "recall_lite0", "--num", 5], "--num: recall_lite0: at least 6 generated"),
+        (["--metrics", "fd_lite0", "--data", "one"], "--data: fd_lite0: at least 2 generated"),
+        (
+            ["--metrics", "none", "--nearest", "--data", "one"],
+            "--nearest: at least 2 images of",
+        ),
+    ],
+)
+def test_too_few_samples_are_refused_by_the_option_that_gave_them(
+    cli, trained, images, small_extractor, flags, words
+):
+    (cli.folder / "one").mkdir()
+    shutil.copy(next(images.rglob("*.png")), cli.folder / "one")
+    output = cli("evaluate", "--network", trained, *flags, code=2).output
+
+    assert words in " ".join(output.split())
+
+
+def test_a_checkpoint_outside_of_a_run_is_refused_before_the_work(cli, trained, small_extractor):
+    for path in (trained / "checkpoints").glob("ckpt-*"):
+        shutil.copy(path, cli.folder)
+    loose = max(cli.folder.glob("*.safetensors"))
+    output = cli("evaluate", "--network", loose, "--num", 8, code=1).output
+
+    assert "is not in the folder checkpoints/ of a run folder" in " ".join(output.split())
+    assert "data        " not in output

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from PIL import Image
 
 from fastgan.training.loop.owner import owned
@@ -41,6 +42,18 @@ def test_one_image_with_ada(cli):
     (cli.folder / "one").mkdir()
     (cli.folder / "a.png").rename(cli.folder / "one" / "a.png")
     assert "needs images to hold out" in _refused(cli, "--data", "one", "--aug", "ada", *FLAGS)
+
+
+def test_too_few_images_for_a_metric(cli, monkeypatch):
+    class Means(torch.nn.Module):
+        name, resize = "means", "none"
+
+    monkeypatch.setattr("fastgan.metrics.evaluator.EfficientNetLite0", Means)
+    monkeypatch.setattr("fastgan.metrics.available", lambda: None)
+    (cli.folder / "one").mkdir()
+    Image.new("RGB", (8, 8)).save(cli.folder / "one" / "a.png")
+    said = _refused(cli, "--data", "one", *FLAGS, "--metrics", "kid_lite0")
+    assert "kid_lite0: at least 2 real and 2 generated samples are needed, got 1 real" in said
 
 
 def test_broken_images_are_all_named(cli, faulty):

@@ -126,3 +126,26 @@ def test_bad_arguments_are_named(tiny, pictures):
         evaluator.evaluate(NAMES, sampler(pictures), 0)
     with pytest.raises(ValueError, match="batch"):
         Evaluator(pictures(20), batch=0, extractor=tiny)
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "names", "least"),
+    [
+        (1, 20, ["kid_lite0"], 2),
+        (20, 1, ["fd_lite0"], 2),
+        (20, 5, ["kid_lite0", "recall_lite0"], 6),
+    ],
+)
+def test_too_few_samples_are_refused_before_any_is_made(
+    tiny, pictures, real, generated, names, least
+):
+    def never(n):
+        raise AssertionError("a sample was made")
+
+    evaluator = Evaluator(pictures(real), extractor=tiny)
+    words = (
+        f"at least {least} real and {least} generated samples are needed, got {real} real and "
+        f"{generated} generated"
+    )
+    with pytest.raises(ValueError, match=words):
+        evaluator.evaluate(names, never, generated)

@@ -9,6 +9,7 @@ import click
 from fastgan.cli.control.sheets import write_sheet
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     layers_of,
     open_network,
     styles_option,
@@ -67,12 +68,18 @@ def command(ctx, network, method, questions, data, samples, num_directions, styl
                                      param_hint=f"--{name}")
     if out.suffix.lower() != ".npz":
         raise click.BadParameter(f"expected a .npz file, got {out.name}", param_hint="--out")
+    check_place(out.parent, "--out")
     steerable = open_network(network, runs, device)
     from fastgan.control import factorize, learn_directions
 
     with as_messages():
         steerable.require_styles("directions")
         layers = layers_of(steerable, styles, range(steerable.num_ws))
+        if method == "sefa" and num_directions > steerable.w_dim:
+            raise click.BadParameter(
+                f"styles of {steerable.name} have {steerable.w_dim} numbers, and no more "
+                f"directions, got {num_directions}", param_hint="--num-directions",
+            )
         if method == "sefa":
             found = factorize(steerable, count=num_directions, layers=layers)
         else:

@@ -9,6 +9,7 @@ import click
 from fastgan.cli.control.sheets import edited, write_images
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     class_option,
     label_of,
     label_option,
@@ -86,6 +87,7 @@ def command(ctx, network, directions, direction, strength, seeds, projected_w, s
     if len(seeds) > _MOST_ROWS:
         raise click.BadParameter(f"at most {_MOST_ROWS} seeds, got {len(seeds)}",
                                  param_hint="--seeds")
+    check_place(outdir, "--outdir")
     steerable = open_network(network, runs, device)
     import torch
 

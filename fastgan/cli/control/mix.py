@@ -8,6 +8,7 @@ import click
 from fastgan.cli.control.seeds import Seeds
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     class_option,
     label_of,
     label_option,
@@ -57,6 +58,7 @@ def command(network, rows, cols, styles, trunc, trunc_cutoff, class_index, label
             f"a table has at most {_MOST} images, got {len(rows)} x {len(cols)}",
             param_hint="--rows",
         )
+    check_place(outdir, "--outdir")
     steerable = open_network(network, runs, device)
     import torch
 

@@ -9,6 +9,7 @@ import click
 from fastgan.cli.control.sheets import write_images
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     class_option,
     label_of,
     open_network,
@@ -50,6 +51,7 @@ def command(picture, network, space, num_steps, seed, class_index, has_control, 
     of EfficientNet-Lite0 (the extra 'metrics') and of pixels. A picture of another size is cropped
     to the middle and resized.
     """
+    check_place(outdir, "--outdir")
     steerable = open_network(network, runs, device)
     import torch
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastgan.atomic import check_may_write
 from fastgan.cli.control.seeds import Seeds
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import FiniteRange, default_device
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_messages",
+    "check_place",
     "class_option",
     "label_of",
     "label_option",
@@ -101,6 +103,18 @@ def as_messages() -> Iterator[None]:
         yield
     except (CheckpointError, ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def check_place(folder: Path, flag: str) -> None:
+    """click.BadParameter where no file can be made in `folder`: before the work, not after it."""
+    try:
+        check_may_write(folder)
+    except OSError as error:
+        raise click.BadParameter(
+            f"no file can be made in {folder} ({error.filename}: {error.strerror}); name another "
+            "folder",
+            param_hint=flag,
+        ) from error
 
 
 def open_network(network: str, runs: Path, device: str | None) -> "SteerableGenerator":

@@ -9,6 +9,7 @@ import click
 
 from fastgan.cli.control.steering import (
     as_messages,
+    check_place,
     class_option,
     label_of,
     label_option,
@@ -105,6 +106,7 @@ def command(network, seeds, grid, num_keyframes, w_frames, space, interpolation,
         raise click.BadParameter(
             f"a .gif has at most {_MOST_GIF_RATE} frames per second, got {fps}", param_hint="--fps"
         )
+    check_place(output.parent, "--output")
     steerable = open_network(network, runs, device)
     from fastgan.atomic import make_parents
     from fastgan.control.keyframes import video_frames

@@ -8,7 +8,7 @@ import click
 
 from fastgan._extras import require
 
-__all__ = ["check_pictures", "choose", "inception_weights"]
+__all__ = ["check_numbers", "check_pictures", "choose", "inception_weights"]
 
 
 def choose(names: str | None, modality: str) -> list[str]:
@@ -80,6 +80,27 @@ def inception_weights(chosen: list[str], file: Path | None) -> Any:
         if file is not None:
             raise click.BadParameter(str(error), param_hint="--inception") from error
         raise click.ClickException(f"{', '.join(asked)}: {error}") from error
+
+
+def check_numbers(names: list[str], evaluator: Any, num: int) -> None:
+    """Refuses too few samples before any is made.
+
+    Args:
+        names: metrics of the evaluator.
+        evaluator: a `fastgan.metrics.PartEvaluator`.
+        num: of --num.
+
+    Raises:
+        click.BadParameter: --num, or the data, is below what the metrics need.
+    """
+    least = evaluator.least_samples(names)
+    for flag, got in (("--num", num), ("--data", evaluator.num_real)):
+        if got < least:
+            raise click.BadParameter(
+                f"{', '.join(names)}: at least {least} generated and {least} real samples are "
+                f"needed, got {got}; use more of them, or other --metrics",
+                param_hint=flag,
+            )
 
 
 def check_pictures(pictures: list[str], modality: str, chosen: list[str]) -> None:

@@ -51,13 +51,14 @@ def make_evaluator(
     """The evaluator of `config.metrics`, which keeps the data set's features; None without metrics.
 
     It compares with at most `config.metric_images` real samples. It is made before the first step,
-    so that a missing optional package stops a run before it begins (ImportError). With `ranks` each
+    so that a missing optional package (ImportError) or too few samples (ValueError) stop a run
+    before it begins. With `ranks` each
     of them has one, and they share the work.
     """
     config = state.config
     if not config.metrics or dataset is None:
         return None
-    return load_modality(config.data.modality).metric.make_evaluator(
+    evaluator = load_modality(config.data.modality).metric.make_evaluator(
         dataset,
         num_real=config.metric_images,
         batch=config.batch,
@@ -65,6 +66,8 @@ def make_evaluator(
         seed=config.seed,
         ranks=ranks,
     )
+    evaluator.check_numbers(config.metrics, config.metric_images)
+    return evaluator
 
 
 def measure(state: TrainState, evaluator: PartEvaluator) -> dict[str, MetricResult]:

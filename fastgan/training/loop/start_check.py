@@ -62,10 +62,11 @@ def check_start(
     if resume is not None:
         check_fits(resume, config, grid_c=None if grid is None else grid[1])
     if reads_all and config.metrics and dataset is not None:
-        modality.metric.make_evaluator(
+        evaluator = modality.metric.make_evaluator(
             dataset, num_real=config.metric_images, batch=config.batch, device=config.device,
             seed=config.seed, ranks=None,
         )  # fmt: skip
+        evaluator.check_numbers(config.metrics, config.metric_images)
 
 
 def _is_decoded_at_once(dataset: Any) -> bool:

@@ -34,6 +34,13 @@ def of_classes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def without_noise(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("without_noise") / "00000-stylegan3"
+    small = {"z_dim": 8, "w_dim": 12, "channel_max": 8, "d_channel_max": 8}
+    return make_run(folder, "stylegan3-small", **small)
+
+
+@pytest.fixture(scope="session")
 def plain(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("plain") / "00000-mlp", "mlp", g_hidden=(16,))
 

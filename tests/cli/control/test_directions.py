@@ -127,3 +127,10 @@ def test_directions_of_other_weights_and_networks_without_styles(cli, styled, of
     assert "has no styles" in cli("edit", "--network", plain, *words, code=1).output
     words = ("--method", "sefa")
     assert "has no styles" in cli("directions", "--network", plain, *words, code=1).output
+
+
+def test_more_directions_than_numbers_of_a_style_are_refused(cli, styled):
+    words = ("--method", "sefa", "--num-directions", 13)
+    output = " ".join(cli("directions", "--network", styled, *words, code=2).output.split())
+    assert "--num-directions: styles of faces" in output
+    assert "have 12 numbers, and no more directions, got 13" in output

@@ -60,6 +60,34 @@ def test_classes_out_of_range(cli, of_classes):
         assert message in " ".join(output.split())
 
 
+@pytest.mark.parametrize("command", [["mix"], ["edit", "--direction", "0"]])
+def test_a_noise_mode_that_changes_nothing_is_refused(cli, without_noise, command):
+    words = ("--network", without_noise, "--noise-mode", "random")
+    output = " ".join(cli(*command, *words, code=2).output.split())
+    assert "Invalid value for --noise-mode: has no effect: stylegan3-small" in output
+    assert "has no noise inputs; leave it out" in output
+    assert not (cli.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "name"),
+    [
+        (["generate"], "--outdir", "out"),
+        (["mix"], "--outdir", "out"),
+        (["edit", "--direction", "0"], "--outdir", "out"),
+        (["project", "face.png"], "--outdir", "out"),
+        (["video"], "--output", "v.gif"),
+        (["directions"], "--out", "d.npz"),
+    ],
+)
+def test_a_place_that_can_not_be_written_is_named_before_the_work(cli, command, flag, name):
+    (cli.folder / "file").write_text("")
+    output = cli(*command, "--network", "none", flag, f"file/{name}", code=2).output
+
+    assert f"{flag}: no file can be made in file" in " ".join(output.split())
+    assert "loading PyTorch" not in output
+
+
 def test_a_network_without_styles_is_refused(cli, plain):
     assert "has no styles" in cli("mix", "--network", plain, code=1).output
     assert not (cli.folder / "out").exists()
