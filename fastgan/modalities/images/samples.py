@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of a run: reals.png, fakes<kimg>.png and progress.gif, and their place in the report."""
+"""Images of a run: reals.png, fakes<kimg>.png, progress.gif and spectra.json, and their place in
+the report.
+"""
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +22,7 @@ from fastgan.modalities.images.grids import (
     order_by_class,
     to_pixels,
 )
+from fastgan.modalities.images.spectra import Spectra
 from fastgan.modalities.pictures import write_picture
 
 __all__ = ["NOUN", "SUFFIX", "make_writer", "section", "write_all", "write_one"]
@@ -43,11 +46,13 @@ class _Pictures:
             self._order = order_by_class(classes, self._shape)
             reals = reals[torch.tensor(self._order)]
         write_picture(run_dir / "reals.png", make_grid(reals, self._shape))
+        self._spectra = Spectra(run_dir, reals)
 
     def write(self, path: Path, x: Tensor, fakes: Sequence[tuple[float, Path]]) -> None:
         if self._order is not None:
             x = x[torch.tensor(self._order)]
         write_picture(path, make_grid(x, self._shape))
+        self._spectra.write(path, x, fakes)
         self._gif.forget(path)
         write_atomic(self._run_dir / "progress.gif", self._gif.encode(fakes))
 

@@ -6,6 +6,7 @@ samples   reals.png, fakes*.png and progress.gif, or what another modality write
 page      report.html
 charts    line charts as SVG
 logits    histograms of D's logits
+spectra   power of real and generated images by spatial frequency
 style     the page's style sheet
 script    its slider over snapshots
 logger    Logger: base of those that pass a run on to other programs

@@ -30,6 +30,7 @@ from fastgan.training.report.log import format_time
 from fastgan.training.report.logits import logit_histograms
 from fastgan.training.report.scores import score_charts, value_and_interval
 from fastgan.training.report.script import SCRIPT
+from fastgan.training.report.spectra import spectra_chart
 from fastgan.training.report.style import CSS
 
 _REFRESH_SECONDS = 20
@@ -60,6 +61,7 @@ def _charts(run: RunFiles) -> str:
         if "/" in key and key not in known:
             groups.setdefault(key.partition("/")[0], []).append(key)
     figures = [logit_histograms(run.logits)] if run.logits else []
+    figures += [spectra_chart(run)]
     figures += score_charts(run)
     figures += [line_chart(title, _lines(run.stats, group)) for title, group in groups.items()]
     if any(row.get("augment") for row in run.stats):
@@ -154,8 +156,8 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
         f'<h1>{escape(run.name)}</h1><p>{badge}<span class="soft">written {written}</span></p>'
         f"{_tiles(run, is_running)}{_alarms(run)}{_SLIDER}{newest}{_charts(run)}{progress}"
         f'<h2>Details</h2><div class="tables">{"".join(tables)}</div>'
-        "<footer>Written by fastgan from stats.jsonl, logits.jsonl and metric-*.jsonl in this "
-        "folder.</footer>"
+        "<footer>Written by fastgan from stats.jsonl, logits.jsonl, spectra.json and "
+        "metric-*.jsonl in this folder.</footer>"
         f"</main><script>{SCRIPT}</script></body></html>"
     )
 

@@ -55,7 +55,7 @@ def test_reals_fakes_and_gif_are_written(tiny, tmp_path, channels, size):
 
     assert _pixels(tmp_path / "reals.png").shape == _pixels(tmp_path / "fakes000000_100.png").shape
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "fakes000000_100.png", "progress.gif", "reals.png",
+        "fakes000000_100.png", "progress.gif", "reals.png", "spectra.json",
     ]  # fmt: skip
 
 
