@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server of the page: a fixed list of files, on 127.0.0.1 alone."""
 
+import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -27,6 +28,7 @@ _KINDS = {
 }
 _HOST = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", re.IGNORECASE)  # any forwarded port
 _MAX_SEED = 2**32 - 1
+_PART = 2**20  # bytes of a file that are in memory at once
 _HEADERS = {
     # Nothing is loaded from elsewhere, and nothing sent; only WebAssembly is compiled at run time.
     "Content-Security-Policy": (
@@ -53,23 +55,38 @@ class PageServer(ThreadingHTTPServer):
 
     Args:
         network: of which the latents are.
-        files: {name: content} beside those of the page, as of `network_files` and `runtime_files`.
+        files: {name: content or path} beside those of the page, as of `network_files` and
+            `runtime_files`. Files of paths are opened here, and read in parts when they are asked
+            for, even if they have been deleted since.
         port: of 127.0.0.1; 0: a free one.
 
     Raises:
-        OSError: the port is in use.
+        OSError: the port is in use, or a file can't be opened.
     """
 
     daemon_threads = True
 
     def __init__(
-        self, network: SteerableGenerator, files: Mapping[str, bytes], port: int = 0
+        self, network: SteerableGenerator, files: Mapping[str, bytes | Path], port: int = 0
     ) -> None:
         self.network = network
         own = {path.name: path.read_bytes() for path in sorted(_PAGE.iterdir())}
-        self.files = {f"/{name}": content for name, content in {**own, **files}.items()}
-        self.files["/"] = self.files.pop("/page.html")
+        self.files: dict[str, bytes | BinaryIO] = {}  # server_close() looks through them
         super().__init__(("127.0.0.1", port), _Handler)
+        try:
+            for name, content in {**own, **files}.items():
+                is_path = isinstance(content, Path)
+                self.files[f"/{name}"] = content.open("rb") if is_path else content
+        except OSError:
+            self.server_close()
+            raise
+        self.files["/"] = self.files.pop("/page.html")
+
+    def server_close(self) -> None:
+        super().server_close()
+        for content in self.files.values():
+            if not isinstance(content, bytes):
+                content.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A browser that hangs up while it is answered is no error of ours.
@@ -114,17 +131,28 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, z.tobytes(), "application/octet-stream")
 
     def _answer(
-        self, status: int, content: bytes | str, kind: str = "text/plain; charset=utf-8"
+        self, status: int, content: bytes | str | BinaryIO, kind: str = "text/plain; charset=utf-8"
     ) -> None:
         body = content.encode() if isinstance(content, str) else content
+        size = len(body) if isinstance(body, bytes) else os.fstat(body.fileno()).st_size
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(size))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        for part in [body] if isinstance(body, bytes) else _parts(body, size):
+            self.wfile.write(part)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not printed."""
+
+
+def _parts(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The content of a file that several threads read at once: none moves its position."""
+    done = 0
+    while done < size and (part := os.pread(file.fileno(), _PART, done)):
+        yield part
+        done += len(part)

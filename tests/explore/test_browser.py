@@ -6,15 +6,17 @@ leaves the machine. Needs Playwright for Python, a Chromium, onnxscript and onnx
 import importlib.util
 import json
 import shutil
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import fastgan.explore
 from fastgan.control import edit, factorize, interpolate, replace_layers
 from fastgan.explore import RuntimeMissingError, network_files, runtime_files
-from fastgan.explore.exported_network import describe
 from fastgan.modalities.images.grids import to_pixels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -26,7 +28,7 @@ pytestmark = [
 ]
 TOLERANCE = 1  # of 255: float32 sums in another order, cut to whole numbers
 MOST_OTHER = 0.05  # share of the pixels' numbers that differ at all
-SECONDS = 60_000  # milliseconds that anything may take
+SECONDS = 300_000  # milliseconds that anything may take
 READ = """() => {
   const canvas = document.getElementById("picture");
   const copy = new OffscreenCanvas(canvas.width, canvas.height);
@@ -65,6 +67,12 @@ class Page:
         state = self.page.get_attribute("body", "data-state")
         assert state == "ready", self.page.inner_text("#message")
 
+    def until(self, expression):
+        deadline = time.monotonic() + SECONDS / 1000
+        while not self.page.evaluate(expression):  # wait_for_function needs 'unsafe-eval'
+            assert time.monotonic() < deadline, expression
+            self.page.wait_for_timeout(20)
+
     def pixels(self):
         self.wait()
         height, width, data = self.page.evaluate(READ)
@@ -92,35 +100,38 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
+def runtime(tmp_path_factory):
+    """onnxruntime-web of the person's cache folder; what the tests export goes into another one."""
     try:
-        runtime_files()
+        files = runtime_files()
     except RuntimeMissingError as error:
         pytest.skip(f"needs onnxruntime-web in the cache folder: {error}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield files
+
+
+@pytest.fixture(scope="module")
+def browser(runtime):
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
 
 
-made = {}  # fingerprint: files; making them takes most of the time of these tests
-
-
-def files_of(network, directions=(), **facts):
-    if network.fingerprint not in made:
-        made[network.fingerprint] = network_files(network)
-    about = {**describe(network, directions, ("--network", "my run")), **facts}
-    files = {**made[network.fingerprint], "network.json": json.dumps(about).encode()}
-    return {**files, **runtime_files()}
+def files_of(network, runtime, directions=(), **facts):
+    files = network_files(network, directions=directions, options=("--network", "my run"))
+    about = {**json.loads(files["network.json"]), **facts}
+    return {**files, "network.json": json.dumps(about).encode(), **runtime}
 
 
 @pytest.fixture
-def open_page(browser, serve):
+def open_page(browser, serve, runtime):
     @contextmanager
-    def opened(network, directions=(), cores=1, **facts):
-        files = files_of(network, directions, **facts)
+    def opened(network, directions=(), cores=1, replaced=None, **facts):
+        files = {**files_of(network, runtime, directions, **facts), **(replaced or {})}
         context = browser.new_context()
         context.add_init_script(
             f"Object.defineProperty(navigator, 'hardwareConcurrency', {{get: () => {cores}}})"
@@ -143,7 +154,7 @@ def open_page(browser, serve):
 def test_a_network_with_styles(make_network, open_page, name, c_dim):
     network = make_network(name, c_dim)
     directions = factorize(network, count=2, layers=[0])
-    with open_page(network, [directions], cores=4, threads=2) as page:
+    with open_page(network, [directions], cores=4) as page:
         assert page.page.evaluate("crossOriginIsolated")  # else there are no threads
         page.shows(network.images_of_ws(network.ws([0])))
         page.moves(page.seed, "a", 4_000_000_000)
@@ -202,7 +213,7 @@ def test_the_keyboard_alone(make_network, open_page):
         page.shows(network.images_of_ws(network.ws([1])))
         page.moves(page.page.keyboard.press, "r")
         page.page.keyboard.press("p")  # plays, and stops again
-        page.page.wait_for_timeout(300)
+        page.until("document.querySelector('[data-slider=blend] input').value % 100 > 5")
         page.page.keyboard.press("p")
         page.moves(page.page.keyboard.press, "0")
         with page.page.expect_download(timeout=SECONDS) as download:
@@ -210,12 +221,52 @@ def test_the_keyboard_alone(make_network, open_page):
         assert download.value.suggested_filename == "fastgan.png"
 
 
-def test_a_network_that_can_not_be_loaded_says_so(make_network, serve, browser):
+def test_a_network_that_can_not_be_loaded_says_so(make_network, serve, browser, runtime):
     network = make_network("light_skip_gan")
-    files = {**files_of(network), "synthesis.onnx": b"no network"}
+    files = {**files_of(network, runtime), "synthesis.onnx": b"no network"}
     with serve(network, files) as server:
         page = browser.new_page()
         page.goto(server.address)
         page.wait_for_selector("[data-state=failed]", timeout=SECONDS)
         assert page.inner_text("#message").startswith("This does not work here: ")
         page.close()
+
+
+def worker_that_says(times):
+    """worker.js, in which a run takes, by its word, times[threads] milliseconds."""
+    path = Path(fastgan.explore.__file__).parent / "page" / "worker.js"
+    text = path.read_text(encoding="utf-8")
+    honest = "const ms = performance.now() - start;"
+    assert honest in text
+    said = f"const ms = {json.dumps(times)}[ort.env.wasm.numThreads];"
+    return {"worker.js": text.replace(honest, said).encode()}
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [({1: 900, 2: 300}, "300 ms per picture, 2 threads (faster than 1)"),
+     ({1: 900, 2: 1200}, "900 ms per picture, 1 thread (faster than 2)"),
+     ({1: 99, 2: 1}, "99 ms per picture, 1 thread")],
+)  # fmt: skip
+def test_the_faster_number_of_threads_is_kept(make_network, open_page, times, words):
+    network = make_network("light_skip_gan")
+    with open_page(network, cores=4, replaced=worker_that_says(times)) as page:
+        page.page.get_by_text(words, exact=True).wait_for(timeout=SECONDS)
+        assert page.page.locator("#progress").inner_text() == ""
+        page.moves(page.seed, "a", 5)
+        page.shows(network.images_of_ws(network.ws([5])))
+        assert page.page.inner_text("#speed") == words
+
+
+def test_a_slow_picture_is_announced(make_network, open_page):
+    network = make_network("light_skip_gan")
+    slow = worker_that_says({1: 3000})["worker.js"].replace(
+        b"  const start",
+        b"  await new Promise((resolve) => setTimeout(resolve, 500));\n  const start",
+    )
+    with open_page(network, replaced={"worker.js": slow}) as page:
+        page.page.wait_for_timeout(2500)  # the pictures beside the seeds are there
+        page.seed("a", 5)
+        page.page.get_by_role("status").get_by_text("Drawing, about 3 s").wait_for(timeout=SECONDS)
+        page.shows(network.images_of_ws(network.ws([5])))
+        assert page.page.locator("#progress").inner_text() == ""

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from fastgan.control import edit, factorize
+from fastgan.control import SteerableGenerator, edit, factorize
 from fastgan.explore import network_files
 from fastgan.explore.exported_network import describe
 
 HAS_ONNX = all(importlib.util.find_spec(n) for n in ("onnxscript", "onnxruntime"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTGAN_CACHE_DIR", str(tmp_path))
 
 
 def test_numbers_of_a_network_with_styles(make_network):
@@ -38,12 +43,34 @@ def test_numbers_of_a_network_without_styles(make_network):
     assert (facts["styles"], facts["c_dim"], facts["options"]) == (None, 2, [])
 
 
-def test_only_large_networks_get_threads(make_network, monkeypatch):
+def test_a_network_that_no_onnx_file_holds_is_refused(make_network, monkeypatch):
     network = make_network("mlp")
-    assert describe(network, [])["threads"] == 1
-    size = sum(p.numel() for p in network.G.parameters())
-    monkeypatch.setattr("fastgan.explore.exported_network._LARGE", size)
-    assert describe(network, [])["threads"] == 4
+    size = sum(t.numel() * t.element_size() for t in network.G.state_dict().values())
+    monkeypatch.setattr("fastgan.explore.exported_network._MOST_FILE", size - 1)
+    with pytest.raises(ValueError, match=r"GB of weights.*2 GiB.*fastgan generate"):
+        network_files(network)
+
+
+def test_onnx_files_are_written_once_for_the_same_network(make_network, monkeypatch):
+    written = []
+
+    def to_onnx(G, path, part):
+        written.append(part)
+        path.write_bytes(part.encode())
+
+    monkeypatch.setattr("fastgan.explore.exported_network.to_onnx", to_onnx)
+    network = make_network("light_skip_gan")
+    for _ in range(2):
+        files = network_files(network)
+        assert files["synthesis.onnx"].read_bytes() == b"synthesis"
+        assert json.loads(files["network.json"])["parts"] == {"mapping": 7, "synthesis": 9}
+    assert written == ["mapping", "synthesis"]
+    with torch.no_grad():
+        next(network.G.parameters()).mul_(2)
+    network_files(SteerableGenerator(network.G, name="other"))
+    assert written == ["mapping", "synthesis"] * 2
+    network_files(make_network("mlp"))
+    assert written[4:] == ["whole"]
 
 
 @pytest.mark.slow
@@ -59,7 +86,7 @@ def test_onnx_files_compute_what_torch_does(make_network, name, c_dim):
 
     def run(part, **inputs):
         session = onnxruntime.InferenceSession(
-            files[f"{part}.onnx"], providers=["CPUExecutionProvider"]
+            str(files[f"{part}.onnx"]), providers=["CPUExecutionProvider"]
         )
         (found,) = session.run(None, {k: v.numpy() for k, v in inputs.items() if v is not None})
         return torch.from_numpy(found)

@@ -47,7 +47,7 @@ def test_the_page_and_all_that_it_asks_for(ask):
         assert headers["Content-Type"] == kinds[path.rpartition(".")[2]]
         found = re.findall(r'(?:from|import|Worker\() ?"(/[^"]+)"', content.decode())
         waiting |= set(found) - seen
-    assert seen >= {"/worker.js", "/network.js", "/latents.js", "/controls.js", "/command.js"}
+    assert seen >= {"/worker.js", "/runner.js", "/drawing.js", "/latents.js", "/controls.js"}
     for name, content in GIVEN.items():
         assert ask(f"/{name}")[::2] == (200, content)
     assert ask("/a.wasm")[1]["Content-Type"] == "application/wasm"
@@ -108,3 +108,26 @@ def test_latents_of_seeds_are_those_of_python(ask):
 def test_a_port_that_is_in_use(ask, make_network):
     with pytest.raises(OSError, match="in use"):
         PageServer(ask.server.network, {}, ask.server.server_port)
+
+
+def test_files_are_streamed_even_when_they_have_been_deleted(make_network, serve, tmp_path):
+    content = bytes(range(256)) * 10_000  # more than two of the parts that are read at once
+    path = tmp_path / "rest.onnx"
+    path.write_bytes(content)
+    with serve(make_network("light_skip_gan"), {"rest.onnx": path}) as server:
+        path.unlink()
+        for method, want in (("GET", content), ("HEAD", b""), ("GET", content)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+            connection.request(method, "/rest.onnx")
+            answer = connection.getresponse()
+            assert answer.headers["Content-Length"] == str(len(content))
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            assert answer.read() == want
+            connection.close()
+        file = server.files["/rest.onnx"]
+    assert file.closed
+
+
+def test_a_file_that_is_missing_is_said_at_once(make_network, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx"):
+        PageServer(make_network("light_skip_gan"), {"none.onnx": tmp_path / "none.onnx"})

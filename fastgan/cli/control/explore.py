@@ -56,7 +56,7 @@ def command(ctx, network, files, num_directions, port, is_opened, fetch_runtime,
         found = [Directions.load(path, steerable) for path in files]
         if num_directions and steerable.has_styles:
             found.append(factorize(steerable, count=min(num_directions, steerable.w_dim)))
-        click.echo("fastgan: writing the network as ONNX ...")
+        click.echo("fastgan: the network as ONNX, written once and kept in the cache folder ...")
         options = ["--network", network]
         if ctx.get_parameter_source("runs") is click.core.ParameterSource.COMMANDLINE:
             options += ["--runs", str(runs)]

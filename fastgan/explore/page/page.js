@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page: sliders make a state, and the newest state is drawn as soon as the network is free.
+// The page: its controls, and what they do. drawing.js decides when a picture is computed.
 import { layerBoxes, seedControl, slider } from "/controls.js";
+import { Drawing } from "/drawing.js";
 import { toPixels } from "/latents.js";
 import { Network } from "/network.js";
+import { inWords, Progress } from "/progress.js";
 import { commandOf, ranges } from "/command.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,6 +14,7 @@ const row = (name) => document.querySelector(`[data-slider="${name}"]`);
 
 function failed(error) {
   document.body.dataset.state = "failed";
+  $("message").setAttribute("role", "alert");
   $("message").textContent = `This does not work here: ${error.message ?? error}`;
   $("message").hidden = false;
 }
@@ -19,8 +22,6 @@ function failed(error) {
 function start(network) {
   const values = { blend: 0, psi: 1, strengths: [] };
   const sliders = [];
-  let isStale = false;
-  let isDrawing = false;
   let playing = 0;
 
   const state = () => ({
@@ -31,48 +32,50 @@ function start(network) {
     mixed: network.styles ? layers.chosen() : new Set(),
   });
 
-  function draw(canvas, { data }) {
-    [canvas.height, canvas.width] = network.shape.slice(1);
-    canvas.getContext("2d").putImageData(toPixels(data, network.shape), 0, 0);
+  function draw(canvas, { data, shape }) {
+    [canvas.height, canvas.width] = shape.slice(1);
+    canvas.getContext("2d").putImageData(toPixels(data, shape), 0, 0);
   }
 
-  const shownAside = { a: "", b: "" };
-  async function drawAside(now) {
-    for (const side of ["a", "b"]) {
-      const plain = { ...now, blend: 0, mixed: new Set(), strengths: now.strengths.map(() => 0) };
-      const key = JSON.stringify([now[side], now.psi]);
-      if (shownAside[side] === key) continue;
-      draw(seeds[side].canvas, await network.picture({ ...plain, a: now[side], b: now[side] }));
-      shownAside[side] = key;
-      if (isStale) return;
-    }
+  const progress = new Progress($("progress"));
+  let smallMs = null; // until a first image is shown, where there is a smaller one
+  function showSpeed() {
+    const words = [`${inWords(network.ms)} per picture`];
+    if (smallMs !== null) words.push(`${inWords(smallMs)} to a preview`);
+    const { threads, slower } = network.late;
+    const compared = slower === null ? "" : ` (faster than ${slower})`;
+    words.push(`${threads} thread${threads === 1 ? "" : "s"}${compared}`);
+    $("speed").textContent = words.join(", ");
   }
-
-  async function drawAll() {
-    isDrawing = true;
-    try {
-      while (isStale) {
-        isStale = false;
-        const now = state();
-        const made = await network.picture(now);
-        draw($("picture"), made);
-        $("speed").textContent = `${made.ms.toFixed(made.ms < 10 ? 1 : 0)} ms per picture`;
-        $("line").textContent = commandOf(network, now);
-        if (!isStale || playing) await drawAside(now);
-      }
+  const show = {
+    small: (made) => {
+      draw($("picture"), made);
+      document.body.dataset.picture = "small";
+    },
+    picture: (made, now) => {
+      draw($("picture"), made);
+      document.body.dataset.picture = "whole";
+      smallMs = made.smallMs ?? null;
+      showSpeed();
+      $("line").textContent = commandOf(network, now);
+    },
+    aside: (side, made) => draw(seeds[side].canvas, made),
+    busy: () => {
+      document.body.dataset.state = "busy";
+      progress.begin(network.ms);
+    },
+    ready: () => {
       document.body.dataset.state = "ready";
-    } catch (error) {
+      progress.end();
+    },
+    tuned: showSpeed,
+    failed: (error) => {
+      progress.end();
       failed(error);
-    } finally {
-      isDrawing = false;
-    }
-  }
-
-  function changed() {
-    isStale = true;
-    document.body.dataset.state = "busy";
-    if (!isDrawing) drawAll();
-  }
+    },
+  };
+  const drawing = new Drawing(network, { state, isPlaying: () => playing !== 0, show });
+  const changed = () => drawing.changed();
 
   const seeds = {};
   for (const [side, title, value] of [["a", "First", 0], ["b", "Second", 1]]) {
@@ -230,4 +233,5 @@ function start(network) {
   changed();
 }
 
-Network.open().then(start).catch(failed);
+const say = (words) => { $("message").textContent = words; };
+Network.open(say).then(start).catch(failed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The network, off the page's own thread: it computes one request after another.
+// Parts of the network, off the page's own thread: one request is computed after another.
 import * as ort from "/ort.wasm.bundle.min.mjs";
 
 ort.env.wasm.wasmPaths = { wasm: "/ort-wasm-simd-threaded.wasm" };
@@ -24,17 +24,19 @@ async function run({ part, inputs }) {
     feeds[name] = new ort.Tensor("float32", data, shape);
   }
   const start = performance.now();
-  const outputs = await sessions[part].run(feeds);
+  const made = await sessions[part].run(feeds);
   const ms = performance.now() - start;
-  const { data, dims } = outputs[sessions[part].outputNames[0]];
-  return { data, shape: [...dims], ms };
+  const outputs = {};
+  for (const name of sessions[part].outputNames) outputs[name] = made[name].data;
+  return { outputs, ms };
 }
 
 self.onmessage = ({ data: request }) => {
   last = last.then(async () => {
     try {
       const answer = await (request.kind === "load" ? load : run)(request);
-      self.postMessage({ id: request.id, ...answer });
+      const moved = Object.values(answer.outputs ?? {}).map((data) => data.buffer);
+      self.postMessage({ id: request.id, ...answer }, moved);
     } catch (error) {
       self.postMessage({ id: request.id, error: String(error?.message ?? error) });
     }
