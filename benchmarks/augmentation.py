@@ -2,7 +2,7 @@
 """`python -m benchmarks.augmentation`: ADA against no augmentation, by images that no run has seen.
 
     fastgan data earth earth.zip --resolution 32 --holdout held-out.zip
-    python -m benchmarks.augmentation --data earth.zip --held-out held-out.zip --kimg 32
+    python -m benchmarks.augmentation --data earth.zip --held-out held-out.zip
 
 trains `fastgan train --subset 300` with `--aug ada` and with `--aug noaug` from each seed, one
 after the other, and prints KID, precision and recall of each against the held-out images, and the
@@ -55,9 +55,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--data", required=True, help="training images")
     parser.add_argument("--held-out", required=True, help="images to compare with")
-    parser.add_argument("--cfg", default="faces", help="recipe (default: faces)")
+    parser.add_argument("--cfg", default="few-shot", help="recipe (default: few-shot)")
     parser.add_argument("--subset", type=int, default=300, help="training images (default: 300)")
-    parser.add_argument("--kimg", type=float, default=32, help="length of a run (default: 32)")
+    parser.add_argument("--kimg", type=float, default=100, help="length of a run (default: 100)")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--num", type=int, default=1000, help="images compared (default: 1000)")
     parser.add_argument("--outdir", type=Path, default=Path("augmentation-runs"))

@@ -11,13 +11,37 @@ from fastgan.cli.train_options.names import HAS_PRESETS
 if TYPE_CHECKING:
     from fastgan.training.config.run import TrainConfig
 
-__all__ = ["FITTED", "dropped_half", "explain", "fit_memory", "without_effect"]
+__all__ = ["FITTED", "choose_cfg", "dropped_half", "explain", "fit_memory", "without_effect"]
 
 FITTED = ("auto", HAS_PRESETS)  # --cfg whose --batch-gpu follows the GPU's memory
 GIB = 2**30
+_FEW = 1000  # images
 # --cfg with fixed numbers: the height and width of the images that they are published for
 _SIDES = {"paper256": 256, "paper512": 512, "paper1024": 1024, "cifar": 32}
 _RESERVED = GIB  # of a GPU's memory: CUDA's own context, NCCL's buffers
+
+
+def choose_cfg(
+    options: Mapping[str, Any], given: Mapping[str, Any], count: int
+) -> tuple[str, list[str]]:
+    """(--cfg, a line that says why where it was not typed and is not the default).
+
+    --aug ada on few images takes the recipe in which augmentation helps (docs/few-shot.md).
+
+    Args:
+        options: all of the command.
+        given: those of the configuration that were typed.
+        count: images of --data.
+    """
+    count = min(count, given.get("subset", count))
+    is_few = given.get("aug") == "ada" and count < _FEW
+    if "cfg" in given or options["init_from"] is not None or not is_few:
+        return options["cfg"], []
+    line = (
+        f"cfg few-shot: --aug ada on {count} images, fewer than {_FEW:,}; it has the weak penalty "
+        f"with which augmentation helps; --cfg {options['cfg']} takes the usual recipe"
+    )
+    return "few-shot", [line]
 
 
 def explain(config: "TrainConfig", given: Mapping[str, Any], cfg: str, gpus: int) -> list[str]:

@@ -11,7 +11,7 @@ import click
 from fastgan.cli.run_folders import find_checkpoint
 from fastgan.cli.shared_options import default_device
 from fastgan.cli.train_checks import check_batch_gpu
-from fastgan.cli.train_choice import FITTED, explain, fit_memory, without_effect
+from fastgan.cli.train_choice import FITTED, choose_cfg, explain, fit_memory, without_effect
 from fastgan.cli.train_launch import num_processes
 from fastgan.cli.train_options.declared import MAY_CHANGE_ON_RESUME
 from fastgan.cli.train_options.fields import apply_options, has_effect
@@ -32,26 +32,22 @@ def new_config(
     The name is that of a new run folder without its number.
     """
     from fastgan.modalities import load_modality
-    from fastgan.training.config.recipes import data_options, load_recipe, recipe_modality
+    from fastgan.training.config.recipes import load_recipe, recipe_modality
     from fastgan.training.config.run import DataConfig
     from fastgan.training.step.batch import check_split
 
     gpus = num_processes(options["gpus"])
     modality = recipe_modality(options["cfg"])
-    of_recipe = data_options(options["cfg"])
-    path = data_path(options["data"], modality, of_recipe) if "data" in given else None
-    data = {
-        "modality": modality,
-        "path": path,
-        "resolution": options["resolution"],
-        "use_labels": options["cond"],
-        "options": of_recipe,
-    }
+    data = _data(options, given)
     _refuse_of_images(given, options["cfg"], modality)
-    typed = data | {"path": path and options["data"], "max_images": given.get("subset")}
+    typed = data | {"path": data["path"] and options["data"], "max_images": given.get("subset")}
     facts = load_modality(modality).data.describe(DataConfig(**typed))
     for line in facts.lines:
         click.echo(line)
+    cfg, of_cfg = choose_cfg(options, given, facts.count)
+    if cfg != options["cfg"]:
+        options = options | {"cfg": cfg}
+        data = _data(options, given | {"data": options["data"]})
     data["use_labels"] = facts.arguments.get("c_dim", 0) > 0
 
     # a recipe may derive other settings from the batch
@@ -91,13 +87,27 @@ def new_config(
     check_batch_gpu(config, passed, gpus)
     refuse_contradictions(passed, config)
     before, config = config, apply_options(config, passed)
-    choices = [*explain(config, given, options["cfg"], gpus), *remarks(passed, config, before)]
+    choices = [*of_cfg, *explain(config, given, cfg, gpus), *remarks(passed, config, before)]
     choices += without_effect(config, given, gpus)
     if options["cfg"] in FITTED and "batch_gpu" not in given:
         config, lines = fit_memory(config, options["cfg"], gpus, data_bytes=facts.num_bytes)
         choices += lines
     changed = [*name_parts(config, before), *([options["desc"]] if options["desc"] else [])]
     return config, describe_run(config, facts.name, changed), choices
+
+
+def _data(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `DataConfig` that --cfg, --data, --resolution and --cond give."""
+    from fastgan.training.config.recipes import data_options, recipe_modality
+
+    modality, of_recipe = recipe_modality(options["cfg"]), data_options(options["cfg"])
+    return {
+        "modality": modality,
+        "path": data_path(options["data"], modality, of_recipe) if "data" in given else None,
+        "resolution": options["resolution"],
+        "use_labels": options["cond"],
+        "options": of_recipe,
+    }
 
 
 def _with_weights(

@@ -2,11 +2,13 @@
 """What `fastgan train` chose and why, in its output and in log.txt."""
 
 import importlib
+from pathlib import Path
 
 import click
 import pytest
 
 from fastgan.cli import train_choice
+from fastgan.cli.train_config import new_config
 from fastgan.cli.train_options.fields import apply_options
 from fastgan.training import predict
 from fastgan.training.config.recipes import load_recipe
@@ -77,11 +79,44 @@ def r3gan_line(batch_gpu):
          ["deterministic: no effect on a CPU, and on CUDA it is refused with --aug fixed; add "
           "--aug noaug"]),
         ([], []),
+        (["--aug", "ada"],
+         ["cfg few-shot: --aug ada on 8 images, fewer than 1,000; it has the weak penalty with "
+          "which augmentation helps; --cfg faces takes the usual recipe"]),
+        (["--aug", "ada", "--cfg", "faces"], []),
+        (["--aug", "fixed", "--p", 0.2], []),
     ],
 )  # fmt: skip
 def test_what_was_chosen_is_said(cli, images, flags, words):
     output = cli("train", "--data", images, "--device", "cpu", "-n", *flags).output
     assert lines_of(output) == words
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "cfg"),
+    [
+        ({"aug": "ada"}, 999, "few-shot"),
+        ({"aug": "ada"}, 1000, "faces"),
+        ({"aug": "ada", "subset": 999}, 1000, "few-shot"),
+        ({"aug": "ada", "subset": 2000}, 999, "few-shot"),
+        ({"aug": "fixed"}, 999, "faces"),
+        ({}, 999, "faces"),
+        ({"aug": "ada", "cfg": "faces"}, 999, "faces"),
+    ],
+)
+def test_ada_on_few_images_has_a_recipe_of_its_own(given, count, cfg):
+    options = {"cfg": "faces", "init_from": None}
+    found, lines = train_choice.choose_cfg(options, given, count)
+    assert (found, len(lines)) == (cfg, cfg == "few-shot")
+    assert train_choice.choose_cfg(options | {"init_from": "x"}, given, count) == ("faces", [])
+
+
+def test_few_avatars_with_ada_are_avatars():
+    options = {"outdir": Path("runs"), "cfg": "faces", "data": "avatars", "resolution": None,
+               "cond": False, "init_from": None, "gpus": 1, "desc": None}  # fmt: skip
+    config, name, _ = new_config(options, {"aug": "ada", "subset": 20, "device": "cpu"})
+    assert (config.name, config.data.path, name) == (
+        "few-shot", "avatars", "avatars64-few-shot-batch16-gamma0.01",
+    )  # fmt: skip
 
 
 def test_widths_of_weights_are_no_choice():

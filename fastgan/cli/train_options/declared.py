@@ -58,6 +58,7 @@ OPTIONS = (
     _option("--outdir", default="runs", type=click.Path(path_type=Path),
             help="Folder in which run folders are created."),
     _option("--cfg", default="faces", type=click.Choice(cfg_names()),
+            shown="faces; few-shot with --aug ada and fewer than 1,000 images",
             help="Recipe: the networks, the losses and all settings that no option changes. auto, "
                  "bigvgan, cifar, hifigan-v1 to -v3, paper256 to paper1024, r3gan, stylegan2, "
                  "stylegan3-r and stylegan3-t are published configurations, for GPUs; the others "

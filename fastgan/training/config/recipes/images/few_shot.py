@@ -51,7 +51,7 @@ def recipe(
         r1_gamma=0.01,
         d_reg_interval=4,
         ema=EmaConfig(half_life_kimg=2.0),
-        total_kimg=40.0,
+        total_kimg=100.0,
         tick_kimg=5.0,
         snapshot_every_ticks=2,
     )
