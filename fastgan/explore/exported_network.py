@@ -17,15 +17,19 @@ from fastgan.control import Directions, SteerableGenerator
 from fastgan.environment import cache_dir
 from fastgan.explore.kept_files import kept_files
 from fastgan.export import to_onnx
+from fastgan.export.program import has_trunk, input_sizes
+from fastgan.export.to_onnx import MOST_WEIGHTS
 
 __all__ = ["network_files"]
 
 _THREADS = 4  # at most; the page measures whether they are faster than one
 _THREADS_FROM_MS = 100  # a picture that takes less is not worth a trial of more threads
 _PREVIEW_FROM_MS = 200  # nor, of a network in two parts, a small image before the whole one
+_WHOLE_SIDE = 128  # pixels; of smaller images the synthesis is not cut
+_TRUNK_SIDES = (32, 128)  # pixels of a small image
+_TRUNK_SHARE = 1 / 3  # of the multiplications, at most
 _REACH = {"labels": 3.0, "sefa": 5.0}  # standard deviations, of a slider
 _MOST_KEPT = 2 * 10**9  # bytes of ONNX files of all networks in the cache folder
-_MOST_FILE = 2**31 - 2**20  # bytes of weights: protobuf, in which ONNX is written, ends at 2 GiB
 
 
 def network_files(
@@ -48,33 +52,61 @@ def network_files(
 
     Returns:
         {name of the file: content or path}: network.json, and mapping.onnx and synthesis.onnx of a
-        network with styles, or generator.onnx of another. Noise is fixed ("const").
+        network with styles, or generator.onnx of another. In the place of synthesis.onnx there are
+        trunk.onnx and rest.onnx where a smaller image can be had early. Noise is fixed ("const").
 
     Raises:
         ImportError: onnxscript is not installed (`fastgan[onnx]`).
         ValueError: the weights do not fit in an ONNX file.
         OSError: the cache folder can't be written.
     """
-    parts = {"mapping": "mapping", "synthesis": "synthesis"}
+    trunk_blocks = _trunk_blocks(network)
+    parts = ["mapping", "trunk", "rest"] if trunk_blocks else ["mapping", "synthesis"]
     if not network.has_styles:
-        parts = {"generator": "whole"}
+        parts = ["generator"]
     _check_size(network)
 
     def make(folder: Path) -> None:
-        for stem, part in parts.items():
-            to_onnx(network.G, folder / f"{stem}.onnx", part=part)
+        for stem in parts:
+            to_onnx(
+                network.G,
+                folder / f"{stem}.onnx",
+                part="whole" if stem == "generator" else stem,
+                trunk_blocks=trunk_blocks if stem in ("trunk", "rest") else 0,
+            )
 
-    folder = cache_dir() / "explore" / _key(network, parts)
+    folder = cache_dir() / "explore" / _key(network, trunk_blocks)
     files = kept_files(folder, make, most_bytes=_MOST_KEPT)
     sizes = {stem: files[f"{stem}.onnx"].stat().st_size for stem in parts}
     facts = describe(network, directions, options, sizes)
+    if trunk_blocks:
+        border = input_sizes(network.G, "rest", trunk_blocks)
+        facts["border"] = {name: list(border[name]) for name in ("x", "image")}
     return {"network.json": json.dumps(facts).encode(), **files}
 
 
-def _key(network: SteerableGenerator, parts: Mapping[str, str]) -> str:
+def _trunk_blocks(network: SteerableGenerator) -> int:
+    """How many sizes make the small image; 0: the synthesis stays whole."""
+    if not has_trunk(network.G) or max(network.image_shape[1:]) <= _WHOLE_SIDE:
+        return 0
+    config, costs, i = network.G.config, [], 0
+    for size in config.sizes:
+        o = config.channels(size)
+        costs.append((i * o / 4 + o * o) * size[0] * size[1])  # of both convolutions, over k²
+        i = o
+    fitting = [
+        count
+        for count, size in enumerate(config.sizes, 1)
+        if _TRUNK_SIDES[0] <= max(size) <= _TRUNK_SIDES[1]
+        and sum(costs[:count]) <= _TRUNK_SHARE * sum(costs)
+    ]
+    return max(fitting, default=0)
+
+
+def _key(network: SteerableGenerator, trunk_blocks: int) -> str:
     """32 hexadecimal digits, others where the ONNX files may be others."""
     G = network.G
-    words = [type(G).__module__, repr(G.config), network.fingerprint, repr(dict(parts))]
+    words = [type(G).__module__, repr(G.config), network.fingerprint, str(trunk_blocks)]
     digest = hashlib.sha256("\n".join([*words, fastgan.__version__, torch.__version__]).encode())
     package = Path(fastgan.__file__).parent  # a checkout changes without its version
     for folder in ("explore", "export", "models", "nn", "ops"):
@@ -85,11 +117,11 @@ def _key(network: SteerableGenerator, parts: Mapping[str, str]) -> str:
 
 def _check_size(network: SteerableGenerator) -> None:
     size = sum(t.numel() * t.element_size() for t in network.G.state_dict().values())
-    if size > _MOST_FILE:
+    if size > MOST_WEIGHTS:
         raise ValueError(
-            f"explore: {network.name} has {size / 1e9:.1f} GB of weights, and the ONNX "
-            "files that a browser reads hold less than 2.1 GB (2 GiB); fastgan generate, mix, edit "
-            "and video draw its pictures without a browser"
+            f"explore: {network.name} has {size / 1e9:.1f} GB of weights, and the ONNX files "
+            f"that a browser reads hold at most {MOST_WEIGHTS / 1e9:.1f} GB (1.5 GiB); fastgan "
+            "generate, mix, edit and video draw its pictures without a browser"
         )
 
 

@@ -12,9 +12,9 @@ from fastgan.control import SteerableGenerator
 from fastgan.explore import PageServer
 
 
-def steerable(name, c_dim=0):
+def steerable(name, c_dim=0, **fields):
     torch.manual_seed(0)
-    module, config = small(name, c_dim)
+    module, config = small(name, c_dim, **fields)
     G = module.Generator(config).eval().requires_grad_(False)
     for p in G.parameters():  # so that everything counts
         p.add_(0.05 * torch.randn_like(p))

@@ -2,6 +2,7 @@
 """Generators without fastgan: the same pictures, for any batch, by standard operators alone."""
 
 import importlib.util
+import sys
 
 import pytest
 import torch
@@ -82,8 +83,44 @@ def test_the_halves_of_a_generator_with_styles(name, c_dim):
         assert_near(synthesis(ws), G.synthesis(ws, noise_mode="const"))
 
 
+@pytest.mark.parametrize("fields", [{"img_height": 19}, {"half_dtype": "bfloat16"}])
+@pytest.mark.parametrize("trunk_blocks", [1, 2])
+def test_a_synthesis_in_two_parts(fields, trunk_blocks):
+    torch.manual_seed(0)
+    module, config = small("stylegan2", img_width=24, **fields)  # three sizes
+    G = module.Generator(config).eval().requires_grad_(False)
+    for p in G.parameters():
+        p.add_(0.05 * torch.randn_like(p))
+    whole, trunk, rest = (
+        to_exported_program(G, part=part, trunk_blocks=blocks).module()
+        for part, blocks in (("synthesis", 0), ("trunk", trunk_blocks), ("rest", trunk_blocks))
+    )
+    for n in (1, 5):
+        ws = torch.randn(n, G.num_ws, G.w_dim)
+        x, image = trunk(ws)
+        assert x.dtype == image.dtype == torch.float32
+        size = config.sizes[trunk_blocks - 1]
+        assert x.shape == (n, config.channels(size), *size)
+        assert image.shape == (n, 3, *size)
+        assert_near(rest(ws, x, image), whole(ws))
+
+
+def test_trunks_that_it_refuses():
+    for name, part, blocks, words in (
+        ("light_skip_gan", "trunk", 1, "needs a stylegan2 generator with g_architecture 'skip'"),
+        ("stylegan2", "trunk", 0, "trunk_blocks must be 1 to 2"),
+        ("stylegan2", "rest", 3, "trunk_blocks must be 1 to 2"),
+        ("stylegan2", "synthesis", 1, "trunk_blocks has no effect on part='synthesis'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            to_exported_program(make(name), part=part, trunk_blocks=blocks)
+    with pytest.raises(ValueError, match="truncation_psi has no effect on part='rest'"):
+        to_exported_program(make("stylegan2"), part="rest", trunk_blocks=1, truncation_psi=0.5)
+
+
 def test_halves_that_it_refuses():
-    with pytest.raises(ValueError, match="part must be one of whole, mapping, synthesis, got 'w'"):
+    words = "part must be one of whole, mapping, synthesis, trunk, rest, got 'w'"
+    with pytest.raises(ValueError, match=words):
         to_exported_program(make("stylegan2"), part="w")
     with pytest.raises(ValueError, match="needs a generator with a mapping network"):
         to_exported_program(make("mlp"), part="mapping")
@@ -99,6 +136,30 @@ def test_onnx_without_onnxscript_says_what_to_install(tmp_path):
     with pytest.raises(ImportError, match=r"pip install 'fastgan\[onnx\]'"):
         to_onnx(make("mlp"), tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["whole", "mapping"])
+def test_more_weights_than_one_onnx_file_has_are_refused(part, tmp_path, monkeypatch):
+    G = make("stylegan2")
+    used = G if part == "whole" else G.mapping
+    size = sum(t.numel() * t.element_size() for t in used.parameters())
+    if not HAS_ONNX:  # as if it were here: it's not needed before the refusal
+        find = importlib.util.find_spec
+        names = {"onnxscript": "json"}
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: find(names.get(name, name)))
+    monkeypatch.setattr(sys.modules[to_onnx.__module__], "MOST_WEIGHTS", size - 1)
+    with pytest.raises(ValueError, match=r"GB of weights.*1.5 GiB.*to_aoti_package.*FILE.pt2"):
+        to_onnx(G, tmp_path / "new" / "g.onnx", part=part)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_ONNX, reason="needs pip install onnxscript onnxruntime")
+def test_the_weights_that_one_onnx_file_may_have_are_those_of_torch():
+    from torch.onnx._internal.exporter import _onnx_program
+
+    module = sys.modules[to_onnx.__module__]
+    assert module.MOST_WEIGHTS <= _onnx_program._LARGE_MODEL_THRESHOLD
 
 
 @pytest.mark.slow

@@ -177,15 +177,39 @@ class SynthesisNetwork(nn.Module):
     def forward(self, ws: torch.Tensor, noise_mode: str = "random") -> torch.Tensor:
         check_ws("SynthesisNetwork", ws, self.num_ws, self.w_dim)
         check_noise_mode("SynthesisNetwork", noise_mode)
-        x = img = None
-        first = 0
         with self._noise_ahead(ws, noise_mode):
-            for name in self.names:
-                block = self.get_submodule(name)
-                used = ws[:, first : first + block.num_convs + block.has_rgb]
-                x, img = block(x, img, used, noise_mode)
-                first += block.num_convs
+            _, img = self.run_blocks(ws, None, None, noise_mode, 0, len(self.names))
         return img.contiguous()
+
+    def run_blocks(
+        self,
+        ws: torch.Tensor,
+        x: torch.Tensor | None,
+        img: torch.Tensor | None,
+        noise_mode: str,
+        start: int,
+        stop: int,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The blocks of some sizes, one after the other; nothing is checked.
+
+        Args:
+            ws: [N, num_ws, w_dim], of all blocks.
+            x: [N, C, H, W], the maps that the block before ``start`` gave; None where start is 0.
+            img: [N, img_channels, H, W], likewise; None where there is none.
+            noise_mode: as of ``forward``.
+            start: the first block, counted from the base.
+            stop: the one after the last block.
+
+        Returns:
+            (maps, sum of images or None) of the last block.
+        """
+        blocks = [self.get_submodule(name) for name in self.names]
+        first = sum(block.num_convs for block in blocks[:start])
+        for block in blocks[start:stop]:
+            used = ws[:, first : first + block.num_convs + block.has_rgb]
+            x, img = block(x, img, used, noise_mode)
+            first += block.num_convs
+        return x, img
 
     def _noise_ahead(self, ws: torch.Tensor, noise_mode: str) -> AbstractContextManager[None]:
         """Draws the noise of all layers at once; a compiled network's layers draw their own."""
