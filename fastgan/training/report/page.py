@@ -34,6 +34,7 @@ from fastgan.training.report.spectra import spectra_chart
 from fastgan.training.report.style import CSS
 
 _REFRESH_SECONDS = 20
+_SILENT_SECONDS = 600
 _SLIDER = (
     '<div class="time" hidden><button type="button">Play</button>'
     '<input type="range" min="0" value="0" step="1" aria-label="snapshot">'
@@ -116,6 +117,17 @@ def _alarms(run: RunFiles) -> str:
     return f'<h2>Alarms</h2><div class="card alarms"><table>{rows}</table>{note}</div>'
 
 
+def _reload(run: RunFiles) -> str:
+    """What the script of a running page needs: when it was written, and after how many seconds
+    without another page the run is taken to have ended without a word, as by `kill -9`."""
+    tick = run.stats[-1].get("sec_per_tick") if run.stats else None
+    silent = max(_SILENT_SECONDS, 5 * tick if tick and math.isfinite(tick) else 0)
+    return (
+        f' data-reload="{_REFRESH_SECONDS}" data-written="{time.time():.0f}"'
+        f' data-silent="{silent:.0f}"'
+    )
+
+
 def _duration(seconds: float | None) -> str:
     return "-" if seconds is None or not math.isfinite(seconds) else format_time(seconds)
 
@@ -142,7 +154,7 @@ def render(run: RunFiles, *, state: str, facts: Mapping[str, Mapping[str, object
     is_running = state == "running"
     refresh = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
     without_script = f"<noscript>{refresh}</noscript>" if is_running else ""
-    reload = f' data-reload="{_REFRESH_SECONDS}"' if is_running else ""
+    reload = _reload(run) if is_running else ""
     badge = f'<span class="state{" running" if is_running else ""}">{escape(state)}</span>'
     tables = [_table("Settings", flatten(run.options))] if run.options else []
     tables += [_table(title, rows) for title, rows in facts.items()]

@@ -63,6 +63,12 @@ SCRIPT = """
   const seconds = +document.body.dataset.reload;
   const isPlaying = () => [...document.querySelectorAll("audio")].some((a) => !a.paused);
   if (seconds) {
+    const { written, silent } = document.body.dataset;
+    const quiet = Date.now() / 1000 - written;
+    if (quiet > +silent) {
+      document.querySelector(".state").textContent =
+        `nothing written for ${Math.round(quiet / 60)} minutes: the run may have ended`;
+    }
     setInterval(() => { if (isNewest() && !timer && !isPlaying()) location.reload(); },
       1000 * seconds);
   }

@@ -151,6 +151,7 @@ def test_only_a_running_page_reloads_itself(state, reloads):
     page = render(_run(), state=state, facts={})
 
     assert ('http-equiv="refresh"' in page) == reloads
+    assert ('data-silent="600"' in page) == reloads
     assert ("1m 00s" in page) == reloads  # the time left
 
 
