@@ -28,6 +28,7 @@ from fastgan.training.checkpoint.transfer import copy_weights
 from fastgan.training.config.run import TrainConfig
 from fastgan.training.distributed.ranks import Ranks
 from fastgan.training.distributed.replica import replicate, shared_tensors
+from fastgan.training.loop.data_remark import data_remark
 from fastgan.training.loop.events import Events
 from fastgan.training.loop.faults import FaultGuard, FaultPolicy, TrainingDiverged
 from fastgan.training.loop.health_policy import END, GO_BACK, ON_COLLAPSE, STOP, HealthPolicy
@@ -188,7 +189,9 @@ def _train(
         reals=lambda n: first_samples(whole, n) if grid is None else grid[0],
         dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
-        data_note="" if dataset is None else "; ".join(filter(None, (loader.why, held_out_note))),
+        data_note=""
+        if dataset is None
+        else "; ".join(filter(None, (loader.why, held_out_note, data_remark(dataset)))),
         recompute_note=recomputation.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),
