@@ -98,7 +98,7 @@ def command(ctx, network, directions, direction, strength, seeds, projected_w, s
         steerable.require_styles("edit")
         refuse_without_effect(steerable.G, steerable.name, trunc)
         found = Directions.load(directions, steerable)
-        name = found.names[found.index(direction)]
+        name = found.names[_place(found, direction)]
         layers = layers_of(steerable, styles, found.layers)
         options = truncation(steerable, trunc, trunc_cutoff)
         asked = label_of(steerable, class_index, label)
@@ -119,6 +119,13 @@ def command(ctx, network, directions, direction, strength, seeds, projected_w, s
         write_images(outdir / "edit.png", torch.cat([x for _, _, x in rows]), len(strength))
     click.echo(f"{len(rows) * len(strength)} images written to {outdir}, and edit.png with all")
 # fmt: on
+
+
+def _place(found: Any, direction: str) -> int:
+    try:
+        return found.index(direction)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--direction") from None
 
 
 def _file_name(name: str) -> str:

@@ -130,6 +130,12 @@ def command(network, seeds, grid, num_keyframes, w_frames, space, interpolation,
         rows=height, cols=width, scale=choose_grid(*steerable.image_shape[1:], 1).scale
     )
     paths = _dealt(seeds, width * height, num_keyframes)
+    used = len(paths) * len(paths[0])
+    if num_keyframes is not None and used < len(seeds):
+        click.echo(
+            f"fastgan: the first {used} of the {len(seeds)} seeds are passed, by --num-keyframes "
+            f"{num_keyframes} and --grid {width}x{height}; leave --num-keyframes out to pass all"
+        )
     total = len(paths[0]) * w_frames if is_loop else (len(paths[0]) - 1) * w_frames + 1
     size = total * 3 * width * height * steerable.image_shape[1] * steerable.image_shape[2]
     if size * shape.scale**2 > _MOST_BYTES:

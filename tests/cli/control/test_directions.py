@@ -67,7 +67,11 @@ def _write_set(path, count):
         (["--attribute", "beard"], 2, "a question must be one of dark_hair, glasses, dark_skin"),
         (["--method", "sefa", "--data", "x"], 2, "has no effect with --method sefa"),
         (["--num-directions", "3"], 2, "has no effect with --method labels"),
-        (["--method", "sefa", "--num-directions", "99"], 1, "count must be from 1 to 12"),
+        (
+            ["--method", "sefa", "--num-directions", "99"],
+            2,
+            "have 12 numbers, and no more",
+        ),
         (["--method", "sefa", "--out", "d.pkl"], 2, "expected a .npz file"),
         (["--data", "nowhere.zip"], 1, "nowhere.zip"),
     ],
@@ -106,7 +110,11 @@ def test_an_edit_is_drawn_and_its_styles_are_kept(cli, styled, network):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--direction", "hair"], 1, "no direction 'hair'; choose from sefa0"),
+        (
+            ["--direction", "hair"],
+            2,
+            "--direction: there is no direction 'hair'; choose from sefa0",
+        ),
         (["--direction", "0", "--directions", "no.npz"], 1, "there is no file no.npz"),
         (["--direction", "0", "--strength", "1,x"], 2, "expected numbers from -100 to 100"),
         (["--direction", "0", "--projected-w", "no.npz"], 1, "there is no file no.npz"),

@@ -22,6 +22,14 @@ def test_a_gif_of_a_grid(cli, styled):
     assert not np.array_equal(frames[0], frames[1])
 
 
+def test_seeds_that_are_not_passed_are_said(cli, styled):
+    words = ("video", "--network", styled, "--seeds", "0-3", "--w-frames", 1, "--output", "v.gif")
+    assert "fastgan: the first 2 of the 4 seeds are passed, by --num-keyframes 2" in (
+        cli(*words, "--num-keyframes", 2).output
+    )
+    assert "seeds are passed" not in cli(*words, "--num-keyframes", 4).output
+
+
 @pytest.mark.parametrize(
     ("seeds", "images", "points", "expected"),
     [
