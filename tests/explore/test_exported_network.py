@@ -81,7 +81,7 @@ SIDES = {"img_height": 160, "img_width": 132}  # 40 x 33 is an inner size
 def test_only_large_images_that_are_sums_have_a_small_one_before():
     for name, fields, want in (
         ("stylegan2", SIDES, 4),
-        ("stylegan2", {"img_height": 128, "img_width": 128}, 0),
+        ("stylegan2", {"img_height": 128, "img_width": 128, "channel_base": 1024}, 0),
         ("stylegan2", {**SIDES, "g_architecture": "resnet"}, 0),
         ("light_skip_gan", SIDES, 0),
     ):
