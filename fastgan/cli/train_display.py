@@ -20,6 +20,8 @@ class TickLines(Observer):
     def on_start(self, info: RunInfo) -> None:
         if info.resumed_from is not None:
             click.echo(f"resumed from {info.resumed_from} at {info.resumed_kimg:.1f} kimg")
+        if info.data_remark:
+            click.echo(f"data: {info.data_remark}")
 
     def on_tick(self, tick: Tick) -> None:
         losses = "".join(f"  {name} {value:.3f}" for name, value in tick.losses.items())
@@ -65,6 +67,8 @@ class TerminalDisplay(Observer):
         self._rows["report"] = str(info.run_dir / "report.html")
         self._rows["picture"] = "the first one follows after a few steps"
         self._rows["losses"] = "the first ones follow after a few steps"
+        if info.data_remark:
+            self._rows["data"] = info.data_remark
         self._live.start()
         self._draw()
 

@@ -19,8 +19,9 @@ def _tick():
 def _info(tmp_path):
     config = SimpleNamespace(total_kimg=100.0, total_nimg=100_000)
     return SimpleNamespace(
-        config=config, state=SimpleNamespace(nimg=0), run_dir=tmp_path, resumed_from=None
-    )
+        config=config, state=SimpleNamespace(nimg=0), run_dir=tmp_path, resumed_from=None,
+        data_remark="only 2 images, which G may only copy",
+    )  # fmt: skip
 
 
 def _snapshot(tmp_path):
@@ -28,6 +29,20 @@ def _snapshot(tmp_path):
         kimg=12.0, samples=tmp_path / "fakes000012.png", checkpoint=tmp_path / "ckpt-000012",
         metrics={"kid_lite0": SimpleNamespace(value=0.123456)},
     )  # fmt: skip
+
+
+def test_what_is_striking_of_the_data_is_shown(capsys, tmp_path, monkeypatch):
+    train_display.TickLines().on_start(_info(tmp_path))
+    assert capsys.readouterr().out == "data: only 2 images, which G may only copy\n"
+
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        train_display, "Console", lambda: Console(file=screen, width=100, force_terminal=True)
+    )
+    display = train_display.TerminalDisplay()
+    display.on_start(_info(tmp_path))
+    display.on_end("finished")
+    assert "only 2 images, which G may only copy" in screen.getvalue()
 
 
 def test_a_tick_is_one_line_with_greppable_words(capsys, tmp_path):

@@ -21,8 +21,8 @@ def data_remark(dataset: Any) -> str:
     Up to 256 images of at most 64 MiB together, evenly spread over the data set, are decoded.
 
     Args:
-        dataset: [i] → (uint8 [C, H, W], label), with `image_shape`. Other samples have no remark,
-            and neither have images that can't be decoded: training names those.
+        dataset: [i] → (uint8 [C, H, W], label), with `image_shape`. Other samples, or None, have no
+            remark, and neither have images that can't be decoded: training names those.
     """
     shape = getattr(dataset, "image_shape", None)
     if shape is None or not len(dataset):

@@ -28,6 +28,7 @@ class RunInfo:
         dataset_name: of the data set, or the loader's class.
         dataset_size: the number of samples; None for a loader of the user's.
         data_note: where they are kept and why; empty for a loader of the user's.
+        data_remark: that images are few, equal or of one colour; empty where they are not.
         recompute_note: whether the backward pass makes maps again, and why.
         g_parameters: the number of parameters of G.
         d_parameters: the number of parameters of D.
@@ -48,6 +49,7 @@ class RunInfo:
     g_parameters: int
     d_parameters: int
     data_note: str = ""
+    data_remark: str = ""
     recompute_note: str = ""
     copied_weights: CopiedWeights | None = None
     resumed_from: Path | None = None

@@ -89,6 +89,8 @@ class RunLog(Observer):
         self._say(f"data set: {info.dataset_name}{size}")
         if info.data_note:
             self._say(f"data: {info.data_note}")
+        if info.data_remark:
+            self._say(f"data: {info.data_remark}")
         self._say(f"parameters: {info.g_parameters:,} in G, {info.d_parameters:,} in D")
         self._say(phases_note(config.capture, info.state.device))
         if info.recompute_note:
