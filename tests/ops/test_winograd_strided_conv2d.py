@@ -15,6 +15,7 @@ from _winograd import (
     plain,
     require_amx,
     sizes,
+    tiles,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,17 +101,6 @@ def test_the_matrices_convolve(seed):
     y = A.T @ ((G @ w @ G.T) * (B.T @ d @ B)) @ A
     want = F.conv2d(*(torch.from_numpy(t)[None, None] for t in (d, w)), stride=2)
     np.testing.assert_allclose(y, want[0, 0], rtol=1e-10, atol=1e-12)
-
-
-def tiles(maps, size, step, before, count):
-    """[n, c, rows, columns, size, size]: overlapping squares of zero-padded maps."""
-    n, c, h, w = maps.shape
-    shape = [step * (k - 1) + size for k in count]
-    padded = np.zeros((n, c, *shape))
-    h, w = (min(a, s - b) for a, s, b in zip((h, w), shape, before, strict=True))
-    padded[:, :, before[0] : before[0] + h, before[1] : before[1] + w] = maps[:, :, :h, :w]
-    view = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))
-    return view[:, :, ::step, ::step]
 
 
 def magnitudes():

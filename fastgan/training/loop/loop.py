@@ -190,7 +190,7 @@ def _train(
         dataset_name=getattr(dataset, "name", type(whole).__name__),
         dataset_size=None if dataset is None else len(dataset),
         data_note="" if dataset is None else "; ".join(filter(None, (loader.why, held_out_note))),
-        data_remark=data_remark(dataset),
+        data_remark=data_remark(dataset) if rank == 0 else "",  # which alone has observers
         recompute_note=recomputation.why,
         g_parameters=sum(p.numel() for p in state.G.parameters()),
         d_parameters=sum(p.numel() for p in state.D.parameters()),

@@ -52,8 +52,7 @@ def make_evaluator(
 
     It compares with at most `config.metric_images` real samples. It is made before the first step,
     so that a missing optional package (ImportError) or too few samples (ValueError) stop a run
-    before it begins. With `ranks` each
-    of them has one, and they share the work.
+    before it begins. With `ranks` each of them has one, and they share the work.
     """
     config = state.config
     if not config.metrics or dataset is None:
