@@ -49,6 +49,12 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """The environment must be set before the first import of fastgan."""
     name = config.getoption("--backend")
+    is_other = name in ("reference", "emulator") or config.getoption("--sanitize")
+    if is_other and "fastgan.ops._backend" in sys.modules:
+        raise pytest.UsageError(
+            f"--backend {name}: the installed CPU library may be loaded, because a conftest.py of "
+            "the tests that were named imports fastgan.ops at its top; import it in the fixture"
+        )
     for variable in ("FASTGAN_BACKEND", "FASTGAN_REQUIRE_NATIVE", "FASTGAN_ISA"):
         os.environ.pop(variable, None)
     if name in ("reference", "emulator"):

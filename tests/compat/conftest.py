@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fastgan.cli import main
-from fastgan.compat.weights import child
-
 sys.path.insert(0, str(Path(__file__).parent))  # for foreign_files
 
 
@@ -20,6 +17,8 @@ def cli(tmp_path):
     """cli(*words, code=0): `fastgan ...` in this process, in an empty folder."""
 
     def run(*words: object, code: int = 0) -> Result:
+        from fastgan.cli import main
+
         before = Path.cwd()
         os.chdir(tmp_path)
         try:
@@ -36,6 +35,7 @@ def cli(tmp_path):
 def reader_here(monkeypatch):
     """Files are read in this process, without the limits of the other one: start-up costs seconds.
     For files that tests make and that mean no harm."""
+    from fastgan.compat.weights import child
 
     def run(line, **_options):
         said = io.StringIO()
